@@ -1,0 +1,157 @@
+"""One engine and one session factory per process.
+
+The rule, in one sentence: leaving ``async with db.get_session() as session`` normally commits;
+leaving it by any exception, cancellation included, rolls back; the session is always closed.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import URL, CursorResult, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.sql.elements import TextClause
+
+from worker.db.models import SCHEMA
+from worker.db.provider import session_provider
+from worker.db.queries import Queries, queries_for
+from worker.db.session import WorkerSession, note_first_errors
+from worker.errors import SettingsError
+from worker.settings import DatabaseSettings, load_settings
+
+
+class Database:
+    """The process's way to Postgres. Nothing connects before the first use.
+
+    Args:
+        url: ``postgresql+asyncpg://…``; without the driver's name it is added.
+        pool_size: Connections that are kept and never exceeded.
+        schema: Where our own tables are. Your models are not touched by it.
+        pooler: The URL leads to a transaction-pooling proxy: no prepared statement outlives its
+            transaction and no startup parameter is sent.
+        expire_on_commit: As in SQLAlchemy; off, so that objects can be read after the block.
+        autoflush: As in SQLAlchemy; off, so that a query never writes.
+        **engine_options: Passed to `create_async_engine`.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        pool_size: int = 10,
+        schema: str = "public",
+        pooler: bool = False,
+        expire_on_commit: bool = False,
+        autoflush: bool = False,
+        **engine_options: Any,
+    ) -> None:
+        self.schema = schema
+        self.pooler = pooler
+        self.queries: Queries = queries_for(schema)
+        self.engine: AsyncEngine = create_async_engine(
+            _with_driver(url),
+            **{
+                "pool_size": pool_size,
+                "max_overflow": 0,
+                "pool_pre_ping": False,
+                "hide_parameters": True,  # arguments belong to users, not to logs
+                "execution_options": {"schema_translate_map": {SCHEMA: schema}},
+                "connect_args": _for_pooler() if pooler else {},
+                **engine_options,
+            },
+        )
+        note_first_errors(self.engine.sync_engine)
+        # Shares the pool. One statement needs no BEGIN and COMMIT around it, except behind a
+        # proxy, where a transaction is what keeps parse and execute on one server connection.
+        self._single = self.engine if pooler else self.engine.execution_options(
+            isolation_level="AUTOCOMMIT"
+        )  # fmt: skip
+        self.sessions = async_sessionmaker(
+            self.engine,
+            class_=WorkerSession,
+            expire_on_commit=expire_on_commit,
+            autoflush=autoflush,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: DatabaseSettings | None = None) -> Self:
+        """Build it from the settings; without any, from the environment.
+
+        Raises:
+            SettingsError: `WORKER_DATABASE_URL` is not set or malformed.
+        """
+        part = settings or load_settings().require_database()
+        return cls(part.url, pool_size=part.pool_size, schema=part.schema, pooler=part.pooler)
+
+    @session_provider
+    async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
+        """A session: ``async with db.get_session()`` or ``Depends(db.get_session, scope="function")``.
+
+        As a FastAPI dependency it needs ``scope="function"``: only then is the commit done before
+        the response is sent. `worker.SessionDep` has it built in.
+
+        Raises:
+            TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
+        """  # noqa: E501
+        async with self.sessions() as session:
+            yield session
+            await session.commit()
+
+    async def execute_once(
+        self, statement: TextClause, parameters: Mapping[str, object]
+    ) -> CursorResult[Any]:
+        """Run one statement in a short transaction of its own and return its buffered rows."""
+        connection: AsyncConnection
+        async with self._single.connect() as connection:
+            result = await connection.execute(statement, parameters)
+            if self.pooler:
+                await connection.commit()
+            return result
+
+    async def ping(self) -> None:
+        """One round trip; raises what the driver raises when Postgres does not answer."""
+        await self.execute_once(self.queries.ping, {})
+
+    async def dispose(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.dispose()
+
+
+def _with_driver(url: str | URL) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            "the database URL is not a URL; for example postgresql+asyncpg://user:password@host/db"
+        ) from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+asyncpg")
+    return parsed
+
+
+def _for_pooler() -> dict[str, Any]:
+    # An unnamed statement lives until the next one is parsed, which within one transaction, and
+    # so on one server connection, is never before it was executed.
+    return {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: "",
+    }

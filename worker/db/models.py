@@ -1,0 +1,154 @@
+"""Our tables.
+
+They live in the schema that `SCHEMA` stands for; a `Database` translates it to the one from the
+settings, and `worker.db.queries` writes it into each statement. Migrations make the tables; a test
+holds the two against each other.
+
+The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each
+page (fillfactor), so that the start of an attempt is a heap-only update.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA = "worker"
+"""Stands for the configured schema in our metadata; never a schema of that name."""
+
+FILLFACTOR = 70
+"""Percent of a page that inserts fill: a task is updated two or three times in its life."""
+
+
+class TaskState(StrEnum):
+    """Where a task is on its way. The last three are final: the task is settled."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing can change it any more."""
+        return self in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+
+
+class Base(DeclarativeBase):
+    """Base of our models."""
+
+    metadata = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        },
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own way to say it
+        str: Text,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+    }
+
+
+class Task(Base):
+    """What somebody asked for. Outlives Redis; may belong to a user."""
+
+    __tablename__ = "task"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    name: Mapped[str]
+    args: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    state: Mapped[str] = mapped_column(server_default=text("'queued'::text"))
+    queue: Mapped[str] = mapped_column(server_default=text("'arq:queue'::text"))
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Text without a foreign key: the users of a service have keys of any kind.
+    user_id: Mapped[str | None]
+    unique_key: Mapped[str | None]
+    #: Set for a stock arq client's job, which keeps its own id in Redis.
+    job_id: Mapped[str | None]
+    run_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    #: When the relay looks next whether the job is in Redis.
+    dispatch_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    #: Runs so far; the guard of every write that an attempt makes.
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Failures of user code so far; only these count towards `max_tries`.
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    worker: Mapped[str | None]
+    progress: Mapped[dict[str, Any] | None]
+    result: Mapped[Any | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    started_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('scheduled', 'queued', 'running', 'retrying', "
+            "'succeeded', 'failed', 'cancelled')",
+            name="state",
+        ),
+        CheckConstraint(
+            "(settled_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
+            name="settled",
+        ),
+        CheckConstraint("jsonb_typeof(args) = 'object'", name="args"),
+        Index("ix_task_dispatch_at", "dispatch_at", postgresql_where=text("settled_at IS NULL")),
+        Index(
+            "uq_task_unique_key",
+            "unique_key",
+            unique=True,
+            postgresql_where=text("settled_at IS NULL AND unique_key IS NOT NULL"),
+        ),
+        Index("ix_task_user_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
+        {"postgresql_with": {"fillfactor": FILLFACTOR}},
+    )
+
+
+class TaskError(Base):
+    """One failed attempt of a task."""
+
+    __tablename__ = "task_error"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(ForeignKey(Task.id, ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    error_type: Mapped[str]
+    message: Mapped[str]
+    traceback: Mapped[str] = mapped_column(server_default=text("''::text"))
+    worker: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class User(Base):
+    """A user of the service, for the built-in user tasks."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    username: Mapped[str] = mapped_column(unique=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    last_seen_at: Mapped[datetime | None]
+    welcomed_at: Mapped[datetime | None]

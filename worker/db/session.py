@@ -1,0 +1,125 @@
+"""A session whose commit never lies.
+
+Postgres answers COMMIT on an aborted transaction with a silent rollback, and SQLAlchemy passes
+that on as success. A transaction becomes aborted when a statement fails and the code swallows the
+error. So the first error of a transaction is noted on its connection, and a commit that finds a
+note asks the server whether the transaction still works. Errors inside the user's own
+`begin_nested()` do not count: rolling back to the savepoint removes the note.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+
+from worker.errors import TransactionAborted
+
+FIRST_ERROR = "worker.first_error"
+_PROBE = text("SELECT 1")
+
+
+def note_first_errors(engine: Engine) -> None:
+    """Make every connection of `engine` remember the first error of its transaction."""
+    event.listen(engine, "handle_error", _note)
+    event.listen(engine, "begin", _forget)
+    event.listen(engine, "rollback_savepoint", _forget)
+
+
+def refuse_if_aborted(connection: Connection) -> None:
+    """Raise if a commit on `connection` would be a silent rollback.
+
+    Asks the server only when an error was noted: not every error aborts the transaction.
+
+    Raises:
+        TransactionAborted: It would; the message names the first error.
+    """
+    if connection.invalidated:
+        return
+    first = connection.info.get(FIRST_ERROR)
+    if first is None:
+        return
+    try:
+        connection.execute(_PROBE)
+    except DBAPIError:
+        raise aborted_by(first) from first
+    _forget(connection)
+
+
+def aborted_by(error: BaseException) -> TransactionAborted:
+    """The `TransactionAborted` that names `error`."""
+    return TransactionAborted(
+        "nothing was committed: the transaction was aborted by an earlier error that the code "
+        f"swallowed ({type(error).__name__}: {error}). Let that error leave the block, or do the "
+        "part that may fail inside session.begin_nested()"
+    )
+
+
+class CheckedSession(Session):
+    """The sync half: looks at its connection before each commit.
+
+    Args:
+        guard: Called with the connection before the outermost commit; raises to refuse it.
+    """
+
+    def __init__(
+        self, *args: Any, guard: Callable[[Connection], None] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.guard = guard
+        self.current: Connection | None = None
+
+
+class WorkerSession(AsyncSession):
+    """The async half, which is what `get_session()` hands out."""
+
+    sync_session_class = CheckedSession
+
+    async def commit(self) -> None:
+        """Commit.
+
+        Raises:
+            TransactionAborted: An earlier error had aborted the transaction.
+        """
+        try:
+            await super().commit()
+        except PendingRollbackError as error:
+            raise aborted_by(self._first_error() or error) from error
+
+    def _first_error(self) -> BaseException | None:
+        current = self.sync_session.current  # type: ignore[attr-defined]
+        if current is None or current.closed or current.invalidated:
+            return None
+        first: BaseException | None = current.info.get(FIRST_ERROR)
+        return first
+
+
+def _note(context: ExceptionContext) -> None:
+    if context.connection is not None and not context.is_disconnect:
+        context.connection.info.setdefault(
+            FIRST_ERROR, context.sqlalchemy_exception or context.original_exception
+        )
+
+
+def _forget(connection: Connection, *_: object) -> None:
+    connection.info.pop(FIRST_ERROR, None)
+
+
+@event.listens_for(CheckedSession, "after_begin")
+def _remember_connection(
+    session: CheckedSession, _: SessionTransaction, connection: Connection
+) -> None:
+    session.current = connection
+
+
+@event.listens_for(CheckedSession, "before_commit")
+def _check_before_commit(session: CheckedSession) -> None:
+    connection = session.current
+    if connection is None or connection.closed or not connection.in_transaction():
+        return
+    refuse_if_aborted(connection)
+    if session.guard is not None and session.get_nested_transaction() is None:
+        session.guard(connection)

@@ -1,0 +1,147 @@
+"""Every error this package raises, in one tree.
+
+    WorkerError
+    ├── SettingsError                a setting is missing, unknown or does not fit another
+    ├── ServerUnreachable            Postgres or Redis did not answer
+    ├── EmbeddedServerError          a throwaway server could not be found or started
+    ├── SchemaError                  the database does not have our tables as they should be
+    ├── SessionError                 what went wrong around a database session
+    │   ├── TransactionAborted       a commit would have been a silent rollback
+    │   ├── SessionAlreadyOpen       two sessions at once in one attempt
+    │   ├── UnitOfWorkLost           the attempt's transaction is gone with its connection
+    │   └── AttemptSuperseded        somebody else has decided about this task meanwhile
+    ├── EnqueueError                 the caller asked for something that cannot be done
+    │   ├── InvalidArguments         the arguments do not fit the task function
+    │   ├── InvalidOptions           the options do not fit the task
+    │   ├── PayloadTooLarge          arguments or result are larger than the limit
+    │   └── UnknownTask              no task function has that name
+    ├── InvalidResult                what the task function returned does not fit, or is not JSON
+    ├── UndecodablePayload           what lies in Redis is not a job of ours
+    ├── TaskTimeout                  the task function ran longer than its timeout
+    ├── ClientClosed                 a handle was asked something without an open TaskClient
+    └── TaskError                    how a task ended, told to whoever waits for its result
+        ├── TaskNotFound             there is no such task (any more)
+        ├── TaskCancelled            it was cancelled
+        └── TaskFailed               it failed for good
+
+``Retry``, ``Snooze`` and ``Cancel`` are not errors: a task function raises them on purpose
+(``worker.execution.outcome``).
+"""
+
+
+class WorkerError(Exception):
+    """Base of everything this package raises."""
+
+
+class SettingsError(WorkerError):
+    """A setting is missing, unknown, malformed, or does not fit another one."""
+
+
+class ServerUnreachable(WorkerError):
+    """Postgres or Redis did not answer within the time that was given."""
+
+
+class EmbeddedServerError(WorkerError):
+    """A throwaway server could not be found, started or stopped."""
+
+
+class SchemaError(WorkerError):
+    """The database does not have our tables, or has others by their names."""
+
+
+class SessionError(WorkerError):
+    """Something went wrong around a database session."""
+
+
+class TransactionAborted(SessionError):
+    """The transaction was aborted by an earlier error that the code swallowed.
+
+    Postgres answers such a COMMIT with a silent ROLLBACK, so nothing of the block was stored.
+    The message names the first error.
+    """
+
+
+class SessionAlreadyOpen(SessionError):
+    """A second session was opened while one was open in the same attempt.
+
+    An attempt has one transaction; two sessions in it at once would see half of each other's
+    work. Pass the open session down instead.
+    """
+
+
+class UnitOfWorkLost(SessionError):
+    """The connection was lost after a block had joined the attempt's transaction.
+
+    That block's changes are gone, so the attempt cannot be completed; it is retried.
+    """
+
+
+class AttemptSuperseded(SessionError):
+    """The task was settled, or taken over by a later attempt, while this attempt ran."""
+
+
+class EnqueueError(WorkerError):
+    """The caller asked for something that cannot be done; nothing was enqueued."""
+
+
+class InvalidArguments(EnqueueError):
+    """The arguments do not fit the task function's parameters."""
+
+
+class InvalidOptions(EnqueueError):
+    """The options do not fit each other or the task."""
+
+
+class PayloadTooLarge(EnqueueError):
+    """Arguments or a result are larger than ``WORKER_MAX_PAYLOAD_BYTES``."""
+
+
+class UnknownTask(EnqueueError):
+    """No task function is registered under that name."""
+
+
+class InvalidResult(WorkerError):
+    """A task function's return value does not fit its annotation or cannot be written as JSON."""
+
+
+class UndecodablePayload(WorkerError):
+    """A job's payload in Redis is not JSON of ours."""
+
+
+class TaskTimeout(WorkerError):
+    """A task function ran longer than its timeout."""
+
+
+class ClientClosed(WorkerError):
+    """A handle was asked for something that needs an open ``TaskClient``."""
+
+
+class TaskError(WorkerError):
+    """How a task ended, told to whoever waits for its result."""
+
+
+class TaskNotFound(TaskError):
+    """There is no such task: it never was committed, or retention has removed it."""
+
+
+class TaskCancelled(TaskError):
+    """The task was cancelled before it succeeded."""
+
+
+class TaskFailed(TaskError):
+    """The task failed for good.
+
+    Args:
+        error_type: Name of the exception's class, for example ``"ValueError"``.
+        message: Its text.
+        traceback: Its traceback as text, without local variables; may be empty.
+    """
+
+    def __init__(self, error_type: str, message: str, traceback: str = "") -> None:
+        super().__init__(error_type, message, traceback)
+        self.error_type = error_type
+        self.message = message
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.error_type}: {self.message}"
