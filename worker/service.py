@@ -61,10 +61,9 @@ class Service(ABC):
     async def stop(self) -> None:
         """Stop the loop, if it runs, and wait until it has ended."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        while task is not None and not task.done():
+            task.cancel()  # again, should a library have swallowed it
+            await asyncio.wait([task], timeout=1.0)
 
     async def _run(self) -> None:
         try:
@@ -88,5 +87,7 @@ class Service(ABC):
                 pause = min(pause * 2, PAUSE_CAP)
                 continue
             pause = PAUSE_AFTER_ERROR
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the wake.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.interval)
+                async with asyncio.timeout(self.interval):
+                    await self._wake.wait()

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, CursorResult, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, CursorResult, event, make_url
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -68,6 +68,7 @@ class Database:
             },
         )
         note_first_errors(self.engine.sync_engine)
+        event.listen(self.engine.sync_engine.pool, "checkout", _refuse_closed)
         # Shares the pool. One statement needs no BEGIN and COMMIT around it, except behind a
         # proxy, where a transaction is what keeps parse and execute on one server connection.
         self._single = self.engine if pooler else self.engine.execution_options(
@@ -133,6 +134,12 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         await self.dispose()
+
+
+def _refuse_closed(connection: Any, *_: object) -> None:
+    """Let the pool replace a connection that the server has closed: a ping without a round trip."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server has closed this connection")
 
 
 def _with_driver(url: str | URL) -> URL:

@@ -45,6 +45,7 @@ class Queries:
     is_current: TextClause
     report_progress: TextClause
     claim_due_for_dispatch: TextClause
+    ending: TextClause
     read: TextClause
     read_errors: TextClause
 
@@ -137,11 +138,10 @@ _TEMPLATES = {
         RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id
         """,
     #
-    # Why a start found nothing. -> settled, wait (seconds until due), age (since it was due)
+    # Why a start found nothing. -> settled, attempt, wait (seconds until it is due)
     "look_up": """
         SELECT settled_at IS NOT NULL AS settled, attempt,
-               CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait,
-               CAST(extract(epoch FROM now() - created_at) AS double precision) AS age
+               CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait
         FROM {task} WHERE id = :id
         """,
     #
@@ -236,6 +236,16 @@ _TEMPLATES = {
         RETURNING id, coalesce(job_id, CAST(id AS text)) AS job_id, name, queue, priority,
                   CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms,
                   run_at <= now() + {lead} AND (priority = 0 OR run_at <= now()) AS near
+        """,
+    #
+    # How far a task is. -> state, result, and the last error (error_type, message, traceback)
+    "ending": """
+        SELECT state, CAST(result AS text) AS result, error_type, message, traceback
+        FROM {task} LEFT JOIN LATERAL (
+            SELECT error_type, message, traceback FROM {task_error}
+            WHERE task_id = :id AND state = 'failed' ORDER BY {task_error}.id DESC LIMIT 1
+        ) AS last ON true
+        WHERE {task}.id = :id
         """,
     #
     # -> everything about one task but its errors

@@ -53,7 +53,7 @@ def aborted_by(error: BaseException) -> TransactionAborted:
     """The `TransactionAborted` that names `error`."""
     return TransactionAborted(
         "nothing was committed: the transaction was aborted by an earlier error that the code "
-        f"swallowed ({type(error).__name__}: {error}). Let that error leave the block, or do the "
+        f"swallowed ({type(error).__name__}: {str(error).splitlines()[0]}). Let that error leave the block, or do the "
         "part that may fail inside session.begin_nested()"
     )
 

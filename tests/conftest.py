@@ -1,0 +1,163 @@
+"""Real servers, started once per session; a cloned database and an empty Redis for each test."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from arq.worker import Worker, get_kwargs
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from tests.processes import WorkerProcess
+from worker import Database, Settings, TaskClient
+from worker.broker.redis import RedisClient, connect
+from worker.db import migrations
+from worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from worker.execution.registry import Registry
+from worker.main import BurstWorker, worker_settings
+
+TEMPLATE = "migrated"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("WORKER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """A database with our tables, to be cloned."""
+
+    async def migrate() -> None:
+        await _administer(postgres, f"CREATE DATABASE {TEMPLATE}")
+        async with Database(postgres.url_for(TEMPLATE)) as db:
+            await migrations.upgrade(db)
+
+    asyncio.run(migrate())
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A database of the test's own, with our tables."""
+    name = f"test_{uuid4().hex[:12]}"
+    await _administer(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield postgres.url_for(name)
+    await _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def empty_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A database of the test's own, without tables."""
+    name = f"test_{uuid4().hex[:12]}"
+    await _administer(postgres, f"CREATE DATABASE {name}")
+    yield postgres.url_for(name)
+    await _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[RedisClient]:
+    """A client of an empty Redis."""
+    client = connect(redis_server.url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def settings(
+    database_url: str, redis_server: EmbeddedRedis, redis: RedisClient, tmp_path: Path
+) -> Settings:
+    """Settings that lead to the test's servers; the built-in tasks are off."""
+    return Settings(
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_server.url),
+        storage_dir=tmp_path / "storage",
+        builtin_tasks=False,
+        concurrency=5,
+        lease_seconds=2.0,
+        shutdown_grace=0,
+    )
+
+
+@pytest.fixture
+async def db(settings: Settings) -> AsyncIterator[Database]:
+    async with Database.from_settings(settings.require_database()) as database:
+        yield database
+        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+async def client(settings: Settings, db: Database) -> AsyncIterator[TaskClient]:
+    async with TaskClient.from_settings(settings, db=db) as open_client:
+        yield open_client
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """Where the test's own task functions are registered."""
+    return Registry()
+
+
+Drain = Callable[[], Awaitable[Worker]]
+
+
+@pytest.fixture
+def drain(settings: Settings, registry: Registry) -> Drain:
+    """Run a worker in this process until neither store has a due task."""
+
+    async def run() -> Worker:
+        options = get_kwargs(worker_settings(settings, registry))
+        worker = BurstWorker(
+            **{**options, "burst": True, "handle_signals": False, "poll_delay": 0.01}
+        )
+        try:
+            await worker.async_run()
+        finally:
+            await worker.close()
+        return worker
+
+    return run
+
+
+@pytest.fixture
+def start_worker(settings: Settings) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start worker processes (`worker run --stock`) on the test's servers."""
+    started: list[WorkerProcess] = []
+
+    def start(*arguments: str, **environment: str) -> WorkerProcess:
+        process = WorkerProcess(settings, arguments, environment)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill9()
+
+
+async def _administer(postgres: EmbeddedPostgres, statement: str) -> None:
+    engine = create_async_engine(
+        postgres.url, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+    )
+    async with engine.connect() as connection:
+        await connection.execute(text(statement))
+    await engine.dispose()

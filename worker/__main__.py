@@ -1,0 +1,18 @@
+"""``python -m worker`` and the console script ``worker``."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say which extra it needs."""
+    try:
+        from worker.cli import app
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("worker"):
+            raise
+        sys.exit(f"worker: {error.name} is not installed: pip install 'uow-worker[run]'")
+    app()
+
+
+if __name__ == "__main__":
+    main()

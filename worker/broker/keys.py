@@ -1,0 +1,38 @@
+"""Every key and channel in Redis, known here and nowhere else. The keys are arq's own."""
+
+from arq.constants import (
+    in_progress_key_prefix,
+    job_key_prefix,
+    result_key_prefix,
+    retry_key_prefix,
+)
+
+JOB_PREFIX = job_key_prefix
+
+CANCEL_CHANNEL = "worker:cancel"
+"""Ids of cancelled tasks, for the process that runs one."""
+
+
+def job(job_id: str) -> str:
+    """Payload of a job."""
+    return job_key_prefix + job_id
+
+
+def in_progress(job_id: str) -> str:
+    """The lease: while this key exists nobody else may start the job."""
+    return in_progress_key_prefix + job_id
+
+
+def retries(job_id: str) -> str:
+    """arq's count of starts."""
+    return retry_key_prefix + job_id
+
+
+def result(job_id: str) -> str:
+    """arq's result of a job."""
+    return result_key_prefix + job_id
+
+
+def settled_channel(job_id: str) -> str:
+    """Where it is said that the task with this id is settled; a hint, never the truth."""
+    return f"worker:settled:{job_id}"

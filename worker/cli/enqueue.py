@@ -1,0 +1,67 @@
+"""``worker enqueue``: key=value on the command line becomes typed arguments."""
+
+import typer
+
+from worker.broker import codec
+from worker.errors import InvalidArguments
+from worker.execution.client import TaskClient
+from worker.execution.definition import TaskRef
+from worker.execution.options import OptionValues
+from worker.execution.registry import default_registry
+from worker.settings import Settings
+
+
+def parse_arguments(given: list[str]) -> dict[str, str]:
+    """``key=value`` pairs as a dict.
+
+    Raises:
+        InvalidArguments: One has no ``=``.
+    """
+    pairs = [argument.partition("=") for argument in given]
+    for argument, (key, equals, _) in zip(given, pairs, strict=True):
+        if not (key and equals):
+            raise InvalidArguments(f"{argument!r} is not key=value")
+    return {key: value for key, _, value in pairs}
+
+
+async def enqueue_one(
+    settings: Settings,
+    name: str,
+    arguments: dict[str, str],
+    options: OptionValues,
+    *,
+    wait: bool,
+) -> None:
+    """Enqueue, print the id, and with `wait` the result as JSON.
+
+    Raises:
+        EnqueueError: The name, the arguments or the options do not fit.
+        TaskError: With `wait`: the task failed or was cancelled.
+    """
+    default_registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    given: OptionValues = {k: v for k, v in options.items() if v is not None}  # type: ignore[assignment]
+    async with TaskClient.from_settings(settings) as client:
+        reference = TaskRef(name).options(**given)
+        handle = await client.enqueue(reference, **_typed(name, arguments))
+        typer.echo(str(handle.id))
+        if wait:
+            typer.echo(codec.to_bytes(await handle.result()).decode())
+
+
+def _typed(name: str, arguments: dict[str, str]) -> dict[str, object]:
+    """Take each value as text, unless the function's type hints only accept it as JSON."""
+    function = default_registry.get(name)
+    if function is None:
+        return dict(arguments)
+    try:
+        function.encode_arguments(arguments)
+    except InvalidArguments:
+        return {key: _from_json(value) for key, value in arguments.items()}
+    return dict(arguments)
+
+
+def _from_json(value: str) -> object:
+    try:
+        return codec.from_bytes(value)
+    except ValueError:
+        return value

@@ -1,0 +1,214 @@
+"""`TaskClient`: enqueues in transactions of its own, and answers handles."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, overload
+from uuid import UUID
+
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+from sqlalchemy import Row
+
+from worker.broker import codec, keys
+from worker.broker.hints import Hints
+from worker.broker.redis import connect
+from worker.db.database import Database
+from worker.db.models import TaskState
+from worker.errors import TaskFailed
+from worker.execution.definition import ConfiguredTask, TaskFunction, TaskRef
+from worker.execution.enqueue import (
+    Outlet,
+    Request,
+    close_outlet,
+    enqueue_in,
+    handle_for,
+    insertion,
+    jobs_of,
+    open_outlet,
+)
+from worker.execution.handle import AttemptError, Ending, TaskHandle, TaskView
+from worker.execution.plain import PlainTasks
+from worker.execution.pusher import Pusher
+from worker.settings import Settings, load_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ROWS_PER_STATEMENT = 10_000
+
+Target = TaskFunction[Any, Any] | ConfiguredTask[Any, Any] | TaskRef | str
+
+
+class TaskClient:
+    """Enqueues tasks; while it is open it is the process's pusher and answers handles.
+
+    Args:
+        db: The database with the table `task`.
+        redis: A client with our serializer.
+        settings: Queue, schema and limits.
+    """
+
+    def __init__(self, db: Database, redis: ArqRedis, settings: Settings) -> None:
+        self.db = db
+        self.redis = redis
+        self._pusher = Pusher(redis)
+        self._plain = PlainTasks(redis, settings)
+        self._hints = Hints(redis)
+        self._outlet = Outlet(
+            schema=db.schema,
+            queue=settings.queue,
+            max_payload_bytes=settings.max_payload_bytes,
+            announce=self._pusher.announce,
+            reader=self,
+        )
+        self._owned = contextlib.AsyncExitStack()
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, *, db: Database | None = None) -> Self:
+        """Build it from the settings; without any, from the environment. Nothing connects yet.
+
+        Args:
+            settings: Other settings than the environment's.
+            db: Share this `Database` instead of making one (it is then yours to dispose of).
+
+        Raises:
+            SettingsError: A setting is missing, unknown or malformed.
+        """
+        chosen = settings or load_settings()
+        owned = None if db is not None else Database.from_settings(chosen.require_database())
+        redis = connect(chosen.redis_url.get_secret_value(), queue=chosen.queue)
+        client = cls(db or owned, redis, chosen)  # type: ignore[arg-type]
+        client._owned.push_async_callback(redis.aclose)
+        if owned is not None:
+            client._owned.push_async_callback(owned.dispose)
+        return client
+
+    async def __aenter__(self) -> Self:
+        await self._pusher.start()
+        open_outlet(self._outlet)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        close_outlet(self._outlet)
+        await self._hints.stop()
+        await self._pusher.stop()
+        await self._owned.aclose()
+
+    @overload
+    async def enqueue(
+        self,
+        task: TaskFunction[P, R] | ConfiguredTask[P, R],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> TaskHandle[R]: ...
+
+    @overload
+    async def enqueue(self, task: TaskRef | str, /, **arguments: object) -> TaskHandle[Any]: ...
+
+    async def enqueue(self, task: Target, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+        """Enqueue one task in a transaction of its own: when this returns, it is committed.
+
+        A task that is ``durable=False`` is pushed to Redis instead.
+
+        Raises:
+            EnqueueError: The arguments or options do not fit; nothing was enqueued.
+            ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
+        """
+        target = TaskRef(task) if isinstance(task, str) else task
+        return (await self.enqueue_many(target, [target.bind(args, kwargs)]))[0]
+
+    async def enqueue_many(
+        self, task: Target, many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[Any]]:
+        """Enqueue one task per element of `many`, in one transaction and few round trips.
+
+        Raises:
+            EnqueueError: Arguments or options do not fit; nothing was enqueued.
+            ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
+        """
+        target = TaskRef(task) if isinstance(task, str) else task
+        request = target.request_many([dict(arguments) for arguments in many])
+        if not many:
+            return []
+        if not request.durable:
+            return await self._plain.push(request)
+        return await self._insert(request)
+
+    async def flush(self) -> None:
+        """Return when every task announced so far was pushed, or left to the relay."""
+        await self._pusher.flush()
+
+    def handle(self, task_id: UUID, name: str = "task") -> TaskHandle[Any]:
+        """The handle of a task by its id, for example from an earlier process."""
+        return TaskHandle(task_id, name, lambda: self, codec.from_bytes)
+
+    async def get(self, task_id: UUID) -> TaskView | None:
+        """Everything about a task, its errors included; None: it is not there."""
+        found = await self.db.execute_once(self.db.queries.read, {"id": task_id})
+        row = found.mappings().first()
+        if row is None:
+            return None
+        errors = await self.db.execute_once(self.db.queries.read_errors, {"id": task_id})
+        json = {name: codec.from_bytes(row[name]) for name in ("args", "result", "progress")}
+        return TaskView(
+            **{**row, **json, "state": TaskState(row["state"])},
+            errors=tuple(AttemptError(**error) for error in errors.mappings()),
+        )
+
+    async def ending(self, task_id: UUID) -> Ending | None:
+        """How far a task is, as handles ask it."""
+        found = await self.db.execute_once(self.db.queries.ending, {"id": task_id})
+        row = found.first()
+        if row is None:
+            return None
+        state = TaskState(row.state)
+        error = (
+            TaskFailed(row.error_type or "unknown", row.message or "", row.traceback or "")
+            if state is TaskState.FAILED
+            else None
+        )
+        return Ending(state, None if row.result is None else row.result.encode(), error)
+
+    def hint(self, task_id: UUID) -> contextlib.AbstractAsyncContextManager[asyncio.Event]:
+        """An event that is set when the task is settled and the hint about it is not lost."""
+        return self._hints.waiting_for(keys.settled_channel(str(task_id)))
+
+    async def cancel(self, task_id: UUID) -> bool:
+        """Settle a task as cancelled; tells the attempt that runs, if Redis is there."""
+        found = await self.db.execute_once(self.db.queries.cancel, {"id": task_id})
+        row = found.first()
+        if row is None:
+            return False
+        with contextlib.suppress(RedisError, OSError):
+            await self.redis.publish(keys.CANCEL_CHANNEL, row.job_id or str(row.id))
+            await self.redis.publish(keys.settled_channel(str(row.id)), "")
+        return True
+
+    async def _insert(self, request: Request[R]) -> list[TaskHandle[R]]:
+        if request.options.unique_key is not None:
+            async with self.db.get_session() as session:
+                return [await enqueue_in(session, request, self._outlet)]
+        ids, parameters = insertion(request, self._outlet)
+        if len(ids) <= ROWS_PER_STATEMENT:
+            rows = (await self.db.execute_once(self.db.queries.insert, parameters)).all()
+        else:
+            rows = await self._insert_in_chunks(parameters)
+        self._pusher.announce(jobs_of(rows, parameters))
+        return [handle_for(request, task_id, self._outlet) for task_id in ids]
+
+    async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Row[Any]]:
+        rows: list[Row[Any]] = []
+        async with self.db.engine.begin() as connection:
+            for at in range(0, len(parameters["ids"]), ROWS_PER_STATEMENT):
+                part = slice(at, at + ROWS_PER_STATEMENT)
+                chunk = {key: parameters[key][part] for key in ("ids", "arguments")}
+                rows += await connection.execute(self.db.queries.insert, {**parameters, **chunk})
+        return rows

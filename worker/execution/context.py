@@ -1,0 +1,99 @@
+"""What a task function gets as `ctx`: arq's dict, typed."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypedDict
+from uuid import UUID
+
+from arq.connections import ArqRedis
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from worker.broker import codec
+from worker.db.database import Database
+from worker.errors import AttemptSuperseded
+from worker.execution.lease import Leases
+from worker.execution.registry import Registry
+from worker.settings import Settings
+
+
+class Sessions(Protocol):
+    """What `ctx["db"]` is inside a task: the attempt's unit of work."""
+
+    @property
+    def get_session(self) -> Callable[[], AbstractAsyncContextManager[AsyncSession]]:
+        """``async with ctx["db"].get_session() as session``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """The task that is running: `ctx["task"]`.
+
+    Attributes:
+        id: The row's id; for a task without a row, None.
+        attempt: Which run this is, from 1 on.
+        tries: Failures of user code before this run.
+        idempotency_key: The same in every attempt of this task: hand it to whatever has effects
+            outside Postgres (a payment, a mail), which may happen more than once.
+    """
+
+    db: Database
+    id: UUID | None
+    name: str
+    attempt: int
+    tries: int
+    user_id: str | None
+    idempotency_key: str
+
+    async def report(self, **progress: object) -> None:
+        """Show progress on the task, at once, in a transaction of its own.
+
+        Does nothing for a task without a row.
+
+        Raises:
+            AttemptSuperseded: The task was cancelled or taken over meanwhile; let it leave the
+                function.
+        """
+        if self.id is None:
+            return
+        found = await self.db.execute_once(
+            self.db.queries.report_progress,
+            {
+                "id": self.id,
+                "attempt": self.attempt,
+                "progress": codec.to_bytes(progress).decode(),
+            },
+        )
+        if found.first() is None:
+            raise AttemptSuperseded(f"{self.name} {self.id} was settled or taken over meanwhile")
+
+
+class TaskContext(TypedDict):
+    """The context of one attempt. More keys may be in it: what your startup hook puts there."""
+
+    db: Sessions
+    redis: ArqRedis
+    task: RunningTask
+    settings: Settings
+    job_id: str
+    job_try: int
+    enqueue_time: datetime
+    score: int
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What an attempt needs from its process; `ctx["runtime"]`."""
+
+    db: Database
+    redis: ArqRedis
+    registry: Registry
+    leases: Leases
+    settings: Settings
+    worker: str
+    flush_pushes: Callable[[], Awaitable[None]]
+
+
+ProcessContext = dict[Any, Any]
+"""arq's own dict, as its hooks get it."""

@@ -1,0 +1,88 @@
+"""Jobs of stock arq clients: adopted into a row when first seen, answered in arq's own keys."""
+
+import asyncio
+import contextlib
+from typing import Any
+from uuid import UUID
+
+from arq.jobs import serialize_result
+from redis.exceptions import RedisError
+
+from worker.broker import codec, keys
+from worker.clock import milliseconds, utcnow
+from worker.db.models import TaskState
+from worker.errors import TaskFailed
+from worker.execution.context import Runtime
+from worker.execution.definition import TaskFunction
+from worker.execution.delivery import Delivery
+
+KEEP_RESULT_MS = 3_600_000
+"""How long a stock client finds its result; arq's own default."""
+
+
+async def adopt(
+    runtime: Runtime, function: TaskFunction[Any, Any], delivery: Delivery
+) -> UUID:
+    """Make the row of a stock client's job, unless an earlier delivery has made it.
+
+    Raises:
+        InvalidArguments: The arguments do not fit; no row is made.
+    """
+    arguments = function.encode_arguments(function.bind(delivery.args, delivery.kwargs))
+    row_id = delivery.foreign_row_id
+    await runtime.db.execute_once(
+        runtime.db.queries.insert_foreign_job,
+        {
+            "id": row_id,
+            "name": function.name,
+            "arguments": arguments.decode(),
+            "queue": runtime.settings.queue,
+            "job_id": delivery.job_id,
+        },
+    )
+    return row_id
+
+
+async def refuse(runtime: Runtime, delivery: Delivery, error: Exception) -> TaskFailed:
+    """Tell the stock client that its job failed; returns what to tell arq."""
+    failure = TaskFailed(**codec.describe(error))
+    await _store_result(runtime, delivery, failure)
+    return failure
+
+
+async def answer_from_row(runtime: Runtime, delivery: Delivery, row_id: UUID) -> None:
+    """Tell the stock client how its task ended, as the row has it."""
+    found = await runtime.db.execute_once(runtime.db.queries.ending, {"id": row_id})
+    row = found.first()
+    if row is None:
+        return
+    match TaskState(row.state):
+        case TaskState.SUCCEEDED:
+            await _store_result(runtime, delivery, codec.from_bytes(row.result))
+        case TaskState.CANCELLED:
+            await _store_result(runtime, delivery, asyncio.CancelledError())
+        case TaskState.FAILED:
+            failure = TaskFailed(row.error_type or "unknown", row.message or "", row.traceback or "")
+            await _store_result(runtime, delivery, failure)
+
+
+async def _store_result(runtime: Runtime, delivery: Delivery, result: object) -> None:
+    now = milliseconds(utcnow())
+    written = serialize_result(
+        delivery.name,
+        (),
+        {},
+        delivery.job_try,
+        delivery.enqueued_ms,
+        not isinstance(result, Exception | asyncio.CancelledError),
+        result,
+        now,
+        now,
+        str(delivery),
+        runtime.settings.queue,
+        delivery.job_id,
+        serializer=codec.to_bytes,
+    )
+    if written is not None:
+        with contextlib.suppress(RedisError, OSError):
+            await runtime.redis.set(keys.result(delivery.job_id), written, px=KEEP_RESULT_MS)

@@ -1,0 +1,169 @@
+"""What the caller holds after enqueueing: the task's id, and the way to its result."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from worker.db.models import TaskState
+from worker.errors import TaskCancelled, TaskFailed, TaskNotFound
+
+R = TypeVar("R")
+
+POLL_SECONDS = (0.05, 1.0)
+"""First and longest pause between two looks when no hint comes; doubled each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """One failed attempt."""
+
+    attempt: int
+    error_type: str
+    message: str
+    traceback: str
+    worker: str | None
+    started_at: datetime | None
+    failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task as it stands in Postgres. `args`, `result` and `progress` are JSON values."""
+
+    id: UUID
+    name: str
+    state: TaskState
+    args: dict[str, Any]
+    result: Any
+    progress: dict[str, Any] | None
+    queue: str
+    priority: int
+    user_id: str | None
+    unique_key: str | None
+    attempt: int
+    tries: int
+    worker: str | None
+    run_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    settled_at: datetime | None
+    errors: tuple[AttemptError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How far a task is: its state, its result as JSON, and its last error once it failed."""
+
+    state: TaskState
+    result: bytes | None = None
+    error: TaskFailed | None = None
+
+
+class Reader(Protocol):
+    """What a handle asks: an open `TaskClient`."""
+
+    async def ending(self, task_id: UUID) -> Ending | None:
+        """How far the task is; None: it is not there."""
+
+    def hint(self, task_id: UUID) -> AbstractAsyncContextManager[asyncio.Event]:
+        """An event that is set when the task may have been settled; it may never be."""
+
+    async def cancel(self, task_id: UUID) -> bool:
+        """Cancel; False: it was settled already, or is not there."""
+
+
+class TaskHandle(Generic[R]):
+    """A task that was asked for. The id is known before the commit.
+
+    Attributes:
+        id: The task's id.
+        created: False if an unsettled task with the same unique key was there; this is that task.
+    """
+
+    def __init__(
+        self,
+        task_id: UUID,
+        name: str,
+        reader: Callable[[], Reader],
+        decode: Callable[[bytes], R],
+        *,
+        created: bool = True,
+    ) -> None:
+        self.id = task_id
+        self.name = name
+        self.created = created
+        self._reader = reader
+        self._decode = decode
+
+    async def status(self) -> TaskState:
+        """Where the task is on its way.
+
+        Raises:
+            TaskNotFound: It is not there (yet: was its transaction committed?).
+            ClientClosed: No `TaskClient` is open in this process.
+        """
+        return (await self._ending()).state
+
+    async def result(self, timeout: float | None = None) -> R:
+        """Wait until the task is settled and return what its function returned.
+
+        Reads Postgres; a hint over Redis only shortens the wait.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
+
+        Raises:
+            TaskFailed: It failed for good; has the error's type, message and traceback.
+            TaskCancelled: It was cancelled.
+            TaskNotFound: It is not there.
+            TimeoutError: It was not settled in time; it goes on.
+            ClientClosed: No `TaskClient` is open in this process.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                ending = await self._wait_until_settled()
+        except TimeoutError:
+            raise TimeoutError(f"{self!r} was not settled within {timeout} s") from None
+        if ending.error is not None:
+            raise ending.error
+        if ending.state is TaskState.CANCELLED:
+            raise TaskCancelled(f"{self!r} was cancelled")
+        return self._decode(ending.result or b"null")
+
+    async def cancel(self) -> bool:
+        """Settle the task as cancelled, at once and for good.
+
+        A running attempt is told, and cannot commit any more.
+
+        Returns:
+            False if the task was settled already.
+        """
+        return await self._reader().cancel(self.id)
+
+    async def _wait_until_settled(self) -> Ending:
+        ending = await self._ending()
+        if ending.state.settled:
+            return ending
+        pause, longest = POLL_SECONDS
+        async with self._reader().hint(self.id) as hint:
+            while not (ending := await self._ending()).state.settled:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await hint.wait()
+                hint.clear()
+                pause = min(pause * 2, longest)
+        return ending
+
+    async def _ending(self) -> Ending:
+        ending = await self._reader().ending(self.id)
+        if ending is None:
+            raise TaskNotFound(f"{self!r} is not there: was its transaction committed?")
+        return ending
+
+    def __repr__(self) -> str:
+        return f"<task {self.name} {self.id}>"

@@ -1,0 +1,103 @@
+"""What the caller may say about one task, apart from its arguments."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self, TypedDict
+
+from worker.errors import InvalidOptions
+from worker.execution.outcome import Delay, seconds
+
+MAX_PRIORITY = 9
+
+
+class OptionValues(TypedDict, total=False):
+    """The keyword arguments of `f.options(…)` and `TaskRef(…).options(…)`."""
+
+    delay: Delay | None
+    run_at: datetime | None
+    user_id: str | int | None
+    unique_key: str | None
+    queue: str | None
+    priority: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Checked options.
+
+    Attributes:
+        delay: Seconds until the task is due.
+        run_at: When it is due; excludes `delay`.
+        user_id: The user the task belongs to, as text.
+        unique_key: While an unsettled task has this key, enqueueing gives that task.
+        queue: The queue; the process's own by default.
+        priority: 0 to 9; higher runs first, whatever waits below it.
+    """
+
+    delay: float | None = None
+    run_at: datetime | None = None
+    user_id: str | None = None
+    unique_key: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+
+    @classmethod
+    def checked(cls, name: str, values: OptionValues) -> Self:
+        """Options for the task `name`.
+
+        Raises:
+            InvalidOptions: A name is unknown, a value does not fit, or two exclude each other.
+        """
+        _refuse_unknown(name, values)
+        delay, user_id = values.get("delay"), values.get("user_id")
+        options = cls(
+            delay=None if delay is None else seconds(delay),
+            run_at=values.get("run_at"),
+            user_id=None if user_id is None else str(user_id),
+            unique_key=values.get("unique_key"),
+            queue=values.get("queue"),
+            priority=values.get("priority"),
+        )
+        fault = options._fault()
+        if fault is not None:
+            raise InvalidOptions(f"{name}: {fault}")
+        return options
+
+    def over(self, defaults: "Options") -> "Options":
+        """These options, with the queue and the priority of `defaults` where they say nothing."""
+        return dataclasses.replace(
+            self,
+            queue=self.queue or defaults.queue,
+            priority=defaults.priority if self.priority is None else self.priority,
+        )
+
+    @property
+    def needs_row(self) -> list[str]:
+        """The given options that only a row in Postgres can keep."""
+        return [name for name in ("user_id", "unique_key") if getattr(self, name) is not None]
+
+    def _fault(self) -> str | None:
+        if self.delay is not None and self.run_at is not None:
+            return "give delay or run_at, not both"
+        if self.delay is not None and not 0 <= self.delay < float("inf"):
+            return f"delay={self.delay} is not a number of seconds from 0 on"
+        if self.run_at is not None and self.run_at.tzinfo is None:
+            return f"run_at={self.run_at.isoformat()} has no time zone"
+        if self.priority is not None and not 0 <= self.priority <= MAX_PRIORITY:
+            return f"priority={self.priority} is not between 0 and {MAX_PRIORITY}"
+        for name in ("user_id", "unique_key", "queue"):
+            value = getattr(self, name)
+            if value is not None and ("\x00" in value or not value):
+                return f"{name} is empty or holds a NUL character"
+        return None
+
+
+def _refuse_unknown(name: str, values: OptionValues) -> None:
+    known = [field.name for field in dataclasses.fields(Options)]
+    for given in values:
+        if given not in known:
+            near = difflib.get_close_matches(given, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+            raise InvalidOptions(f"{name}: {given} is not an option{hint}")

@@ -1,0 +1,129 @@
+"""Pushes jobs to Redis after the commit of their rows, and only then.
+
+A push is an optimisation: the relay looks at every row a second after it was announced and pushes
+what is missing. So a push that fails is dropped, never awaited by the caller and never repeated.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from worker.broker import scripts
+from worker.broker.redis import RedisClient
+from worker.broker.scripts import Job
+from worker.service import Service
+
+logger = logging.getLogger("worker.pusher")
+
+BUFFER_LIMIT = 100_000
+"""Jobs that wait for a slow Redis at most; what comes on top is left to the relay."""
+
+_PENDING = "worker.pending_pushes"
+
+
+class Pusher(Service):
+    """Collects announced jobs and pushes them in batches, in the background."""
+
+    def __init__(self, redis: RedisClient) -> None:
+        super().__init__(interval=60.0)
+        self._redis = redis
+        self._buffer: list[Job] = []
+        self._pushing = asyncio.Lock()
+
+    def announce(self, jobs: Sequence[Job]) -> None:
+        """Push `jobs` soon; their rows are committed."""
+        if len(self._buffer) < BUFFER_LIMIT:
+            self._buffer.extend(jobs)
+            self.wake()
+
+    async def run_once(self) -> None:
+        """Push what was announced; a failure leaves it to the relay."""
+        async with self._pushing:
+            while self._buffer:
+                batch, self._buffer = self._buffer, []
+                try:
+                    await scripts.push(self._redis, batch)
+                except (RedisError, OSError) as error:
+                    name = type(error).__name__
+                    logger.warning("could not push %d jobs (%s); the relay will", len(batch), name)
+
+    async def flush(self) -> None:
+        """Return when everything announced so far was pushed or left to the relay."""
+        if self._buffer or self._pushing.locked():
+            await self.run_once()
+
+    async def stop(self) -> None:
+        """Push what is left and end."""
+        await super().stop()
+        await self.run_once()
+
+
+class PendingPushes:
+    """The jobs of one transaction, until its outermost COMMIT.
+
+    Follows the connection, because a savepoint may be rolled back below the session: then what was
+    enqueued inside a savepoint is left to the relay, which finds only rows that were committed.
+    """
+
+    def __init__(self, connection: Connection, announce: Callable[[list[Job]], None]) -> None:
+        self.root = connection.get_transaction()
+        self.announce = announce
+        self._jobs: list[tuple[bool, Job]] = []
+        event.listen(connection, "rollback_savepoint", self._drop_nested)
+
+    def add(self, jobs: Sequence[Job], *, nested: bool) -> None:
+        """Remember `jobs`; `nested`: they were enqueued inside a savepoint."""
+        self._jobs += ((nested, job) for job in jobs)
+
+    def release(self) -> None:
+        """The outermost transaction has committed."""
+        jobs, self._jobs = self._jobs, []
+        if jobs:
+            self.announce([job for _, job in jobs])
+
+    @property
+    def committed(self) -> bool:
+        """Whether the outermost transaction has ended; asked right after a commit."""
+        return self.root is None or not self.root.is_active
+
+    def _drop_nested(self, *_: Any) -> None:
+        self._jobs = [(nested, job) for nested, job in self._jobs if not nested]
+
+
+def push_after_commit(
+    session: AsyncSession,
+    connection: Connection,
+    jobs: Sequence[Job],
+    announce: Callable[[list[Job]], None],
+) -> None:
+    """Announce `jobs` once the outermost transaction of `session` has committed.
+
+    If the session has joined a transaction that somebody else commits, nobody tells us; then the
+    relay pushes them.
+    """
+    sync = session.sync_session
+    pending = sync.info.get(_PENDING)
+    if pending is None or pending.root is not connection.get_transaction():
+        event.listen(sync, "after_commit", _release_if_outermost)  # once, however often it is said
+        pending = sync.info[_PENDING] = PendingPushes(connection, announce)
+    pending.add(jobs, nested=connection.in_nested_transaction())
+
+
+def pending_of(session: Session) -> PendingPushes | None:
+    """What `session` will push, for whoever commits its transaction from outside."""
+    pending: PendingPushes | None = session.info.get(_PENDING)
+    return pending
+
+
+def _release_if_outermost(session: Session) -> None:
+    # Also called when a savepoint is released and when a joined session commits.
+    pending = pending_of(session)
+    if pending is not None and pending.committed:
+        del session.info[_PENDING]
+        pending.release()

@@ -1,0 +1,94 @@
+"""Which task functions there are. A name from the network resolves here, or nowhere."""
+
+import difflib
+import importlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from worker.errors import InvalidOptions, SettingsError
+
+if TYPE_CHECKING:
+    from worker.execution.definition import TaskFunction
+
+BUILTIN_MODULES = ("worker.tasks",)
+
+
+class Registry:
+    """Task functions by name.
+
+    Attributes:
+        loaded: The process has loaded its task modules, so an unknown name is an error.
+    """
+
+    def __init__(self) -> None:
+        self.loaded = False
+        self._functions: dict[str, TaskFunction[Any, Any]] = {}
+
+    def add(self, function: "TaskFunction[Any, Any]") -> None:
+        """Register `function`.
+
+        Raises:
+            InvalidOptions: Another function has its name.
+        """
+        there = self._functions.get(function.name)
+        if there is not None and _origin(there) != _origin(function):
+            raise InvalidOptions(
+                f"two task functions are called {function.name}: "
+                f"{_origin(there)} and {_origin(function)}"
+            )
+        self._functions[function.name] = function
+
+    def get(self, name: str) -> "TaskFunction[Any, Any] | None":
+        """The function of that name, if there is one."""
+        return self._functions.get(name)
+
+    def __getitem__(self, name: str) -> "TaskFunction[Any, Any]":
+        return self._functions[name]
+
+    def load(self, modules: Iterable[str], *, builtin: bool = True) -> None:
+        """Import the task modules, which registers their functions, and resolve their type hints.
+
+        Raises:
+            SettingsError: A module cannot be imported, or none of them has a task function.
+        """
+        for module in (*(BUILTIN_MODULES if builtin else ()), *modules):
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise SettingsError(
+                    f"WORKER_TASK_MODULES: cannot import {module} ({error}); "
+                    "the current directory is on the path"
+                ) from error
+        if not self._functions:
+            raise SettingsError(
+                "there are no task functions: set WORKER_TASK_MODULES to the modules that have "
+                "them, for example WORKER_TASK_MODULES=app.tasks"
+            )
+        for function in self:
+            function.check()
+        self.loaded = True
+
+    def no_such(self, name: str) -> str:
+        """The message for a name that is not here."""
+        near = difflib.get_close_matches(name, self._functions, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.names)}"
+        return f"no task function is called {name}; {hint}"
+
+    @property
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return sorted(self._functions)
+
+    def __iter__(self) -> Iterator["TaskFunction[Any, Any]"]:
+        return iter(self._functions.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._functions
+
+
+def _origin(function: "TaskFunction[Any, Any]") -> str:
+    return f"{function.function.__module__}.{function.function.__qualname__}"
+
+
+default_registry = Registry()
+"""Where `@task` registers."""

@@ -1,0 +1,90 @@
+"""Jobs that no task function is for: an unknown name, or bytes that are no job.
+
+They are calls of the two functions here, which arq has registered like any other, so that arq
+itself never settles a job behind the row's back.
+"""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from worker.broker import codec
+from worker.clock import milliseconds, utcnow
+from worker.errors import UndecodablePayload, UnknownTask
+from worker.execution import foreign
+from worker.execution.answer import answer, hand_back
+from worker.execution.context import ProcessContext, Runtime
+from worker.execution.delivery import UNDECODABLE, UNKNOWN, Delivery
+from worker.execution.outcome import Failed
+
+logger = logging.getLogger("worker.strays")
+
+LONGEST_WAIT = 30.0
+"""Seconds between two deliveries of an unknown task at most: a deploy is noticed within it."""
+
+
+async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
+    """Hand a task of an unknown name back until a deploy knows it or the grace is over.
+
+    Burns no try: during a rolling deploy the old workers meet the new tasks.
+
+    Raises:
+        arq.Retry: The grace is not over.
+        TaskFailed: It is.
+    """
+    runtime: Runtime = ctx["runtime"]
+    delivery = Delivery.from_call(name, ctx, (), marker)
+    if delivery.row_id is None:
+        waited = (milliseconds(utcnow()) - delivery.enqueued_ms) / 1000
+    else:
+        found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": delivery.row_id})
+        row = found.first()
+        if row is None or row.settled:
+            return
+        waited = -row.wait
+    if waited < runtime.settings.unknown_task_grace:
+        logger.warning("%s: no task function of that name here; handed back", delivery)
+        raise hand_back(min(2.0 ** min(delivery.job_try - 1, 5), LONGEST_WAIT))
+    fault = UnknownTask(f"{runtime.registry.no_such(name)} (waited {waited:.0f} s for a deploy)")
+    await _fail(runtime, delivery, delivery.row_id, fault)
+
+
+async def undecodable_payload(ctx: ProcessContext, reason: str) -> None:
+    """Fail a job whose payload cannot be read, and its row if it has one.
+
+    Raises:
+        TaskFailed: Always.
+    """
+    runtime: Runtime = ctx["runtime"]
+    delivery = Delivery.from_call(UNDECODABLE, ctx, (), {})
+    await _fail(runtime, delivery, _as_row_id(delivery.job_id), UndecodablePayload(reason))
+
+
+async def _fail(runtime: Runtime, delivery: Delivery, row_id: UUID | None, error: Exception) -> None:
+    queries = runtime.db.queries
+    row = None
+    if row_id is not None:
+        row = (await runtime.db.execute_once(queries.look_up, {"id": row_id})).first()
+    if row_id is None or row is None:
+        raise await foreign.refuse(runtime, delivery, error) from None
+    await runtime.db.execute_once(
+        queries.fail,
+        {
+            "id": row_id,
+            "attempt": row.attempt,
+            "state": "failed",
+            "counted": 0,
+            **codec.describe(error),
+        },
+    )
+    await answer(runtime, delivery, row_id, Failed(error))
+
+
+def _as_row_id(job_id: str) -> UUID | None:
+    try:
+        return UUID(job_id)
+    except ValueError:
+        return None
+
+
+STRAYS = {UNKNOWN: unknown_task, UNDECODABLE: undecodable_payload}

@@ -1,0 +1,92 @@
+"""Attempts of tasks without a row (``durable=False``): at least once, decided by Redis alone."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from worker.broker import codec, keys
+from worker.errors import TaskFailed
+from worker.execution.answer import hand_back, shielded
+from worker.execution.context import ProcessContext, RunningTask, Runtime
+from worker.execution.definition import TaskFunction
+from worker.execution.delivery import Delivery
+from worker.execution.lease import Held
+from worker.execution.outcome import Cancelled, Completed, Failed, Outcome
+from worker.execution.perform import perform
+from worker.execution.retry import decide
+from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
+
+logger = logging.getLogger("worker.attempt")
+
+
+async def run_without_row(
+    runtime: Runtime,
+    function: TaskFunction[Any, Any],
+    ctx: ProcessContext,
+    delivery: Delivery,
+    rng: random.Random,
+) -> object:
+    """Run a job that lives in Redis alone; returns its result, which arq keeps.
+
+    Raises:
+        arq.Retry: The job is to be delivered again.
+        TaskFailed: It has failed for good.
+    """
+    task = RunningTask(
+        db=runtime.db,
+        id=None,
+        name=function.name,
+        attempt=delivery.job_try,
+        tries=delivery.job_try - 1,
+        user_id=None,
+        idempotency_key=delivery.job_id,
+    )
+    work: Work = UnitOfWork(runtime.db) if function.atomic else SeparateBlocks(runtime.db, None, 0)
+    context = {**ctx, "db": work, "task": task}
+    async with runtime.leases.holding(_held(runtime, delivery)):
+        try:
+            arguments = function.encode_arguments(function.bind(delivery.args, delivery.kwargs))
+            outcome = await perform(function, context, arguments.decode(), rng)
+            if isinstance(outcome, Completed):
+                await shielded(work.commit())
+        except asyncio.CancelledError:
+            await shielded(_forget_start(runtime, delivery))
+            raise
+        except Exception as error:  # arguments that do not fit, or a commit that failed
+            outcome = decide(error, task.tries, function.policy, rng)
+        finally:
+            await shielded(work.rollback())
+    return await _answer(runtime, delivery, outcome)
+
+
+async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> object:
+    match outcome:
+        case Completed(result):
+            await runtime.flush_pushes()
+            return codec.from_bytes(result)
+        case Failed(error) | Cancelled(error):
+            raise TaskFailed(**codec.describe(error)) from error
+        case _:
+            logger.warning("%s again in %.1f s", delivery, outcome.delay)
+            raise hand_back(outcome.delay)
+
+
+def _held(runtime: Runtime, delivery: Delivery) -> Held:
+    arguments = codec.to_bytes(delivery.kwargs)
+    payload = (
+        b"" if delivery.args
+        else codec.plain_payload(delivery.name, arguments, delivery.enqueued_ms)
+    )  # fmt: skip
+    return Held(delivery.job_id, runtime.settings.queue, delivery.score, payload)
+
+
+async def _forget_start(runtime: Runtime, delivery: Delivery) -> None:
+    """A shutdown burns no try: arq counts starts, so take this one back."""
+    with contextlib.suppress(RedisError, OSError):
+        await runtime.redis.decr(keys.retries(delivery.job_id))
+
+

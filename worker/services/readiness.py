@@ -1,0 +1,77 @@
+"""Whether the servers answer: waited for at the start of a process, asked by health checks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import AuthenticationError, RedisError
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker.broker.redis import RedisClient, address
+from worker.db.database import Database
+from worker.db.failures import sqlstate
+from worker.errors import ServerUnreachable
+from worker.settings import Settings
+
+PAUSE = 0.25
+"""Seconds between two tries."""
+
+_HOPELESS = ("28", "3D")
+"""SQLSTATE classes that waiting does not mend: wrong password, no such database."""
+
+
+async def wait_for_postgres(db: Database, timeout: float) -> None:
+    """Return when Postgres answers.
+
+    Raises:
+        ServerUnreachable: It did not within `timeout` seconds, or refused the login.
+    """
+    url = make_url(db.engine.url)
+    where = f"{url.host or url.query.get('host')}:{url.port or 5432}/{url.database}"
+    await _wait_until(db.ping, f"Postgres at {where}", "WORKER_DATABASE_URL", timeout)
+
+
+async def wait_for_redis(redis: RedisClient, settings: Settings) -> None:
+    """Return when Redis answers.
+
+    Raises:
+        ServerUnreachable: It did not within `settings.connect_timeout` seconds, or refused the
+            login.
+    """
+
+    async def ping() -> None:
+        await redis.ping()
+
+    where = address(settings.redis_url.get_secret_value())
+    await _wait_until(ping, f"Redis at {where}", "WORKER_REDIS_URL", settings.connect_timeout)
+
+
+async def _wait_until(
+    ping: Callable[[], Awaitable[None]], server: str, setting: str, timeout: float
+) -> None:
+    last: BaseException | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    return await ping()
+                except (SQLAlchemyError, RedisError, OSError) as error:
+                    last = error
+                    if _is_hopeless(error):
+                        break
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        pass
+    reason = f" ({_reason(last)})" if last else ""
+    waited = "refused the login" if last and _is_hopeless(last) else (
+        f"did not answer within {timeout:g} s"
+    )  # fmt: skip
+    raise ServerUnreachable(f"{server} {waited}{reason}: is it running, and is {setting} right?")
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    return isinstance(error, AuthenticationError) or (sqlstate(error) or "").startswith(_HOPELESS)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}"
