@@ -155,9 +155,7 @@ def start_worker(settings: Settings) -> Iterator[Callable[..., WorkerProcess]]:
 
 
 async def _administer(postgres: EmbeddedPostgres, statement: str) -> None:
-    engine = create_async_engine(
-        postgres.url, poolclass=NullPool, isolation_level="AUTOCOMMIT"
-    )
+    engine = create_async_engine(postgres.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         await connection.execute(text(statement))
     await engine.dispose()

@@ -19,6 +19,7 @@
     ├── UndecodablePayload           what lies in Redis is not a job of ours
     ├── TaskTimeout                  the task function ran longer than its timeout
     ├── ClientClosed                 a handle was asked something without an open TaskClient
+    ├── UserTaken                    another user has that username or email
     └── TaskError                    how a task ended, told to whoever waits for its result
         ├── TaskNotFound             there is no such task (any more)
         ├── TaskCancelled            it was cancelled
@@ -114,6 +115,10 @@ class TaskTimeout(WorkerError):
 
 class ClientClosed(WorkerError):
     """A handle was asked for something that needs an open ``TaskClient``."""
+
+
+class UserTaken(WorkerError):
+    """Another user has that username or that email; the message says which of them."""
 
 
 class TaskError(WorkerError):

@@ -138,7 +138,8 @@ class BurstWorker(Worker):
             self.max_burst_jobs = 0  # which ends arq's loop
 
     async def _due_jobs(self) -> int:
-        return await self.pool.zcount(self.queue_name, "-inf", milliseconds(utcnow()))
+        due = await self.pool.zcount(self.queue_name, "-inf", milliseconds(utcnow()))
+        return int(due)
 
 
 def run_stock(settings: Settings, *, burst: bool = False) -> None:
@@ -150,7 +151,7 @@ def run_stock(settings: Settings, *, burst: bool = False) -> None:
     """
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
-    options = get_kwargs(worker_settings(settings))
+    options: dict[str, Any] = dict(get_kwargs(worker_settings(settings)))
     loop.run_until_complete(_wait_for_servers(settings))
     kind = BurstWorker if burst else Worker
     kind(**{**options, "burst": burst}).run()
@@ -177,8 +178,9 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def _registered(function: TaskFunction[Any, Any]) -> Function:
+    called: Any = partial(run, function.name)
     return func(
-        partial(run, function.name),
+        called,
         name=function.name,
         timeout=function.timeout + TIMEOUT_MARGIN,
         # The row keeps the result; a stock client's is stored when the task is settled.
@@ -197,5 +199,3 @@ def _registered_strays() -> list[Function]:
 def _stop_process(_: BaseException) -> None:
     # A worker whose relay has died would look alive and lose nothing but time: better it restarts.
     os.kill(os.getpid(), signal.SIGTERM)
-
-

@@ -88,15 +88,6 @@ def refuse_nul(written: bytes) -> bytes:
     Raises:
         InvalidArguments: It holds a NUL character.
     """
-    return refuse_nul(written)
-
-
-def refuse_nul(written: bytes) -> bytes:
-    """Return the JSON `written`, unless it holds what Postgres cannot store.
-
-    Raises:
-        InvalidArguments: It holds a NUL character.
-    """
     if b"\\u0000" in written and _NUL.search(written):
         raise InvalidArguments("holds a NUL character (\\u0000), which Postgres cannot store")
     return written

@@ -1,7 +1,7 @@
 """The connection to Redis, and what may be said when it is not there."""
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from arq.connections import ArqRedis, RedisSettings
@@ -13,10 +13,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from worker.broker import codec
 from worker.errors import SettingsError
 
-if TYPE_CHECKING:
-    RedisClient = Redis[bytes]
-else:
-    RedisClient = Redis
+RedisClient = Redis
+"""Any client, ours or arq's."""
 
 SOCKET_TIMEOUT = 5.0
 """Seconds after which an answer that did not come counts as a Redis that is away."""

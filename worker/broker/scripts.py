@@ -37,7 +37,7 @@ class Job:
         return self.due_ms - self.priority * PRIORITY_STEP_MS
 
 
-async def push(redis: "Redis[bytes]", jobs: Iterable[Job]) -> int:
+async def push(redis: Redis, jobs: Iterable[Job]) -> int:
     """Push `jobs` unless they are there; returns how many were not."""
     by_queue: dict[str, list[Job]] = {}
     for job in jobs:
@@ -53,7 +53,7 @@ async def push(redis: "Redis[bytes]", jobs: Iterable[Job]) -> int:
 
 
 async def hold(
-    redis: "Redis[bytes]",
+    redis: Redis,
     *,
     queue: str,
     job_id: str,

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from worker.errors import WorkerError
+from worker.execution.options import OptionValues
 from worker.settings import Settings, load_settings
 from worker.telemetry import logs
 
@@ -120,7 +121,7 @@ def enqueue(
     from worker.cli.enqueue import enqueue_one, parse_arguments
 
     settings = start()
-    options = {
+    options: OptionValues = {
         "delay": delay, "user_id": user_id, "unique_key": unique_key, "queue": queue,
         "priority": priority,
     }  # fmt: skip

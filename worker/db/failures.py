@@ -4,6 +4,7 @@ SQLSTATE decides (https://www.postgresql.org/docs/current/errcodes-appendix.html
 burns no try and settles no task: the attempt is handed back and runs again.
 """
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -44,4 +45,7 @@ def is_infrastructure(error: BaseException) -> bool:
     state = sqlstate(error)
     if state is not None:
         return state in _STATES or state.startswith(_CLASSES)
-    return error.connection_invalidated or isinstance(error, InterfaceError)
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    # The driver met the end of its connection in the middle of something.
+    return isinstance(getattr(error.orig, "__cause__", None), asyncpg.InternalClientError)

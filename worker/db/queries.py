@@ -11,10 +11,11 @@ attempt". A statement that returns no row has changed nothing: somebody else has
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
-from sqlalchemy.types import Double, Integer, Text, Uuid
+from sqlalchemy.types import Double, Integer, Text, TypeEngine, Uuid
 
 LEAD_SECONDS = 60
 """What is due later than this stays in Postgres: Redis holds the working set, not the calendar."""
@@ -78,7 +79,7 @@ def _quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""').replace(":", "\\:") + '"'
 
 
-_TYPES = {
+_TYPES: dict[str, TypeEngine[Any]] = {
     "ids": ARRAY(Uuid()),
     "arguments": ARRAY(Text()),
     "id": Uuid(),
@@ -120,7 +121,7 @@ _TEMPLATES = {
     # The row of a stock arq client's job, made when a worker first sees the job.
     "insert_foreign_job": """
         INSERT INTO {task} (id, name, args, queue, job_id, dispatch_at)
-        VALUES (:id, :name, CAST(:arguments AS jsonb), :queue, :job_id, now() + {look_after})
+        VALUES (:id, :name, CAST(:args AS jsonb), :queue, :job_id, now() + {look_after})
         ON CONFLICT (id) DO NOTHING
         """,
     #

@@ -19,7 +19,6 @@ from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.broker import codec
-from worker.db.failures import is_infrastructure
 from worker.errors import InvalidArguments
 from worker.execution import foreign
 from worker.execution.answer import answer, hand_back, shielded
@@ -59,28 +58,28 @@ async def run(name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> o
     delivery = Delivery.from_call(name, ctx, args, kwargs)
     if delivery.row_id is None and not function.durable:
         return await run_without_row(runtime, function, ctx, delivery, _rng)
-    return await _run_with_row(runtime, function, ctx, delivery)
+    await _run_with_row(runtime, function, ctx, delivery)
+    return None
 
 
 async def _run_with_row(
     runtime: Runtime, function: TaskFunction[Any, Any], ctx: ProcessContext, delivery: Delivery
-) -> object:
+) -> None:
     try:
         row_id = delivery.row_id or await foreign.adopt(runtime, function, delivery)
         async with runtime.leases.holding(_held(runtime, delivery, row_id)):
             started = await _start(runtime, row_id)
             if started is None:
-                return await _answer_without_attempt(runtime, delivery, row_id)
+                await _answer_without_attempt(runtime, delivery, row_id)
+                return
             outcome = await _attempt(runtime, ctx, delivery, row_id, started)
     except InvalidArguments as error:  # a stock client's call that fits no parameters
         raise await foreign.refuse(runtime, delivery, error) from error
-    except SQLAlchemyError as error:
-        if not is_infrastructure(error):
-            raise
-        logger.warning("%s: Postgres is away (%s); handed back", delivery, type(error).__name__)
+    except (SQLAlchemyError, OSError) as error:  # not the function's: those are in the outcome
+        logger.warning("%s handed back: %s: %s", delivery, type(error).__name__, error)
         raise hand_back(_rng.uniform(*HAND_BACK_SECONDS)) from None
     reach("before_finish")
-    return await answer(runtime, delivery, row_id, outcome)
+    await answer(runtime, delivery, row_id, outcome)
 
 
 def _held(runtime: Runtime, delivery: Delivery, row_id: UUID) -> Held:
@@ -160,7 +159,10 @@ async def _record(runtime: Runtime, task: RunningTask, outcome: Outcome) -> Outc
             logger.warning("%s %s failed, again in %.1f s: %s", task.name, task.id, delay, error)
             statement, more = queries.retry, {"delay": delay, **codec.describe(error)}
         case Failed(error):
-            statement, more = queries.fail, {"state": "failed", "counted": 1, **codec.describe(error)}
+            statement, more = (
+                queries.fail,
+                {"state": "failed", "counted": 1, **codec.describe(error)},
+            )
         case Cancelled(error):
             statement = queries.fail
             more = {"state": "cancelled", "counted": 0, **codec.describe(error)}

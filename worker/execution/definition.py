@@ -1,21 +1,30 @@
 """`@task`: a plain ``async def f(ctx, …)`` with a stable name, typed arguments and a policy."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, Unpack, get_type_hints
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    NotRequired,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    get_type_hints,
+)
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 from sqlalchemy.ext.asyncio import AsyncSession
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from worker.broker import codec
 from worker.errors import InvalidArguments, InvalidOptions, InvalidResult, UnknownTask
 from worker.execution.context import TaskContext
-from worker.execution.enqueue import Request, enqueue_in
+from worker.execution.enqueue import Request, enqueue_in, enqueue_many_in
 from worker.execution.handle import TaskHandle
 from worker.execution.options import Options, OptionValues
 from worker.execution.outcome import Delay, seconds
@@ -70,6 +79,16 @@ class TaskFunction(Generic[P, R]):
             InvalidOptions: The task is `durable=False`.
         """
         return await enqueue_in(session, self.request_many([self.bind(args, kwargs)]))
+
+    async def enqueue_many(
+        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]:
+        """Write one task per element of `many` (arguments by name), all in one statement.
+
+        Raises:
+            EnqueueError: As `enqueue`; then nothing was written.
+        """
+        return await enqueue_many_in(session, self.request_many([dict(one) for one in many]))
 
     def options(self, **values: Unpack[OptionValues]) -> "ConfiguredTask[P, R]":
         """This function with options for the tasks that are enqueued through it.
@@ -152,7 +171,7 @@ class TaskFunction(Generic[P, R]):
         for name, parameter in self._signature.parameters.items():
             hint = self._hints.get(name, Any)
             fields[name] = hint if parameter.default is parameter.empty else NotRequired[hint]
-        arguments = TypedDict("arguments", fields)  # type: ignore[operator]
+        arguments: Any = TypedDict("arguments", fields)  # type: ignore[misc]
         arguments.__pydantic_config__ = _JSON
         return TypeAdapter(arguments)
 
@@ -185,6 +204,16 @@ class ConfiguredTask(Generic[P, R]):
     ) -> TaskHandle[R]:
         """As `TaskFunction.enqueue`, with the options."""
         return await enqueue_in(session, self.request_many([self.bind(args, kwargs)]))
+
+    async def enqueue_many(
+        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]:
+        """As `TaskFunction.enqueue_many`, with the options.
+
+        Raises:
+            InvalidOptions: There is a unique key and more than one task.
+        """
+        return await enqueue_many_in(session, self.request_many([dict(one) for one in many]))
 
 
 @dataclass(frozen=True)
@@ -219,6 +248,12 @@ class TaskRef:
             UnknownTask: The task modules are loaded in this process, and none has that name.
         """
         return await enqueue_in(session, self.request_many([arguments]))
+
+    async def enqueue_many(
+        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
+    ) -> list[TaskHandle[Any]]:
+        """As `TaskFunction.enqueue_many`."""
+        return await enqueue_many_in(session, self.request_many([dict(one) for one in many]))
 
     def request_many(self, many: list[dict[str, object]]) -> Request[Any]:
         """What enqueueing one task per element of `many` asks for."""

@@ -81,7 +81,7 @@ def deserializer(known: Callable[[str], bool]) -> Callable[[bytes], dict[str, An
             data = codec.deserialize(payload)
         except UndecodablePayload as error:
             return _call(UNDECODABLE, {"reason": str(error)}, 0)
-        except Exception as error:  # whatever it is, it is in the payload  # noqa: BLE001
+        except Exception as error:  # whatever it is, it is in the payload
             return _call(UNDECODABLE, {"reason": f"{type(error).__name__}: {error}"}, 0)
         if "r" in data or known(data["f"]):
             return data

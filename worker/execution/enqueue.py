@@ -28,13 +28,24 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[R]):
-    """What is asked for: some tasks of one name with the same options."""
+    """What is asked for: some tasks of one name with the same options.
+
+    Raises:
+        InvalidOptions: One unique key for more than one task.
+    """
 
     name: str
     arguments: Sequence[bytes]
     options: Options
     decode: Callable[[bytes], R]
     durable: bool = True
+
+    def __post_init__(self) -> None:
+        if self.options.unique_key is not None and len(self.arguments) > 1:
+            raise InvalidOptions(
+                f"{self.name}: unique_key={self.options.unique_key!r} allows one unsettled task, "
+                f"not {len(self.arguments)}: enqueue each with a key of its own"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +95,45 @@ def _outlet_of_environment() -> Outlet:
 async def enqueue_in(
     session: AsyncSession, request: Request[R], outlet: Outlet | None = None
 ) -> TaskHandle[R]:
-    """Write one task in `session`'s transaction; its push follows the outermost COMMIT.
+    """Write the one task of `request`; as `enqueue_many_in`."""
+    return (await enqueue_many_in(session, request, outlet))[0]
+
+
+async def enqueue_many_in(
+    session: AsyncSession, request: Request[R], outlet: Outlet | None = None
+) -> list[TaskHandle[R]]:
+    """Write tasks in `session`'s transaction; their push follows the outermost COMMIT.
 
     Raises:
         InvalidOptions: The task is `durable=False`: it has no row that could be rolled back.
         PayloadTooLarge: The arguments are too large.
     """
-    if not request.durable:
-        raise InvalidOptions(
-            f"{request.name} is durable=False, so it has no row to write in your transaction: "
-            "use client.enqueue(…), or make it durable"
-        )
+    _refuse_without_row(request)
+    if not request.arguments:
+        return []
     outlet = outlet or current_outlet()
-    queries = queries_for(outlet.schema)
     ids, parameters = insertion(request, outlet)
-    while True:
-        rows = (await session.execute(queries.insert, parameters)).all()
-        if rows:
-            break
-        held = await session.execute(
+    queries = queries_for(outlet.schema)
+    while not (rows := (await session.execute(queries.insert, parameters)).all()):
+        holder = await session.scalar(
             queries.find_unsettled_key, {"unique_key": request.options.unique_key}
         )
-        holder = held.scalar_one_or_none()
         if holder is not None:
-            return handle_for(request, holder, outlet, created=False)
+            return [handle_for(request, holder, outlet, created=False)]
         # The holder was settled between the two statements: the key is free.
     if outlet.announce is not None:
         connection = (await session.connection()).sync_connection
         assert connection is not None  # noqa: S101 - the statement above ran on it
         push_after_commit(session, connection, jobs_of(rows, parameters), outlet.announce)
-    return handle_for(request, ids[0], outlet)
+    return [handle_for(request, task_id, outlet) for task_id in ids]
+
+
+def _refuse_without_row(request: Request[Any]) -> None:
+    if not request.durable:
+        raise InvalidOptions(
+            f"{request.name} is durable=False, so it has no row to write in your transaction: "
+            "use client.enqueue(…), or make it durable"
+        )
 
 
 def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[str, object]]:
@@ -167,5 +187,3 @@ def current_reader() -> Reader:
             "this needs an open client: async with TaskClient.from_settings() as client: …"
         )
     return reader
-
-

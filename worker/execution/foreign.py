@@ -20,9 +20,7 @@ KEEP_RESULT_MS = 3_600_000
 """How long a stock client finds its result; arq's own default."""
 
 
-async def adopt(
-    runtime: Runtime, function: TaskFunction[Any, Any], delivery: Delivery
-) -> UUID:
+async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: Delivery) -> UUID:
     """Make the row of a stock client's job, unless an earlier delivery has made it.
 
     Raises:
@@ -35,7 +33,7 @@ async def adopt(
         {
             "id": row_id,
             "name": function.name,
-            "arguments": arguments.decode(),
+            "args": arguments.decode(),
             "queue": runtime.settings.queue,
             "job_id": delivery.job_id,
         },
@@ -62,7 +60,9 @@ async def answer_from_row(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
         case TaskState.CANCELLED:
             await _store_result(runtime, delivery, asyncio.CancelledError())
         case TaskState.FAILED:
-            failure = TaskFailed(row.error_type or "unknown", row.message or "", row.traceback or "")
+            failure = TaskFailed(
+                row.error_type or "unknown", row.message or "", row.traceback or ""
+            )
             await _store_result(runtime, delivery, failure)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from worker.broker import scripts
 from worker.broker.redis import RedisClient
@@ -111,6 +111,7 @@ def push_after_commit(
     pending = sync.info.get(_PENDING)
     if pending is None or pending.root is not connection.get_transaction():
         event.listen(sync, "after_commit", _release_if_outermost)  # once, however often it is said
+        event.listen(sync, "after_transaction_end", _drop_with_transaction)
         pending = sync.info[_PENDING] = PendingPushes(connection, announce)
     pending.add(jobs, nested=connection.in_nested_transaction())
 
@@ -125,5 +126,10 @@ def _release_if_outermost(session: Session) -> None:
     # Also called when a savepoint is released and when a joined session commits.
     pending = pending_of(session)
     if pending is not None and pending.committed:
-        del session.info[_PENDING]
         pending.release()
+
+
+def _drop_with_transaction(session: Session, transaction: SessionTransaction) -> None:
+    # Whatever its end was: what was to be pushed has been taken by now.
+    if transaction.parent is None:
+        session.info.pop(_PENDING, None)

@@ -60,7 +60,9 @@ async def undecodable_payload(ctx: ProcessContext, reason: str) -> None:
     await _fail(runtime, delivery, _as_row_id(delivery.job_id), UndecodablePayload(reason))
 
 
-async def _fail(runtime: Runtime, delivery: Delivery, row_id: UUID | None, error: Exception) -> None:
+async def _fail(
+    runtime: Runtime, delivery: Delivery, row_id: UUID | None, error: Exception
+) -> None:
     queries = runtime.db.queries
     row = None
     if row_id is not None:
@@ -87,4 +89,4 @@ def _as_row_id(job_id: str) -> UUID | None:
         return None
 
 
-STRAYS = {UNKNOWN: unknown_task, UNDECODABLE: undecodable_payload}
+STRAYS: dict[str, Any] = {UNKNOWN: unknown_task, UNDECODABLE: undecodable_payload}

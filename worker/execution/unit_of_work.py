@@ -20,6 +20,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.session import JoinTransactionMode
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
@@ -87,7 +88,7 @@ class UnitOfWork:
             self._open_at = None
 
     @property
-    def join_mode(self) -> str:
+    def join_mode(self) -> JoinTransactionMode:
         """How a session begins on the connection, in SQLAlchemy's words."""
         return "create_savepoint" if self._joined else "rollback_only"
 
@@ -108,7 +109,7 @@ class UnitOfWork:
         if self._connection is None or not self._connection.in_transaction():
             return
         self._joined = True
-        session.join_transaction_mode = "create_savepoint"  # type: ignore[attr-defined]
+        session.join_transaction_mode = "create_savepoint"
         pushes = pending_of(session)
         if pushes is not None and pushes not in self._pushes:
             self._pushes.append(pushes)

@@ -88,5 +88,3 @@ async def _forget_start(runtime: Runtime, delivery: Delivery) -> None:
     """A shutdown burns no try: arq counts starts, so take this one back."""
     with contextlib.suppress(RedisError, OSError):
         await runtime.redis.decr(keys.retries(delivery.job_id))
-
-

@@ -21,7 +21,7 @@ def redact_arguments() -> None:
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:
-    if record.msg == _ARQ_START and isinstance(record.args, tuple) and len(record.args) == 4:  # noqa: PLR2004
+    if record.msg == _ARQ_START and isinstance(record.args, tuple) and len(record.args) == 4:
         since, reference, arguments, extra = record.args
         record.args = (since, reference, "…" if arguments else "", extra)
     return True

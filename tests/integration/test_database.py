@@ -1,0 +1,214 @@
+"""`async with db.get_session()`: leaving commits, an exception rolls back, a commit never lies."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from worker import Database, TransactionAborted
+from worker.db.models import User
+
+
+def a_user(name: str) -> User:
+    return User(username=name, email=f"{name}@example.org")
+
+
+async def usernames(db: Database) -> list[str]:
+    async with db.get_session() as session:
+        return list(await session.scalars(select(User.username).order_by(User.username)))
+
+
+def checked_out(db: Database) -> int:
+    return db.engine.pool.checkedout()  # type: ignore[attr-defined]
+
+
+async def test_nothing_connects_in_the_constructor() -> None:
+    async with Database("postgresql://nobody@127.0.0.1:1/nothing") as db:
+        assert checked_out(db) == 0
+
+
+async def test_leaving_the_block_commits(db: Database) -> None:
+    async with db.get_session() as session:
+        session.add(a_user("ada"))
+    assert await usernames(db) == ["ada"]
+    assert checked_out(db) == 0
+
+
+async def test_objects_can_be_read_after_the_block(db: Database) -> None:
+    async with db.get_session() as session:
+        user = a_user("ada")
+        session.add(user)
+    assert user.username == "ada"
+
+
+async def test_an_exception_rolls_back_and_is_raised_unchanged(db: Database) -> None:
+    error = RuntimeError("mine")
+    with pytest.raises(RuntimeError) as caught:
+        async with db.get_session() as session:
+            session.add(a_user("ada"))
+            await session.flush()
+            raise error
+    assert caught.value is error
+    assert await usernames(db) == []
+    assert checked_out(db) == 0
+
+
+async def test_a_cancellation_rolls_back_and_is_raised_unchanged(db: Database) -> None:
+    inside = asyncio.Event()
+
+    async def block() -> None:
+        async with db.get_session() as session:
+            session.add(a_user("ada"))
+            await session.flush()
+            inside.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(block())
+    await inside.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await usernames(db) == []
+    assert checked_out(db) == 0
+
+
+async def test_a_cancelled_query_leaves_no_connection_checked_out(db: Database) -> None:
+    async def block() -> None:
+        async with db.get_session() as session:
+            await session.execute(text("SELECT pg_sleep(30)"))
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await block()
+    assert checked_out(db) == 0
+
+
+async def test_concurrent_blocks_have_sessions_of_their_own(db: Database) -> None:
+    async def create(name: str) -> None:
+        async with db.get_session() as session:
+            session.add(a_user(name))
+
+    await asyncio.gather(*(create(name) for name in ("ada", "bob", "cyd")))
+    assert await usernames(db) == ["ada", "bob", "cyd"]
+
+
+async def test_a_swallowed_failed_execute_raises_on_exit(db: Database) -> None:
+    with pytest.raises(TransactionAborted, match="relation .*nowhere.* does not exist"):
+        async with db.get_session() as session:
+            session.add(a_user("ada"))
+            await session.flush()
+            with pytest.raises(DBAPIError):
+                await session.execute(text("SELECT * FROM nowhere"))
+    assert await usernames(db) == []
+    assert checked_out(db) == 0
+
+
+async def test_a_swallowed_failed_execute_raises_on_commit(db: Database) -> None:
+    async with db.get_session() as session:
+        session.add(a_user("ada"))
+        await session.flush()
+        with pytest.raises(DBAPIError):
+            await session.execute(text("SELECT 1/0"))
+        with pytest.raises(TransactionAborted, match="division by zero"):
+            await session.commit()
+        await session.rollback()
+    assert await usernames(db) == []
+
+
+async def test_a_swallowed_failed_flush_raises_on_exit(db: Database) -> None:
+    async with db.get_session() as session:
+        session.add(a_user("ada"))
+    with pytest.raises(TransactionAborted, match="duplicate key"):
+        async with db.get_session() as session:
+            session.add(a_user("bob"))
+            await session.flush()
+            session.add(User(username="ada", email="other@example.org"))
+            with pytest.raises(IntegrityError):
+                await session.flush()
+    assert await usernames(db) == ["ada"]
+    assert checked_out(db) == 0
+
+
+async def test_a_swallowed_failed_flush_raises_on_commit(db: Database) -> None:
+    async with db.get_session() as session:
+        session.add_all([a_user("ada"), User(username="ada", email="other@example.org")])
+        with pytest.raises(IntegrityError):
+            await session.flush()
+        with pytest.raises(TransactionAborted, match="duplicate key"):
+            await session.commit()
+        await session.rollback()
+    assert await usernames(db) == []
+
+
+async def test_the_first_of_several_errors_is_named(db: Database) -> None:
+    with pytest.raises(TransactionAborted, match="division by zero"):
+        async with db.get_session() as session:
+            for statement in ("SELECT 1/0", "SELECT * FROM nowhere"):
+                with pytest.raises(DBAPIError):
+                    await session.execute(text(statement))
+
+
+async def test_an_error_inside_begin_nested_does_not_count(db: Database) -> None:
+    async with db.get_session() as session:
+        session.add(a_user("ada"))
+        await session.flush()
+        with pytest.raises(DBAPIError):
+            async with session.begin_nested():
+                await session.execute(text("SELECT 1/0"))
+    assert await usernames(db) == ["ada"]
+
+
+async def test_an_error_before_a_rollback_does_not_count(db: Database) -> None:
+    async with db.get_session() as session:
+        with pytest.raises(DBAPIError):
+            await session.execute(text("SELECT 1/0"))
+        await session.rollback()
+        session.add(a_user("ada"))
+    assert await usernames(db) == ["ada"]
+
+
+async def test_an_error_that_the_server_never_saw_does_not_count(db: Database) -> None:
+    async with db.get_session() as session:
+        session.add(a_user("ada"))
+        with pytest.raises(DBAPIError):  # the driver cannot encode the parameter
+            await session.execute(text("SELECT CAST(:n AS integer) + 1"), {"n": "x"})
+    assert await usernames(db) == ["ada"]
+
+
+async def test_a_failing_commit_is_raised_and_leaves_nothing(db: Database) -> None:
+    await db.execute_once(
+        text("CREATE TABLE child (user_id bigint REFERENCES users DEFERRABLE INITIALLY DEFERRED)"),
+        {},
+    )
+    with pytest.raises(IntegrityError):
+        async with db.get_session() as session:
+            await session.execute(text("INSERT INTO child VALUES (999)"))
+            session.add(a_user("ada"))
+    assert await usernames(db) == []
+    assert checked_out(db) == 0
+
+
+async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(db: Database) -> None:
+    closed = asyncio.Event()
+    async with db.get_session() as session:
+        pid = await session.scalar(text("SELECT pg_backend_pid()"))
+        raw = await (await session.connection()).get_raw_connection()
+        raw.driver_connection.add_termination_listener(lambda _: closed.set())  # type: ignore[union-attr]
+    async with Database(db.engine.url) as other:
+        await other.execute_once(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    await closed.wait()
+    assert await usernames(db) == []
+
+
+async def test_parameters_do_not_show_in_errors(db: Database) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        async with db.get_session() as session:
+            await session.execute(text("SELECT 1/0, :secret"), {"secret": "canary-4711"})
+    assert "canary-4711" not in str(caught.value)
+
+
+async def test_engine_options_can_be_set(database_url: str) -> None:
+    async with Database(database_url, expire_on_commit=True, autoflush=True, echo=False) as db:
+        assert db.sessions.kw["expire_on_commit"] is True
+        assert db.sessions.kw["autoflush"] is True
