@@ -1,0 +1,589 @@
+"""Outcomes and retries, timeouts, and what the guards refuse."""
+
+import asyncio
+import logging
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from tests.conftest import Drain
+from worker import (
+    Backoff,
+    Cancel,
+    Database,
+    Retry,
+    Settings,
+    Snooze,
+    TaskCancelled,
+    TaskClient,
+    TaskContext,
+    TaskFailed,
+    TaskState,
+    task,
+)
+from worker.broker import codec, scripts
+from worker.broker.redis import RedisClient
+from worker.execution.handle import TaskHandle, TaskView
+from worker.execution.registry import Registry
+
+AT_ONCE = Backoff(base=0)
+
+
+async def view_of(client: TaskClient, handle: TaskHandle[Any]) -> TaskView:
+    view = await client.get(handle.id)
+    assert view is not None
+    return view
+
+
+async def drain_until_settled(client: TaskClient, handle: TaskHandle[Any], drain: Drain) -> TaskView:
+    while not (view := await view_of(client, handle)).state.settled:
+        await drain()
+    return view
+
+
+class TestRetries:
+    async def test_every_exception_is_retried_up_to_max_tries_and_each_error_is_kept(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("fails", max_tries=3, backoff=AT_ONCE, registry=registry)
+        async def fails(ctx: TaskContext) -> None:
+            raise ValueError(f"attempt {ctx['task'].attempt}")
+
+        handle = await client.enqueue(fails)
+        view = await drain_until_settled(client, handle, drain)
+        assert (view.state, view.attempt, view.tries) == (TaskState.FAILED, 3, 3)
+        assert [error.message for error in view.errors] == ["attempt 1", "attempt 2", "attempt 3"]
+        assert all("test_attempts.py" in error.traceback for error in view.errors)
+
+    async def test_the_default_is_five_tries(self, registry: Registry) -> None:
+        @task("default", registry=registry)
+        async def default(ctx: TaskContext) -> None: ...
+
+        assert default.policy.max_tries == 5
+
+    async def test_a_later_try_may_succeed(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("third.time", backoff=AT_ONCE, registry=registry)
+        async def third_time(ctx: TaskContext) -> int:
+            if ctx["task"].tries < 2:
+                raise ConnectionError("the mail server is away")
+            return ctx["task"].attempt
+
+        handle = await client.enqueue(third_time)
+        await drain_until_settled(client, handle, drain)
+        assert await handle.result(1) == 3
+
+    async def test_between_two_tries_a_task_is_retrying_and_not_due(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("fails", backoff=Backoff(base=30, jitter=0), registry=registry)
+        async def fails(ctx: TaskContext) -> None:
+            raise ValueError
+
+        handle = await client.enqueue(fails)
+        await drain()
+        view = await view_of(client, handle)
+        assert view.state is TaskState.RETRYING
+        assert view.started_at is not None
+        assert 29 < (view.run_at - view.started_at).total_seconds() < 31
+
+    async def test_a_long_backoff_waits_in_postgres(
+        self, client: TaskClient, registry: Registry, drain: Drain, redis: RedisClient
+    ) -> None:
+        @task("fails", backoff=Backoff(base=3600, cap=3600), registry=registry)
+        async def fails(ctx: TaskContext) -> None:
+            raise ValueError
+
+        handle = await client.enqueue(fails)
+        await drain()
+        assert await handle.status() is TaskState.RETRYING
+        assert await redis.zcard("arq:queue") == 0
+
+    async def test_an_exception_listed_as_final_fails_at_once(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("final", final=(LookupError,), registry=registry)
+        async def final(ctx: TaskContext) -> None:
+            raise KeyError("gone")
+
+        handle = await client.enqueue(final)
+        await drain()
+        view = await view_of(client, handle)
+        assert (view.state, view.tries) == (TaskState.FAILED, 1)
+
+    async def test_retry_on_purpose_waits_as_long_as_it_says_and_counts(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("again", registry=registry)
+        async def again(ctx: TaskContext) -> str:
+            if ctx["task"].tries == 0:
+                raise Retry(delay=0, reason="not yet")
+            return "done"
+
+        handle = await client.enqueue(again)
+        view = await drain_until_settled(client, handle, drain)
+        assert (view.result, view.attempt, view.tries) == ("done", 2, 1)
+        assert view.errors[0].message == "not yet"
+
+    async def test_snooze_runs_again_and_does_not_count(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("snoozes", max_tries=1, registry=registry)
+        async def snoozes(ctx: TaskContext) -> str:
+            if ctx["task"].attempt < 3:
+                raise Snooze(0)
+            return "done"
+
+        handle = await client.enqueue(snoozes)
+        view = await drain_until_settled(client, handle, drain)
+        assert (view.result, view.attempt, view.tries, view.errors) == ("done", 3, 0, ())
+
+    async def test_cancel_on_purpose_settles_as_cancelled_and_keeps_the_reason(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("cancels", registry=registry)
+        async def cancels(ctx: TaskContext) -> None:
+            raise Cancel("nobody needs it any more")
+
+        handle = await client.enqueue(cancels)
+        await drain()
+        with pytest.raises(TaskCancelled):
+            await handle.result(1)
+        assert (await view_of(client, handle)).errors[0].message == "nobody needs it any more"
+
+    @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "53300", "57P01", "08006"])
+    async def test_infrastructure_errors_burn_no_try_and_settle_nothing(
+        self, sqlstate: str, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("unlucky", max_tries=1, registry=registry)
+        async def unlucky(ctx: TaskContext) -> None:
+            async with ctx["db"].get_session() as session:
+                await session.execute(
+                    text(f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{sqlstate}'; END $$")
+                )
+
+        handle = await client.enqueue(unlucky)
+        await drain()
+        view = await view_of(client, handle)
+        assert (view.state, view.attempt, view.tries) == (TaskState.QUEUED, 1, 0)
+
+    async def test_an_ordinary_sql_error_counts(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("wrong", max_tries=1, registry=registry)
+        async def wrong(ctx: TaskContext) -> None:
+            async with ctx["db"].get_session() as session:
+                await session.execute(text("SELECT 1/0"))
+
+        handle = await client.enqueue(wrong)
+        await drain()
+        with pytest.raises(TaskFailed, match="division by zero"):
+            await handle.result(1)
+
+    async def test_a_task_without_a_row_is_retried_too(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        tries: list[int] = []
+
+        @task("plain", durable=False, max_tries=3, backoff=AT_ONCE, registry=registry)
+        async def plain(ctx: TaskContext) -> None:
+            tries.append(ctx["task"].tries)
+            raise ValueError("no good")
+
+        handle = await client.enqueue(plain)
+        while len(tries) < 3:
+            await drain()
+        with pytest.raises(TaskFailed, match="ValueError: no good"):
+            await handle.result(1)
+        assert tries == [0, 1, 2]
+
+
+class TestLimits:
+    async def test_a_timeout_is_a_failure_that_says_so(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("slow", timeout=0.05, max_tries=1, registry=registry)
+        async def slow(ctx: TaskContext) -> None:
+            await asyncio.Event().wait()
+
+        handle = await client.enqueue(slow)
+        await drain()
+        with pytest.raises(TaskFailed, match="TaskTimeout: slow ran longer than 0.05 s"):
+            await handle.result(1)
+
+    async def test_a_timeout_in_a_query_rolls_back_and_frees_the_connection(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        await db.execute_once(text("CREATE TABLE effect ()"), {})
+
+        @task("slow", timeout=0.2, max_tries=1, registry=registry)
+        async def slow(ctx: TaskContext) -> None:
+            async with ctx["db"].get_session() as session:
+                await session.execute(text("INSERT INTO effect DEFAULT VALUES"))
+                await session.execute(text("SELECT pg_sleep(30)"))
+
+        handle = await client.enqueue(slow)
+        await drain()
+        assert await handle.status() is TaskState.FAILED
+        left = await db.execute_once(text("SELECT count(*) FROM effect"), {})
+        assert left.scalar_one() == 0
+
+    async def test_a_result_that_is_not_json_fails_the_task_and_rolls_back(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        await db.execute_once(text("CREATE TABLE effect ()"), {})
+
+        @task("odd", registry=registry)
+        async def odd(ctx: TaskContext) -> Any:
+            async with ctx["db"].get_session() as session:
+                await session.execute(text("INSERT INTO effect DEFAULT VALUES"))
+            return lambda: None
+
+        handle = await client.enqueue(odd)
+        await drain()
+        with pytest.raises(TaskFailed, match="InvalidResult: odd: the result"):
+            await handle.result(1)
+        assert (await view_of(client, handle)).tries == 1
+        left = await db.execute_once(text("SELECT count(*) FROM effect"), {})
+        assert left.scalar_one() == 0
+
+    async def test_a_result_of_the_wrong_type_fails_the_task(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("wrong", registry=registry)
+        async def wrong(ctx: TaskContext) -> int:
+            return "many"  # type: ignore[return-value]
+
+        handle = await client.enqueue(wrong)
+        await drain()
+        with pytest.raises(TaskFailed, match="InvalidResult"):
+            await handle.result(1)
+
+    @pytest.mark.parametrize("value", ["x" * 1_100_000, "a\x00b", "\ud800"])
+    async def test_a_result_that_cannot_be_stored_fails_the_task(
+        self, value: str, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("bad.result", registry=registry)
+        async def bad_result(ctx: TaskContext) -> str:
+            return value
+
+        handle = await client.enqueue(bad_result)
+        await drain()
+        assert await handle.status() is TaskState.FAILED
+
+    async def test_an_error_with_a_nul_and_a_surrogate_is_stored_readably(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("odd", max_tries=1, registry=registry)
+        async def odd(ctx: TaskContext) -> None:
+            raise ValueError("a\x00b\ud800")
+
+        handle = await client.enqueue(odd)
+        await drain()
+        assert (await view_of(client, handle)).errors[0].message == "a\\x00b\\ud800"
+
+    async def test_sys_exit_fails_the_task_and_not_the_worker(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("exits", max_tries=1, registry=registry)
+        async def exits(ctx: TaskContext) -> None:
+            raise SystemExit(3)
+
+        handle = await client.enqueue(exits)
+        await drain()
+        with pytest.raises(TaskFailed, match=r"exits called sys.exit\(3\)"):
+            await handle.result(1)
+
+
+class TestGuards:
+    async def test_a_job_delivered_after_its_task_was_settled_is_finished_without_running(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        runs: list[int] = []
+
+        @task("once", registry=registry)
+        async def once(ctx: TaskContext) -> None:
+            runs.append(1)
+
+        handle = await client.enqueue(once)
+        await drain()
+        again = scripts.Job(
+            str(handle.id), "arq:queue", 1, 0, codec.durable_payload("once", str(handle.id), 1)
+        )
+        await scripts.push(client.redis, [again])
+        await drain()
+        assert runs == [1]
+        assert await client.redis.zcard("arq:queue") == 0
+
+    async def test_of_two_attempts_at_once_only_one_leaves_its_effects(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        """Remove the guard of the completion and this fails."""
+        await db.execute_once(text("CREATE TABLE effect ()"), {})
+        both_inside = asyncio.Barrier(2)
+
+        @task("twice", registry=registry)
+        async def twice(ctx: TaskContext) -> int:
+            async with ctx["db"].get_session() as session:
+                await session.execute(text("INSERT INTO effect DEFAULT VALUES"))
+            await both_inside.wait()
+            return ctx["task"].attempt
+
+        handle = await client.enqueue(twice)
+        await client.flush()
+        copy = scripts.Job(
+            "copy", "arq:queue", 1, 0, codec.durable_payload("twice", str(handle.id), 1)
+        )
+        await scripts.push(client.redis, [copy])
+        await drain()
+        assert await handle.status() is TaskState.SUCCEEDED
+        effects = await db.execute_once(text("SELECT count(*) FROM effect"), {})
+        assert effects.scalar_one() == 1
+
+    async def test_an_attempt_whose_task_was_cancelled_meanwhile_leaves_nothing(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        await db.execute_once(text("CREATE TABLE effect ()"), {})
+
+        @task("cancelled", registry=registry)
+        async def cancelled(ctx: TaskContext) -> None:
+            async with ctx["db"].get_session() as session:
+                await session.execute(text("INSERT INTO effect DEFAULT VALUES"))
+            await db.execute_once(db.queries.cancel, {"id": ctx["task"].id})
+
+        handle = await client.enqueue(cancelled)
+        await drain()
+        assert await handle.status() is TaskState.CANCELLED
+        effects = await db.execute_once(text("SELECT count(*) FROM effect"), {})
+        assert effects.scalar_one() == 0
+
+    async def test_cancelling_a_running_task_interrupts_its_function(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        running = asyncio.Event()
+        ended: list[str] = []
+
+        @task("endless", registry=registry)
+        async def endless(ctx: TaskContext) -> None:
+            running.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.append("interrupted")
+                raise
+
+        handle = await client.enqueue(endless)
+        worker = asyncio.ensure_future(drain())
+        await running.wait()
+        assert await handle.cancel()
+        await worker
+        assert ended == ["interrupted"]
+        assert await handle.status() is TaskState.CANCELLED
+
+    async def test_a_marked_job_without_a_row_is_finished_without_running(
+        self, redis: RedisClient, registry: Registry, drain: Drain
+    ) -> None:
+        runs: list[int] = []
+
+        @task("once", registry=registry)
+        async def once(ctx: TaskContext) -> None:
+            runs.append(1)
+
+        row_id = str(uuid4())
+        job = scripts.Job(row_id, "arq:queue", 1, 0, codec.durable_payload("once", row_id, 1))
+        await scripts.push(redis, [job])
+        await drain()
+        assert runs == []
+        assert await redis.zcard("arq:queue") == 0
+
+    async def test_the_row_decides_which_function_runs_and_with_what(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        ran: list[str] = []
+
+        @task("harmless", registry=registry)
+        async def harmless(ctx: TaskContext, n: int) -> None:
+            ran.append(f"harmless {n}")
+
+        @task("dangerous", registry=registry)
+        async def dangerous(ctx: TaskContext, n: int) -> None:
+            ran.append(f"dangerous {n}")
+
+        handle = await client.enqueue(harmless, n=1)
+        await client.flush()
+        forged = codec.to_bytes(
+            {"t": None, "f": "dangerous", "a": (), "k": {"$row": str(handle.id), "n": 2}, "et": 1}
+        )
+        await client.redis.set(f"arq:job:{handle.id}", forged)
+        await drain()
+        assert ran == ["harmless 1"]
+
+    async def test_a_task_that_is_not_due_is_handed_back(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        runs: list[int] = []
+
+        @task("later", registry=registry)
+        async def later(ctx: TaskContext) -> None:
+            runs.append(1)
+
+        handle = await client.enqueue(later)
+        await client.flush()
+        await db.execute_once(text("UPDATE task SET run_at = now() + interval '30 s'"), {})
+        await drain()
+        assert runs == []
+        score = await client.redis.zscore("arq:queue", str(handle.id))
+        assert score > 0
+        assert await handle.status() is TaskState.QUEUED
+
+
+class TestStrays:
+    async def push_raw(self, redis: RedisClient, job_id: str, payload: bytes) -> None:
+        await redis.set(f"arq:job:{job_id}", payload)
+        await redis.zadd("arq:queue", {job_id: 1})
+
+    @pytest.mark.parametrize(
+        "payload",
+        [b"\x80\x04\x95garbage", b"not json", b"[]", b'{"f": 1}', b"\xff\xfe", b'{"f":"x"}', b"{"],
+    )
+    async def test_garbage_settles_its_row_as_failed_and_disturbs_nothing_else(
+        self, payload: bytes, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("fine", registry=registry)
+        async def fine(ctx: TaskContext) -> str:
+            return "fine"
+
+        broken, sound = await client.enqueue(fine), await client.enqueue(fine)
+        await client.flush()
+        await self.push_raw(client.redis, str(broken.id), payload)
+        await self.push_raw(client.redis, "nobody-s", payload)
+        await drain()
+        with pytest.raises(TaskFailed, match="UndecodablePayload"):
+            await broken.result(1)
+        assert await sound.result(1) == "fine"
+        with pytest.raises(TaskFailed, match="UndecodablePayload"):
+            raise codec.deserialize(await client.redis.get("arq:result:nobody-s"))["r"]
+
+    async def test_pickle_is_never_loaded(
+        self, client: TaskClient, registry: Registry, drain: Drain, tmp_path: Any
+    ) -> None:
+        import os
+        import pickle
+
+        class Exploit:
+            def __reduce__(self) -> Any:
+                return os.mkdir, (str(tmp_path / "owned"),)
+
+        @task("fine", registry=registry)
+        async def fine(ctx: TaskContext) -> None: ...
+
+        await self.push_raw(client.redis, "exploit", pickle.dumps(Exploit()))
+        await drain()
+        assert not (tmp_path / "owned").exists()
+
+    async def test_an_unknown_name_is_handed_back_and_burns_no_try(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("known", registry=registry)
+        async def known(ctx: TaskContext) -> None: ...
+
+        handle = await client.enqueue("of.the.next.version")
+        await drain()
+        view = await view_of(client, handle)
+        assert (view.state, view.attempt, view.tries) == (TaskState.QUEUED, 0, 0)
+
+        @task("of.the.next.version", registry=registry)
+        async def next_version(ctx: TaskContext) -> str:
+            return "deployed"
+
+        await client.redis.zadd("arq:queue", {str(handle.id): 1})
+        await drain()
+        assert await handle.result(1) == "deployed"
+
+    async def test_an_unknown_name_fails_after_the_grace(
+        self, client: TaskClient, registry: Registry, drain: Drain, settings: Settings
+    ) -> None:
+        @task("known", registry=registry)
+        async def known(ctx: TaskContext) -> None: ...
+
+        object.__setattr__(settings, "unknown_task_grace", 0.0)
+        handle = await client.enqueue("knwon")
+        await drain()
+        with pytest.raises(TaskFailed, match="UnknownTask.*did you mean known"):
+            await handle.result(1)
+
+
+class Secretive(BaseModel):
+    password: str
+
+
+async def test_arguments_and_results_do_not_reach_the_log(
+    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("secretive", registry=registry)
+    async def secretive(ctx: TaskContext, it: Secretive) -> Secretive:
+        return it
+
+    @task("plainly", durable=False, registry=registry)
+    async def plainly(ctx: TaskContext, it: Secretive) -> Secretive:
+        return it
+
+    caplog.set_level(logging.DEBUG)
+    for function in (secretive, plainly):
+        await client.enqueue(function, it=Secretive(password="canary-4711"))
+    with pytest.raises(Exception, match="password"):
+        await client.enqueue(secretive, it={"pasword": "canary-4711"})
+    await drain()
+    assert "secretive(" in caplog.text
+    assert "canary-4711" not in caplog.text
+
+
+async def test_the_idempotency_key_is_the_same_in_every_attempt(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    seen: list[str] = []
+
+    @task("pays", backoff=AT_ONCE, registry=registry)
+    async def pays(ctx: TaskContext) -> None:
+        seen.append(ctx["task"].idempotency_key)
+        if len(seen) < 3:
+            raise ValueError
+
+    handle = await client.enqueue(pays)
+    await drain_until_settled(client, handle, drain)
+    assert seen == [str(handle.id)] * 3
+
+
+async def test_progress_is_visible_while_the_task_runs(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    seen: list[Any] = []
+
+    @task("reports", registry=registry)
+    async def reports(ctx: TaskContext) -> None:
+        await ctx["task"].report(done=1, of=2)
+        seen.append((await view_of(client, handle)).progress)
+
+    handle = await client.enqueue(reports)
+    await drain()
+    assert seen == [{"done": 1, "of": 2}]
+
+
+async def test_no_connection_stays_checked_out_of_the_workers_pool(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    pools: list[Any] = []
+
+    @task("mixed", max_tries=1, registry=registry)
+    async def mixed(ctx: TaskContext, n: int) -> None:
+        pools.append(ctx["runtime"].db.engine.pool)  # type: ignore[typeddict-item]
+        async with ctx["db"].get_session() as session:
+            await session.execute(text("SELECT 1/:n"), {"n": n})
+
+    await client.enqueue_many(mixed, [{"n": 1}, {"n": 0}, {"n": 2}])
+    await drain()
+    assert {pool.checkedout() for pool in pools} == {0}
