@@ -1,0 +1,248 @@
+"""The worker as a process: started, killed, stopped, without servers."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from tests.acceptance import tasks
+from tests.acceptance.conftest import wait_until
+from tests.processes import ROOT, WorkerProcess, environment_of
+from worker import Database, Settings, TaskClient, TaskState
+from worker.broker.redis import RedisClient
+from worker.db import migrations
+from worker.embedded import EmbeddedPostgres
+
+Effects = Callable[[], Awaitable[list[str]]]
+StartWorker = Callable[..., WorkerProcess]
+
+READY = "Starting worker"
+
+
+async def test_killed_after_the_commit_and_before_the_finish_the_effect_is_there_exactly_once(
+    client: TaskClient, start_worker: StartWorker, effects: Effects, redis: RedisClient
+) -> None:
+    handle = await client.enqueue(tasks.effect, what="once")
+    killed = start_worker(FAILPOINT="after_commit:kill")
+    assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
+    assert await effects() == ["once"]
+    assert await redis.zscore("arq:queue", str(handle.id)) is not None  # arq has not finished it
+
+    second = start_worker()
+
+    async def finished() -> bool:
+        return await redis.zcard("arq:queue") == 0
+
+    await wait_until(finished)
+    assert await effects() == ["once"]
+    assert await handle.result(1) == "once"
+    assert second.process.poll() is None
+
+
+@pytest.mark.parametrize("point", ["after_start", "before_commit", "before_finish"])
+async def test_killed_anywhere_else_the_effect_is_there_exactly_once(
+    point: str, client: TaskClient, start_worker: StartWorker, effects: Effects
+) -> None:
+    handle = await client.enqueue(tasks.effect, what="once")
+    killed = start_worker(FAILPOINT=f"{point}:kill")
+    assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
+    start_worker()
+    assert await handle.result(20) == "once"
+    assert await effects() == ["once"]
+
+
+async def test_killed_between_the_callers_commit_and_the_push_the_task_runs_all_the_same(
+    db: Database, start_worker: StartWorker, effects: Effects, client: TaskClient
+) -> None:
+    worker = start_worker()
+    await asyncio.to_thread(worker.wait_for_log, READY)
+    ids = await db.execute_once(
+        db.queries.insert,
+        {"ids": [(one := __import__("uuid").uuid4())], "arguments": ['{"what": "relayed"}'],
+         "name": "accept.effect", "queue": "arq:queue", "priority": 0, "user_id": None,
+         "unique_key": None, "run_at": None, "delay": 0.0, "announced": True},
+    )  # fmt: skip
+    assert ids.one().id == one
+    assert await client.handle(one).result(10) == "relayed"
+    assert await effects() == ["relayed"]
+
+
+async def test_sigterm_hands_a_running_task_back_and_burns_no_try(
+    client: TaskClient, start_worker: StartWorker, effects: Effects
+) -> None:
+    handle = await client.enqueue(tasks.endless)
+    first = start_worker()
+
+    async def running() -> bool:
+        view = await client.get(handle.id)
+        return view is not None and view.progress == {"running": True}
+
+    await wait_until(running)
+    assert await asyncio.to_thread(first.terminate) == 0
+    view = await client.get(handle.id)
+    assert view is not None
+    assert (view.state, view.attempt, view.tries) == (TaskState.QUEUED, 1, 0)
+    assert await effects() == []
+
+    start_worker()
+    await handle.result(20)
+    assert await effects() == ["endless"]
+
+
+async def test_a_plain_insert_is_relayed_within_two_seconds(
+    db: Database, client: TaskClient, start_worker: StartWorker
+) -> None:
+    worker = start_worker()
+    await asyncio.to_thread(worker.wait_for_log, READY)
+    inserted = await db.execute_once(
+        text("INSERT INTO task (name, args) VALUES (:name, CAST(:args AS jsonb)) RETURNING id"),
+        {"name": "accept.effect", "args": '{"what": "by hand"}'},
+    )
+    assert await client.handle(inserted.scalar_one()).result(2) == "by hand"
+
+
+async def test_burst_drains_the_relay_first_and_ends_when_nothing_is_due(
+    db: Database, client: TaskClient, start_worker: StartWorker, effects: Effects
+) -> None:
+    await db.execute_once(
+        text("INSERT INTO task (name, args) VALUES (:name, CAST(:args AS jsonb))"),
+        {"name": "accept.effect", "args": '{"what": "unpushed"}'},
+    )
+    await client.enqueue(tasks.chain, length=3)
+    later = await client.enqueue(tasks.effect.options(delay=50), what="later")
+    worker = start_worker("--burst")
+    assert await asyncio.to_thread(worker.wait) == 0, worker.log
+    assert await effects() == ["unpushed"]
+    left = await db.execute_once(
+        text("SELECT count(*) FROM task WHERE settled_at IS NULL"), {}
+    )
+    assert left.scalar_one() == 1
+    assert await later.status() is TaskState.SCHEDULED
+
+
+async def test_the_stock_arq_command_runs_our_settings(
+    client: TaskClient, settings: Settings, effects: Effects
+) -> None:
+    handle = await client.enqueue(tasks.effect, what="stock")
+    plain = await client.enqueue(tasks.plain, n=21)
+    arq = subprocess.Popen(
+        [Path(sys.executable).with_name("arq"), "worker.main.WorkerSettings"],
+        env=environment_of(settings), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        assert await handle.result(20) == "stock"
+        assert await plain.result(5) == 42
+    finally:
+        arq.terminate()
+        log, _ = await asyncio.to_thread(arq.communicate)
+    assert arq.returncode == 0
+    assert b"stock" not in log.replace(b"stock_", b"")
+    assert await effects() == ["stock"]
+
+
+async def run_worker(settings: Settings, *arguments: str, **more: str) -> tuple[int, str]:
+    process = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "worker", "run", "--stock", *arguments],
+        env=environment_of(settings, **more), cwd=ROOT, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    return process.returncode, process.stderr.strip()
+
+
+async def test_postgres_unreachable_at_start_is_one_clear_line_and_exit_code_1(
+    settings: Settings,
+) -> None:
+    code, output = await run_worker(
+        settings,
+        WORKER_DATABASE_URL="postgresql://u:canary-4711@127.0.0.1:1/d",
+        WORKER_CONNECT_TIMEOUT="0.5",
+    )
+    assert code == 1
+    assert "Postgres at 127.0.0.1:1/d did not answer within 0.5 s" in output
+    assert "WORKER_DATABASE_URL" in output
+    assert "canary-4711" not in output
+    assert len(output.splitlines()) == 1
+
+
+async def test_redis_unreachable_at_start_is_one_clear_line_and_exit_code_1(
+    settings: Settings,
+) -> None:
+    code, output = await run_worker(
+        settings,
+        WORKER_REDIS_URL="redis://:canary-4711@127.0.0.1:1/0",
+        WORKER_CONNECT_TIMEOUT="0.5",
+    )
+    assert code == 1
+    assert "Redis at 127.0.0.1:1 did not answer within 0.5 s" in output
+    assert "canary-4711" not in output
+    assert len(output.splitlines()) == 1
+
+
+async def test_a_wrong_database_is_told_at_once(
+    settings: Settings, postgres: EmbeddedPostgres
+) -> None:
+    code, output = await run_worker(
+        settings, WORKER_DATABASE_URL=postgres.url_for("nowhere"), WORKER_CONNECT_TIMEOUT="60"
+    )
+    assert code == 1
+    assert 'database "nowhere" does not exist' in output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("WORKER_CONCURENCY", "5", "WORKER_CONCURENCY is not a setting; did you mean WORKER_CONCURRENCY"),
+        ("WORKER_DATABASE_URL", "mysql://localhost/d", "must start with one of postgresql+asyncpg://"),
+        ("WORKER_REDIS_URL", "localhost:6379", "must start with one of redis://"),
+        ("WORKER_TASK_MODULES", "no.such.module", "cannot import no.such.module"),
+        ("WORKER_POOL_SIZE", "5", "WORKER_CONCURRENCY=5 does not fit WORKER_POOL_SIZE=5"),
+    ],
+)  # fmt: skip
+async def test_a_bad_setting_is_refused_at_start_with_its_name(
+    name: str, value: str, message: str, settings: Settings
+) -> None:
+    code, output = await run_worker(settings, **{name: value})
+    assert code == 1
+    assert message in output
+    assert len(output.splitlines()) == 1
+
+
+async def test_a_database_that_was_not_migrated_is_refused_with_the_command(
+    settings: Settings, empty_database_url: str
+) -> None:
+    code, output = await run_worker(settings, WORKER_DATABASE_URL=empty_database_url)
+    assert code == 1
+    assert "run `worker migrate` first" in output
+
+
+async def test_the_worker_works_with_tables_in_a_schema_of_their_own(
+    settings: Settings, empty_database_url: str, start_worker: StartWorker
+) -> None:
+    ours = settings.model_copy(
+        update={"database_url": SecretStr(empty_database_url), "database_schema": "jobs"}
+    )
+    async with Database.from_settings(ours.require_database()) as db:
+        await migrations.upgrade(db)
+        await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+        async with TaskClient.from_settings(ours, db=db) as client:
+            handle = await client.enqueue(tasks.effect, what="elsewhere")
+            by_hand = await db.execute_once(
+                text("INSERT INTO jobs.task (name, args) VALUES (:n, CAST(:a AS jsonb)) RETURNING id"),
+                {"n": "accept.effect", "a": '{"what": "notified"}'},
+            )  # fmt: skip
+            worker = start_worker(
+                WORKER_DATABASE_URL=empty_database_url, WORKER_DATABASE_SCHEMA="jobs"
+            )
+            assert await handle.result(20) == "elsewhere", worker.log
+            assert await client.handle(by_hand.scalar_one()).result(5) == "notified"
+
+
+def test_the_failpoints_are_off_unless_asked_for() -> None:
+    assert "FAILPOINT" not in os.environ
