@@ -54,13 +54,13 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "state IN ('scheduled', 'queued', 'running', 'retrying', "
             "'succeeded', 'failed', 'cancelled')",
-            name="ck_task_state",
+            name="state",
         ),
         sa.CheckConstraint(
             "(settled_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
-            name="ck_task_settled",
+            name="settled",
         ),
-        sa.CheckConstraint("jsonb_typeof(args) = 'object'", name="ck_task_args"),
+        sa.CheckConstraint("jsonb_typeof(args) = 'object'", name="args"),
         schema=schema,
         postgresql_with={"fillfactor": 70},
     )

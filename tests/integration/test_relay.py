@@ -1,0 +1,183 @@
+"""The relay: what is committed and not in Redis gets there; what is there is left alone."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from tests.conftest import Drain
+from worker import Database, Settings, TaskClient, TaskContext, task
+from worker.broker.redis import RedisClient
+from worker.db import migrations
+from worker.execution.registry import Registry
+from worker.services.relay import BATCH, Listener, Relay
+
+INSERT = text("INSERT INTO task (name) SELECT 'x' FROM generate_series(1, :n)")
+
+
+async def test_what_is_missing_is_pushed_and_what_is_there_is_not_pushed_again(
+    db: Database, redis: RedisClient
+) -> None:
+    await db.execute_once(INSERT, {"n": 3})
+    relay = Relay(db, redis)
+    assert await relay.run_once() == 3
+    await db.execute_once(text("UPDATE task SET dispatch_at = now()"), {})
+    assert await relay.run_once() == 0
+    await redis.flushall()
+    await db.execute_once(text("UPDATE task SET dispatch_at = now()"), {})
+    assert await relay.run_once() == 3
+
+
+async def test_more_than_a_batch_is_pushed_in_one_round(db: Database, redis: RedisClient) -> None:
+    await db.execute_once(INSERT, {"n": BATCH + 5})
+    assert await Relay(db, redis).run_once() == BATCH + 5
+    assert await redis.zcard("arq:queue") == BATCH + 5
+
+
+async def test_two_relays_do_not_look_at_the_same_rows(db: Database, redis: RedisClient) -> None:
+    await db.execute_once(INSERT, {"n": 200})
+    pushed = await asyncio.gather(Relay(db, redis).run_once(), Relay(db, redis).run_once())
+    assert sum(pushed) == 200
+
+
+async def test_while_redis_is_away_the_rows_stay_due(db: Database) -> None:
+    from worker.broker.redis import connect
+
+    await db.execute_once(INSERT, {"n": 1})
+    away = connect("redis://127.0.0.1:1/0")
+    with pytest.raises(Relay.passing):
+        await Relay(db, away).run_once()
+    due = await db.execute_once(text("SELECT count(*) FROM task WHERE dispatch_at <= now()"), {})
+    assert due.scalar_one() == 1
+    await away.aclose()
+
+
+async def test_settled_rows_are_not_looked_at(db: Database, redis: RedisClient) -> None:
+    await db.execute_once(INSERT, {"n": 2})
+    await db.execute_once(text("UPDATE task SET state = 'failed', settled_at = now()"), {})
+    assert await Relay(db, redis).run_once() == 0
+
+
+async def test_a_delayed_row_is_pushed_when_it_is_nearly_due(
+    db: Database, redis: RedisClient
+) -> None:
+    await db.execute_once(
+        text("INSERT INTO task (name, run_at) VALUES ('x', now() + interval '10 min')"), {}
+    )
+    assert await Relay(db, redis).run_once() == 0
+    held = await db.execute_once(text("SELECT run_at - dispatch_at FROM task"), {})
+    assert held.scalar_one().total_seconds() == 60
+    await db.execute_once(
+        text("UPDATE task SET run_at = now() + interval '59 s', dispatch_at = now()"), {}
+    )
+    assert await Relay(db, redis).run_once() == 1
+
+
+async def test_a_committed_row_that_nobody_announced_wakes_the_relay(db: Database) -> None:
+    woken = asyncio.Event()
+    listener = Listener(db, woken.set)
+    await listener.start()
+    await woken.wait()  # once after connecting
+    woken.clear()
+    await db.execute_once(INSERT, {"n": 1})
+    async with asyncio.timeout(5):
+        await woken.wait()
+    await listener.stop()
+
+
+async def test_an_announced_row_notifies_nobody(
+    db: Database, client: TaskClient, registry: Registry
+) -> None:
+    @task("quiet", registry=registry)
+    async def quiet(ctx: TaskContext) -> None: ...
+
+    heard: list[str] = []
+    listener = Listener(db, lambda: heard.append("wake"))
+    await listener.start()
+    while not heard:
+        await asyncio.sleep(0)
+    await client.enqueue(quiet)
+    await db.execute_once(text("INSERT INTO task (name) VALUES ('loud')"), {})
+    while len(heard) < 2:
+        await asyncio.sleep(0)
+    assert len(heard) == 2  # the connection, and the row that was not announced
+    await listener.stop()
+
+
+async def test_the_listener_connects_again_when_its_connection_ends(db: Database) -> None:
+    woken = asyncio.Event()
+    listener = Listener(db, woken.set)
+    await listener.start()
+    await woken.wait()
+    woken.clear()
+    await db.execute_once(
+        text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"),
+        {},
+    )
+    async with asyncio.timeout(5):
+        await woken.wait()
+    await listener.stop()
+
+
+@pytest.fixture
+def pgbouncer(database_url: str) -> Iterator[str]:
+    """A PgBouncer in transaction mode before the test's database."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("PgBouncer is not installed (apt-get install pgbouncer); CI has it")
+    parts = urlsplit(database_url)
+    query = parse_qs(parts.query)
+    with tempfile.TemporaryDirectory(prefix="pgb-") as directory:
+        Path(directory).chmod(0o777)
+        config = Path(directory) / "pgbouncer.ini"
+        config.write_text(
+            "[databases]\n"
+            f"* = host={query['host'][0]} port={query['port'][0]} user=postgres\n"
+            "[pgbouncer]\npool_mode = transaction\ndefault_pool_size = 3\nauth_type = any\n"
+            f"listen_addr =\nunix_socket_dir = {directory}\nlisten_port = 6432\n"
+        )
+        config.chmod(0o644)
+        user = ["nobody"] if os.geteuid() == 0 else None
+        process = subprocess.Popen(
+            [program, "-q", str(config)], **({"user": user[0], "group": "nogroup"} if user else {})
+        )
+        socket = Path(directory) / ".s.PGSQL.6432"
+        while not socket.exists():
+            assert process.poll() is None
+            os.sched_yield()
+        yield f"postgresql+asyncpg://postgres@/{parts.path[1:]}?host={directory}&port=6432"
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+
+async def test_everything_works_through_a_transaction_pooling_proxy(
+    pgbouncer: str, settings: Settings, registry: Registry, drain: Drain
+) -> None:
+    proxied = {"database_url": SecretStr(pgbouncer), "database_pooler": True}
+    settings.__dict__.update(settings.model_copy(update=proxied).__dict__)
+
+    @task("through.the.proxy", registry=registry)
+    async def through(ctx: TaskContext, n: int) -> int:
+        async with ctx["db"].get_session() as session:
+            first = await session.scalar(text("SELECT CAST(:n AS integer)"), {"n": n})
+        async with ctx["db"].get_session() as session:
+            return int(first or 0) + int(await session.scalar(text("SELECT 1")) or 0)
+
+    async with TaskClient.from_settings(settings) as client:
+        await migrations.upgrade(client.db)
+        handles = await client.enqueue_many(through, [{"n": n} for n in range(40)])
+        async with client.db.get_session() as session:
+            handles.append(await through.enqueue(session, n=40))
+        await asyncio.gather(*(client.db.ping() for _ in range(20)))
+        await drain()
+        results = await asyncio.gather(*(handle.result(5) for handle in handles))
+    assert results == [n + 1 for n in range(41)]
