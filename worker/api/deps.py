@@ -1,4 +1,8 @@
-"""FastAPI dependencies."""
+"""FastAPI dependencies.
+
+They read what a lifespan has put into ``app.state``, so they serve any FastAPI app as they serve
+ours.
+"""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated
@@ -10,10 +14,15 @@ from starlette.requests import HTTPConnection
 from worker.db.database import Database
 from worker.errors import SettingsError
 from worker.execution.client import TaskClient
+from worker.execution.registry import Registry
 
 
 def get_database(connection: HTTPConnection) -> Database:
-    """The app's `Database`: what its lifespan has put into ``app.state.db``."""
+    """The app's `Database`: ``app.state.db``.
+
+    Raises:
+        SettingsError: There is none.
+    """
     db = getattr(connection.app.state, "db", None)
     if not isinstance(db, Database):
         raise SettingsError(
@@ -26,15 +35,34 @@ def get_database(connection: HTTPConnection) -> Database:
 async def get_session(
     db: Annotated[Database, Depends(get_database)],
 ) -> AsyncGenerator[AsyncSession, None]:
-    """A session whose commit is done before the response is sent."""
+    """A session of the app's `Database`.
+
+    Raises:
+        TransactionAborted: At the end, if a swallowed error had aborted the transaction.
+    """
     async with db.get_session() as session:
         yield session
 
 
 def get_client(connection: HTTPConnection) -> TaskClient:
-    """The app's open `TaskClient`: ``app.state.client``."""
-    client: TaskClient = connection.app.state.client
+    """The app's open `TaskClient`: ``app.state.client``.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    client = getattr(connection.app.state, "client", None)
+    if not isinstance(client, TaskClient):
+        raise SettingsError(
+            "app.state.client is not a worker.TaskClient: set it in the app's lifespan "
+            "(async with TaskClient.from_settings() as app.state.client: yield)"
+        )
     return client
+
+
+def get_registry(connection: HTTPConnection) -> Registry:
+    """The task functions that the app knows: ``app.state.registry``."""
+    registry: Registry = connection.app.state.registry
+    return registry
 
 
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
@@ -44,5 +72,8 @@ SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 response has been sent, and a failed commit would show as a 200.
 """
 
-ClientDep = Annotated[TaskClient, Depends(get_client)]
 DatabaseDep = Annotated[Database, Depends(get_database)]
+"""For what needs no session of its own, or several short ones (a stream of events)."""
+
+ClientDep = Annotated[TaskClient, Depends(get_client)]
+RegistryDep = Annotated[Registry, Depends(get_registry)]

@@ -4,15 +4,17 @@ Each function works in the caller's transaction and leaves it usable, whatever i
 """
 
 import re
+from collections.abc import Collection
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
-from sqlalchemy import or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import TableValuedAlias, Text, and_, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from worker.db.models import User
-from worker.errors import UserTaken
+from worker.errors import UserNotFound, UserTaken
 
 # Not RFC 5322, only what keeps a typo out and a mail header whole.
 _EMAIL = re.compile(
@@ -55,6 +57,10 @@ UserId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """What a `bigint` identity can be."""
 
 
+UserKey = tuple[str, str]
+"""A user's username and email."""
+
+
 async def create_user(session: AsyncSession, *, username: str, email: str) -> User:
     """Insert a user; it exists when the caller commits.
 
@@ -78,6 +84,85 @@ async def create_user(session: AsyncSession, *, username: str, email: str) -> Us
 async def get_user(session: AsyncSession, user_id: int) -> User | None:
     """The user with that id (a valid `UserId`); None: there is none."""
     return await session.get(User, user_id)
+
+
+async def require_user(session: AsyncSession, user_id: int) -> User:
+    """As `get_user`.
+
+    Raises:
+        UserNotFound: There is none.
+    """
+    user = await get_user(session, user_id)
+    if user is None:
+        raise UserNotFound(f"there is no user {user_id}")
+    return user
+
+
+async def create_users(session: AsyncSession, users: Collection[UserKey]) -> dict[UserKey, int]:
+    """Insert those of `users` that are not taken, in one statement; returns their ids."""
+    given = _table_of(users)
+    new = (
+        insert(User)
+        .from_select(["username", "email"], select(given.c.username, given.c.email))
+        .on_conflict_do_nothing()
+        .returning(User.id, User.username, User.email)
+    )
+    return {(row.username, row.email): row.id for row in await session.execute(new)}
+
+
+async def find_users(session: AsyncSession, users: Collection[UserKey]) -> set[UserKey]:
+    """Those of `users` that are there with both that username and that email."""
+    given = _table_of(users)
+    same = and_(User.username == given.c.username, User.email == given.c.email)
+    found = await session.execute(select(User.username, User.email).join(given, same))
+    return {(row.username, row.email) for row in found}
+
+
+async def mark_welcomed(session: AsyncSession, user_id: int) -> bool:
+    """Record that the user was welcomed; False: that was recorded before."""
+    mark = (
+        update(User)
+        .where(User.id == user_id, User.welcomed_at.is_(None))
+        .values(welcomed_at=func.now())
+        .returning(User.id)
+    )
+    return await session.scalar(mark) is not None
+
+
+async def deactivate_stale_users(
+    session: AsyncSession, *, days: int, after: int, limit: int
+) -> list[int]:
+    """Deactivate users that were not seen for `days` days; returns their ids, in order.
+
+    Args:
+        session: Whose transaction it is.
+        days: Who was never seen counts from creation on.
+        after: Only users with a larger id.
+        limit: At most so many.
+    """
+    seen_at = func.coalesce(User.last_seen_at, User.created_at)
+    stale = (
+        select(User.id)
+        .where(User.is_active, seen_at < func.now() - timedelta(days=days), User.id > after)
+        .order_by(User.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # whoever is being changed is not stale
+        .cte("stale")
+    )
+    deactivate = (
+        update(User)
+        .where(User.id.in_(select(stale.c.id)))
+        .values(is_active=False)
+        .returning(User.id)
+    )
+    return sorted(await session.scalars(deactivate))
+
+
+def _table_of(users: Collection[UserKey]) -> TableValuedAlias:
+    # Two arrays: the statement stays the same, and is prepared once, for any number of users.
+    usernames = literal([username for username, _ in users], ARRAY(Text()))
+    emails = literal([email for _, email in users], ARRAY(Text()))
+    return func.unnest(usernames, emails).table_valued("username", "email", name="given")
 
 
 async def _refuse_taken(session: AsyncSession, username: str, email: str) -> None:

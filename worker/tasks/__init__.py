@@ -1,0 +1,17 @@
+"""The built-in user tasks: useful as they are, and examples of how to write your own.
+
+| task | shows |
+|---|---|
+| ``users.create`` | a unit of work that queues another task in its own transaction |
+| ``users.import_csv`` | hours of work in small idempotent transactions, with progress |
+| ``users.send_welcome`` | something that cannot be rolled back, recorded once |
+| ``users.export_data`` | a file that is there whole or not at all |
+| ``users.deactivate_stale`` | upkeep in batches, for cron |
+| ``webhooks.deliver`` | a request to somebody else's server, signed and kept out of our network |
+
+Importing this package registers them; ``WORKER_BUILTIN_TASKS=false`` leaves it unimported.
+"""
+
+from worker.tasks import user_export, user_import, users, webhooks
+
+__all__ = ["user_export", "user_import", "users", "webhooks"]
