@@ -17,6 +17,7 @@ from typing import (
 )
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypedDict
@@ -121,33 +122,40 @@ class TaskFunction(Generic[P, R]):
     def encode_arguments(self, arguments: Mapping[str, object]) -> bytes:
         """Check `arguments` against the type hints and write them as a JSON object."""
         try:
-            checked = self._arguments.validate_python(arguments)
-            return codec.refuse_nul(self._arguments.dump_json(checked))
+            checked = self._arguments.validate_python((arguments,))
+            return codec.refuse_nul(self._arguments.dump_json(checked)[1:-1])
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
             raise InvalidArguments(f"{self.name}: {_in_one_line(error)}") from None
 
-    def decode_arguments(self, written: str | bytes) -> dict[str, Any]:
+    def decode_arguments(self, written: str) -> dict[str, Any]:
         """Read arguments back, checked again: the code may have changed meanwhile."""
         try:
-            return dict(self._arguments.validate_json(written))
+            return dict(self._arguments.validate_json(f"[{written}]")[0])
         except ValidationError as error:
             raise InvalidArguments(f"{self.name}: {_in_one_line(error)}") from None
 
     def encode_result(self, result: object) -> bytes:
         """Check `result` against the return annotation and write it as JSON."""
         try:
-            checked = self._result.validate_python(result)
-            return codec.refuse_nul(self._result.dump_json(checked))
+            checked = self._result.validate_python((result,))
+            return codec.refuse_nul(self._result.dump_json(checked)[1:-1])
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
             raise InvalidResult(f"{self.name}: the result {_in_one_line(error)}") from None
 
     def decode_result(self, written: bytes) -> R:
         """Read a result back into its annotated type."""
-        return self._result.validate_json(written)
+        return self._result.validate_json(b"[%b]" % written)[0]
 
     def check(self) -> None:
-        """Resolve the type hints now, so that a fault shows when the process starts."""
-        _ = self._arguments, self._result
+        """Resolve the type hints now, so that a fault shows when the process starts.
+
+        Raises:
+            InvalidOptions: A name is not there, or pydantic has no schema for a type.
+        """
+        try:
+            _ = self._arguments, self._result
+        except (NameError, PydanticUserError) as error:
+            raise InvalidOptions(f"{self.name}: a type hint does not work: {error}") from error
 
     def _refuse_without_row(self, options: Options) -> None:
         if options.needs_row and not self.durable:
@@ -165,6 +173,9 @@ class TaskFunction(Generic[P, R]):
     def _hints(self) -> dict[str, Any]:
         return get_type_hints(self.function, include_extras=True)
 
+    # Both adapters are for a tuple of one, because pydantic takes the rules for bytes and infinity
+    # from the outermost type only, and will not be told them for a TypedDict or a model.
+
     @cached_property
     def _arguments(self) -> TypeAdapter[Any]:
         fields: dict[str, Any] = {}
@@ -173,15 +184,11 @@ class TaskFunction(Generic[P, R]):
             fields[name] = hint if parameter.default is parameter.empty else NotRequired[hint]
         arguments: Any = TypedDict("arguments", fields)  # type: ignore[misc]
         arguments.__pydantic_config__ = _JSON
-        return TypeAdapter(arguments)
+        return TypeAdapter(tuple[arguments], config=_JSON)
 
     @cached_property
-    def _result(self) -> TypeAdapter[R]:
-        hint = self._hints.get("return", Any)
-        try:
-            return TypeAdapter(hint, config=_JSON)
-        except Exception:  # a model brings its own configuration, and pydantic refuses ours then
-            return TypeAdapter(hint)
+    def _result(self) -> TypeAdapter[tuple[R]]:
+        return TypeAdapter(tuple[self._hints.get("return", Any)], config=_JSON)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -340,7 +347,7 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         faults = error.errors(include_input=False, include_url=False)
         return "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'value'}: {fault['msg']}"
+            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'value'}: {fault['msg']}"
             for fault in faults
         )
     return " ".join(str(error).split())

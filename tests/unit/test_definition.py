@@ -1,0 +1,167 @@
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from worker import TaskContext, TaskRef, task
+from worker.errors import InvalidArguments, InvalidOptions, SettingsError, UnknownTask
+from worker.execution.options import Options
+from worker.execution.registry import Registry, default_registry
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Nested(BaseModel):
+    at: datetime
+    colour: Colour
+
+
+def test_typed_arguments_survive_the_way_through_json(registry: Registry) -> None:
+    @task("typed", registry=registry)
+    async def typed(
+        ctx: TaskContext, it: Nested, data: bytes, pair: tuple[int, str], rate: float = 1.0
+    ) -> None: ...
+
+    given = {
+        "it": Nested(at=datetime(2026, 1, 1, tzinfo=UTC), colour=Colour.RED),
+        "data": b"\x00\xff",
+        "pair": (1, "a"),
+        "rate": float("inf"),
+    }
+    assert typed.decode_arguments(typed.encode_arguments(given).decode()) == given
+
+
+@pytest.mark.parametrize("annotation", [dict[str, Any], Nested, Any, bytes, float, None, list[Nested]])
+def test_typed_results_survive_the_way_through_json(annotation: Any, registry: Registry) -> None:
+    nested = Nested(at=datetime(2026, 1, 1, tzinfo=UTC), colour=Colour.RED)
+    values = {dict[str, Any]: {"a": [1]}, Nested: nested, Any: [1, "a"], bytes: b"\xff",
+              float: float("inf"), None: None, list[Nested]: [nested]}  # fmt: skip
+
+    async def function(ctx: TaskContext) -> None: ...
+
+    function.__annotations__["return"] = annotation
+    made = task("typed", registry=registry)(function)
+    assert made.decode_result(made.encode_result(values[annotation])) == values[annotation]
+
+
+def test_defaults_are_the_functions_own_and_not_stored(registry: Registry) -> None:
+    @task("defaults", registry=registry)
+    async def defaults(ctx: TaskContext, a: int, b: int = 2) -> None: ...
+
+    assert defaults.encode_arguments({"a": 1}) == b'{"a":1}'
+
+
+@pytest.mark.parametrize("names", [("model_config", "json"), ("self", "args"), ("schema", "copy")])
+def test_parameters_may_have_any_name(names: tuple[str, str], registry: Registry) -> None:
+    namespace: dict[str, object] = {}
+    exec(f"async def f(ctx, {names[0]}: int, {names[1]}: int): ...", namespace)
+    function = task("any.name", registry=registry)(namespace["f"])  # type: ignore[arg-type]
+    given = {names[0]: 1, names[1]: 2}
+    assert function.decode_arguments(function.encode_arguments(given).decode()) == given
+
+
+def test_the_input_is_not_repeated_in_the_message(registry: Registry) -> None:
+    @task("secret", registry=registry)
+    async def secret(ctx: TaskContext, pin: int) -> None: ...
+
+    with pytest.raises(InvalidArguments) as caught:
+        secret.encode_arguments({"pin": "canary-4711"})
+    assert "canary" not in str(caught.value)
+
+
+async def test_the_plain_function_can_be_called_in_a_unit_test(registry: Registry) -> None:
+    @task("plain", registry=registry)
+    async def plain(ctx: TaskContext, n: int) -> int:
+        return n + 1
+
+    assert await plain({}, 1) == 2  # type: ignore[typeddict-item]
+
+
+def not_async(ctx: TaskContext) -> None: ...
+async def without_ctx() -> None: ...
+async def with_args(ctx: TaskContext, *n: int) -> None: ...
+async def with_kwargs(ctx: TaskContext, **n: int) -> None: ...
+async def positional_only(ctx: TaskContext, n: int, /) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function", [not_async, without_ctx, with_args, with_kwargs, positional_only]
+)
+def test_what_cannot_be_a_task_function_is_refused(function: object, registry: Registry) -> None:
+    with pytest.raises(InvalidOptions, match="wrong: "):
+        task("wrong", registry=registry)(function)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [{"max_tries": 0}, {"timeout": 0}, {"priority": 10}])
+def test_bad_values_are_refused_where_the_task_is_defined(values: dict[str, int]) -> None:
+    with pytest.raises(InvalidOptions, match="wrong: "):
+        task("wrong", **values)  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_taken_is_refused_naming_both(registry: Registry) -> None:
+    @task("taken", registry=registry)
+    async def first(ctx: TaskContext) -> None: ...
+
+    with pytest.raises(InvalidOptions, match="taken: .*first and .*second"):
+
+        @task("taken", registry=registry)
+        async def second(ctx: TaskContext) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"delay": -1}, "delay=-1"),
+        ({"delay": 1, "run_at": datetime.now(UTC)}, "not both"),
+        ({"run_at": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
+        ({"priority": 10}, "priority=10"),
+        ({"unique_key": ""}, "unique_key is empty"),
+        ({"user_id": "a\x00"}, "NUL"),
+        ({"dealy": 1}, "did you mean delay"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidOptions, match=message):
+        Options.checked("name", values)  # type: ignore[arg-type]
+
+
+def test_the_functions_own_queue_and_priority_hold_unless_the_caller_says_otherwise(
+    registry: Registry,
+) -> None:
+    @task("own", queue="slow", priority=3, registry=registry)
+    async def own(ctx: TaskContext) -> None: ...
+
+    chosen = own.options(delay=1).chosen
+    assert (chosen.queue, chosen.priority) == ("slow", 3)
+    chosen = own.options(queue="fast", priority=0).chosen
+    assert (chosen.queue, chosen.priority) == ("fast", 0)
+
+
+def test_an_unknown_name_is_an_error_where_the_task_modules_are_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(default_registry, "loaded", False)
+    TaskRef("users.crate").request_many([{}])
+    monkeypatch.setattr(default_registry, "loaded", True)
+    monkeypatch.setitem(default_registry._functions, "users.create", None)
+    with pytest.raises(UnknownTask, match="did you mean users.create"):
+        TaskRef("users.crate").request_many([{}])
+
+
+def test_a_module_that_cannot_be_imported_is_told(registry: Registry) -> None:
+    with pytest.raises(SettingsError, match=r"cannot import no\.such"):
+        registry.load(["no.such"], builtin=False)
+
+
+def test_type_hints_that_cannot_be_resolved_are_told_when_the_modules_are_loaded(
+    registry: Registry,
+) -> None:
+    @task("unresolved", registry=registry)
+    async def unresolved(ctx: TaskContext, n: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(InvalidOptions, match="unresolved: a type hint .*Nowhere"):
+        registry.load([], builtin=False)
