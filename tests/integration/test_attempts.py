@@ -275,16 +275,16 @@ class TestLimits:
         await drain()
         assert await handle.status() is TaskState.FAILED
 
-    async def test_an_error_with_a_nul_and_a_surrogate_is_stored_readably(
+    async def test_an_error_with_a_nul_is_stored_readably(
         self, client: TaskClient, registry: Registry, drain: Drain
     ) -> None:
         @task("odd", max_tries=1, registry=registry)
         async def odd(ctx: TaskContext) -> None:
-            raise ValueError("a\x00b\ud800")
+            raise ValueError("a\x00b")
 
         handle = await client.enqueue(odd)
         await drain()
-        assert (await view_of(client, handle)).errors[0].message == "a\\x00b\\ud800"
+        assert (await view_of(client, handle)).errors[0].message == "a\\x00b"
 
     async def test_sys_exit_fails_the_task_and_not_the_worker(
         self, client: TaskClient, registry: Registry, drain: Drain

@@ -93,3 +93,7 @@ def test_common_types_are_written() -> None:
 def test_what_is_too_large_is_refused() -> None:
     with pytest.raises(PayloadTooLarge):
         codec.serialize({"v": "x" * codec.MAX_BYTES})
+
+
+def test_an_error_is_described_in_storable_text() -> None:
+    assert codec.describe(ValueError("a\x00b\ud800"))["message"] == "a\\x00b\\ud800"

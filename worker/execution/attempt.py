@@ -156,8 +156,10 @@ async def _record(runtime: Runtime, task: RunningTask, outcome: Outcome) -> Outc
     guard: dict[str, object] = {"id": task.id, "attempt": task.attempt}
     match outcome:
         case Retrying(delay, error):
-            logger.warning("%s %s failed, again in %.1f s: %s", task.name, task.id, delay, error)
-            statement, more = queries.retry, {"delay": delay, **codec.describe(error)}
+            described = codec.describe(error)
+            logger.warning("%s %s failed, again in %.1f s: %s: %s", task.name, task.id, delay,
+                           described["error_type"], described["message"])  # fmt: skip
+            statement, more = queries.retry, {"delay": delay, **described}
         case Failed(error):
             statement, more = (
                 queries.fail,

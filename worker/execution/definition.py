@@ -44,6 +44,9 @@ _JSON = ConfigDict(
 )  # fmt: skip
 
 
+_typed_dict: Any = TypedDict  # type checkers only know it with literal fields
+
+
 @dataclass(frozen=True)
 class TaskFunction(Generic[P, R]):
     """A registered task function; calling it runs the plain function, as a unit test would.
@@ -182,13 +185,14 @@ class TaskFunction(Generic[P, R]):
         for name, parameter in self._signature.parameters.items():
             hint = self._hints.get(name, Any)
             fields[name] = hint if parameter.default is parameter.empty else NotRequired[hint]
-        arguments: Any = TypedDict("arguments", fields)  # type: ignore[misc]
+        arguments = _typed_dict("arguments", fields)
         arguments.__pydantic_config__ = _JSON
-        return TypeAdapter(tuple[arguments], config=_JSON)
+        return TypeAdapter(tuple[arguments], config=_JSON)  # type: ignore[valid-type]
 
     @cached_property
     def _result(self) -> TypeAdapter[tuple[R]]:
-        return TypeAdapter(tuple[self._hints.get("return", Any)], config=_JSON)  # type: ignore[misc]
+        hint: Any = tuple[self._hints.get("return", Any)]  # type: ignore[misc]
+        return TypeAdapter(hint, config=_JSON)
 
 
 @dataclass(frozen=True)
