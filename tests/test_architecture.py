@@ -1,0 +1,75 @@
+"""The shape of the house: imports point one way, names and files stay small."""
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+import worker
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "worker").rglob("*.py"))
+
+
+def test_imports_point_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    assert worker.__all__ == sorted(worker.__all__)
+    for name in worker.__all__:
+        assert getattr(worker, name) is not None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_a_role_that_fits_on_a_few_screens(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 320
+    assert path.stem not in {"utils", "helpers", "common", "manager", "misc"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_settings_read_the_environment(path: Path) -> None:
+    """Children get an environment of ours, and the failpoints are read before anything else."""
+    allowed = {"settings.py", "failpoints.py", "house.py", "home.py", "process.py", "binaries.py"}
+    if path.name in allowed:
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        is_environ = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+        assert not is_environ, f"{path}:{getattr(node, 'lineno', 0)}"
+
+
+def test_importing_the_package_connects_to_nothing_and_needs_no_settings() -> None:
+    import subprocess
+    import sys
+
+    code = "import worker, worker.main, worker.db.models; print('fine')"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WORKER_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, "WORKER_CONCURRENCY": "not a number"},
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_a_service_that_only_enqueues_needs_no_extra() -> None:
+    """Hide every optional dependency: the public names still import."""
+    import subprocess
+    import sys
+
+    code = """
+import sys
+for name in ("fastapi", "starlette", "uvicorn", "typer", "rich", "alembic", "httpx",
+             "aiosmtplib", "aiosmtpd", "uvloop"):
+    sys.modules[name] = None
+import worker
+names = [name for name in worker.__all__ if name != "SessionDep"]
+assert all(getattr(worker, name) for name in names)
+print("fine")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.stdout == "fine\n", done.stderr

@@ -1,0 +1,67 @@
+"""The final check and the figures, in SQL over what the demo has left behind."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from worker.demo.house import House
+
+_BY_STATE = text("SELECT state, count(*) AS tasks FROM task GROUP BY state ORDER BY state")
+
+# A row of the file without exactly one user, or whose user lacks exactly one welcome.
+_WRONG = text("""
+    SELECT given.username
+    FROM unnest(CAST(:usernames AS text[])) AS given (username)
+    LEFT JOIN users ON users.username = given.username
+    LEFT JOIN task ON task.name = 'users.send_welcome'
+         AND task.args ->> 'user_id' = CAST(users.id AS text) AND task.state = 'succeeded'
+    GROUP BY given.username
+    HAVING count(DISTINCT users.id) <> 1 OR count(task.id) <> 1
+        OR bool_or(users.welcomed_at IS NULL)
+""")
+
+_RATE = text("""
+    SELECT count(*) / greatest(extract(epoch FROM max(settled_at) - min(started_at)), 0.001)
+    FROM task WHERE name = 'users.send_welcome' AND state = 'succeeded'
+""")
+
+_LATENCY = text("""
+    SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
+        ORDER BY extract(epoch FROM started_at - run_at) * 1000)
+    FROM task WHERE name = 'users.export_data' AND started_at IS NOT NULL
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the demo has shown."""
+
+    by_state: dict[str, int]
+    tasks_per_second: float
+    latency_p50_ms: float
+    latency_p99_ms: float
+    wrong_rows: list[str]
+    duplicate_mails: int
+
+    @property
+    def holds(self) -> bool:
+        """Every row of the file has exactly one user and one welcome; nothing failed."""
+        unsettled_or_failed = self.by_state.keys() - {"succeeded"}
+        return not self.wrong_rows and not unsettled_or_failed
+
+
+async def summarize(house: House, usernames: list[str]) -> Summary:
+    """Ask the database."""
+    async with house.db.get_session() as session:
+        by_state = {row.state: row.tasks for row in await session.execute(_BY_STATE)}
+        wrong = await session.scalars(_WRONG, {"usernames": usernames})
+        rate = await session.scalar(_RATE)
+        p50, p99 = (await session.scalar(_LATENCY)) or (0.0, 0.0)
+        return Summary(
+            by_state=by_state,
+            tasks_per_second=float(rate or 0),
+            latency_p50_ms=p50,
+            latency_p99_ms=p99,
+            wrong_rows=list(wrong),
+            duplicate_mails=len(house.mail.received) - len(set(house.mail.received)),
+        )
