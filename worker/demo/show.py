@@ -158,6 +158,8 @@ async def _keep(house: House) -> None:
 
 def _usernames(source: Path) -> list[str]:
     """The usernames that the file gives: of rows that are valid and take nobody's name or email."""
+    if not source.is_file():
+        raise WorkerError(f"there is no file {source}")
     seen: set[str] = set()
     usernames: list[str] = []
     with contextlib.closing(UserFile.open(source.parent, source.name)) as file:

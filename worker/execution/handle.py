@@ -12,7 +12,7 @@ from uuid import UUID
 from worker.db.models import TaskState
 from worker.errors import TaskCancelled, TaskFailed, TaskNotFound
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 POLL_SECONDS = (0.05, 1.0)
 """First and longest pause between two looks when no hint comes; doubled each time."""
@@ -77,7 +77,7 @@ class Reader(Protocol):
         """Cancel; False: it was settled already, or is not there."""
 
 
-class TaskHandle(Generic[R]):
+class TaskHandle(Generic[R_co]):
     """A task that was asked for. The id is known before the commit.
 
     Attributes:
@@ -90,7 +90,7 @@ class TaskHandle(Generic[R]):
         task_id: UUID,
         name: str,
         reader: Callable[[], Reader],
-        decode: Callable[[bytes], R],
+        decode: Callable[[bytes], R_co],
         *,
         created: bool = True,
     ) -> None:
@@ -109,7 +109,7 @@ class TaskHandle(Generic[R]):
         """
         return (await self._ending()).state
 
-    async def result(self, timeout: float | None = None) -> R:
+    async def result(self, timeout: float | None = None) -> R_co:
         """Wait until the task is settled and return what its function returned.
 
         Reads Postgres; a hint over Redis only shortens the wait.
