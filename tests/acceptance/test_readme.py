@@ -1,0 +1,90 @@
+"""What the README tells a newcomer to type, typed."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.acceptance.conftest import wait_until
+from tests.processes import ROOT, environment_of
+from worker import Database, Settings
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The two files of the README, in a folder of their own."""
+    files = re.findall(r"`(app/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL)
+    assert [name for name, _ in files] == ["app/tasks.py", "app/api.py"]
+    (tmp_path / "app").mkdir()
+    for name, source in files:
+        (tmp_path / name).write_text(source)
+    return tmp_path
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    mine = settings.model_copy(update={"task_modules": ("app.tasks",), "lease_seconds": 2.0})
+    return environment_of(mine)
+
+
+@pytest.fixture
+def processes(app: Path, environment: dict[str, str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    commands = [
+        [sys.executable, "-m", "worker", "run"],
+        [sys.executable, "-m", "uvicorn", "app.api:app", "--port", "0", "--app-dir", "."],
+    ]
+    running = [
+        subprocess.Popen(command, cwd=app, env=environment, stderr=subprocess.PIPE)
+        for command in commands
+    ]
+    yield running
+    for process in running:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+async def test_a_newcomers_own_task_runs_exactly_once(
+    db: Database, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    await db.execute_once(
+        text("CREATE TABLE orders (id bigserial PRIMARY KEY, confirmed boolean DEFAULT false)"), {}
+    )
+    url = await asyncio.to_thread(address_of, processes[1])
+    async with httpx.AsyncClient(base_url=url) as http:
+        response = await http.post("/orders")
+    assert response.status_code == 201, response.text
+
+    async def confirmed() -> bool:
+        found = await db.execute_once(text("SELECT count(*) FROM orders WHERE confirmed"), {})
+        return bool(found.scalar_one() == 1)
+
+    await wait_until(confirmed)
+    found = await db.execute_once(text("SELECT CAST(id AS text), state, result FROM task"), {})
+    assert found.all() == [(response.json()["task"], "succeeded", "confirmed")]
+
+
+def address_of(server: subprocess.Popen[bytes]) -> str:
+    assert server.stderr is not None
+    for line in server.stderr:
+        if found := re.search(rb"running on (http://\S+)", line):
+            return found[1].decode()
+    raise AssertionError("the server did not start")
+
+
+def test_every_command_in_the_readme_is_there() -> None:
+    listed = set(re.findall(r"^\| `worker (\w+)", README, re.MULTILINE))
+    shown = subprocess.run(
+        [sys.executable, "-m", "worker", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert listed == {"migrate", "run", "api", "enqueue", "demo"}
+    assert all(command in shown for command in listed)
