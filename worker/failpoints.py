@@ -2,8 +2,8 @@
 
 Off unless the environment variable ``FAILPOINT`` is set when the process starts, as
 ``name:action`` (``after_commit:kill``) or ``name:action@n`` for the n-th time the point is passed.
-Actions: ``kill`` (SIGKILL to this process), ``raise`` (`FailpointError`), ``stall`` (block the event
-loop for 60 s, as a hung process would).
+Actions: ``kill`` (SIGKILL to this process), ``raise`` (`FailpointError`), ``stall`` (block the
+event loop for 60 s, as a hung process would).
 """
 
 import os

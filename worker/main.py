@@ -46,6 +46,10 @@ POLL_DELAY = 0.05
 """Seconds between two looks of stock arq at its queue; arq's default of 0.5 is felt by people."""
 
 
+HEALTH_SECONDS = 10
+"""How often arq says in Redis that the worker lives, for ``arq --check``."""
+
+
 def worker_settings(settings: Settings, registry: Registry = default_registry) -> type:
     """The settings class that arq runs; loads the task modules.
 
@@ -64,6 +68,7 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
         "max_jobs": settings.concurrency,
         "max_tries": OUT_OF_REACH,
         "poll_delay": POLL_DELAY,
+        "health_check_interval": HEALTH_SECONDS,
         "job_completion_wait": settings.shutdown_grace,
         "job_serializer": codec.to_bytes,
         "job_deserializer": deserializer(registry.__contains__),

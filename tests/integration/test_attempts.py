@@ -38,7 +38,9 @@ async def view_of(client: TaskClient, handle: TaskHandle[Any]) -> TaskView:
     return view
 
 
-async def drain_until_settled(client: TaskClient, handle: TaskHandle[Any], drain: Drain) -> TaskView:
+async def drain_until_settled(
+    client: TaskClient, handle: TaskHandle[Any], drain: Drain
+) -> TaskView:
     while not (view := await view_of(client, handle)).state.settled:
         await drain()
     return view

@@ -445,9 +445,7 @@ class TestBadCalls:
         with pytest.raises(PayloadTooLarge):
             await client.enqueue("text", value="x" * 1_048_577)
 
-    async def test_a_nul_character_is_refused(
-        self, client: TaskClient, registry: Registry
-    ) -> None:
+    async def test_a_nul_character_is_refused(self, client: TaskClient, registry: Registry) -> None:
         @task("text", registry=registry)
         async def text_(ctx: TaskContext, value: str) -> None: ...
 
@@ -570,7 +568,7 @@ async def test_tasks_can_live_in_a_schema_of_their_own_beside_a_services_tables(
         await db.execute_once(text("CREATE TABLE task (theirs text)"), {})
         await migrations.upgrade(db)
         engine = create_async_engine(empty_database_url)  # the service's own
-        async with TaskClient.from_settings(ours, db=db) as client:
+        async with TaskClient.from_settings(ours, db=db):
             async with AsyncSession(engine) as session, session.begin():
                 await session.execute(text("INSERT INTO task VALUES ('a row of theirs')"))
                 handle = await double.enqueue(session, n=1)

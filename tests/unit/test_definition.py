@@ -35,7 +35,9 @@ def test_typed_arguments_survive_the_way_through_json(registry: Registry) -> Non
     assert typed.decode_arguments(typed.encode_arguments(given).decode()) == given
 
 
-@pytest.mark.parametrize("annotation", [dict[str, Any], Nested, Any, bytes, float, None, list[Nested]])
+@pytest.mark.parametrize(
+    "annotation", [dict[str, Any], Nested, Any, bytes, float, None, list[Nested]]
+)
 def test_typed_results_survive_the_way_through_json(annotation: Any, registry: Registry) -> None:
     nested = Nested(at=datetime(2026, 1, 1, tzinfo=UTC), colour=Colour.RED)
     values = {dict[str, Any]: {"a": [1]}, Nested: nested, Any: [1, "a"], bytes: b"\xff",

@@ -11,7 +11,9 @@ RNG = random.Random(1)
 NO_JITTER = Backoff(base=2, cap=300, jitter=0)
 
 
-@pytest.mark.parametrize(("tries", "delay"), [(1, 2), (2, 4), (3, 8), (8, 256), (9, 300), (9999, 300)])
+@pytest.mark.parametrize(
+    ("tries", "delay"), [(1, 2), (2, 4), (3, 8), (8, 256), (9, 300), (9999, 300)]
+)
 def test_the_backoff_doubles_up_to_its_cap(tries: int, delay: float) -> None:
     assert NO_JITTER.delay(tries, RNG) == delay
 

@@ -19,7 +19,9 @@ def test_an_unknown_name_in_the_env_file_is_refused(
 ) -> None:
     (tmp_path / ".env").write_text("WORKER_QUEU=x\nSOMETHING_ELSE=1\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingsError, match="WORKER_QUEU is not a setting; did you mean WORKER_QUEUE"):
+    with pytest.raises(
+        SettingsError, match="WORKER_QUEU is not a setting; did you mean WORKER_QUEUE"
+    ):
         load_settings()
 
 
@@ -88,7 +90,9 @@ def test_an_empty_value_means_unset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_database_url_is_told_with_an_example() -> None:
-    with pytest.raises(SettingsError, match=r"WORKER_DATABASE_URL is not set; .*postgresql\+asyncpg"):
+    with pytest.raises(
+        SettingsError, match=r"WORKER_DATABASE_URL is not set; .*postgresql\+asyncpg"
+    ):
         Settings().require_database()
 
 

@@ -1,0 +1,1 @@
+"""The Postgres side, blind to Redis: sessions, tables, statements and their history."""

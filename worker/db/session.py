@@ -51,10 +51,11 @@ def refuse_if_aborted(connection: Connection) -> None:
 
 def aborted_by(error: BaseException) -> TransactionAborted:
     """The `TransactionAborted` that names `error`."""
+    first = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return TransactionAborted(
         "nothing was committed: the transaction was aborted by an earlier error that the code "
-        f"swallowed ({type(error).__name__}: {str(error).splitlines()[0]}). Let that error leave the block, or do the "
-        "part that may fail inside session.begin_nested()"
+        f"swallowed ({first}). Let that error leave the block, or do the part that may fail inside "
+        "session.begin_nested()"
     )
 
 

@@ -162,7 +162,8 @@ def _table_of(users: Collection[UserKey]) -> TableValuedAlias:
     # Two arrays: the statement stays the same, and is prepared once, for any number of users.
     usernames = literal([username for username, _ in users], ARRAY(Text()))
     emails = literal([email for _, email in users], ARRAY(Text()))
-    return func.unnest(usernames, emails).table_valued("username", "email", name="given")
+    table = func.unnest(usernames, emails).table_valued("username", "email", name="given")
+    return table.render_derived()
 
 
 async def _refuse_taken(session: AsyncSession, username: str, email: str) -> None:

@@ -12,7 +12,7 @@ def seconds(delay: Delay) -> float:
     return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
 
 
-class Signal(Exception):  # noqa: N818 - raised on purpose, not an error
+class Signal(Exception):
     """Base of what a task function raises on purpose. The unit of work is rolled back."""
 
 
