@@ -18,9 +18,10 @@ from worker.errors import (
 )
 from worker.execution.client import TaskClient
 from worker.execution.context import TaskContext
-from worker.execution.definition import TaskFunction, TaskRef, task
+from worker.execution.definition import TaskFunction, task
 from worker.execution.handle import TaskHandle
 from worker.execution.outcome import Cancel, Retry, Snooze
+from worker.execution.reference import TaskRef
 from worker.execution.retry import Backoff
 from worker.settings import Settings
 

@@ -32,7 +32,9 @@ def test_typed_arguments_survive_the_way_through_json(registry: Registry) -> Non
         "pair": (1, "a"),
         "rate": float("inf"),
     }
-    assert typed.decode_arguments(typed.encode_arguments(given).decode()) == given
+    assert (
+        typed.signature.decode_arguments(typed.signature.encode_arguments(given).decode()) == given
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,14 +49,17 @@ def test_typed_results_survive_the_way_through_json(annotation: Any, registry: R
 
     function.__annotations__["return"] = annotation
     made = task("typed", registry=registry)(function)
-    assert made.decode_result(made.encode_result(values[annotation])) == values[annotation]
+    assert (
+        made.signature.decode_result(made.signature.encode_result(values[annotation]))
+        == values[annotation]
+    )
 
 
 def test_defaults_are_the_functions_own_and_not_stored(registry: Registry) -> None:
     @task("defaults", registry=registry)
     async def defaults(ctx: TaskContext, a: int, b: int = 2) -> None: ...
 
-    assert defaults.encode_arguments({"a": 1}) == b'{"a":1}'
+    assert defaults.signature.encode_arguments({"a": 1}) == b'{"a":1}'
 
 
 @pytest.mark.parametrize("names", [("model_config", "json"), ("self", "args"), ("schema", "copy")])
@@ -63,7 +68,10 @@ def test_parameters_may_have_any_name(names: tuple[str, str], registry: Registry
     exec(f"async def f(ctx, {names[0]}: int, {names[1]}: int): ...", namespace)
     function = task("any.name", registry=registry)(namespace["f"])  # type: ignore[arg-type]
     given = {names[0]: 1, names[1]: 2}
-    assert function.decode_arguments(function.encode_arguments(given).decode()) == given
+    assert (
+        function.signature.decode_arguments(function.signature.encode_arguments(given).decode())
+        == given
+    )
 
 
 def test_the_input_is_not_repeated_in_the_message(registry: Registry) -> None:
@@ -71,7 +79,7 @@ def test_the_input_is_not_repeated_in_the_message(registry: Registry) -> None:
     async def secret(ctx: TaskContext, pin: int) -> None: ...
 
     with pytest.raises(InvalidArguments) as caught:
-        secret.encode_arguments({"pin": "canary-4711"})
+        secret.signature.encode_arguments({"pin": "canary-4711"})
     assert "canary" not in str(caught.value)
 
 

@@ -5,8 +5,8 @@ import typer
 from worker.broker import codec
 from worker.errors import InvalidArguments
 from worker.execution.client import TaskClient
-from worker.execution.definition import TaskRef
 from worker.execution.options import OptionValues
+from worker.execution.reference import TaskRef
 from worker.execution.registry import default_registry
 from worker.settings import Settings
 
@@ -54,7 +54,7 @@ def _typed(name: str, arguments: dict[str, str]) -> dict[str, object]:
     if function is None:
         return dict(arguments)
     try:
-        function.encode_arguments(arguments)
+        function.signature.encode_arguments(arguments)
     except InvalidArguments:
         return {key: _from_json(value) for key, value in arguments.items()}
     return dict(arguments)

@@ -17,8 +17,8 @@ from worker.broker.redis import connect
 from worker.db.database import Database
 from worker.db.models import TaskState
 from worker.errors import TaskFailed
-from worker.execution.definition import ConfiguredTask, TaskFunction, TaskRef
 from worker.execution.enqueue import (
+    Enqueueable,
     Outlet,
     Request,
     close_outlet,
@@ -31,14 +31,13 @@ from worker.execution.enqueue import (
 from worker.execution.handle import AttemptError, Ending, TaskHandle, TaskView
 from worker.execution.plain import PlainTasks
 from worker.execution.pusher import Pusher
+from worker.execution.reference import TaskRef
 from worker.settings import Settings, load_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 ROWS_PER_STATEMENT = 10_000
-
-Target = TaskFunction[Any, Any] | ConfiguredTask[Any, Any] | TaskRef | str
 
 
 class TaskClient:
@@ -103,17 +102,15 @@ class TaskClient:
 
     @overload
     async def enqueue(
-        self,
-        task: TaskFunction[P, R] | ConfiguredTask[P, R],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, task: Enqueueable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> TaskHandle[R]: ...
 
     @overload
-    async def enqueue(self, task: TaskRef | str, /, **arguments: object) -> TaskHandle[Any]: ...
+    async def enqueue(self, task: str, /, **arguments: object) -> TaskHandle[Any]: ...
 
-    async def enqueue(self, task: Target, /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+    async def enqueue(
+        self, task: Enqueueable[Any, Any] | str, /, *args: Any, **kwargs: Any
+    ) -> TaskHandle[Any]:
         """Enqueue one task in a transaction of its own: when this returns, it is committed.
 
         A task that is ``durable=False`` is pushed to Redis instead.
@@ -126,8 +123,8 @@ class TaskClient:
         return (await self.enqueue_many(target, [target.bind(args, kwargs)]))[0]
 
     async def enqueue_many(
-        self, task: Target, many: Sequence[Mapping[str, object]], /
-    ) -> list[TaskHandle[Any]]:
+        self, task: Enqueueable[Any, R] | str, many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]:
         """Enqueue one task per element of `many`, in one transaction and few round trips.
 
         Raises:
@@ -195,7 +192,7 @@ class TaskClient:
     async def _insert(self, request: Request[R]) -> list[TaskHandle[R]]:
         if request.options.unique_key is not None:
             async with self.db.get_session() as session:
-                return [await enqueue_in(session, request, self._outlet)]
+                return await enqueue_in(session, request, self._outlet)
         ids, parameters = insertion(request, self._outlet)
         if len(ids) <= ROWS_PER_STATEMENT:
             rows = (await self.db.execute_once(self.db.queries.insert, parameters)).all()

@@ -1,36 +1,20 @@
 """`@task`: a plain ``async def f(ctx, …)`` with a stable name, typed arguments and a policy."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import (
-    Any,
-    Concatenate,
-    Generic,
-    NotRequired,
-    ParamSpec,
-    TypeVar,
-    Unpack,
-    get_type_hints,
-)
+from typing import Concatenate, Generic, ParamSpec, TypeVar, Unpack
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
-from pydantic_core import PydanticSerializationError
-from sqlalchemy.ext.asyncio import AsyncSession
-from typing_extensions import TypedDict
-
-from worker.broker import codec
-from worker.errors import InvalidArguments, InvalidOptions, InvalidResult, UnknownTask
+from worker.errors import InvalidOptions
 from worker.execution.context import TaskContext
-from worker.execution.enqueue import Request, enqueue_in, enqueue_many_in
-from worker.execution.handle import TaskHandle
+from worker.execution.enqueue import Enqueueable, Request
 from worker.execution.options import Options, OptionValues
 from worker.execution.outcome import Delay, seconds
 from worker.execution.registry import Registry, default_registry
 from worker.execution.retry import Backoff, RetryPolicy
+from worker.execution.signature import TypedSignature
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,17 +22,9 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT = 300.0
 """Seconds, arq's own default."""
 
-_JSON = ConfigDict(
-    extra="forbid", hide_input_in_errors=True, ser_json_inf_nan="strings", ser_json_bytes="base64",
-    val_json_bytes="base64",
-)  # fmt: skip
-
-
-_typed_dict: Any = TypedDict  # type checkers only know it with literal fields
-
 
 @dataclass(frozen=True)
-class TaskFunction(Generic[P, R]):
+class TaskFunction(Enqueueable[P, R], Generic[P, R]):
     """A registered task function; calling it runs the plain function, as a unit test would.
 
     Attributes:
@@ -63,36 +39,20 @@ class TaskFunction(Generic[P, R]):
 
     name: str
     function: Callable[Concatenate[TaskContext, P], Awaitable[R]]
-    policy: RetryPolicy = RetryPolicy()
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
     timeout: float = DEFAULT_TIMEOUT
     atomic: bool = True
     durable: bool = True
     defaults: Options = field(default_factory=Options)
 
     def __call__(self, ctx: TaskContext, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        """Call the plain function."""
         return self.function(ctx, *args, **kwargs)
 
-    async def enqueue(
-        self, session: AsyncSession, /, *args: P.args, **kwargs: P.kwargs
-    ) -> TaskHandle[R]:
-        """Write a task in the caller's transaction: it runs if that commits.
-
-        Raises:
-            InvalidArguments: The arguments do not fit the function's parameters.
-            PayloadTooLarge: They are too large.
-            InvalidOptions: The task is `durable=False`.
-        """
-        return await enqueue_in(session, self.request_many([self.bind(args, kwargs)]))
-
-    async def enqueue_many(
-        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
-    ) -> list[TaskHandle[R]]:
-        """Write one task per element of `many` (arguments by name), all in one statement.
-
-        Raises:
-            EnqueueError: As `enqueue`; then nothing was written.
-        """
-        return await enqueue_many_in(session, self.request_many([dict(one) for one in many]))
+    @cached_property
+    def signature(self) -> TypedSignature[R]:
+        """Its parameters and its result."""
+        return TypedSignature(self.name, self.function)
 
     def options(self, **values: Unpack[OptionValues]) -> "ConfiguredTask[P, R]":
         """This function with options for the tasks that are enqueued through it.
@@ -104,61 +64,18 @@ class TaskFunction(Generic[P, R]):
         self._refuse_without_row(options)
         return ConfiguredTask(self, options)
 
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Arguments by name."""
+        return self.signature.bind(args, kwargs)
+
     def request_many(
         self, many: list[dict[str, object]], options: Options | None = None
     ) -> Request[R]:
         """What enqueueing one task per element of `many` asks for."""
         options = options or self.defaults
         self._refuse_without_row(options)
-        encoded = [self.encode_arguments(arguments) for arguments in many]
-        return Request(self.name, encoded, options, self.decode_result, self.durable)
-
-    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
-        """Arguments by name."""
-        if not args:
-            return dict(kwargs)
-        try:
-            return dict(self._signature.bind_partial(*args, **kwargs).arguments)
-        except TypeError as error:
-            raise InvalidArguments(f"{self.name}: {error}") from None
-
-    def encode_arguments(self, arguments: Mapping[str, object]) -> bytes:
-        """Check `arguments` against the type hints and write them as a JSON object."""
-        try:
-            checked = self._arguments.validate_python((arguments,))
-            return codec.refuse_nul(self._arguments.dump_json(checked)[1:-1])
-        except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
-            raise InvalidArguments(f"{self.name}: {_in_one_line(error)}") from None
-
-    def decode_arguments(self, written: str) -> dict[str, Any]:
-        """Read arguments back, checked again: the code may have changed meanwhile."""
-        try:
-            return dict(self._arguments.validate_json(f"[{written}]")[0])
-        except ValidationError as error:
-            raise InvalidArguments(f"{self.name}: {_in_one_line(error)}") from None
-
-    def encode_result(self, result: object) -> bytes:
-        """Check `result` against the return annotation and write it as JSON."""
-        try:
-            checked = self._result.validate_python((result,))
-            return codec.refuse_nul(self._result.dump_json(checked)[1:-1])
-        except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
-            raise InvalidResult(f"{self.name}: the result {_in_one_line(error)}") from None
-
-    def decode_result(self, written: bytes) -> R:
-        """Read a result back into its annotated type."""
-        return self._result.validate_json(b"[%b]" % written)[0]
-
-    def check(self) -> None:
-        """Resolve the type hints now, so that a fault shows when the process starts.
-
-        Raises:
-            InvalidOptions: A name is not there, or pydantic has no schema for a type.
-        """
-        try:
-            _ = self._arguments, self._result
-        except (NameError, PydanticUserError) as error:
-            raise InvalidOptions(f"{self.name}: a type hint does not work: {error}") from error
+        encoded = [self.signature.encode_arguments(arguments) for arguments in many]
+        return Request(self.name, encoded, options, self.signature.decode_result, self.durable)
 
     def _refuse_without_row(self, options: Options) -> None:
         if options.needs_row and not self.durable:
@@ -167,36 +84,9 @@ class TaskFunction(Generic[P, R]):
                 f"{' and '.join(options.needs_row)}"
             )
 
-    @cached_property
-    def _signature(self) -> inspect.Signature:
-        signature = inspect.signature(self.function)
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-    @cached_property
-    def _hints(self) -> dict[str, Any]:
-        return get_type_hints(self.function, include_extras=True)
-
-    # Both adapters are for a tuple of one, because pydantic takes the rules for bytes and infinity
-    # from the outermost type only, and will not be told them for a TypedDict or a model.
-
-    @cached_property
-    def _arguments(self) -> TypeAdapter[Any]:
-        fields: dict[str, Any] = {}
-        for name, parameter in self._signature.parameters.items():
-            hint = self._hints.get(name, Any)
-            fields[name] = hint if parameter.default is parameter.empty else NotRequired[hint]
-        arguments = _typed_dict("arguments", fields)
-        arguments.__pydantic_config__ = _JSON
-        return TypeAdapter(tuple[arguments], config=_JSON)  # type: ignore[valid-type]
-
-    @cached_property
-    def _result(self) -> TypeAdapter[tuple[R]]:
-        hint: Any = tuple[self._hints.get("return", Any)]  # type: ignore[misc]
-        return TypeAdapter(hint, config=_JSON)
-
 
 @dataclass(frozen=True)
-class ConfiguredTask(Generic[P, R]):
+class ConfiguredTask(Enqueueable[P, R], Generic[P, R]):
     """A task function with options."""
 
     task: TaskFunction[P, R]
@@ -209,72 +99,6 @@ class ConfiguredTask(Generic[P, R]):
     def request_many(self, many: list[dict[str, object]]) -> Request[R]:
         """What enqueueing one task per element of `many` asks for."""
         return self.task.request_many(many, self.chosen)
-
-    async def enqueue(
-        self, session: AsyncSession, /, *args: P.args, **kwargs: P.kwargs
-    ) -> TaskHandle[R]:
-        """As `TaskFunction.enqueue`, with the options."""
-        return await enqueue_in(session, self.request_many([self.bind(args, kwargs)]))
-
-    async def enqueue_many(
-        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
-    ) -> list[TaskHandle[R]]:
-        """As `TaskFunction.enqueue_many`, with the options.
-
-        Raises:
-            InvalidOptions: There is a unique key and more than one task.
-        """
-        return await enqueue_many_in(session, self.request_many([dict(one) for one in many]))
-
-
-@dataclass(frozen=True)
-class TaskRef:
-    """A task function by its name, for a service that does not import its code.
-
-    Where the function is known to the process, the arguments are checked at once; otherwise the
-    worker checks them. A task enqueued by an unknown name is always durable.
-    """
-
-    name: str
-    chosen: Options = Options()
-
-    def options(self, **values: Unpack[OptionValues]) -> "TaskRef":
-        """This name with options."""
-        return TaskRef(self.name, Options.checked(self.name, values))
-
-    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
-        """Arguments by name.
-
-        Raises:
-            InvalidArguments: Some have no name, and here nobody knows the parameters.
-        """
-        if args:
-            raise InvalidArguments(f"{self.name}: by name, arguments need their names, too")
-        return dict(kwargs)
-
-    async def enqueue(self, session: AsyncSession, /, **arguments: object) -> TaskHandle[Any]:
-        """As `TaskFunction.enqueue`.
-
-        Raises:
-            UnknownTask: The task modules are loaded in this process, and none has that name.
-        """
-        return await enqueue_in(session, self.request_many([arguments]))
-
-    async def enqueue_many(
-        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
-    ) -> list[TaskHandle[Any]]:
-        """As `TaskFunction.enqueue_many`."""
-        return await enqueue_many_in(session, self.request_many([dict(one) for one in many]))
-
-    def request_many(self, many: list[dict[str, object]]) -> Request[Any]:
-        """What enqueueing one task per element of `many` asks for."""
-        known = default_registry.get(self.name)
-        if known is not None:
-            return known.request_many(many, self.chosen.over(known.defaults))
-        if default_registry.loaded:
-            raise UnknownTask(default_registry.no_such(self.name))
-        encoded = [codec.to_bytes(arguments) for arguments in many]
-        return Request(self.name, encoded, self.chosen, codec.from_bytes)
 
 
 def task(
@@ -345,13 +169,3 @@ def _check_function(name: str, function: Callable[..., object]) -> None:
     for parameter in parameters[1:]:
         if parameter.kind not in named:
             raise InvalidOptions(f"{name}: parameter {parameter} has no name of its own")
-
-
-def _in_one_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        faults = error.errors(include_input=False, include_url=False)
-        return "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'value'}: {fault['msg']}"
-            for fault in faults
-        )
-    return " ".join(str(error).split())

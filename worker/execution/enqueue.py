@@ -4,10 +4,11 @@ If that transaction commits, the task will run; if it rolls back, the task never
 statement names our schema itself, so any `AsyncSession` of the database will do.
 """
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row
@@ -23,6 +24,7 @@ from worker.execution.options import Options
 from worker.execution.pusher import push_after_commit
 from worker.settings import Settings, load_settings
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -46,6 +48,40 @@ class Request(Generic[R]):
                 f"{self.name}: unique_key={self.options.unique_key!r} allows one unsettled task, "
                 f"not {len(self.arguments)}: enqueue each with a key of its own"
             )
+
+
+class Enqueueable(ABC, Generic[P, R]):
+    """What can be enqueued: a task function, one with options, or one by its name."""
+
+    @abstractmethod
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Arguments by name."""
+
+    @abstractmethod
+    def request_many(self, many: list[dict[str, object]]) -> Request[R]:
+        """What enqueueing one task per element of `many` asks for."""
+
+    async def enqueue(
+        self, session: AsyncSession, /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[R]:
+        """Write a task in the caller's transaction: it runs if that commits.
+
+        Raises:
+            EnqueueError: The arguments or options do not fit, the name is unknown, or the task is
+                `durable=False`; nothing was written.
+        """
+        request = self.request_many([self.bind(args, kwargs)])
+        return (await enqueue_in(session, request))[0]
+
+    async def enqueue_many(
+        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]:
+        """Write one task per element of `many` (arguments by name), all in one statement.
+
+        Raises:
+            EnqueueError: As `enqueue`, or there is a unique key and more than one task.
+        """
+        return await enqueue_in(session, self.request_many([dict(one) for one in many]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +130,12 @@ def _outlet_of_environment() -> Outlet:
 
 async def enqueue_in(
     session: AsyncSession, request: Request[R], outlet: Outlet | None = None
-) -> TaskHandle[R]:
-    """Write the one task of `request`; as `enqueue_many_in`."""
-    return (await enqueue_many_in(session, request, outlet))[0]
-
-
-async def enqueue_many_in(
-    session: AsyncSession, request: Request[R], outlet: Outlet | None = None
 ) -> list[TaskHandle[R]]:
     """Write tasks in `session`'s transaction; their push follows the outermost COMMIT.
 
     Raises:
-        InvalidOptions: The task is `durable=False`: it has no row that could be rolled back.
+        InvalidOptions: The task is `durable=False`: it has no row that could be rolled back. Or
+            several tasks have one unique key.
         PayloadTooLarge: The arguments are too large.
     """
     _refuse_without_row(request)
@@ -138,10 +168,12 @@ def _refuse_without_row(request: Request[Any]) -> None:
 
 def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[str, object]]:
     """Ids for the tasks of `request`, and the parameters of the statement that writes them."""
+    options = request.options
+    if options.unique_key is not None and len(request.arguments) > 1:
+        raise InvalidOptions(f"{request.name}: one unique_key cannot be that of several tasks")
     for arguments in request.arguments:
         codec.check_size(arguments, outlet.max_payload_bytes)
     ids = [uuid4() for _ in request.arguments]
-    options = request.options
     return ids, {
         "ids": ids,
         "arguments": [arguments.decode() for arguments in request.arguments],

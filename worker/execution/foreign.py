@@ -26,7 +26,7 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
     Raises:
         InvalidArguments: The arguments do not fit; no row is made.
     """
-    arguments = function.encode_arguments(function.bind(delivery.args, delivery.kwargs))
+    arguments = function.signature.encode_arguments(function.bind(delivery.args, delivery.kwargs))
     row_id = delivery.foreign_row_id
     await runtime.db.execute_once(
         runtime.db.queries.insert_foreign_job,

@@ -24,7 +24,7 @@ async def perform(
     """
     try:
         result = await _call(function, ctx, arguments)
-        written = function.encode_result(result)
+        written = function.signature.encode_result(result)
         codec.check_size(written, ctx["settings"].max_payload_bytes)
         return Completed(written)
     except Exception as error:
@@ -32,7 +32,7 @@ async def perform(
 
 
 async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str) -> object:
-    called = function.function(ctx, **function.decode_arguments(arguments))  # type: ignore[arg-type]
+    called = function.function(ctx, **function.signature.decode_arguments(arguments))  # type: ignore[arg-type]
     try:
         async with asyncio.timeout(function.timeout) as limit:
             return await called

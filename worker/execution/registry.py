@@ -65,7 +65,7 @@ class Registry:
                 "them, for example WORKER_TASK_MODULES=app.tasks"
             )
         for function in self:
-            function.check()
+            function.signature.check()
         self.loaded = True
 
     def no_such(self, name: str) -> str:

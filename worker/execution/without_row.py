@@ -49,7 +49,9 @@ async def run_without_row(
     context = {**ctx, "db": work, "task": task}
     async with runtime.leases.holding(_held(runtime, delivery)):
         try:
-            arguments = function.encode_arguments(function.bind(delivery.args, delivery.kwargs))
+            arguments = function.signature.encode_arguments(
+                function.bind(delivery.args, delivery.kwargs)
+            )
             outcome = await perform(function, context, arguments.decode(), rng)
             if isinstance(outcome, Completed):
                 await shielded(work.commit())

@@ -1,0 +1,55 @@
+"""Task functions by name, for a service that does not import their code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Unpack
+
+from worker.broker import codec
+from worker.errors import InvalidArguments, UnknownTask
+from worker.execution.enqueue import Enqueueable, Request
+from worker.execution.options import Options, OptionValues
+from worker.execution.registry import default_registry
+
+
+@dataclass(frozen=True)
+class TaskRef(Enqueueable[..., Any]):
+    """A task function by its name.
+
+    Where the function is known to the process, the arguments are checked at once; otherwise the
+    worker checks them. A task enqueued by an unknown name is always durable.
+    """
+
+    name: str
+    chosen: Options = field(default_factory=Options)
+
+    def options(self, **values: Unpack[OptionValues]) -> "TaskRef":
+        """This name with options.
+
+        Raises:
+            InvalidOptions: A name is unknown, a value does not fit, or two exclude each other.
+        """
+        return TaskRef(self.name, Options.checked(self.name, values))
+
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Arguments by name.
+
+        Raises:
+            InvalidArguments: Some have no name, and here nobody knows the parameters.
+        """
+        if args:
+            raise InvalidArguments(f"{self.name}: by name, arguments need their names, too")
+        return dict(kwargs)
+
+    def request_many(self, many: list[dict[str, object]]) -> Request[Any]:
+        """What enqueueing one task per element of `many` asks for.
+
+        Raises:
+            UnknownTask: The task modules are loaded in this process, and none has that name.
+        """
+        known = default_registry.get(self.name)
+        if known is not None:
+            return known.request_many(many, self.chosen.over(known.defaults))
+        if default_registry.loaded:
+            raise UnknownTask(default_registry.no_such(self.name))
+        encoded = [codec.to_bytes(arguments) for arguments in many]
+        return Request(self.name, encoded, self.chosen, codec.from_bytes)
