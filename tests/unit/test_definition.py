@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from worker import TaskContext, TaskRef, task
+from worker import TaskContext, TaskFunction, TaskRef, task
 from worker.errors import InvalidArguments, InvalidOptions, SettingsError, UnknownTask
 from worker.execution.options import Options
 from worker.execution.registry import Registry, default_registry
@@ -20,6 +20,11 @@ class Nested(BaseModel):
     colour: Colour
 
 
+def there_and_back(function: TaskFunction[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    written = function.signature.encode_arguments(given)
+    return function.signature.decode_arguments(written.decode())
+
+
 def test_typed_arguments_survive_the_way_through_json(registry: Registry) -> None:
     @task("typed", registry=registry)
     async def typed(
@@ -32,9 +37,7 @@ def test_typed_arguments_survive_the_way_through_json(registry: Registry) -> Non
         "pair": (1, "a"),
         "rate": float("inf"),
     }
-    assert (
-        typed.signature.decode_arguments(typed.signature.encode_arguments(given).decode()) == given
-    )
+    assert there_and_back(typed, given) == given
 
 
 @pytest.mark.parametrize(
@@ -49,10 +52,8 @@ def test_typed_results_survive_the_way_through_json(annotation: Any, registry: R
 
     function.__annotations__["return"] = annotation
     made = task("typed", registry=registry)(function)
-    assert (
-        made.signature.decode_result(made.signature.encode_result(values[annotation]))
-        == values[annotation]
-    )
+    written = made.signature.encode_result(values[annotation])
+    assert made.signature.decode_result(written) == values[annotation]
 
 
 def test_defaults_are_the_functions_own_and_not_stored(registry: Registry) -> None:
@@ -68,10 +69,7 @@ def test_parameters_may_have_any_name(names: tuple[str, str], registry: Registry
     exec(f"async def f(ctx, {names[0]}: int, {names[1]}: int): ...", namespace)
     function = task("any.name", registry=registry)(namespace["f"])  # type: ignore[arg-type]
     given = {names[0]: 1, names[1]: 2}
-    assert (
-        function.signature.decode_arguments(function.signature.encode_arguments(given).decode())
-        == given
-    )
+    assert there_and_back(function, given) == given
 
 
 def test_the_input_is_not_repeated_in_the_message(registry: Registry) -> None:

@@ -49,9 +49,8 @@ async def run_without_row(
     context = {**ctx, "db": work, "task": task}
     async with runtime.leases.holding(_held(runtime, delivery)):
         try:
-            arguments = function.signature.encode_arguments(
-                function.bind(delivery.args, delivery.kwargs)
-            )
+            given = function.bind(delivery.args, delivery.kwargs)
+            arguments = function.signature.encode_arguments(given)
             outcome = await perform(function, context, arguments.decode(), rng)
             if isinstance(outcome, Completed):
                 await shielded(work.commit())
