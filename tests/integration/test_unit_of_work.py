@@ -320,7 +320,7 @@ async def test_a_separate_block_of_a_superseded_attempt_is_rolled_back(
 
     @task("superseded", atomic=False, registry=registry)
     async def superseded(ctx: TaskContext) -> None:
-        await client.cancel(ctx["task"].id)  # type: ignore[arg-type]
+        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id})
         try:
             async with ctx["db"].get_session() as session:
                 await session.execute(INSERT, {"what": "a"})
@@ -331,6 +331,7 @@ async def test_a_separate_block_of_a_superseded_attempt_is_rolled_back(
     handle = await client.enqueue(superseded)
     await drain()
     assert await handle.status() is TaskState.CANCELLED
+    assert len(refused) == 1
     assert await applied(db) == []
 
 
