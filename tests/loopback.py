@@ -37,13 +37,14 @@ def tls_with(certificate: Path | None) -> ssl.SSLContext | None:
 
 @dataclass
 class MailServer:
-    """Takes mail; `rcpt` and `data` are answers to give first, oldest first.
+    """Takes mail; `login`, `rcpt` and `data` are answers to give first, oldest first.
 
     Attributes:
         on_data: Called while the client waits for the answer to its message.
     """
 
     port: int = 0
+    login: list[str] = field(default_factory=list)
     rcpt: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
     mails: list[EmailMessage] = field(default_factory=list)
@@ -66,6 +67,8 @@ class MailServer:
 
     def log_in(self, server, session, envelope, mechanism, login) -> AuthResult:
         self.logins.append((login.login, login.password))
+        if self.login:
+            return AuthResult(success=False, handled=False, message=self.login.pop(0))
         return AuthResult(success=True)
 
 
