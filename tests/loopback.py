@@ -37,7 +37,7 @@ def tls_with(certificate: Path | None) -> ssl.SSLContext | None:
 
 @dataclass
 class MailServer:
-    """Takes mail; `login`, `rcpt` and `data` are answers to give first, oldest first.
+    """Takes mail; `rcpt` and `data` are answers to give first, `login` is one to every login.
 
     Attributes:
         on_data: Called while the client waits for the answer to its message.
@@ -67,8 +67,8 @@ class MailServer:
 
     def log_in(self, server, session, envelope, mechanism, login) -> AuthResult:
         self.logins.append((login.login, login.password))
-        if self.login:
-            return AuthResult(success=False, handled=False, message=self.login.pop(0))
+        if self.login:  # for every mechanism that the client tries
+            return AuthResult(success=False, handled=False, message=self.login[0])
         return AuthResult(success=True)
 
 

@@ -13,7 +13,6 @@ import socket
 from functools import partial
 from typing import Any
 
-from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func, get_kwargs
 
 from worker.broker import codec, keys
@@ -21,7 +20,6 @@ from worker.broker.hints import Hints
 from worker.broker.redis import arq_settings, connect, refuse_cluster
 from worker.clock import milliseconds, utcnow
 from worker.db.database import Database
-from worker.db.migrations import check_is_current
 from worker.execution.attempt import run
 from worker.execution.client import TaskClient
 from worker.execution.context import ProcessContext, Runtime
@@ -31,7 +29,7 @@ from worker.execution.lease import Leases
 from worker.execution.registry import Registry, default_registry
 from worker.execution.strays import STRAYS
 from worker.service import Service
-from worker.services.readiness import wait_for_postgres, wait_for_redis
+from worker.services.readiness import refuse_unmigrated, wait_for_servers
 from worker.services.relay import Listener, Relay
 from worker.settings import Settings, load_settings
 from worker.telemetry.logs import redact_arguments
@@ -97,7 +95,7 @@ async def startup(ctx: ProcessContext) -> None:
     ctx["db"] = db = await stack.enter_async_context(
         Database.from_settings(settings.require_database())
     )
-    await check_is_current(db)
+    await refuse_unmigrated(db)
     await refuse_cluster(ctx["redis"])
     # arq's own client has no socket timeout; what keeps leases must not hang with Redis.
     redis = connect(settings.redis_url.get_secret_value(), queue=settings.queue)
@@ -157,21 +155,9 @@ def run_stock(settings: Settings, *, burst: bool = False) -> None:
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
     options: dict[str, Any] = dict(get_kwargs(worker_settings(settings)))
-    loop.run_until_complete(_wait_for_servers(settings))
+    loop.run_until_complete(wait_for_servers(settings))
     kind = BurstWorker if burst else Worker
     kind(**{**options, "burst": burst}).run()
-
-
-async def _wait_for_servers(settings: Settings) -> None:
-    async with Database.from_settings(settings.require_database()) as db:
-        await wait_for_postgres(db, settings.connect_timeout)
-        await check_is_current(db)
-    redis: ArqRedis = connect(settings.redis_url.get_secret_value())
-    try:
-        await wait_for_redis(redis, settings)
-        await refuse_cluster(redis)
-    finally:
-        await redis.aclose()
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

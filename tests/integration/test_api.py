@@ -508,12 +508,14 @@ class TestBodyLimit:
     async def send(self, api: httpx.AsyncClient, *parts: bytes) -> bytes:
         """Send `parts` and then nothing more; returns the status line of the answer."""
         reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
-        writer.writelines(parts)
-        await writer.drain()
-        status = await asyncio.wait_for(reader.readline(), 10)
-        writer.close()
-        await writer.wait_closed()
-        return status
+        async with asyncio.timeout(10):
+            try:
+                writer.writelines(parts)
+                await writer.drain()
+                return await reader.readline()
+            finally:
+                writer.close()
+                await writer.wait_closed()
 
     async def test_a_body_that_says_it_is_too_large_is_refused_at_once(
         self, refusing: httpx.AsyncClient

@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 from tests.conftest import Drain
 from worker import Database, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
 from worker.db.models import Task, User
-from worker.db.users import create_user
+from worker.db.users import create_user, create_users, find_users
 from worker.errors import FileRefused
 from worker.execution.registry import Registry
 from worker.execution.retry import Backoff
@@ -169,12 +169,20 @@ async def test_a_row_that_is_there_already_is_no_error_but_one_that_is_taken_is(
 ):
     async with db.get_session() as session:
         await create_user(session, username="ann", email="ann@example.com")
-    content = rows("ann", "bob", "bob") + "ann,other@example.com\nalice,bob@example.com\n"
+    content = rows("ann", "bob", "bob") + "ann,other@example.com\nother,bob@example.com\n"
     report = await (await imported(content, welcome=True)).result(5)
     assert (report.rows, report.created, report.existing, report.bad) == (5, 1, 2, 2)
     taken = "another user has that username or that email"
     assert [(bad.line, bad.reason) for bad in report.bad_lines] == [(5, taken), (6, taken)]
     assert await welcomes(db) == {"bob": 1}
+
+
+async def test_of_rows_that_take_each_others_names_the_first_wins(db: Database):
+    given = [("ann", "z@x.org"), ("ann", "a@x.org"), ("eve", "z@x.org"), ("bob", "b@x.org")]
+    async with db.get_session() as session:
+        created = await create_users(session, given)
+        assert sorted(created) == [("ann", "z@x.org"), ("bob", "b@x.org")]
+        assert await find_users(session, given) == set(created)
 
 
 OPEN_QUOTE = HEADER + '"'

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
 import httpx
@@ -32,6 +32,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.told_to_stop = asyncio.Event()
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # they belong to pytest
+
     async def main_loop(self) -> None:
         await self.on_tick(0)
         await self.told_to_stop.wait()
@@ -39,7 +43,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        await asyncio.gather(*self.server_state.tasks)
+        for request in self.server_state.tasks:
+            request.cancel()  # the clients are gone
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
         await self.lifespan.shutdown()
 
 

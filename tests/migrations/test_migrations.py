@@ -12,6 +12,7 @@ from worker import Database
 from worker.db import migrations
 from worker.db.models import Base
 from worker.errors import SchemaError
+from worker.services.readiness import refuse_unmigrated
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ async def test_down_to_base_and_up_again(db: Database) -> None:
     )
     assert functions.scalar_one() == 0
     await migrations.upgrade(db)
-    await migrations.check_is_current(db)
+    await refuse_unmigrated(db)
 
 
 async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> None:
@@ -124,7 +125,7 @@ async def test_a_foreign_table_of_one_of_our_names_stops_the_migration_with_a_hi
     assert await tables(db) == {table}
     async with Database(db.engine.url, schema="worker") as ours:
         await migrations.upgrade(ours)
-        await migrations.check_is_current(ours)
+        await refuse_unmigrated(ours)
 
 
 async def test_a_foreign_users_table_is_no_matter_without_the_builtin_tasks(db: Database) -> None:
@@ -143,7 +144,7 @@ async def test_an_alembic_history_of_the_services_own_is_left_alone(db: Database
 
 async def test_a_database_without_our_tables_is_refused_with_the_command(db: Database) -> None:
     with pytest.raises(SchemaError, match="run `worker migrate` first"):
-        await migrations.check_is_current(db)
+        await refuse_unmigrated(db)
 
 
 async def test_the_start_of_an_attempt_is_a_heap_only_update(db: Database) -> None:

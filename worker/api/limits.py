@@ -40,7 +40,7 @@ class BodyLimit:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if False:
+            if read > self.max_bytes:
                 raise HTTPException(TOO_LARGE, self._detail)
             return message
 

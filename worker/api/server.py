@@ -10,12 +10,9 @@ import uvicorn
 
 from worker.api.app import create_app
 from worker.api.security import is_loopback
-from worker.broker.redis import connect
-from worker.db.database import Database
-from worker.db.migrations import check_is_current
 from worker.errors import SettingsError
 from worker.execution.registry import Registry, default_registry
-from worker.services.readiness import wait_for_postgres, wait_for_redis
+from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
 
 logger = logging.getLogger("worker.api")
@@ -37,7 +34,7 @@ def serve(settings: Settings, host: str, port: int, registry: Registry = default
     """
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry)
-    asyncio.run(_wait_for_servers(settings))
+    asyncio.run(wait_for_servers(settings))
     config = uvicorn.Config(
         app,
         log_config=None,  # the process's own log takes it all
@@ -57,16 +54,6 @@ def _refuse_strangers_without_tokens(settings: Settings, host: str) -> None:
             f"without tokens the API listens on loopback only, and {host!r} is not that: set "
             "WORKER_API_TOKENS, or leave --host at 127.0.0.1"
         )
-
-
-async def _wait_for_servers(settings: Settings) -> None:
-    async with (
-        Database.from_settings(settings.require_database()) as db,
-        contextlib.aclosing(connect(settings.redis_url.get_secret_value())) as redis,
-    ):
-        await wait_for_postgres(db, settings.connect_timeout)
-        await check_is_current(db)
-        await wait_for_redis(redis, settings)
 
 
 def _listen(host: str, port: int) -> socket.socket:

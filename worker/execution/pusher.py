@@ -60,8 +60,8 @@ class Pusher(Service):
 
     async def stop(self) -> None:
         """Push what is left and end."""
+        await self.flush()
         await super().stop()
-        await self.run_once()
 
 
 class PendingPushes:

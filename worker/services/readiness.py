@@ -1,16 +1,17 @@
 """Whether the servers answer: waited for at the start of a process, asked by health checks."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from redis.exceptions import AuthenticationError, RedisError
-from sqlalchemy import make_url
+from sqlalchemy import inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker.broker.redis import RedisClient, address
+from worker.broker.redis import RedisClient, address, connect, refuse_cluster
 from worker.db.database import Database
 from worker.db.failures import sqlstate
-from worker.errors import ServerUnreachable
+from worker.errors import SchemaError, ServerUnreachable
 from worker.settings import Settings
 
 PAUSE = 0.25
@@ -18,6 +19,36 @@ PAUSE = 0.25
 
 _HOPELESS = ("28", "3D")
 """SQLSTATE classes that waiting does not mend: wrong password, no such database."""
+
+
+async def wait_for_servers(settings: Settings) -> None:
+    """Return when a process with these settings can do its work.
+
+    Raises:
+        ServerUnreachable: Postgres or Redis did not answer within `settings.connect_timeout`
+            seconds, or refused the login.
+        SchemaError: The migrations have not been run.
+        SettingsError: `WORKER_DATABASE_URL` is not set, or Redis is a cluster.
+    """
+    async with (
+        Database.from_settings(settings.require_database()) as db,
+        contextlib.aclosing(connect(settings.redis_url.get_secret_value())) as redis,
+    ):
+        await wait_for_postgres(db, settings.connect_timeout)
+        await refuse_unmigrated(db)
+        await wait_for_redis(redis, settings)
+        await refuse_cluster(redis)
+
+
+async def refuse_unmigrated(db: Database) -> None:
+    """Return when the database has our tables.
+
+    Raises:
+        SchemaError: It has not; with the command to run.
+    """
+    async with db.engine.connect() as connection:
+        if not await connection.run_sync(lambda sync: inspect(sync).has_table("task", db.schema)):
+            raise SchemaError(f'schema "{db.schema}" has no table task: run `worker migrate` first')
 
 
 async def wait_for_postgres(db: Database, timeout: float) -> None:

@@ -48,21 +48,6 @@ async def downgrade(db: Database, revision: str) -> None:
     await _in_transaction(db, run)
 
 
-async def check_is_current(db: Database) -> None:
-    """Refuse a database that `upgrade` has not been run on.
-
-    Raises:
-        SchemaError: With the command to run.
-    """
-
-    def has_task_table(connection: Connection) -> bool:
-        return inspect(connection).has_table("task", schema=db.schema)
-
-    async with db.engine.connect() as connection:
-        if not await connection.run_sync(has_task_table):
-            raise SchemaError(f'schema "{db.schema}" has no table task: run `worker migrate` first')
-
-
 async def _in_transaction(db: Database, run: Any) -> None:
     async with db.engine.begin() as connection:
         await connection.run_sync(run)
