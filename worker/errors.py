@@ -43,7 +43,7 @@ class SettingsError(WorkerError):
     """A setting is missing, unknown, malformed, or does not fit another one."""
 
 
-class ServerUnreachable(WorkerError):
+class ServerUnreachable(WorkerError, ConnectionError):
     """Postgres or Redis did not answer within the time that was given."""
 
 

@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from tests.integration.test_fastapi_sessions import serving
 from tests.processes import environment_of
+from tests.servers import serving
 from worker import Database, Settings, TaskContext, task
 from worker.api.app import create_app
 from worker.api.limits import ENVELOPE_BYTES
@@ -260,8 +260,8 @@ class TestEnqueue:
             ({"name": "math.add", "args": {"a": "hunter2"}}, "math.add: a: Input should be a val"),
             ({"name": "math.add", "args": {"a": 1, "c": 2}}, "math.add: c: Extra inputs"),
             ({"name": "echo", "args": {"x": "\x00"}}, "NUL"),
-            ({"name": "math.fail", "user_id": "\x00"}, "user_id is empty or holds a NUL"),
-            ({"name": "math.fail", "queue": "\x00"}, "queue is empty or holds a NUL"),
+            ({"name": "math.fail", "user_id": "\x00"}, "user_id is not a text of 1 to 512"),
+            ({"name": "math.fail", "queue": "\x00"}, "queue is not a text of 1 to 512"),
             ({"name": "fire", "unique_key": "k"}, "durable=False"),
             ({"name": "math.fail", "delay": 1, "run_at": "2030-01-01T00:00Z"}, "not both"),
         ]

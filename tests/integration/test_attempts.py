@@ -173,6 +173,33 @@ class TestRetries:
         view = await view_of(client, handle)
         assert (view.state, view.attempt, view.tries) == (TaskState.QUEUED, 1, 0)
 
+    async def test_a_connection_that_cannot_be_made_burns_no_try(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("unlucky", max_tries=1, registry=registry)
+        async def unlucky(ctx: TaskContext) -> None:
+            async with (
+                Database("postgresql://127.0.0.1:1/restarting") as db,
+                db.get_session() as session,
+            ):
+                await session.execute(text("SELECT 1"))
+
+        handle = await client.enqueue(unlucky)
+        await drain()
+        view = await view_of(client, handle)
+        assert (view.state, view.tries) == (TaskState.QUEUED, 0)
+
+    async def test_a_connection_error_of_user_code_counts(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("their.server", max_tries=1, registry=registry)
+        async def their_server(ctx: TaskContext) -> None:
+            raise ConnectionRefusedError("the mail server is away")
+
+        handle = await client.enqueue(their_server)
+        await drain()
+        assert await handle.status() is TaskState.FAILED
+
     async def test_an_ordinary_sql_error_counts(
         self, client: TaskClient, registry: Registry, drain: Drain
     ) -> None:

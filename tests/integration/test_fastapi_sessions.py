@@ -1,14 +1,11 @@
 """A request's session: committed before the response, or rolled back; under a real server."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from sqlalchemy import text
@@ -16,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tests.servers import serving
 from worker import Database, SessionDep, TaskClient, TaskContext, TransactionAborted, task
 from worker.db.models import User
 from worker.errors import SettingsError
@@ -23,47 +21,6 @@ from worker.execution.registry import Registry
 
 INSERT = text("INSERT INTO note VALUES ('hello')")
 INSERT_ORPHAN = text("INSERT INTO reply VALUES ('nobody')")  # found out at COMMIT
-
-
-class Server(uvicorn.Server):
-    """Ends when it is told to, and then at once: uvicorn looks and pauses ten times a second."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.told_to_stop = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # they belong to pytest
-
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        await self.told_to_stop.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        for request in self.server_state.tasks:
-            request.cancel()  # the clients are gone
-        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
-        await self.lifespan.shutdown()
-
-
-@asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of `app` under uvicorn, on a free port."""
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        server = Server(uvicorn.Config(app, log_config=None, ws="none"))
-        running = asyncio.create_task(server.serve([listener]))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        try:
-            async with httpx.AsyncClient(base_url=url, timeout=10) as client:
-                yield client
-        finally:
-            server.told_to_stop.set()
-            await running
 
 
 class Witness:

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Any
 
@@ -6,7 +6,13 @@ import pytest
 from pydantic import BaseModel
 
 from worker import TaskContext, TaskFunction, TaskRef, task
-from worker.errors import InvalidArguments, InvalidOptions, SettingsError, UnknownTask
+from worker.errors import (
+    InvalidArguments,
+    InvalidOptions,
+    InvalidResult,
+    SettingsError,
+    UnknownTask,
+)
 from worker.execution.options import Options
 from worker.execution.registry import Registry, default_registry
 
@@ -127,14 +133,41 @@ def test_a_name_that_is_taken_is_refused_naming_both(registry: Registry) -> None
         ({"delay": 1, "run_at": datetime.now(UTC)}, "not both"),
         ({"run_at": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
         ({"priority": 10}, "priority=10"),
-        ({"unique_key": ""}, "unique_key is empty"),
-        ({"user_id": "a\x00"}, "NUL"),
+        ({"delay": 1e300}, "to ten years"),
+        ({"run_at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))}, "out of range"),
+        ({"unique_key": ""}, "unique_key is not a text"),
+        ({"unique_key": "x" * 513}, "unique_key is not a text"),
+        ({"queue": "\ud800"}, "queue is not a text"),
+        ({"user_id": "a\x00"}, "without NUL"),
         ({"dealy": 1}, "did you mean delay"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidOptions, match=message):
         Options.checked("name", values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "a\x00", "\ud800", "x" * 513])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(InvalidOptions, match="is not a name for a task"):
+        task(name)
+    with pytest.raises(InvalidOptions, match="is not a name for a task"):
+        TaskRef(name)
+
+
+def test_what_nobody_could_read_back_is_refused(registry: Registry) -> None:
+    @task("deep", registry=registry)
+    async def deep(ctx: TaskContext, it: Any) -> Any: ...
+
+    nested: Any = []
+    for _ in range(220):
+        nested = [nested]
+    with pytest.raises(InvalidArguments, match="cannot be read back"):
+        deep.signature.encode_arguments({"it": nested})
+    with pytest.raises(InvalidResult, match="cannot be read back"):
+        deep.signature.encode_result(nested)
+    wide = [[[]]] * 1000
+    assert there_and_back(deep, {"it": wide}) == {"it": wide}
 
 
 def test_the_functions_own_queue_and_priority_hold_unless_the_caller_says_otherwise(

@@ -19,6 +19,9 @@ from worker.errors import InvalidArguments, PayloadTooLarge, TaskFailed, Undecod
 MAX_BYTES = 1_048_576
 """Default limit of a payload; `WORKER_MAX_PAYLOAD_BYTES` changes it where settings are read."""
 
+SAFE_DEPTH = 100
+"""Levels of nesting that the JSON reader surely takes; it gives up at about 200."""
+
 ROW = "$row"
 """The keyword argument that marks a job as having a row, and names it."""
 
@@ -79,17 +82,22 @@ def to_bytes(value: object) -> bytes:
         written = to_json(value, fallback=_tag_exception, inf_nan_mode="strings")
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidArguments(f"cannot be written as JSON: {error}") from error
-    return refuse_nul(written)
+    return refuse_unstorable(written)
 
 
-def refuse_nul(written: bytes) -> bytes:
-    """Return the JSON `written`, unless it holds what Postgres cannot store.
+def refuse_unstorable(written: bytes) -> bytes:
+    """Return the JSON `written`, unless Postgres could not store it or nobody could read it back.
 
     Raises:
-        InvalidArguments: It holds a NUL character.
+        InvalidArguments: It holds a NUL character, or is nested too deeply.
     """
     if b"\\u0000" in written and _NUL.search(written):
         raise InvalidArguments("holds a NUL character (\\u0000), which Postgres cannot store")
+    if written.count(b"[") + written.count(b"{") > SAFE_DEPTH:
+        try:
+            from_json(written)
+        except ValueError as error:
+            raise InvalidArguments(f"cannot be read back: {error}") from error
     return written
 
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import URL, CursorResult, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -23,7 +24,7 @@ from worker.db.models import SCHEMA
 from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
-from worker.errors import SettingsError
+from worker.errors import ServerUnreachable, SettingsError
 from worker.settings import DatabaseSettings, load_settings
 
 
@@ -69,6 +70,7 @@ class Database:
         )
         note_first_errors(self.engine.sync_engine)
         event.listen(self.engine.sync_engine.pool, "checkout", _refuse_closed)
+        event.listen(self.engine.sync_engine, "do_connect", _connect)
         # Shares the pool. One statement needs no BEGIN and COMMIT around it, except behind a
         # proxy, where a transaction is what keeps parse and execute on one server connection.
         self._single = self.engine if pooler else self.engine.execution_options(
@@ -140,6 +142,16 @@ def _refuse_closed(connection: Any, *_: object) -> None:
     """Let the pool replace a connection that the server has closed: a ping without a round trip."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError("the server has closed this connection")
+
+
+def _connect(
+    dialect: Dialect, _: object, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> DBAPIConnection:
+    """Connect, telling a server that is away apart from the OSErrors of user code."""
+    try:
+        return dialect.connect(*arguments, **options)
+    except OSError as error:
+        raise ServerUnreachable(f"Postgres cannot be reached ({error})") from error
 
 
 def _with_driver(url: str | URL) -> URL:

@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.errors import UnitOfWorkLost
+from worker.errors import ServerUnreachable, UnitOfWorkLost
 
 _CLASSES = (
     "08",  # connection exception
@@ -38,13 +38,16 @@ def sqlstate(error: BaseException) -> str | None:
 
 def is_infrastructure(error: BaseException) -> bool:
     """Whether a repetition may succeed without anybody changing the code or the data."""
-    if isinstance(error, UnitOfWorkLost | PoolTimeout):
+    if isinstance(error, UnitOfWorkLost | ServerUnreachable | PoolTimeout):
         return True
-    if not isinstance(error, DBAPIError):
+    # While connecting, the driver's own errors come as they are.
+    if not isinstance(error, DBAPIError | asyncpg.PostgresError):
         return False
     state = sqlstate(error)
     if state is not None:
         return state in _STATES or state.startswith(_CLASSES)
+    if not isinstance(error, DBAPIError):
+        return False
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
     # The driver met the end of its connection in the middle of something.

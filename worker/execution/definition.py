@@ -151,8 +151,6 @@ def task(
 
 
 def _check_definition(name: str, max_tries: int, timeout: float) -> None:
-    if not name or "\x00" in name:
-        raise InvalidOptions(f"{name!r} is not a name for a task function")
     if max_tries < 1:
         raise InvalidOptions(f"{name}: max_tries={max_tries}, but one try is the least")
     if not 0 < timeout < timedelta(days=7).total_seconds():

@@ -3,13 +3,20 @@
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self, TypedDict
 
 from worker.errors import InvalidOptions
 from worker.execution.outcome import Delay, seconds
 
 MAX_PRIORITY = 9
+
+LONGEST_DELAY = timedelta(days=3653).total_seconds()
+
+LONGEST_TEXT = 512
+"""Characters of a name, a key or a queue: in UTF-8 they fit into an index entry of Postgres."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OptionValues(TypedDict, total=False):
@@ -50,6 +57,8 @@ class Options:
         Raises:
             InvalidOptions: A name is unknown, a value does not fit, or two exclude each other.
         """
+        if not is_storable(name):
+            raise InvalidOptions(f"{name[:80]!r} is not a name for a task")
         _refuse_unknown(name, values)
         delay, user_id = values.get("delay"), values.get("user_id")
         options = cls(
@@ -81,17 +90,33 @@ class Options:
     def _fault(self) -> str | None:
         if self.delay is not None and self.run_at is not None:
             return "give delay or run_at, not both"
-        if self.delay is not None and not 0 <= self.delay < float("inf"):
-            return f"delay={self.delay} is not a number of seconds from 0 on"
-        if self.run_at is not None and self.run_at.tzinfo is None:
-            return f"run_at={self.run_at.isoformat()} has no time zone"
+        if self.delay is not None and not 0 <= self.delay <= LONGEST_DELAY:
+            return f"delay={self.delay} is not a number of seconds from 0 to ten years"
+        if self.run_at is not None and not _is_moment(self.run_at):
+            return f"run_at={self.run_at.isoformat()} has no time zone, or is out of range"
         if self.priority is not None and not 0 <= self.priority <= MAX_PRIORITY:
             return f"priority={self.priority} is not between 0 and {MAX_PRIORITY}"
         for name in ("user_id", "unique_key", "queue"):
             value = getattr(self, name)
-            if value is not None and ("\x00" in value or not value):
-                return f"{name} is empty or holds a NUL character"
+            if value is not None and not is_storable(value):
+                return f"{name} is not a text of 1 to {LONGEST_TEXT} characters without NUL"
         return None
+
+
+def is_storable(value: str) -> bool:
+    """Whether Postgres can store `value` and index it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return 0 < len(value) <= LONGEST_TEXT and "\x00" not in value
+
+
+def _is_moment(value: datetime) -> bool:
+    try:
+        return value.tzinfo is not None and value.astimezone(UTC) > _EPOCH
+    except OverflowError:
+        return False
 
 
 def _refuse_unknown(name: str, values: OptionValues) -> None:

@@ -22,6 +22,9 @@ class TaskRef(Enqueueable[..., Any]):
     name: str
     chosen: Options = field(default_factory=Options)
 
+    def __post_init__(self) -> None:
+        Options.checked(self.name, {})
+
     def options(self, **values: Unpack[OptionValues]) -> "TaskRef":
         """This name with options.
 

@@ -48,7 +48,7 @@ class TypedSignature(Generic[R]):
         """Check `arguments` against the type hints and write them as a JSON object."""
         try:
             checked = self._arguments.validate_python((arguments,))
-            return codec.refuse_nul(self._arguments.dump_json(checked)[1:-1])
+            return codec.refuse_unstorable(self._arguments.dump_json(checked)[1:-1])
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
             raise InvalidArguments(f"{self.name}: {_in_one_line(error)}") from None
 
@@ -63,7 +63,7 @@ class TypedSignature(Generic[R]):
         """Check `result` against the return annotation and write it as JSON."""
         try:
             checked = self._result.validate_python((result,))
-            return codec.refuse_nul(self._result.dump_json(checked)[1:-1])
+            return codec.refuse_unstorable(self._result.dump_json(checked)[1:-1])
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
             raise InvalidResult(f"{self.name}: the result {_in_one_line(error)}") from None
 
