@@ -22,11 +22,12 @@ from worker.clock import milliseconds, utcnow
 from worker.db.database import Database
 from worker.execution.attempt import run
 from worker.execution.client import TaskClient
-from worker.execution.context import ProcessContext, Runtime
+from worker.execution.context import ProcessContext
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import deserializer
 from worker.execution.lease import Leases
 from worker.execution.registry import Registry, default_registry
+from worker.execution.runtime import Runtime
 from worker.execution.strays import STRAYS
 from worker.service import Service
 from worker.services.readiness import refuse_unmigrated, wait_for_servers

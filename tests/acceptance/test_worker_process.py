@@ -19,7 +19,7 @@ from tests.processes import ROOT, WorkerProcess, environment_of
 from worker import Database, Settings, TaskClient, TaskState
 from worker.broker.redis import RedisClient
 from worker.db import migrations
-from worker.embedded import EmbeddedPostgres
+from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 
 Effects = Callable[[], Awaitable[list[str]]]
 StartWorker = Callable[..., WorkerProcess]
@@ -181,6 +181,14 @@ async def test_redis_unreachable_at_start_is_one_clear_line_and_exit_code_1(
     assert code == 1
     assert "Redis at 127.0.0.1:1 did not answer within 0.5 s" in output
     assert "canary-4711" not in output
+    assert len(output.splitlines()) == 1
+
+
+async def test_a_redis_cluster_is_refused_with_the_reason(settings: Settings) -> None:
+    async with EmbeddedRedis(tcp=True, settings={"cluster-enabled": "yes"}) as cluster:
+        code, output = await run_worker(settings, WORKER_REDIS_URL=cluster.url)
+    assert code == 1
+    assert "is a Redis Cluster, which arq's multi-key transactions cannot use" in output
     assert len(output.splitlines()) == 1
 
 

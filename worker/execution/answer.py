@@ -13,9 +13,9 @@ from worker.broker import codec, keys
 from worker.db.queries import LEAD_SECONDS
 from worker.errors import TaskFailed
 from worker.execution import foreign
-from worker.execution.context import Runtime
 from worker.execution.delivery import Delivery
 from worker.execution.outcome import Failed, HandedBack, Outcome, Retrying, Snoozed
+from worker.execution.runtime import Runtime
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from worker.broker import codec
 from worker.errors import InvalidArguments
 from worker.execution import foreign
 from worker.execution.answer import answer, hand_back, shielded
-from worker.execution.context import ProcessContext, RunningTask, Runtime
+from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
 from worker.execution.lease import Held
@@ -37,6 +37,7 @@ from worker.execution.outcome import (
 )
 from worker.execution.perform import perform
 from worker.execution.retry import HAND_BACK_SECONDS, decide
+from worker.execution.runtime import Runtime
 from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
 from worker.execution.without_row import run_without_row
 from worker.failpoints import reach

@@ -1,6 +1,6 @@
 """What a task function gets as `ctx`: arq's dict, typed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from worker.broker import codec
 from worker.db.database import Database
 from worker.errors import AttemptSuperseded
-from worker.execution.lease import Leases
-from worker.execution.registry import Registry
 from worker.settings import Settings
 
 
@@ -80,19 +78,6 @@ class TaskContext(TypedDict):
     job_try: int
     enqueue_time: datetime
     score: int
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What an attempt needs from its process; `ctx["runtime"]`."""
-
-    db: Database
-    redis: ArqRedis
-    registry: Registry
-    leases: Leases
-    settings: Settings
-    worker: str
-    flush_pushes: Callable[[], Awaitable[None]]
 
 
 ProcessContext = dict[Any, Any]

@@ -12,9 +12,9 @@ from worker.broker import codec, keys
 from worker.clock import milliseconds, utcnow
 from worker.db.models import TaskState
 from worker.errors import TaskFailed
-from worker.execution.context import Runtime
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
+from worker.execution.runtime import Runtime
 
 KEEP_RESULT_MS = 3_600_000
 """How long a stock client finds its result; arq's own default."""

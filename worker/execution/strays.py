@@ -13,9 +13,10 @@ from worker.clock import milliseconds, utcnow
 from worker.errors import UndecodablePayload, UnknownTask
 from worker.execution import foreign
 from worker.execution.answer import answer, hand_back
-from worker.execution.context import ProcessContext, Runtime
+from worker.execution.context import ProcessContext
 from worker.execution.delivery import UNDECODABLE, UNKNOWN, Delivery
 from worker.execution.outcome import Failed
+from worker.execution.runtime import Runtime
 
 logger = logging.getLogger("worker.strays")
 

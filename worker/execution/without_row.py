@@ -11,13 +11,14 @@ from redis.exceptions import RedisError
 from worker.broker import codec, keys
 from worker.errors import TaskFailed
 from worker.execution.answer import hand_back, shielded
-from worker.execution.context import ProcessContext, RunningTask, Runtime
+from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
 from worker.execution.lease import Held
 from worker.execution.outcome import Cancelled, Completed, Failed, Outcome
 from worker.execution.perform import perform
 from worker.execution.retry import decide
+from worker.execution.runtime import Runtime
 from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
 
 logger = logging.getLogger("worker.attempt")
