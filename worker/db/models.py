@@ -5,7 +5,7 @@ settings, and `worker.db.queries` writes it into each statement. Migrations make
 holds the two against each other.
 
 The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each
-page (fillfactor), so that the start of an attempt is a heap-only update.
+page (a fillfactor, set by its migration), so that the start of an attempt is a heap-only update.
 """
 
 from datetime import datetime
@@ -29,9 +29,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA = "worker"
 """Stands for the configured schema in our metadata; never a schema of that name."""
-
-FILLFACTOR = 70
-"""Percent of a page that inserts fill: a task is updated two or three times in its life."""
 
 
 class TaskState(StrEnum):
@@ -120,7 +117,6 @@ class Task(Base):
             postgresql_where=text("settled_at IS NULL AND unique_key IS NOT NULL"),
         ),
         Index("ix_task_user_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
-        {"postgresql_with": {"fillfactor": FILLFACTOR}},
     )
 
 
