@@ -7,6 +7,7 @@ nothing; the settings are read and the task modules loaded when somebody asks fo
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ from worker.services.readiness import refuse_unmigrated, wait_for_servers
 from worker.services.relay import Listener, Relay
 from worker.settings import Settings, load_settings
 from worker.telemetry.logs import redact_arguments
+
+logger = logging.getLogger("worker.main")
 
 OUT_OF_REACH = 2**31
 """arq's own limit of tries; ours decides."""
@@ -123,6 +126,7 @@ async def startup(ctx: ProcessContext) -> None:
     for service in services:
         stack.push_async_callback(service.stop)
         await service.start()
+    logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
 
 async def shutdown(ctx: ProcessContext) -> None:

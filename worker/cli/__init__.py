@@ -1,6 +1,7 @@
 """The commands: parse, call, print. What they do is elsewhere."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -69,6 +70,7 @@ def migrate(
     from worker.services.readiness import wait_for_postgres
 
     settings = start()
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
     async def work() -> None:
         async with Database.from_settings(settings.require_database()) as db:
@@ -79,6 +81,7 @@ def migrate(
                 await migrations.downgrade(db, down)
 
     run_async(work())
+    typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
 
 
 @command
