@@ -315,6 +315,20 @@ class TestLimits:
         await drain()
         assert (await view_of(client, handle)).errors[0].message == "a\\x00b"
 
+    async def test_awaiting_what_was_cancelled_is_a_failure_and_no_interruption(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("awaits", max_tries=1, registry=registry)
+        async def awaits(ctx: TaskContext) -> None:
+            helper = asyncio.create_task(asyncio.sleep(60))
+            helper.cancel()
+            await helper
+
+        handle = await client.enqueue(awaits)
+        await drain()
+        with pytest.raises(TaskFailed, match="awaits awaited something that was cancelled"):
+            await handle.result(1)
+
     async def test_sys_exit_fails_the_task_and_not_the_worker(
         self, client: TaskClient, registry: Registry, drain: Drain
     ) -> None:

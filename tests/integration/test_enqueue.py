@@ -27,6 +27,7 @@ from worker import (
 from worker.broker import codec, scripts
 from worker.broker.redis import RedisClient, connect
 from worker.db import migrations
+from worker.embedded import EmbeddedRedis
 from worker.errors import (
     ClientClosed,
     InvalidArguments,
@@ -287,6 +288,23 @@ class TestThroughTheClient:
         await client._hints.stop()
         await drain()
         assert await waiting == 42
+
+    async def test_a_redis_that_hangs_does_not_hold_the_result_back(
+        self,
+        settings: Settings,
+        client: TaskClient,
+        double: TaskFunction[..., int],
+        drain: Drain,
+    ) -> None:
+        handle = await client.enqueue(double, n=21)
+        async with EmbeddedRedis() as frozen:
+            theirs = settings.model_copy(update={"redis_url": SecretStr(frozen.url)})
+            async with TaskClient.from_settings(theirs, db=client.db) as other:
+                frozen.pause()
+                waiting = asyncio.create_task(other.handle(handle.id).result(5))
+                await drain()
+                assert await waiting == 42
+                frozen.resume()
 
     async def test_a_failure_names_the_error(
         self, client: TaskClient, registry: Registry, drain: Drain

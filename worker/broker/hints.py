@@ -15,6 +15,9 @@ from worker.service import Service
 
 Listener = Callable[[str], None]
 
+PATIENCE_SECONDS = 0.5
+"""How long a listener waits for a Redis that hangs; the loop subscribes for it later."""
+
 QUIET_SECONDS = 30.0
 """How long one wait for a message lasts; no more than a bound for a lost connection."""
 
@@ -34,7 +37,8 @@ class Hints(Service):
         """Call `listener` for each message on `channel`, from now or from Redis's return on."""
         self._listeners.setdefault(channel, set()).add(listener)
         with contextlib.suppress(*self.passing):
-            await self._subscribe_missing()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._subscribe_missing()
         await self.start()
 
     async def forget(self, channel: str, listener: Listener) -> None:
@@ -44,7 +48,8 @@ class Hints(Service):
         if not listeners and self._listeners.pop(channel, None) is not None:
             self._subscribed.discard(channel)
             with contextlib.suppress(*self.passing):
-                await self._pubsub.unsubscribe(channel)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._pubsub.unsubscribe(channel)
 
     @contextlib.asynccontextmanager
     async def waiting_for(self, channel: str) -> AsyncIterator[asyncio.Event]:

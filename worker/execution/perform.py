@@ -40,5 +40,11 @@ async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments
         if limit.expired():
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error
         raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody interrupts us: handed back as if somebody did, it would come back for ever.
+        raise WorkerError(f"{function.name} awaited something that was cancelled") from error
     except SystemExit as error:
         raise WorkerError(f"{function.name} called sys.exit({error.code})") from error
