@@ -54,7 +54,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "SessionDep":  # needs FastAPI, which only a web service has
-        from worker.api.deps import SessionDep
-
+        try:
+            from worker.api.deps import SessionDep
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"worker.SessionDep needs {error.name}: pip install 'uow-worker[api]'"
+            ) from error
         return SessionDep
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

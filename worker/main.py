@@ -34,7 +34,7 @@ from worker.service import Service
 from worker.services.readiness import refuse_unmigrated, wait_for_servers
 from worker.services.relay import Listener, Relay
 from worker.settings import Settings, load_settings
-from worker.telemetry.logs import redact_arguments
+from worker.telemetry.logs import edit_arq_log
 
 logger = logging.getLogger("worker.main")
 
@@ -94,7 +94,7 @@ async def startup(ctx: ProcessContext) -> None:
         SettingsError: A setting does not fit, or Redis is a cluster.
     """
     settings: Settings = ctx["settings"]
-    redact_arguments()
+    edit_arq_log()
     ctx["stack"] = stack = contextlib.AsyncExitStack()
     ctx["db"] = db = await stack.enter_async_context(
         Database.from_settings(settings.require_database())

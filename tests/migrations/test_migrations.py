@@ -83,13 +83,19 @@ async def test_check_constraints_and_partial_indexes_equal_the_models(db: Databa
 async def test_down_to_base_and_up_again(db: Database) -> None:
     await migrations.upgrade(db)
     await migrations.downgrade(db, "base")
-    assert await tables(db) == {migrations.VERSION_TABLE}
+    assert await tables(db) == set()
     functions = await db.execute_once(
         text("SELECT count(*) FROM pg_proc WHERE proname LIKE 'worker%'"), {}
     )
     assert functions.scalar_one() == 0
     await migrations.upgrade(db)
     await refuse_unmigrated(db)
+
+
+async def test_an_unknown_revision_is_told_with_those_that_there_are(db: Database) -> None:
+    await migrations.upgrade(db)
+    with pytest.raises(SchemaError, match="nope.*there are base and .*tasks_001"):
+        await migrations.downgrade(db, "nope")
 
 
 async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> None:

@@ -26,6 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api",
+          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo"}  # fmt: skip
+"""What an optional dependency comes with."""
+
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -38,12 +42,22 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             sys.path.insert(0, str(Path.cwd()))
         try:
             return function(*args, **kwargs)
-        except WorkerError as error:
-            errors.print(f"[red]worker:[/red] {error}", markup=True)
-            raise typer.Exit(1) from None
+        except (WorkerError, TimeoutError) as error:
+            _tell(error)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] not in EXTRAS:
+                raise
+            extra = EXTRAS[error.name.partition(".")[0]]
+            _tell(f"{error.name} is not installed: pip install 'uow-worker[{extra}]'")
+        raise typer.Exit(1)
 
     app.command(name=function.__name__.removesuffix("_"))(run)
     return run
+
+
+def _tell(error: object) -> None:
+    errors.print("[red]worker:[/red]", end=" ")
+    errors.print(str(error), markup=False)
 
 
 def start() -> Settings:
@@ -119,6 +133,7 @@ def enqueue(
     queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
 ) -> None:
     """Enqueue one task and print its id."""
     from worker.cli.enqueue import enqueue_one, parse_arguments
@@ -128,7 +143,8 @@ def enqueue(
         "delay": delay, "user_id": user_id, "unique_key": unique_key, "queue": queue,
         "priority": priority,
     }  # fmt: skip
-    run_async(enqueue_one(settings, name, parse_arguments(arguments or []), options, wait=wait))
+    given = parse_arguments(arguments or [])
+    run_async(enqueue_one(settings, name, given, options, wait=wait, timeout=timeout))
 
 
 @command

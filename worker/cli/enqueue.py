@@ -8,6 +8,7 @@ from worker.execution.client import TaskClient
 from worker.execution.options import OptionValues
 from worker.execution.reference import TaskRef
 from worker.execution.registry import default_registry
+from worker.services.readiness import refuse_unmigrated, wait_for_postgres
 from worker.settings import Settings
 
 
@@ -15,13 +16,16 @@ def parse_arguments(given: list[str]) -> dict[str, str]:
     """``key=value`` pairs as a dict.
 
     Raises:
-        InvalidArguments: One has no ``=``.
+        InvalidArguments: One has no ``=``, or two have the same key.
     """
     pairs = [argument.partition("=") for argument in given]
     for argument, (key, equals, _) in zip(given, pairs, strict=True):
         if not (key and equals):
             raise InvalidArguments(f"{argument!r} is not key=value")
-    return {key: value for key, _, value in pairs}
+    arguments = {key: value for key, _, value in pairs}
+    if len(arguments) < len(given):
+        raise InvalidArguments("two arguments have the same key")
+    return arguments
 
 
 async def enqueue_one(
@@ -31,6 +35,7 @@ async def enqueue_one(
     options: OptionValues,
     *,
     wait: bool,
+    timeout: float | None,
 ) -> None:
     """Enqueue, print the id, and with `wait` the result as JSON.
 
@@ -41,11 +46,13 @@ async def enqueue_one(
     default_registry.load(settings.task_modules, builtin=settings.builtin_tasks)
     given: OptionValues = {k: v for k, v in options.items() if v is not None}  # type: ignore[assignment]
     async with TaskClient.from_settings(settings) as client:
+        await wait_for_postgres(client.db, settings.connect_timeout)
+        await refuse_unmigrated(client.db)
         reference = TaskRef(name).options(**given)
         handle = await client.enqueue(reference, **_typed(name, arguments))
         typer.echo(str(handle.id))
         if wait:
-            typer.echo(codec.to_bytes(await handle.result()).decode())
+            typer.echo(codec.to_bytes(await handle.result(timeout)).decode())
 
 
 def _typed(name: str, arguments: dict[str, str]) -> dict[str, object]:

@@ -152,6 +152,10 @@ def _connect(
         return dialect.connect(*arguments, **options)
     except OSError as error:
         raise ServerUnreachable(f"Postgres cannot be reached ({error})") from error
+    except TypeError as error:
+        raise SettingsError(
+            f"the database URL has a parameter that asyncpg does not know: {error}"
+        ) from error
 
 
 def _with_driver(url: str | URL) -> URL:
@@ -162,7 +166,10 @@ def _with_driver(url: str | URL) -> URL:
             "the database URL is not a URL; for example postgresql+asyncpg://user:password@host/db"
         ) from None
     if parsed.drivername in ("postgres", "postgresql"):
-        return parsed.set(drivername="postgresql+asyncpg")
+        parsed = parsed.set(drivername="postgresql+asyncpg")
+    if "sslmode" in parsed.query:  # libpq's word, which hosted databases hand out
+        mode = parsed.query["sslmode"]
+        return parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return parsed
 
 

@@ -32,6 +32,12 @@ _LATENCY = text("""
 """)
 
 
+_ERRORS = text("""
+    SELECT task.name, error_type, message FROM task_error JOIN task ON task.id = task_id
+    WHERE state = 'failed' ORDER BY task_error.id LIMIT 5
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What the demo has shown."""
@@ -40,14 +46,16 @@ class Summary:
     tasks_per_second: float
     latency_p50_ms: float
     latency_p99_ms: float
+    rows: int
     wrong_rows: list[str]
+    errors: list[str]
     duplicate_mails: int
 
     @property
     def holds(self) -> bool:
-        """Every row of the file has exactly one user and one welcome; nothing failed."""
+        """Every row of the file has exactly one user and one welcome, and nothing failed."""
         unsettled_or_failed = self.by_state.keys() - {"succeeded"}
-        return not self.wrong_rows and not unsettled_or_failed
+        return self.rows > 0 and not self.wrong_rows and not unsettled_or_failed
 
 
 async def summarize(house: House, usernames: list[str]) -> Summary:
@@ -62,6 +70,11 @@ async def summarize(house: House, usernames: list[str]) -> Summary:
             tasks_per_second=float(rate or 0),
             latency_p50_ms=p50,
             latency_p99_ms=p99,
+            rows=len(usernames),
             wrong_rows=list(wrong),
+            errors=[
+                f"{row.name}: {row.error_type}: {row.message}"
+                for row in await session.execute(_ERRORS)
+            ],
             duplicate_mails=len(house.mail.received) - len(set(house.mail.received)),
         )

@@ -25,6 +25,9 @@ from worker.settings import Settings
 CONCURRENCY = 20
 """Tasks at once: enough to keep two cores busy."""
 
+QUEUE = "demo"
+"""A queue of its own: with --keep, a worker of yours may work on the same servers."""
+
 STOP_SECONDS = 15
 
 
@@ -49,7 +52,9 @@ async def mail_sink() -> AsyncIterator[MailSink]:
     listening = socket.create_server(("127.0.0.1", 0))
     sink = MailSink(listening.getsockname()[1])
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(sink, loop=loop), sock=listening)
+    server = await loop.create_server(
+        lambda: SMTP(sink, loop=loop, enable_SMTPUTF8=True), sock=listening
+    )
     async with server:
         yield sink
 
@@ -98,6 +103,7 @@ def _settings(directory: Path, database_url: str, redis_url: str, smtp_port: int
     return Settings(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
+        queue=QUEUE,
         concurrency=CONCURRENCY,
         storage_dir=directory / "storage",
         smtp_host="127.0.0.1",

@@ -52,7 +52,7 @@ async def _show(source: Path, usernames: list[str], *, keep: bool) -> int:
         await _import(house, source, len(usernames))
         await _export_some(house)
         summary = await summarize(house, usernames)
-        _print(summary, len(usernames), len(house.mail.received))
+        _print(summary, len(house.mail.received))
         if keep:
             await _keep(house)
         return 0 if summary.holds else 1
@@ -119,7 +119,7 @@ async def _counts(house: House) -> tuple[int, int]:
         return users, welcomed
 
 
-def _print(summary: Summary, rows: int, mails: int) -> None:
+def _print(summary: Summary, mails: int) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for state, tasks in summary.by_state.items():
         table.add_row(f"tasks {state}", f"{tasks:,}")
@@ -129,7 +129,14 @@ def _print(summary: Summary, rows: int, mails: int) -> None:
     table.add_row("mails received", f"{mails:,} ({summary.duplicate_mails} repeated)")
     console.print(table)
     if summary.holds:
-        console.print(f"[green]✓ each of {rows:,} rows has exactly one user and one welcome[/]")
+        console.print(
+            f"[green]✓ each of {summary.rows:,} rows has exactly one user and one welcome[/]"
+        )
+        return
+    for error in summary.errors:
+        console.print(error, markup=False)
+    if not summary.rows:
+        console.print("[red]✗ the file has no row that could be imported[/]")
         return
     shown = ", ".join(summary.wrong_rows[:10])
     console.print(f"[red]✗ the check does not hold; rows without exactly one user and one "
@@ -140,10 +147,12 @@ async def _keep(house: House) -> None:
     """Leave everything running, and say how to look at it."""
     console.print("\nEverything is still running. In another shell:\n")
     for name, value in exports(house.settings).items():
-        console.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
+        if name in ("WORKER_DATABASE_URL", "WORKER_REDIS_URL"):
+            console.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
     console.print(
-        "\nworker enqueue users.create username=new email=new@example.org --wait\n"
-        "worker api    # then http://127.0.0.1:8000/users/1\n"
+        "\nuv run worker enqueue users.create username=new email=new@example.org "
+        f"--queue {house.settings.queue} --wait\n"
+        "uv run worker api    # then http://127.0.0.1:8000/users/1\n"
         f"tail -f {house.log}\n\nCtrl-C ends it.",
         highlight=False,
         soft_wrap=True,

@@ -162,6 +162,7 @@ async def _record(runtime: Runtime, task: RunningTask, outcome: Outcome) -> Outc
                            described["error_type"], described["message"])  # fmt: skip
             statement, more = queries.retry, {"delay": delay, **described}
         case Failed(error):
+            logger.error("%s %s failed for good", task.name, task.id, exc_info=error)
             statement, more = (
                 queries.fail,
                 {"state": "failed", "counted": 1, **codec.describe(error)},

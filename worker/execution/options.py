@@ -62,7 +62,7 @@ class Options:
         _refuse_unknown(name, values)
         delay, user_id = values.get("delay"), values.get("user_id")
         options = cls(
-            delay=None if delay is None else seconds(delay),
+            delay=None if delay is None else _seconds(name, delay),
             run_at=values.get("run_at"),
             user_id=None if user_id is None else str(user_id),
             unique_key=values.get("unique_key"),
@@ -101,6 +101,15 @@ class Options:
             if value is not None and not is_storable(value):
                 return f"{name} is not a text of 1 to {LONGEST_TEXT} characters without NUL"
         return None
+
+
+def _seconds(name: str, delay: Delay) -> float:
+    try:
+        return seconds(delay)
+    except (TypeError, ValueError):
+        raise InvalidOptions(
+            f"{name}: delay={delay!r} is neither seconds nor a timedelta"
+        ) from None
 
 
 def is_storable(value: str) -> bool:

@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from worker.errors import InvalidOptions, SettingsError
+from worker.errors import InvalidOptions, SettingsError, WorkerError
 
 if TYPE_CHECKING:
     from worker.execution.definition import TaskFunction
@@ -54,11 +54,10 @@ class Registry:
         for module in (*(BUILTIN_MODULES if builtin else ()), *modules):
             try:
                 importlib.import_module(module)
-            except ImportError as error:
-                raise SettingsError(
-                    f"WORKER_TASK_MODULES: cannot import {module} ({error}); "
-                    "the current directory is on the path"
-                ) from error
+            except WorkerError:
+                raise
+            except Exception as error:
+                raise SettingsError(_why_not_imported(module, error)) from error
         if not self._functions:
             raise SettingsError(
                 "there are no task functions: set WORKER_TASK_MODULES to the modules that have "
@@ -84,6 +83,13 @@ class Registry:
 
     def __contains__(self, name: object) -> bool:
         return name in self._functions
+
+
+def _why_not_imported(module: str, error: Exception) -> str:
+    what = f"WORKER_TASK_MODULES: cannot import {module}"
+    if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
+        return f"{what}: there is no {error.name}; the current directory is on the path"
+    return f"{what}: {type(error).__name__}: {error}"
 
 
 def _origin(function: "TaskFunction[Any, Any]") -> str:

@@ -114,7 +114,8 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         faults = error.errors(include_input=False, include_url=False)
         return "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'value'}: {fault['msg']}"
+            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'value'}: "
+            + fault["msg"].removeprefix("Value error, ")
             for fault in faults
         )
     return " ".join(str(error).split())

@@ -71,6 +71,7 @@ async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> obj
             await runtime.flush_pushes()
             return codec.from_bytes(result)
         case Failed(error) | Cancelled(error):
+            logger.error("%s failed for good", delivery, exc_info=error)
             raise TaskFailed(**codec.describe(error)) from error
         case _:
             logger.warning("%s again in %.1f s", delivery, outcome.delay)

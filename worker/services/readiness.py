@@ -94,10 +94,12 @@ async def _wait_until(
     except TimeoutError:
         pass
     reason = f" ({_reason(last)})" if last else ""
-    waited = "refused the login" if last and _is_hopeless(last) else (
-        f"did not answer within {timeout:g} s"
-    )  # fmt: skip
-    raise ServerUnreachable(f"{server} {waited}{reason}: is it running, and is {setting} right?")
+    if last is not None and _is_hopeless(last):
+        raise ServerUnreachable(f"{server} refuses us{reason}: check {setting}")
+    raise ServerUnreachable(
+        f"{server} did not answer within {timeout:g} s{reason}: is it running, and is {setting} "
+        "right?"
+    )
 
 
 def _is_hopeless(error: BaseException) -> bool:
@@ -105,4 +107,5 @@ def _is_hopeless(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}"
+    said = str(getattr(error, "orig", error)) or type(error).__name__
+    return said.splitlines()[0]

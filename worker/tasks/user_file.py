@@ -100,9 +100,10 @@ class UserFile:
             raise FileRefused(f"the file's header cannot be read: {error}") from error
         for column in COLUMNS:
             if header.count(column) != 1:
+                missing = "there twice" if column in header else "missing"
                 raise FileRefused(
                     f"the file's first line must name the columns {' and '.join(COLUMNS)}, "
-                    f"separated by commas; {column} is there {header.count(column)} times"
+                    f"separated by commas; {column} is {missing}"
                 )
         return len(header), [header.index(column) for column in COLUMNS]
 

@@ -3,6 +3,8 @@
 import logging
 from typing import Literal
 
+from worker.errors import TaskFailed
+
 _ARQ_START = "%6.2fs → %s(%s)%s"
 
 
@@ -13,14 +15,20 @@ def configure(level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]) -> None:
     )
 
 
-def redact_arguments() -> None:
-    """Keep job arguments out of arq's log: stock arq writes all of them at INFO."""
+def edit_arq_log() -> None:
+    """Keep out of arq's log what does not belong there.
+
+    Job arguments, which stock arq writes at INFO; and the traceback of a failed task, which we have
+    logged where it happened.
+    """
     logger = logging.getLogger("arq.worker")
-    if _without_arguments not in logger.filters:
-        logger.addFilter(_without_arguments)
+    if _edited not in logger.filters:
+        logger.addFilter(_edited)
 
 
-def _without_arguments(record: logging.LogRecord) -> bool:
+def _edited(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], TaskFailed):
+        record.exc_info = None
     if record.msg == _ARQ_START and isinstance(record.args, tuple) and len(record.args) == 4:
         since, reference, arguments, extra = record.args
         record.args = (since, reference, "…" if arguments else "", extra)

@@ -10,6 +10,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 
 from worker.db.database import Database
@@ -39,11 +41,24 @@ async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:
 
 
 async def downgrade(db: Database, revision: str) -> None:
-    """Go back to `revision` (``base`` removes everything, the tasks included)."""
+    """Go back to `revision` (``base`` removes everything, the tasks included).
+
+    Raises:
+        SchemaError: There is no such revision.
+    """
 
     def run(connection: Connection) -> None:
         _lock(connection, db.schema)
-        command.downgrade(_config(connection, db.schema), revision)
+        config = _config(connection, db.schema)
+        try:
+            command.downgrade(config, revision)
+        except CommandError as error:
+            known = [
+                script.revision for script in ScriptDirectory.from_config(config).walk_revisions()
+            ]
+            raise SchemaError(f"{error}; there are base and {', '.join(known)}") from None
+        if revision == "base":
+            connection.execute(text(f'DROP TABLE IF EXISTS "{db.schema}".{VERSION_TABLE}'))
 
     await _in_transaction(db, run)
 
