@@ -585,6 +585,20 @@ async def test_arguments_and_results_do_not_reach_the_log(
     assert "canary-4711" not in caplog.text
 
 
+async def test_a_failure_is_logged_once_with_the_functions_traceback(
+    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("fails", max_tries=1, registry=registry)
+    async def fails(ctx: TaskContext) -> None:
+        raise ValueError("no good")
+
+    await client.enqueue(fails)
+    await drain()
+    traced = [record for record in caplog.records if record.exc_info]
+    assert [record.name for record in traced] == ["worker.attempt"]
+    assert caplog.text.count('raise ValueError("no good")') == 1
+
+
 async def test_the_idempotency_key_is_the_same_in_every_attempt(
     client: TaskClient, registry: Registry, drain: Drain
 ) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from worker import Database, TransactionAborted
 from worker.db.models import User
+from worker.errors import SettingsError
 
 
 def a_user(name: str) -> User:
@@ -199,6 +200,19 @@ async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(db: Dat
         await other.execute_once(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
     await closed.wait()
     assert await usernames(db) == []
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+async def test_the_url_of_a_hosted_database_will_do(scheme: str, database_url: str) -> None:
+    url = database_url.replace("postgresql+asyncpg", scheme) + "&sslmode=prefer"
+    async with Database(url) as db:
+        await db.ping()
+
+
+async def test_an_unknown_parameter_of_the_url_is_told(database_url: str) -> None:
+    async with Database(database_url + "&shmode=x") as db:
+        with pytest.raises(SettingsError, match="asyncpg does not know: .*'shmode'"):
+            await db.ping()
 
 
 async def test_parameters_do_not_show_in_errors(db: Database) -> None:

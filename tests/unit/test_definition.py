@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,7 @@ def test_a_name_that_is_taken_is_refused_naming_both(registry: Registry) -> None
         ({"run_at": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001
         ({"priority": 10}, "priority=10"),
         ({"delay": 1e300}, "to ten years"),
+        ({"delay": "soon"}, "neither seconds nor a timedelta"),
         ({"run_at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))}, "out of range"),
         ({"unique_key": ""}, "unique_key is not a text"),
         ({"unique_key": "x" * 513}, "unique_key is not a text"),
@@ -193,9 +195,27 @@ def test_an_unknown_name_is_an_error_where_the_task_modules_are_loaded(
         TaskRef("users.crate").request_many([{}])
 
 
-def test_a_module_that_cannot_be_imported_is_told(registry: Registry) -> None:
-    with pytest.raises(SettingsError, match=r"cannot import no\.such"):
-        registry.load(["no.such"], builtin=False)
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "cannot import broken: there is no broken; the current directory is on the path"),
+        ("import nowhere", "cannot import broken: ModuleNotFoundError: No module named 'nowhere'"),
+        ("1 / 0", "cannot import broken: ZeroDivisionError: division by zero"),
+        ("def", "cannot import broken: SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told(
+    source: str | None,
+    message: str,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if source is not None:
+        (tmp_path / "broken.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match=f"WORKER_TASK_MODULES: {message}"):
+        registry.load(["broken"], builtin=False)
 
 
 def test_type_hints_that_cannot_be_resolved_are_told_when_the_modules_are_loaded(
