@@ -74,13 +74,13 @@ async def _run_with_row(
                 await _answer_without_attempt(runtime, delivery, row_id)
                 return
             outcome = await _attempt(runtime, ctx, delivery, row_id, started)
+        reach("before_finish")
+        await answer(runtime, delivery, row_id, outcome)
     except InvalidArguments as error:  # a stock client's call that fits no parameters
         raise await foreign.refuse(runtime, delivery, error) from error
     except (SQLAlchemyError, OSError) as error:  # not the function's: those are in the outcome
         logger.warning("%s handed back: %s: %s", delivery, type(error).__name__, error)
         raise hand_back(_rng.uniform(*HAND_BACK_SECONDS)) from None
-    reach("before_finish")
-    await answer(runtime, delivery, row_id, outcome)
 
 
 def _held(runtime: Runtime, delivery: Delivery, row_id: UUID) -> Held:
