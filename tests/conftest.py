@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -59,19 +60,15 @@ def template(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     """A database of the test's own, with our tables."""
-    name = f"test_{uuid4().hex[:12]}"
-    await _administer(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield postgres.url_for(name)
-    await _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    async with _database(postgres, f"TEMPLATE {template}") as url:
+        yield url
 
 
 @pytest.fixture
 async def empty_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """A database of the test's own, without tables."""
-    name = f"test_{uuid4().hex[:12]}"
-    await _administer(postgres, f"CREATE DATABASE {name}")
-    yield postgres.url_for(name)
-    await _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    async with _database(postgres, "") as url:
+        yield url
 
 
 @pytest.fixture
@@ -152,6 +149,14 @@ def start_worker(settings: Settings) -> Iterator[Callable[..., WorkerProcess]]:
     yield start
     for process in started:
         process.kill9()
+
+
+@asynccontextmanager
+async def _database(postgres: EmbeddedPostgres, how: str) -> AsyncIterator[str]:
+    name = f"test_{uuid4().hex[:12]}"
+    await _administer(postgres, f"CREATE DATABASE {name} {how}")
+    yield postgres.url_for(name)
+    await _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def _administer(postgres: EmbeddedPostgres, statement: str) -> None:

@@ -8,9 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from redis.exceptions import RedisError
-
-from worker.broker.redis import RedisClient
+from worker.broker.redis import AWAY, RedisClient
 from worker.service import Service
 
 Listener = Callable[[str], None]
@@ -25,7 +23,7 @@ QUIET_SECONDS = 30.0
 class Hints(Service):
     """Calls listeners with what is published on their channel; waits while Redis is away."""
 
-    passing = (RedisError, OSError)
+    passing = AWAY
 
     def __init__(self, redis: RedisClient) -> None:
         super().__init__(interval=0)

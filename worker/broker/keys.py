@@ -7,8 +7,6 @@ from arq.constants import (
     retry_key_prefix,
 )
 
-JOB_PREFIX = job_key_prefix
-
 CANCEL_CHANNEL = "worker:cancel"
 """Ids of cancelled tasks, for the process that runs one."""
 

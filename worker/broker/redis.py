@@ -6,9 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.broker import codec
 from worker.errors import SettingsError
@@ -19,7 +17,7 @@ RedisClient = Redis
 SOCKET_TIMEOUT = 5.0
 """Seconds after which an answer that did not come counts as a Redis that is away."""
 
-AWAY: tuple[type[Exception], ...] = (RedisConnectionError, RedisTimeoutError, OSError)
+AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
 """What a call raises while Redis is away."""
 
 
@@ -72,8 +70,3 @@ def address(url: str) -> str:
     """Where `url` leads, without login and password, for messages."""
     parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
-
-
-__all__ = [
-    "AWAY", "RedisClient", "RedisError", "address", "arq_settings", "connect", "refuse_cluster",
-]  # fmt: skip

@@ -7,9 +7,9 @@ from typing import TypeVar
 from uuid import UUID
 
 import arq
-from redis.exceptions import RedisError
 
 from worker.broker import codec, keys
+from worker.broker.redis import AWAY
 from worker.db.queries import LEAD_SECONDS
 from worker.errors import TaskFailed
 from worker.execution import foreign
@@ -41,7 +41,7 @@ async def answer(
             raise hand_back(outcome.delay)
         return
     await runtime.flush_pushes()
-    with contextlib.suppress(RedisError, OSError):
+    with contextlib.suppress(*AWAY):
         await runtime.redis.publish(keys.settled_channel(str(row_id)), "")
     if delivery.job_id != str(row_id):
         await foreign.answer_from_row(runtime, delivery, row_id)

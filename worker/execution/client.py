@@ -8,15 +8,13 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from arq.connections import ArqRedis
-from redis.exceptions import RedisError
 from sqlalchemy import Row
 
 from worker.broker import codec, keys
 from worker.broker.hints import Hints
-from worker.broker.redis import connect
+from worker.broker.redis import AWAY, connect
 from worker.db.database import Database
 from worker.db.models import TaskState
-from worker.errors import TaskFailed
 from worker.execution.enqueue import (
     Enqueueable,
     Outlet,
@@ -164,15 +162,7 @@ class TaskClient:
         """How far a task is, as handles ask it."""
         found = await self.db.execute_once(self.db.queries.ending, {"id": task_id})
         row = found.first()
-        if row is None:
-            return None
-        state = TaskState(row.state)
-        error = (
-            TaskFailed(row.error_type or "unknown", row.message or "", row.traceback or "")
-            if state is TaskState.FAILED
-            else None
-        )
-        return Ending(state, None if row.result is None else row.result.encode(), error)
+        return None if row is None else Ending.from_row(row)
 
     def hint(self, task_id: UUID) -> contextlib.AbstractAsyncContextManager[asyncio.Event]:
         """An event that is set when the task is settled and the hint about it is not lost."""
@@ -184,7 +174,7 @@ class TaskClient:
         row = found.first()
         if row is None:
             return False
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*AWAY):
             await self.redis.publish(keys.CANCEL_CHANNEL, row.job_id or str(row.id))
             await self.redis.publish(keys.settled_channel(str(row.id)), "")
         return True

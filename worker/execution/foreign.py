@@ -6,14 +6,15 @@ from typing import Any
 from uuid import UUID
 
 from arq.jobs import serialize_result
-from redis.exceptions import RedisError
 
 from worker.broker import codec, keys
+from worker.broker.redis import AWAY
 from worker.clock import milliseconds, utcnow
 from worker.db.models import TaskState
 from worker.errors import TaskFailed
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
+from worker.execution.handle import Ending
 from worker.execution.runtime import Runtime
 
 KEEP_RESULT_MS = 3_600_000
@@ -54,16 +55,14 @@ async def answer_from_row(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
     row = found.first()
     if row is None:
         return
-    match TaskState(row.state):
+    ending = Ending.from_row(row)
+    match ending.state:
         case TaskState.SUCCEEDED:
-            await _store_result(runtime, delivery, codec.from_bytes(row.result))
+            await _store_result(runtime, delivery, codec.from_bytes(ending.result))
         case TaskState.CANCELLED:
             await _store_result(runtime, delivery, asyncio.CancelledError())
         case TaskState.FAILED:
-            failure = TaskFailed(
-                row.error_type or "unknown", row.message or "", row.traceback or ""
-            )
-            await _store_result(runtime, delivery, failure)
+            await _store_result(runtime, delivery, ending.error)
 
 
 async def _store_result(runtime: Runtime, delivery: Delivery, result: object) -> None:
@@ -84,5 +83,5 @@ async def _store_result(runtime: Runtime, delivery: Delivery, result: object) ->
         serializer=codec.to_bytes,
     )
     if written is not None:
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*AWAY):
             await runtime.redis.set(keys.result(delivery.job_id), written, px=KEEP_RESULT_MS)

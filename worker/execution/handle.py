@@ -6,8 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from worker.db.models import TaskState
 from worker.errors import TaskCancelled, TaskFailed, TaskNotFound
@@ -62,6 +64,15 @@ class Ending:
     state: TaskState
     result: bytes | None = None
     error: TaskFailed | None = None
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """What the statement `ending` has found."""
+        state = TaskState(row.state)
+        if state is not TaskState.FAILED:
+            return cls(state, None if row.result is None else row.result.encode())
+        error = TaskFailed(row.error_type or "unknown", row.message or "", row.traceback or "")
+        return cls(state, error=error)
 
 
 class Reader(Protocol):

@@ -11,10 +11,8 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
-
 from worker.broker import scripts
-from worker.broker.redis import RedisClient
+from worker.broker.redis import AWAY, RedisClient
 from worker.service import Service
 
 logger = logging.getLogger("worker.lease")
@@ -37,7 +35,7 @@ class Leases(Service):
         lease_seconds: How long a job stays locked after its worker has died.
     """
 
-    passing = (RedisError, OSError)
+    passing = AWAY
 
     def __init__(self, redis: RedisClient, lease_seconds: float) -> None:
         super().__init__(interval=lease_seconds / 3)

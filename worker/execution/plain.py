@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
 from arq.jobs import JobStatus
-from redis.exceptions import RedisError
 
 from worker.broker import codec, scripts
+from worker.broker.redis import AWAY
 from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
 from worker.db.models import TaskState
@@ -50,7 +50,7 @@ class PlainTasks:
         queue = request.options.queue or self._queue
         try:
             await scripts.push(self._redis, _jobs(request, ids, queue))
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             raise ServerUnreachable(
                 f"{request.name} is durable=False and Redis did not take it ({error})"
             ) from error

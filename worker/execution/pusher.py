@@ -9,13 +9,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from worker.broker import scripts
-from worker.broker.redis import RedisClient
+from worker.broker.redis import AWAY, RedisClient
 from worker.broker.scripts import Job
 from worker.service import Service
 
@@ -49,7 +48,7 @@ class Pusher(Service):
                 batch, self._buffer = self._buffer, []
                 try:
                     await scripts.push(self._redis, batch)
-                except (RedisError, OSError) as error:
+                except AWAY as error:
                     name = type(error).__name__
                     logger.warning("could not push %d jobs (%s); the relay will", len(batch), name)
 

@@ -6,9 +6,8 @@ import logging
 import random
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from worker.broker import codec, keys
+from worker.broker.redis import AWAY
 from worker.errors import TaskFailed
 from worker.execution.answer import hand_back, shielded
 from worker.execution.context import ProcessContext, RunningTask
@@ -89,5 +88,5 @@ def _held(runtime: Runtime, delivery: Delivery) -> Held:
 
 async def _forget_start(runtime: Runtime, delivery: Delivery) -> None:
     """A shutdown burns no try: arq counts starts, so take this one back."""
-    with contextlib.suppress(RedisError, OSError):
+    with contextlib.suppress(*AWAY):
         await runtime.redis.decr(keys.retries(delivery.job_id))

@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import RedisError
 from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.broker import codec, scripts
-from worker.broker.redis import RedisClient
+from worker.broker.redis import AWAY, RedisClient
 from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
 from worker.db.database import Database
@@ -31,14 +30,14 @@ INTERVAL_SECONDS = 1.0
 BATCH = 1000
 """Rows per transaction: some ten milliseconds in which their locks are held."""
 
-AWAY = (DBAPIError, PoolTimeout, RedisError, OSError)
+PASSING = (DBAPIError, PoolTimeout, *AWAY)
 """Errors of a server that is away; they pass."""
 
 
 class Relay(Service):
     """Moves due tasks from Postgres to Redis."""
 
-    passing = AWAY
+    passing = PASSING
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Listener(Service):
     Holds a connection of its own, which a pooling proxy could not give; there the timer does alone.
     """
 
-    passing = AWAY
+    passing = PASSING
 
     def __init__(self, db: Database, wake: Callable[[], None]) -> None:
         super().__init__(interval=0)
