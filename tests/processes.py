@@ -33,13 +33,18 @@ def _as_text(value: object) -> str:
 
 
 class WorkerProcess:
-    """`worker run --stock`, with its log."""
+    """`worker run`, by default the stock worker, with its log."""
 
     def __init__(
-        self, settings: Settings, arguments: Sequence[str], environment: Mapping[str, str]
+        self,
+        settings: Settings,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        kind: Sequence[str] = ("--stock",),
     ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run", "--stock", *arguments],
+            [sys.executable, "-m", "worker", "run", *kind, *arguments],
             env=environment_of(settings, **environment),
             cwd=ROOT,
             stdout=subprocess.PIPE,

@@ -2,10 +2,11 @@
 
 import ast
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 import worker
 
@@ -13,9 +14,13 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "worker").rglob("*.py"))
 
 
-def test_imports_point_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS
+def test_imports_point_one_way() -> None:
+    # In a process of its own: it switches off every logger that other tests listen to.
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
@@ -33,7 +38,7 @@ def test_a_file_is_a_role_that_fits_on_a_few_screens(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_the_settings_read_the_environment(path: Path) -> None:
     """Children get an environment of ours, and the failpoints are read before anything else."""
-    allowed = {"settings.py", "failpoints.py", "house.py", "home.py", "process.py", "binaries.py"}
+    allowed = {"settings.py", "failpoints.py", "workers.py", "home.py", "process.py", "binaries.py"}
     if path.name in allowed:
         return
     for node in ast.walk(ast.parse(path.read_text())):

@@ -3,6 +3,7 @@
     WorkerError
     ├── SettingsError                a setting is missing, unknown or does not fit another
     ├── ServerUnreachable            Postgres or Redis did not answer
+    ├── WorkerDied                   a service of the worker has ended by an error of its own
     ├── EmbeddedServerError          a throwaway server could not be found or started
     ├── SchemaError                  the database does not have our tables as they should be
     ├── SessionError                 what went wrong around a database session
@@ -14,6 +15,7 @@
     │   ├── InvalidArguments         the arguments do not fit the task function
     │   ├── InvalidOptions           the options do not fit the task
     │   ├── PayloadTooLarge          arguments or result are larger than the limit
+    │   ├── UniqueKeyTaken           another task has the unique key of one that is to run again
     │   └── UnknownTask              no task function has that name
     ├── InvalidResult                what the task function returned does not fit, or is not JSON
     ├── UndecodablePayload           what lies in Redis is not a job of ours
@@ -45,6 +47,10 @@ class SettingsError(WorkerError):
 
 class ServerUnreachable(WorkerError, ConnectionError):
     """Postgres or Redis did not answer within the time that was given."""
+
+
+class WorkerDied(WorkerError):
+    """A service of the worker has ended by an error of its own, and the process with it."""
 
 
 class EmbeddedServerError(WorkerError):
@@ -100,6 +106,10 @@ class InvalidOptions(EnqueueError):
 
 class PayloadTooLarge(EnqueueError):
     """Arguments or a result are larger than ``WORKER_MAX_PAYLOAD_BYTES``."""
+
+
+class UniqueKeyTaken(EnqueueError):
+    """Another task has the unique key of the one that is to run again; the message names both."""
 
 
 class UnknownTask(EnqueueError):

@@ -13,14 +13,18 @@ import signal
 import socket
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
+from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func, get_kwargs
 
 from worker.broker import codec, keys
 from worker.broker.hints import Hints
+from worker.broker.patient import PatientRedis
 from worker.broker.redis import arq_settings, connect, refuse_cluster
 from worker.clock import milliseconds, utcnow
 from worker.db.database import Database
+from worker.errors import WorkerDied
 from worker.execution.attempt import run
 from worker.execution.client import TaskClient
 from worker.execution.context import ProcessContext
@@ -29,11 +33,17 @@ from worker.execution.delivery import deserializer
 from worker.execution.lease import Leases
 from worker.execution.registry import Registry, default_registry
 from worker.execution.runtime import Runtime
+from worker.execution.solo import LONGEST_PATIENCE
 from worker.execution.strays import STRAYS
 from worker.service import Service
-from worker.services.readiness import refuse_unmigrated, wait_for_servers
+from worker.services.leader import Leader
+from worker.services.presence import Presence
+from worker.services.pruner import Pruner
+from worker.services.readiness import wait_for_servers, wait_for_tables
 from worker.services.relay import Listener, Relay
+from worker.services.rescuer import Rescuer
 from worker.settings import Settings, load_settings
+from worker.signals import Deadline
 from worker.telemetry.logs import edit_arq_log
 
 logger = logging.getLogger("worker.main")
@@ -41,12 +51,17 @@ logger = logging.getLogger("worker.main")
 OUT_OF_REACH = 2**31
 """arq's own limit of tries; ours decides."""
 
-TIMEOUT_MARGIN = 60.0
-"""Seconds that arq gives an attempt beyond our timeout, for start, commit and answer."""
+TIMEOUT_MARGIN = 2 * LONGEST_PATIENCE
+"""Seconds that arq gives an attempt beyond our timeout: for a suspect that waits to be alone, for
+start, commit and answer. Its lock of that length is cut to our lease at once."""
 
 POLL_DELAY = 0.05
 """Seconds between two looks of stock arq at its queue; arq's default of 0.5 is felt by people."""
 
+
+FENCE_MARGIN = 60.0
+"""Seconds beyond the longest timeout after which Postgres ends a transaction that stands idle: its
+process has stalled, and holds locks that others wait for."""
 
 HEALTH_SECONDS = 10
 """How often arq says in Redis that the worker lives, for ``arq --check``."""
@@ -60,10 +75,12 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
     """
     settings.check_concurrency_fits_pool()
     registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    url = settings.redis_url.get_secret_value()
     attributes = {
         "functions": [*(_registered(function) for function in registry), *_registered_strays()],
         "queue_name": settings.queue,
-        "redis_settings": arq_settings(settings.redis_url.get_secret_value()),
+        "redis_pool": connect(url, queue=settings.queue, kind=PatientRedis),
+        "redis_settings": arq_settings(url),  # for `arq --check`
         "ctx": {"settings": settings, "registry": registry},
         "on_startup": startup,
         "on_shutdown": shutdown,
@@ -91,42 +108,60 @@ async def startup(ctx: ProcessContext) -> None:
 
     Raises:
         SchemaError: The migrations have not been run.
+        ServerUnreachable: Postgres did not answer in time.
         SettingsError: A setting does not fit, or Redis is a cluster.
     """
     settings: Settings = ctx["settings"]
     edit_arq_log()
     ctx["stack"] = stack = contextlib.AsyncExitStack()
+    deadline = Deadline(settings.shutdown_grace, partial(_prepare_to_leave, ctx))
+    stack.callback(deadline.release)
     ctx["db"] = db = await stack.enter_async_context(
-        Database.from_settings(settings.require_database())
+        Database.from_settings(
+            settings.require_database(), fence_seconds=_longest_timeout(ctx["registry"])
+        )
     )
-    await refuse_unmigrated(db)
+    await wait_for_tables(db, settings.connect_timeout)
     await refuse_cluster(ctx["redis"])
-    # arq's own client has no socket timeout; what keeps leases must not hang with Redis.
+    # Not arq's client, which waits for ever: what keeps leases must know when Redis is away.
     redis = connect(settings.redis_url.get_secret_value(), queue=settings.queue)
     stack.push_async_callback(redis.aclose)
-    client = await stack.enter_async_context(TaskClient(db, redis, settings))
+    ctx["client"] = await stack.enter_async_context(TaskClient(db, redis, settings))
+    for service in await _services(ctx, db, redis):
+        stack.push_async_callback(service.stop)
+        await service.start()
+    deadline.watch()
+    logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
+
+
+async def _services(ctx: ProcessContext, db: Database, redis: ArqRedis) -> list[Service]:
+    """What keeps turning in this process, in the order in which it is started."""
+    settings: Settings = ctx["settings"]
+    stop = partial(_stop_process, ctx)
+    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
     leases = Leases(redis, settings.lease_seconds)
-    relay = Relay(db, redis, on_death=_stop_process)
-    ctx["client"], ctx["relay"] = client, relay
+    ctx["loop"] = asyncio.get_running_loop()
+    ctx["presence"] = presence = Presence(
+        db, worker, settings,
+        running=leases.task_ids, claims=_patient(ctx["redis"]), on_death=stop,
+    )  # fmt: skip
+    ctx["relay"] = relay = Relay(db, redis, on_death=stop)
+    rescuer = Rescuer(db, redis, settings, presence, wake_relay=relay.wake, on_death=stop)
+    leader = Leader(db, worker, [rescuer, Pruner(db, redis, stop)], stop)
+    hints = Hints(redis)
     ctx["runtime"] = Runtime(
         db=db,
         redis=redis,
         registry=ctx["registry"],
         leases=leases,
         settings=settings,
-        worker=f"{socket.gethostname()}:{os.getpid()}",
-        flush_pushes=client.flush,
+        worker=worker,
+        flush_pushes=ctx["client"].flush,
+        suspend=presence.suspend,
     )
-    hints = Hints(redis)
-    services: list[Service] = [leases, relay, hints]
-    if not db.pooler:
-        services.append(Listener(db, relay.wake))
-    await relay.run_once()
     await hints.listen(keys.CANCEL_CHANNEL, leases.interrupt)
-    for service in services:
-        stack.push_async_callback(service.stop)
-        await service.start()
-    logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
+    services = [presence, leases, relay, hints, leader]
+    return services if db.pooler else [*services, Listener(db, relay.wake)]
 
 
 async def shutdown(ctx: ProcessContext) -> None:
@@ -136,18 +171,32 @@ async def shutdown(ctx: ProcessContext) -> None:
         await stack.aclose()
 
 
-class BurstWorker(Worker):
+class StockWorker(Worker):
+    """arq's worker, whose end is no error when a job was just being finished."""
+
+    async def close(self) -> None:
+        """Wait for what still runs, however it ends, and close everything."""
+        if self.tasks:
+            await asyncio.wait(self.tasks.values())
+            self.tasks.clear()
+        await super().close()
+
+
+class BurstWorker(StockWorker):
     """Ends when neither store has a due task; stock arq would wait for those that are not."""
 
     async def _poll_iteration(self) -> None:
         pushed = await self.ctx["relay"].run_once()
         await super()._poll_iteration()
-        if not pushed and not self.tasks and not await self._due_jobs():
+        if not pushed and not self.tasks and not await self._is_anything_due():
             self.max_burst_jobs = 0  # which ends arq's loop
 
-    async def _due_jobs(self) -> int:
-        due = await self.pool.zcount(self.queue_name, "-inf", milliseconds(utcnow()))
-        return int(due)
+    async def _is_anything_due(self) -> bool:
+        if await self.pool.zcount(self.queue_name, "-inf", milliseconds(utcnow())):
+            return True
+        db: Database = self.ctx["db"]
+        found = await db.execute_once(db.queries.any_announced, {"queue": self.queue_name})
+        return bool(found.scalar_one())
 
 
 def run_stock(settings: Settings, *, burst: bool = False) -> None:
@@ -156,13 +205,17 @@ def run_stock(settings: Settings, *, burst: bool = False) -> None:
     Raises:
         ServerUnreachable: Postgres or Redis did not answer in time.
         SettingsError: As `worker_settings`.
+        WorkerDied: A service has ended by an error of its own.
     """
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
     options: dict[str, Any] = dict(get_kwargs(worker_settings(settings)))
     loop.run_until_complete(wait_for_servers(settings))
-    kind = BurstWorker if burst else Worker
-    kind(**{**options, "burst": burst}).run()
+    kind = BurstWorker if burst else StockWorker
+    worker = kind(**{**options, "burst": burst})
+    worker.run()
+    if (error := worker.ctx.get("died_of")) is not None:
+        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -192,6 +245,22 @@ def _registered_strays() -> list[Function]:
     ]
 
 
-def _stop_process(_: BaseException) -> None:
-    # A worker whose relay has died would look alive and lose nothing but time: better it restarts.
+def _patient(redis: ArqRedis) -> PatientRedis | None:
+    """arq's connection, unless the process was given one of another kind."""
+    return redis if isinstance(redis, PatientRedis) else None
+
+
+def _prepare_to_leave(ctx: ProcessContext) -> None:
+    if (patient := _patient(ctx["redis"])) is not None:
+        patient.stopping = True
+    ctx["loop"].call_soon_threadsafe(ctx["presence"].prepare_to_leave)
+
+
+def _longest_timeout(registry: Registry) -> float:
+    return max((function.timeout for function in registry), default=0.0) + FENCE_MARGIN
+
+
+def _stop_process(ctx: ProcessContext, error: BaseException) -> None:
+    # A worker with a dead service would look alive and lose nothing but time: better it restarts.
+    ctx["died_of"] = error
     os.kill(os.getpid(), signal.SIGTERM)

@@ -17,7 +17,7 @@ logger = logging.getLogger("worker.service")
 PAUSE_AFTER_ERROR = 0.5
 """Seconds before the first repeat after a passing error; doubled each time."""
 
-PAUSE_CAP = 5.0
+PAUSE_CAP = 1.0
 """Seconds between repeats at most: a server that came back is noticed within this."""
 
 
@@ -63,7 +63,7 @@ class Service(ABC):
         task, self._task = self._task, None
         while task is not None and not task.done():
             task.cancel()  # again, should a library have swallowed it
-            await asyncio.wait([task], timeout=1.0)
+            await asyncio.wait([task], timeout=0.1)
 
     async def _run(self) -> None:
         try:

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     unknown_task_grace: float = Field(
         3600.0, ge=0, description="Seconds a task of an unknown name waits for a deploy."
     )
+    retention_days: float = Field(
+        7.0, ge=0, description="Days that a settled task, its result and its errors are kept."
+    )
     max_payload_bytes: int = Field(
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."
     )
@@ -162,6 +165,19 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,47}", value):
             raise ValueError("must be a plain identifier of at most 48 characters")
         return value
+
+    @property
+    def dead_after(self) -> float:
+        """Seconds without a heartbeat after which a process counts as dead.
+
+        Less than a lease, so that a death is found, and counted, before the lease runs out.
+        """
+        return self.lease_seconds * 2 / 3
+
+    @property
+    def retention(self) -> float:
+        """How long a settled task is kept unless its function says otherwise, in seconds."""
+        return self.retention_days * 86_400
 
     def require_database(self) -> DatabaseSettings:
         """The Postgres part.

@@ -4,14 +4,14 @@ import asyncio
 import json
 import subprocess
 import sys
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.processes import ROOT, environment_of
-from worker import Database, Settings, TaskClient
+from worker import Database, Settings, TaskClient, TaskRef, TaskState
 from worker.execution.registry import Registry, default_registry
 
 
@@ -87,6 +87,14 @@ async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain)
         (["accept.plain", "n=many"], "accept.plain: n: Input should be a valid integer"),
         (["accept.effect", "what=x", "--priority", "99"], "priority=99 is not between 0 and 9"),
         (["accept.plain", "n=1", "--user-id", "7"], "accept.plain is durable=False"),
+        (
+            ["accept.effect", "what=x", "--unique", "waiting"],
+            "unique_key is held, but there is none",
+        ),
+        (
+            ["accept.effect", "what=x", "--unique-key", "k", "--unique", "x"],
+            "unique='x' is neither",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
@@ -97,3 +105,86 @@ async def test_enqueueing_nonsense_is_one_clear_line_and_exit_code_1(
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+async def test_enqueue_takes_a_key_that_is_held_while_the_task_waits(
+    settings: Settings, db: Database
+) -> None:
+    once = ("enqueue", "accept.effect", "what=x", "--unique-key", "k", "--unique", "waiting")
+    first, second = await asyncio.gather(worker(settings, *once), worker(settings, *once))
+    assert first.stdout == second.stdout != "", first.stderr
+    await db.execute_once(text("UPDATE task SET waiting_key = NULL, state = 'running'"), {})
+    assert (await worker(settings, *once)).stdout != first.stdout
+
+
+async def test_cancel_and_retry_by_id_say_what_became_of_each(
+    settings: Settings, client: TaskClient
+) -> None:
+    once = TaskRef("accept.effect").options(unique_key="k")
+    task_id = str((await client.enqueue(once, what="x")).id)
+    missing = str(uuid4())
+
+    async def says(command: str, *ids: str) -> tuple[int, list[str]]:
+        done = await worker(settings, command, *ids)
+        assert done.stderr == ""
+        return done.returncode, done.stdout.splitlines()
+
+    assert await says("retry", task_id) == (1, [f"{task_id} left alone: it is queued"])
+    assert await says("cancel", task_id) == (0, [f"{task_id} cancelled"])
+    assert await says("cancel", task_id, missing) == (
+        1, [f"{task_id} left alone: it is cancelled", f"{missing} not found"],
+    )  # fmt: skip
+    assert await says("retry", missing, task_id) == (
+        1, [f"{missing} not found", f"{task_id} retried"],
+    )  # fmt: skip
+    await client.cancel(UUID(task_id))
+    holder = await client.enqueue(once, what="x")
+    taken = f"task {task_id} cannot run again: task {holder.id} has its unique key 'k'"
+    assert await says("retry", task_id) == (1, [f"{task_id} not retried: {taken}"])
+
+
+async def test_retry_by_filter_says_how_many(
+    settings: Settings, db: Database, client: TaskClient
+) -> None:
+    handles = [
+        await client.enqueue(TaskRef("accept.effect").options(user_id=user), what="x")
+        for user in (7, 7, 8)
+    ]
+    settle = "UPDATE task SET settled_at = now(), state = 'failed'"
+    await db.execute_once(text(settle), {})
+    filters = [
+        ["--failed", "--name", "accept.effect", "--user-id", "7", "--before", "2100-01-01T00:00Z"],
+        ["--cancelled"],
+        ["--failed", "--cancelled", "--queue", "arq:queue"],
+        ["--name", "accept.effect", "--limit", "1"],
+    ]
+    counts = []
+    for filter_ in filters:
+        done = await worker(settings, "retry", *filter_)
+        assert done.returncode == 0, done.stderr
+        counts.append(done.stdout)
+    assert counts == ["2 retried\n", "0 retried\n", "1 retried\n", "0 retried\n"]
+    assert {await handle.status() for handle in handles} == {TaskState.QUEUED}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cancel", "7"], "'7' is not the id of a task"),
+        (["retry", "7"], "'7' is not the id of a task"),
+        (["retry"], "say which: ids, --failed, --cancelled or another filter"),
+        (["retry", "7", "--failed"], "give ids or a filter, not both"),
+        (["retry", "--limit", "5"], "give a name, queue, user_id or settled_before; or a state"),
+        (["retry", "--failed", "--before", "noon"], "--before=noon is not a moment"),
+        (["retry", "--failed", "--before", "2030-01-31"], "has no time zone"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+async def test_cancelling_or_retrying_nonsense_is_one_clear_line_and_exit_code_1(
+    arguments: list[str], message: str, settings: Settings
+) -> None:
+    done = await worker(settings, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""

@@ -86,5 +86,7 @@ def test_every_command_in_the_readme_is_there() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "worker", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert listed == {"migrate", "run", "api", "enqueue", "demo"}
+    assert listed == {
+        "migrate", "run", "api", "enqueue", "cancel", "retry", "demo", "chaos"
+    }  # fmt: skip
     assert all(command in shown for command in listed)

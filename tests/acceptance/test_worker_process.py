@@ -31,7 +31,7 @@ async def test_killed_after_the_commit_and_before_the_finish_the_effect_is_there
     client: TaskClient, start_worker: StartWorker, effects: Effects, redis: RedisClient
 ) -> None:
     handle = await client.enqueue(tasks.effect, what="once")
-    killed = start_worker(FAILPOINT="after_commit:kill")
+    killed = start_worker(FAILPOINT="committed:kill")
     assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
     assert await effects() == ["once"]
     assert await redis.zscore("arq:queue", str(handle.id)) is not None  # arq has not finished it
@@ -47,7 +47,7 @@ async def test_killed_after_the_commit_and_before_the_finish_the_effect_is_there
     assert second.process.poll() is None
 
 
-@pytest.mark.parametrize("point", ["after_start", "before_commit", "before_finish"])
+@pytest.mark.parametrize("point", ["started", "performed", "settled"])
 async def test_killed_anywhere_else_the_effect_is_there_exactly_once(
     point: str, client: TaskClient, start_worker: StartWorker, effects: Effects
 ) -> None:
@@ -68,7 +68,7 @@ async def test_killed_between_the_callers_commit_and_the_push_the_task_runs_all_
         db.queries.insert,
         {"ids": [(one := __import__("uuid").uuid4())], "arguments": ['{"what": "relayed"}'],
          "name": "accept.effect", "queue": "arq:queue", "priority": 0, "user_id": None,
-         "unique_key": None, "run_at": None, "delay": 0.0, "announced": True},
+         "unique_key": None, "waiting_key": None, "run_at": None, "delay": 0.0, "announced": True},
     )  # fmt: skip
     assert ids.one().id == one
     assert await client.handle(one).result(10) == "relayed"

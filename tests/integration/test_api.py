@@ -234,6 +234,18 @@ class TestEnqueue:
         assert len({r.json()["id"] for r in responses}) == 1
         assert await one(db, "SELECT count(*) FROM task") == 1
 
+    async def test_a_waiting_key_is_shown_until_the_start(
+        self, api: httpx.AsyncClient, db: Database, drain: Drain
+    ) -> None:
+        body = {"name": "math.fail", "unique_key": "once", "unique": "waiting"}
+        first, second = await api.post("/tasks", json=body), await api.post("/tasks", json=body)
+        assert first.json() == second.json()
+        place = first.headers["location"]
+        assert (await api.get(place)).json()["unique_key"] == "once"
+        await drain()
+        assert (await api.get(place)).json()["unique_key"] is None
+        assert (await api.post("/tasks", json=body)).json() != first.json()
+
     async def test_argument_names_and_options_do_not_collide(
         self, api: httpx.AsyncClient, registry: Registry, drain: Drain
     ) -> None:
@@ -264,6 +276,7 @@ class TestEnqueue:
             ({"name": "math.fail", "queue": "\x00"}, "queue is not a text of 1 to 512"),
             ({"name": "fire", "unique_key": "k"}, "durable=False"),
             ({"name": "math.fail", "delay": 1, "run_at": "2030-01-01T00:00Z"}, "not both"),
+            ({"name": "math.fail", "unique": "waiting"}, "unique_key is held, but there is none"),
         ]
         for body, says in bodies:
             assert says in assert_problem(await refusing.post("/tasks", json=body), 422)["detail"]
@@ -276,7 +289,7 @@ class TestEnqueue:
             ("run_at", "tomorrow"), ("priority", 10), ("priority", -1), ("priority", 1.5),
             ("user_id", ""), ("user_id", "u" * 256), ("unique_key", "k" * 256), ("queue", ""),
             ("args", []), ("args", None), ("name", ""), ("name", None), ("max_tries", 3),
-            ("secret", "hunter2"),
+            ("secret", "hunter2"), ("unique", "always"), ("unique", None),
         ]  # fmt: skip
         for field, value in fields:
             response = await refusing.post("/tasks", json={"name": "math.fail", field: value})
@@ -364,6 +377,74 @@ class TestRead:
         assert found["detail"] == f"Task id {task_id} not found"
         for no_id in ("1", "x", "%00", "%ff", "'--", "9" * 9999):
             assert_problem(await api.get(f"/tasks/{no_id}"), 422)
+
+
+class TestCancelAndRetry:
+    async def enqueue(self, api: httpx.AsyncClient, **body: Any) -> str:
+        response = await api.post("/tasks", json={"name": "math.fail", **body})
+        return str(response.headers["location"])
+
+    async def test_a_task_is_cancelled_once(self, api: httpx.AsyncClient) -> None:
+        place = await self.enqueue(api)
+        response = await api.post(f"{place}/cancel")
+        assert (response.status_code, response.content) == (204, b"")
+        assert (await api.get(place)).json()["state"] == "cancelled"
+        found = assert_problem(await api.post(f"{place}/cancel"), 409)
+        assert found["detail"].endswith("is cancelled: only an unsettled task can be cancelled")
+
+    async def test_a_failed_task_runs_again_and_keeps_its_errors(
+        self, api: httpx.AsyncClient, drain: Drain
+    ) -> None:
+        place = await self.enqueue(api)
+        found = assert_problem(await api.post(f"{place}/retry"), 409)
+        assert "is queued: only a failed or cancelled task can run again" in found["detail"]
+        await drain()
+        response = await api.post(f"{place}/retry")
+        assert (response.status_code, response.content) == (204, b"")
+        assert (await api.get(place)).json()["state"] == "queued"
+        await drain()
+        found = (await api.get(place)).json()
+        assert (found["state"], len(found["errors"])) == ("failed", 2)
+
+    async def test_a_task_whose_key_is_taken_is_a_conflict_that_names_the_other(
+        self, api: httpx.AsyncClient
+    ) -> None:
+        place = await self.enqueue(api, unique_key="k")
+        await api.post(f"{place}/cancel")
+        other = await self.enqueue(api, unique_key="k")
+        found = assert_problem(await api.post(f"{place}/retry"), 409)
+        assert other.removeprefix("/tasks/") in found["detail"]
+
+    async def test_a_missing_task_is_not_found(self, api: httpx.AsyncClient) -> None:
+        task_id = uuid4()
+        for verb in ("cancel", "retry"):
+            found = assert_problem(await api.post(f"/tasks/{task_id}/{verb}"), 404)
+            assert found["detail"] == f"Task id {task_id} not found"
+            assert_problem(await api.post(f"/tasks/x/{verb}"), 422)
+
+    async def test_many_are_retried_by_a_filter(self, api: httpx.AsyncClient, db: Database) -> None:
+        for user_id in ("7", "7", "8"):
+            await api.post(f"{await self.enqueue(api, user_id=user_id)}/cancel")
+        body = {"user_id": 7, "state": "cancelled", "name": "math.fail", "queue": "arq:queue",
+                "settled_before": "2100-01-01T00:00:00Z", "limit": 10}  # fmt: skip
+        response = await api.post("/tasks/retry", json=body)
+        assert (response.status_code, response.json()) == (200, {"retried": 2})
+        assert await one(db, "SELECT count(*) FROM task WHERE state = 'queued'") == 2
+
+    async def test_a_filter_that_says_nothing_or_does_not_fit_is_refused(
+        self, refusing: httpx.AsyncClient
+    ) -> None:
+        bodies: list[dict[str, Any]] = [
+            {}, {"name": None}, {"limit": 1}, {"state": "succeeded"}, {"state": []}, {"name": ""},
+            {"name": "\x00"}, {"settled_before": "2030-01-01T00:00"}, {"settled_before": 1e99},
+            {"name": "x", "limit": 0}, {"name": "x", "limit": 2**31}, {"names": "x"},
+        ]  # fmt: skip
+        for body in bodies:
+            assert_problem(await refusing.post("/tasks/retry", json=body), 422)
+
+    async def test_without_postgres_it_answers_503(self, refusing: httpx.AsyncClient) -> None:
+        for path in (f"/tasks/{uuid4()}/cancel", f"/tasks/{uuid4()}/retry", "/tasks/retry"):
+            assert_problem(await refusing.post(path, json={"state": "failed"}), 503)
 
 
 # In each a %s stands for 3000 digits.
@@ -581,6 +662,7 @@ class TestTokens:
         ]
         assert {path for _, path in routes} == {
             "/openapi.json", "/health/live", "/health/ready", "/tasks", "/tasks/{task_id}",
+            "/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/tasks/retry",
             "/users", "/users/{user_id}",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:

@@ -396,7 +396,7 @@ class TestGuards:
         async def cancelled(ctx: TaskContext) -> None:
             async with ctx["db"].get_session() as session:
                 await session.execute(text("INSERT INTO effect DEFAULT VALUES"))
-            await db.execute_once(db.queries.cancel, {"id": ctx["task"].id})
+            await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
 
         handle = await client.enqueue(cancelled)
         await drain()

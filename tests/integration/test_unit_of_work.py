@@ -320,7 +320,7 @@ async def test_a_separate_block_of_a_superseded_attempt_is_rolled_back(
 
     @task("superseded", atomic=False, registry=registry)
     async def superseded(ctx: TaskContext) -> None:
-        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id})
+        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
         try:
             async with ctx["db"].get_session() as session:
                 await session.execute(INSERT, {"what": "a"})

@@ -109,7 +109,8 @@ async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> Non
 async def test_migrating_twice_changes_nothing(db: Database) -> None:
     await migrations.upgrade(db)
     await migrations.upgrade(db)
-    assert await tables(db) == {"task", "task_error", "users", migrations.VERSION_TABLE}
+    ours = {"task", "task_error", "worker_process", "worker_leader", "users"}
+    assert await tables(db) == {*ours, migrations.VERSION_TABLE}
 
 
 async def test_without_the_builtin_tasks_there_are_no_users_until_they_are_wanted(
@@ -160,7 +161,7 @@ async def test_the_start_of_an_attempt_is_a_heap_only_update(db: Database) -> No
     )
     found = await db.execute_once(text("SELECT id FROM task"), {})
     for task_id in found.scalars():
-        await db.execute_once(db.queries.start, {"id": task_id, "worker": "w"})
+        await db.execute_once(db.queries.start, {"id": task_id, "worker": "w", "take_over": False})
     await db.execute_once(text("SELECT pg_stat_force_next_flush()"), {})
     statistics = await db.execute_once(
         text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'task'"), {}

@@ -17,7 +17,15 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.db.failures import is_infrastructure
-from worker.errors import EnqueueError, PayloadTooLarge, ServerUnreachable, UserTaken, WorkerError
+from worker.errors import (
+    EnqueueError,
+    PayloadTooLarge,
+    ServerUnreachable,
+    TaskNotFound,
+    UniqueKeyTaken,
+    UserTaken,
+    WorkerError,
+)
 
 logger = logging.getLogger("worker.api")
 
@@ -26,8 +34,10 @@ RETRY_AFTER = {"Retry-After": "5"}
 
 _STATUSES: tuple[tuple[type[WorkerError], HTTPStatus], ...] = (
     (PayloadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UniqueKeyTaken, HTTPStatus.CONFLICT),
     (EnqueueError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (UserTaken, HTTPStatus.CONFLICT),
+    (TaskNotFound, HTTPStatus.NOT_FOUND),
 )
 """The errors that are the caller's; their messages are for the caller. The first that fits."""
 

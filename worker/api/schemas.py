@@ -17,7 +17,8 @@ from pydantic_core import from_json, to_json
 
 from worker.db.models import TaskState
 from worker.db.users import Email, Username
-from worker.execution.options import MAX_PRIORITY, OptionValues
+from worker.execution.interventions import Retryable
+from worker.execution.options import MAX_PRIORITY, OptionValues, Unique
 
 MAX_DELAY_SECONDS = 10 * 365 * 86_400
 """Ten years."""
@@ -74,6 +75,7 @@ class NewTask(_Incoming):
     delay: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)] | None = None
     run_at: Moment | None = None
     unique_key: Text | None = None
+    unique: Unique = "unsettled"
     queue: Text | None = None
     priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] | None = None
 
@@ -96,15 +98,33 @@ class NewTask(_Incoming):
             delay=self.delay,
             run_at=self.run_at,
             unique_key=self.unique_key,
+            unique=self.unique,
             queue=self.queue,
             priority=self.priority,
         )
 
 
 class Enqueued(_Outgoing):
-    """The task's id; with a `unique_key`, that of the unsettled task that holds it."""
+    """The task's id; with a `unique_key`, that of the task that holds it."""
 
     id: UUID
+
+
+class RetryFilter(_Incoming):
+    """Which tasks are to run again: the failed ones that fit everything that is given."""
+
+    name: Text | None = None
+    state: Retryable | None = Field(None, description="Instead of the failed ones.")
+    queue: Text | None = None
+    user_id: Text | Number | None = None
+    settled_before: Moment | None = None
+    limit: Annotated[StrictInt, Field(gt=0, lt=2**31)] | None = None
+
+
+class Retried(BaseModel):
+    """How many tasks run again."""
+
+    retried: int
 
 
 class TaskError(_Outgoing):

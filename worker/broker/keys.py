@@ -11,6 +11,11 @@ CANCEL_CHANNEL = "worker:cancel"
 """Ids of cancelled tasks, for the process that runs one."""
 
 
+def pulse(process: str) -> str:
+    """What this process wrote last; something else there says that Redis has lost data."""
+    return f"worker:pulse:{process}"
+
+
 def job(job_id: str) -> str:
     """Payload of a job."""
     return job_key_prefix + job_id

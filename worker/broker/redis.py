@@ -1,12 +1,18 @@
 """The connection to Redis, and what may be said when it is not there."""
 
+import asyncio
 import contextlib
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.broker import codec
 from worker.errors import SettingsError
@@ -21,13 +27,63 @@ AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
 """What a call raises while Redis is away."""
 
 
-def connect(url: str, *, queue: str = "arq:queue", timeout: float = SOCKET_TIMEOUT) -> ArqRedis:
+def connect(
+    url: str,
+    *,
+    queue: str = "arq:queue",
+    timeout: float = SOCKET_TIMEOUT,
+    kind: type[ArqRedis] = ArqRedis,
+) -> ArqRedis:
     """A client for `url`, with our serializer; nothing connects before the first call."""
-    redis = ArqRedis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+    redis = kind.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+    pool = redis.connection_pool
+    pool.connection_class = _cancellable(pool.connection_class)
     redis.job_serializer = codec.serialize
     redis.job_deserializer = codec.deserialize
     redis.default_queue_name = queue
     return redis  # type: ignore[no-any-return]
+
+
+@cache
+def _cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """A connection that sends without `asyncio.wait_for`.
+
+    redis-py uses that when there is a socket timeout. It makes a task of each command; and before
+    Python 3.12 it swallows a cancellation that comes together with the end of what it waits for: a
+    worker that is told to stop would go on.
+    """
+
+    class Cancellable(kind):  # type: ignore[misc, valid-type]
+        async def send_packed_command(
+            self, command: bytes | str | Iterable[bytes], check_health: bool = True
+        ) -> None:
+            if not self.is_connected:
+                await self.connect()
+            elif check_health:
+                await self.check_health()
+            if self._writer is None:  # whoever reads from it has found it lost meanwhile
+                raise RedisConnectionError("lost before it could be written to")
+            try:
+                self._writer.writelines(_parts(command))
+                async with asyncio.timeout(self.socket_timeout):
+                    await self._writer.drain()
+            except TimeoutError:
+                await self.disconnect(nowait=True)
+                raise RedisTimeoutError("Timeout writing to socket") from None
+            except OSError as error:
+                await self.disconnect(nowait=True)
+                raise RedisConnectionError(f"lost while it was written to: {error}") from error
+            except BaseException:
+                await self.disconnect(nowait=True)  # half a command may be sent
+                raise
+
+    return Cancellable
+
+
+def _parts(command: bytes | str | Iterable[bytes]) -> Iterable[bytes]:
+    if isinstance(command, str):
+        return [command.encode()]
+    return [command] if isinstance(command, bytes) else command
 
 
 def arq_settings(url: str) -> RedisSettings:

@@ -13,6 +13,9 @@ from worker.broker import keys
 PUSH_BATCH = 500
 """Jobs per call: about a millisecond of Redis, so that nobody else waits noticeably."""
 
+PAGE = 1000
+"""Entries per call of the scripts that only look: a few milliseconds of Redis."""
+
 PRIORITY_STEP_MS = 100_000_000_000
 """How far one step of priority moves a job's score into the past (a bit over three years).
 
@@ -67,6 +70,27 @@ async def hold(
         args=[job_id, score, payload, int(lease_seconds * 1000)],
         client=redis,
     )
+
+
+async def missing(redis: Redis, queue: str, job_ids: Iterable[str]) -> list[str]:
+    """Which of `job_ids` have no payload or no entry in `queue`."""
+    found = await _script("missing")(keys=[queue], args=list(job_ids), client=redis)
+    return [job_id.decode() for job_id in found]
+
+
+async def release(redis: Redis, job_ids: Iterable[str]) -> None:
+    """End the leases of jobs whose worker is dead."""
+    await _script("release")(keys=[], args=list(job_ids), client=redis)
+
+
+async def tend(redis: Redis, queue: str, first: int, lease_seconds: float) -> int:
+    """Keep the page of `queue` from rank `first` on from stock arq's time limits.
+
+    Returns:
+        How many entries the page had; fewer than `PAGE`: it was the last.
+    """
+    arguments = [first, first + PAGE - 1, int(lease_seconds * 1000)]
+    return int(await _script("tend")(keys=[queue], args=arguments, client=redis))
 
 
 @cache

@@ -4,15 +4,16 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 import typer
 from rich.console import Console
 
-from worker.errors import WorkerError
-from worker.execution.options import OptionValues
+from worker.errors import InvalidOptions, WorkerError
+from worker.execution.options import OptionValues, Unique
 from worker.settings import Settings, load_settings
 from worker.telemetry import logs
 
@@ -130,10 +131,13 @@ def enqueue(
     delay: Annotated[float | None, typer.Option(help="Seconds until it is due.")] = None,
     user_id: Annotated[str | None, typer.Option(help="The user it belongs to.")] = None,
     unique_key: Annotated[str | None, typer.Option(help="At most one unsettled task.")] = None,
+    unique: Annotated[
+        str | None, typer.Option(help="Hold the key while `unsettled`, or only while `waiting`.")
+    ] = None,
     queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
 ) -> None:
     """Enqueue one task and print its id."""
     from worker.cli.enqueue import enqueue_one, parse_arguments
@@ -141,10 +145,51 @@ def enqueue(
     settings = start()
     options: OptionValues = {
         "delay": delay, "user_id": user_id, "unique_key": unique_key, "queue": queue,
-        "priority": priority,
+        "priority": priority, "unique": cast("Unique", unique),
     }  # fmt: skip
     given = parse_arguments(arguments or [])
     run_async(enqueue_one(settings, name, given, options, wait=wait, timeout=timeout))
+
+
+@command
+def cancel(
+    ids: Annotated[list[str], typer.Argument(help="Ids of tasks.", metavar="ID...")],
+) -> None:
+    """Cancel tasks: final at once, also while one runs."""
+    from worker.cli.intervene import cancel_each
+
+    if not run_async(cancel_each(start(), ids)):
+        raise typer.Exit(1)
+
+
+@command
+def retry(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of tasks.", metavar="[ID]...")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every failed task …")] = False,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="Every cancelled task …")] = False,
+    name: Annotated[str | None, typer.Option(help="… of this task function.")] = None,
+    queue: Annotated[str | None, typer.Option(help="… of this queue.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="… of this user.")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="… settled before, as 2030-01-31T12:00Z.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="… and so many at most.")] = None,
+) -> None:
+    """Run failed or cancelled tasks again, by their ids or by what they have in common."""
+    from worker.cli.intervene import filter_of, retry_each, retry_matching
+
+    which = filter_of(
+        failed=failed, cancelled=cancelled, name=name, queue=queue, user_id=user_id,
+        before=before, limit=limit,
+    )  # fmt: skip
+    if which and ids:
+        raise InvalidOptions("give ids or a filter, not both")
+    if which:
+        run_async(retry_matching(start(), which))
+    elif not run_async(retry_each(start(), ids or [])):
+        raise typer.Exit(1)
 
 
 @command
@@ -155,11 +200,71 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
     ] = False,
+    chaos: Annotated[
+        bool,
+        typer.Option("--chaos", help="Meanwhile kill workers, empty Redis and restart Postgres."),
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeats the faults of another run with --chaos.")
+    ] = None,
 ) -> None:
     """Show the main job on real input, with nothing installed and nothing configured."""
+    import secrets
+
     from worker.demo import show
 
-    raise typer.Exit(show(users, keep=keep))
+    if chaos and seed is None:
+        seed = secrets.randbelow(2**32)
+    if seed is not None and not chaos:
+        raise typer.BadParameter("it needs --chaos", param_hint="--seed")
+    raise typer.Exit(show(users, keep=keep, chaos_seed=seed))
+
+
+class Baseline(StrEnum):
+    """What `worker chaos` can run instead of this package."""
+
+    ARQ = "arq"
+
+
+@command
+def chaos(
+    tasks: Annotated[int, typer.Option(min=1, help="Tasks to enqueue.")] = 2000,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 4,
+    kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of a worker.")] = 20,
+    redis_losses: Annotated[int, typer.Option(min=0, help="Times that Redis forgets all.")] = 3,
+    postgres_restarts: Annotated[int, typer.Option(min=0, help="Postgres crashes.")] = 2,
+    stops: Annotated[int, typer.Option(min=0, help="Times that a worker is frozen.")] = 2,
+    stop_seconds: Annotated[float, typer.Option(min=0, help="Seconds it is frozen.")] = 10.0,
+    seed: Annotated[int | None, typer.Option(help="Repeats the faults of another run.")] = None,
+    baseline: Annotated[
+        Baseline | None, typer.Option(help="Run this instead of us, to see the difference.")
+    ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Seconds without progress after which what is left is stuck; "
+            "default: 120, and 330 for arq, whose locks last 310.",
+        ),
+    ] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="Directory in which event log and worker logs are kept.")
+    ] = None,
+) -> None:
+    """Kill workers, Redis and Postgres while tasks run; check that each ran exactly once."""
+    import secrets
+
+    from worker.chaos.plan import BASELINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Plan
+    from worker.chaos.show import chaos as run_chaos
+
+    usual = PATIENCE_SECONDS if baseline is None else BASELINE_PATIENCE_SECONDS
+    plan = Plan(
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        tasks=tasks, workers=workers, kills=kills, redis_losses=redis_losses,
+        postgres_restarts=postgres_restarts, stops=stops, stop_seconds=stop_seconds,
+        patience=patience or usual, baseline=baseline is Baseline.ARQ,
+    )  # fmt: skip
+    raise typer.Exit(run_chaos(plan, artifacts))
 
 
 __all__ = ["app"]

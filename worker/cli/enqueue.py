@@ -8,7 +8,7 @@ from worker.execution.client import TaskClient
 from worker.execution.options import OptionValues
 from worker.execution.reference import TaskRef
 from worker.execution.registry import default_registry
-from worker.services.readiness import refuse_unmigrated, wait_for_postgres
+from worker.services.readiness import wait_for_tables
 from worker.settings import Settings
 
 
@@ -46,11 +46,12 @@ async def enqueue_one(
     default_registry.load(settings.task_modules, builtin=settings.builtin_tasks)
     given: OptionValues = {k: v for k, v in options.items() if v is not None}  # type: ignore[assignment]
     async with TaskClient.from_settings(settings) as client:
-        await wait_for_postgres(client.db, settings.connect_timeout)
-        await refuse_unmigrated(client.db)
+        await wait_for_tables(client.db, settings.connect_timeout)
         reference = TaskRef(name).options(**given)
         handle = await client.enqueue(reference, **_typed(name, arguments))
         typer.echo(str(handle.id))
+        if not handle.created:
+            typer.echo("nothing new: this task has the unique key", err=True)
         if wait:
             typer.echo(codec.to_bytes(await handle.result(timeout)).decode())
 

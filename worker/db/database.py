@@ -37,6 +37,8 @@ class Database:
         schema: Where our own tables are. Your models are not touched by it.
         pooler: The URL leads to a transaction-pooling proxy: no prepared statement outlives its
             transaction and no startup parameter is sent.
+        fence_seconds: After so long Postgres ends a transaction that stands idle, and with it the
+            locks of a process that has stalled or cannot be reached; None: as the server says.
         expire_on_commit: As in SQLAlchemy; off, so that objects can be read after the block.
         autoflush: As in SQLAlchemy; off, so that a query never writes.
         **engine_options: Passed to `create_async_engine`.
@@ -49,6 +51,7 @@ class Database:
         pool_size: int = 10,
         schema: str = "public",
         pooler: bool = False,
+        fence_seconds: float | None = None,
         expire_on_commit: bool = False,
         autoflush: bool = False,
         **engine_options: Any,
@@ -64,7 +67,7 @@ class Database:
                 "pool_pre_ping": False,
                 "hide_parameters": True,  # arguments belong to users, not to logs
                 "execution_options": {"schema_translate_map": {SCHEMA: schema}},
-                "connect_args": _for_pooler() if pooler else {},
+                "connect_args": _for_pooler() if pooler else _fence(fence_seconds),
                 **engine_options,
             },
         )
@@ -84,14 +87,22 @@ class Database:
         )
 
     @classmethod
-    def from_settings(cls, settings: DatabaseSettings | None = None) -> Self:
+    def from_settings(
+        cls, settings: DatabaseSettings | None = None, *, fence_seconds: float | None = None
+    ) -> Self:
         """Build it from the settings; without any, from the environment.
 
         Raises:
             SettingsError: `WORKER_DATABASE_URL` is not set or malformed.
         """
         part = settings or load_settings().require_database()
-        return cls(part.url, pool_size=part.pool_size, schema=part.schema, pooler=part.pooler)
+        return cls(
+            part.url,
+            pool_size=part.pool_size,
+            schema=part.schema,
+            pooler=part.pooler,
+            fence_seconds=fence_seconds,
+        )
 
     @session_provider
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
@@ -171,6 +182,19 @@ def _with_driver(url: str | URL) -> URL:
         mode = parsed.query["sslmode"]
         return parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
     return parsed
+
+
+def _fence(seconds: float | None) -> dict[str, Any]:
+    if seconds is None:
+        return {}
+    settings = {
+        "idle_in_transaction_session_timeout": f"{int(seconds * 1000)}ms",
+        # A worker that cannot be reached any more is found out by the server itself.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
+    return {"server_settings": settings}
 
 
 def _for_pooler() -> dict[str, Any]:

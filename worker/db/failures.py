@@ -10,6 +10,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.errors import ServerUnreachable, UnitOfWorkLost
 
+PASSING: tuple[type[Exception], ...] = (
+    DBAPIError,
+    PoolTimeout,
+    OSError,
+    # While connecting, the driver's own errors come as they are.
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
+"""What our own statements raise while Postgres is away."""
+
 _CLASSES = (
     "08",  # connection exception
 )
@@ -40,7 +50,6 @@ def is_infrastructure(error: BaseException) -> bool:
     """Whether a repetition may succeed without anybody changing the code or the data."""
     if isinstance(error, UnitOfWorkLost | ServerUnreachable | PoolTimeout):
         return True
-    # While connecting, the driver's own errors come as they are.
     if not isinstance(error, DBAPIError | asyncpg.PostgresError):
         return False
     state = sqlstate(error)

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     Text,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -81,22 +83,32 @@ class Task(Base):
     priority: Mapped[int] = mapped_column(server_default=text("0"))
     #: Text without a foreign key: the users of a service have keys of any kind.
     user_id: Mapped[str | None]
+    #: At most one unsettled task has it.
     unique_key: Mapped[str | None]
+    #: At most one task that has not yet started has it; the first start takes it away.
+    waiting_key: Mapped[str | None]
     #: Set for a stock arq client's job, which keeps its own id in Redis.
     job_id: Mapped[str | None]
     run_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-    #: When the relay looks next whether the job is in Redis.
+    #: When the relay pushes the job; infinity: it has, and the rescuer watches from then on.
     dispatch_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-    #: Runs so far; the guard of every write that an attempt makes.
+    #: Counts the attempts (asking for a task again leaves a number out); the guard of every write
+    #: that an attempt makes.
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
     #: Failures of user code so far; only these count towards `max_tries`.
     tries: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Processes that died under it; while it is a suspect only those that ran nothing else.
+    deaths: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Its attempt runs alone in its process.
+    alone: Mapped[bool] = mapped_column(server_default=text("false"))
     worker: Mapped[str | None]
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[Any | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     started_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
+    #: When retention ends and the pruner removes a settled task.
+    expires_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint(
@@ -109,13 +121,25 @@ class Task(Base):
             name="settled",
         ),
         CheckConstraint("jsonb_typeof(args) = 'object'", name="args"),
-        Index("ix_task_dispatch_at", "dispatch_at", postgresql_where=text("settled_at IS NULL")),
+        Index(
+            "ix_task_dispatch",
+            "dispatch_at",
+            "id",
+            postgresql_where=text("settled_at IS NULL"),
+        ),
         Index(
             "uq_task_unique_key",
             "unique_key",
             unique=True,
             postgresql_where=text("settled_at IS NULL AND unique_key IS NOT NULL"),
         ),
+        Index(
+            "uq_task_waiting_key",
+            "waiting_key",
+            unique=True,
+            postgresql_where=text("settled_at IS NULL AND waiting_key IS NOT NULL"),
+        ),
+        Index("ix_task_expires_at", "expires_at", postgresql_where=text("settled_at IS NOT NULL")),
         Index("ix_task_user_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
     )
 
@@ -134,6 +158,33 @@ class TaskError(Base):
     worker: Mapped[str | None]
     started_at: Mapped[datetime | None]
     failed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class WorkerProcess(Base):
+    """A worker process that lives: what the rescuer goes by when one dies."""
+
+    __tablename__ = "worker_process"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    queue: Mapped[str]
+    #: The tasks whose attempts it runs.
+    running: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
+    #: It is shutting down by itself: what it leaves behind is no death.
+    leaving: Mapped[bool] = mapped_column(server_default=text("false"))
+    started_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class WorkerLeader(Base):
+    """Who does the work that is to be done once in the whole fleet; one row, which stays."""
+
+    __tablename__ = "worker_leader"
+
+    duty: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    until: Mapped[datetime]
+    #: When a process was last found dead that no suspect can have killed.
+    storm_at: Mapped[datetime | None]
 
 
 class User(Base):

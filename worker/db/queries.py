@@ -1,11 +1,11 @@
-"""Every statement that moves a task, by name, with its contract.
+"""Every statement, by name, with its contract.
 
 Plain SQL with the schema written in, so that a statement means the same on any session of the
 database, the service's own included. The schema is the only thing that is not a bound parameter;
 it is quoted here and checked by the settings.
 
-Guards: success requires "not settled"; every other outcome requires "not settled and still this
-attempt". A statement that returns no row has changed nothing: somebody else has decided.
+What changes a task's state is in `worker.db.transitions`, what is about the fleet of workers in
+`worker.db.fleet`; the rest is here.
 """
 
 import re
@@ -15,7 +15,16 @@ from typing import Any
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
-from sqlalchemy.types import Double, Integer, Text, TypeEngine, Uuid
+from sqlalchemy.types import Boolean, Double, Integer, Text, TypeEngine, Uuid
+
+from worker.db.fleet import FLEET
+from worker.db.transitions import (
+    FENCE_SECONDS,
+    FRAGMENTS,
+    QUARANTINE_DEATHS,
+    SUSPECT_DEATHS,
+    TRANSITIONS,
+)
 
 LEAD_SECONDS = 60
 """What is due later than this stays in Postgres: Redis holds the working set, not the calendar."""
@@ -23,8 +32,8 @@ LEAD_SECONDS = 60
 LOOK_AFTER_SECONDS = 1
 """The relay looks this long after a push was announced; with its timer that makes 2 s at most."""
 
-LOOK_AGAIN_SECONDS = 30
-"""And then again, at intervals that grow with the task's age, so that a backlog stays cheap."""
+BEAT_MARGIN_SECONDS = 5
+"""A task that started so shortly before its process's last heartbeat may be missing in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +44,58 @@ class Queries:
     ping: TextClause
     insert: TextClause
     insert_foreign_job: TextClause
-    find_unsettled_key: TextClause
-    start: TextClause
+    find_holder: TextClause
+    find_key_holder: TextClause
+    find_retryable: TextClause
     look_up: TextClause
+    read_back: TextClause
+    is_current: TextClause
+    run_alone: TextClause
+    report_progress: TextClause
+    ending: TextClause
+    read: TextClause
+    read_errors: TextClause
+    # worker.db.transitions
+    start: TextClause
     succeed: TextClause
     fail: TextClause
     retry: TextClause
     hand_back: TextClause
     cancel: TextClause
-    is_current: TextClause
-    report_progress: TextClause
     claim_due_for_dispatch: TextClause
-    ending: TextClause
-    read: TextClause
-    read_errors: TextClause
+    rescue: TextClause
+    retry_settled: TextClause
+    retry_settled_many: TextClause
+    # worker.db.fleet
+    beat: TextClause
+    acquit: TextClause
+    leave: TextClause
+    find_dead: TextClause
+    note_storm: TextClause
+    forget_dead: TextClause
+    lead: TextClause
+    resign: TextClause
+    watched: TextClause
+    any_announced: TextClause
+    queues: TextClause
+    expired: TextClause
+    prune: TextClause
 
 
 @cache
 def queries_for(schema: str) -> Queries:
     """The statements, with our tables in `schema`."""
     names = {
-        "task": f"{_quote(schema)}.task",
-        "task_error": f"{_quote(schema)}.task_error",
+        **{table: f"{_quote(schema)}.{table}" for table in _TABLES},
         "lead": f"interval '{LEAD_SECONDS} seconds'",
         "look_after": f"interval '{LOOK_AFTER_SECONDS} seconds'",
-        "look_again": f"interval '{LOOK_AGAIN_SECONDS} seconds'",
+        "beat_margin": f"interval '{BEAT_MARGIN_SECONDS} seconds'",
+        "fenced": f"set_config('idle_in_transaction_session_timeout', '{FENCE_SECONDS}s', true)",
+        "suspect": SUSPECT_DEATHS,
+        "quarantine": QUARANTINE_DEATHS,
     }
+
+    names |= {name: fragment.format(**names) for name, fragment in FRAGMENTS.items()}
 
     def statement(template: str) -> TextClause:
         clause = text(template.format(**names))
@@ -69,42 +104,53 @@ def queries_for(schema: str) -> Queries:
             *(bindparam(name, type_=_TYPES[name]) for name in used & _TYPES.keys())
         )
 
-    return Queries(
-        schema=schema,
-        **{name: statement(template) for name, template in _TEMPLATES.items()},
-    )
+    templates = {**_TEMPLATES, **TRANSITIONS, **FLEET}
+    return Queries(schema, **{name: statement(sql) for name, sql in templates.items()})
 
 
 def _quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""').replace(":", "\\:") + '"'
 
 
+_TABLES = ("task", "task_error", "worker_process", "worker_leader")
+
 _TYPES: dict[str, TypeEngine[Any]] = {
-    "ids": ARRAY(Uuid()),
+    "after": Uuid(),
     "arguments": ARRAY(Text()),
-    "id": Uuid(),
+    "calm": Double(),
     "attempt": Integer(),
     "delay": Double(),
+    "id": Uuid(),
+    "ids": ARRAY(Uuid()),
+    "leaving": Boolean(),
     "limit": Integer(),
     "priority": Integer(),
+    "processes": ARRAY(Text()),
+    "retention": Double(),
     "run_at": TIMESTAMP(timezone=True),
+    "running": ARRAY(Uuid()),
+    "seconds": Double(),
+    "settled_before": TIMESTAMP(timezone=True),
+    "states": ARRAY(Text()),
+    "take_over": Boolean(),
 }
 
 _TEMPLATES = {
     # -> 1
     "ping": "SELECT 1",
     #
+    #
     # One row per element of :ids and :arguments, with the same options; on any session.
     # :run_at wins over :delay. :announced says that this process pushes after the commit, so the
     # relay need not look at once (and the trigger does not notify it).
     # -> id, due_ms (run_at, Unix milliseconds), near (to be pushed now) of each row made; none
-    #    for a row whose unique key an unsettled task holds.
+    #    for a row whose key another task holds.
     "insert": """
         INSERT INTO {task} (id, name, args, state, queue, priority, user_id, unique_key,
-                            run_at, dispatch_at)
+                            waiting_key, run_at, dispatch_at)
         SELECT given.id, :name, CAST(given.args AS jsonb),
                CASE WHEN due.run_at > now() THEN 'scheduled' ELSE 'queued' END,
-               :queue, due.priority, :user_id, :unique_key, due.run_at,
+               :queue, due.priority, :user_id, :unique_key, :waiting_key, due.run_at,
                CASE WHEN due.run_at > now() + {lead} THEN due.run_at - {lead}
                     WHEN due.run_at > now() AND due.priority > 0 THEN due.run_at
                     WHEN CAST(:announced AS boolean) THEN now() + {look_after}
@@ -113,10 +159,11 @@ _TEMPLATES = {
              (SELECT coalesce(CAST(:run_at AS timestamptz),
                               now() + make_interval(secs => :delay)) AS run_at,
                      CAST(:priority AS integer) AS priority) AS due
-        ON CONFLICT (unique_key) WHERE settled_at IS NULL AND unique_key IS NOT NULL DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING id, CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms,
                   run_at <= now() + {lead} AND (priority = 0 OR run_at <= now()) AS near
         """,
+    #
     #
     # The row of a stock arq client's job, made when a worker first sees the job.
     "insert_foreign_job": """
@@ -125,92 +172,71 @@ _TEMPLATES = {
         ON CONFLICT (id) DO NOTHING
         """,
     #
-    # -> id of the unsettled task that holds the key
-    "find_unsettled_key": """
-        SELECT id FROM {task} WHERE unique_key = :unique_key AND settled_at IS NULL
+    # -> id of the unsettled task that holds either key
+    "find_holder": """
+        SELECT id FROM {task}
+        WHERE settled_at IS NULL AND (unique_key = :unique_key OR waiting_key = :waiting_key)
         """,
     #
-    # Begin an attempt. -> the row, or nothing: settled, not due, or not there (see look_up).
-    "start": """
-        UPDATE {task}
-        SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
-            worker = :worker
-        WHERE id = :id AND settled_at IS NULL AND run_at <= now()
-        RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id
+    # -> id of the unsettled task that holds the key of this settled one, and the key
+    "find_key_holder": """
+        SELECT holder.id, coalesce(holder.unique_key, holder.waiting_key) AS key
+        FROM {task} AS task JOIN {task} AS holder
+            ON holder.unique_key = task.unique_key OR holder.waiting_key = task.waiting_key
+        WHERE task.id = :id AND task.settled_at IS NOT NULL AND holder.settled_at IS NULL
         """,
     #
-    # Why a start found nothing. -> settled, attempt, wait (seconds until it is due)
+    # Which failed or cancelled tasks a filter means (NULL: any), the longest settled first. Of
+    # several with one unique key it is the youngest, and none if another task has the key.
+    # -> id
+    "find_retryable": """
+        SELECT id FROM (
+            SELECT id, settled_at, row_number() OVER (
+                PARTITION BY coalesce('u' || unique_key, 'w' || waiting_key, CAST(id AS text))
+                ORDER BY settled_at DESC) AS place
+            FROM {task} AS task
+            WHERE state = ANY(:states)
+              AND (CAST(:name AS text) IS NULL OR name = :name)
+              AND (CAST(:queue AS text) IS NULL OR queue = :queue)
+              AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+              AND settled_at < coalesce(CAST(:settled_before AS timestamptz), 'infinity')
+              AND NOT EXISTS (SELECT FROM {task} AS holder WHERE holder.settled_at IS NULL
+                              AND holder.unique_key = task.unique_key)
+              AND NOT EXISTS (SELECT FROM {task} AS holder WHERE holder.settled_at IS NULL
+                              AND holder.waiting_key = task.waiting_key)
+        ) AS meant WHERE place = 1 ORDER BY settled_at LIMIT :limit
+        """,
+    #
+    #
+    # Why a start found nothing. -> settled, state, worker, attempt, wait (seconds until it is due)
     "look_up": """
-        SELECT settled_at IS NOT NULL AS settled, attempt,
+        SELECT settled_at IS NOT NULL AS settled, state, worker, attempt,
                CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait
         FROM {task} WHERE id = :id
         """,
     #
-    # Success, in the attempt's own transaction. Guard: not settled.
-    "succeed": """
-        UPDATE {task}
-        SET state = 'succeeded', result = CAST(:result AS jsonb), settled_at = clock_timestamp()
-        WHERE id = :id AND settled_at IS NULL
-        RETURNING id
+    # After a COMMIT whose answer was lost; waits for it, should it still be going on.
+    # -> settled, state, attempt
+    "read_back": """
+        SELECT settled_at IS NOT NULL AS settled, state, attempt
+        FROM {task} WHERE id = :id FOR UPDATE
         """,
     #
-    # Failure for good, with its error. Guard: not settled, this attempt.
-    "fail": """
-        WITH settled AS (
-            UPDATE {task}
-            SET state = :state, tries = tries + :counted, settled_at = clock_timestamp()
-            WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
-            RETURNING id, attempt, worker, started_at
-        )
-        INSERT INTO {task_error} (task_id, attempt, error_type, message, traceback, worker,
-                                  started_at)
-        SELECT id, attempt, :error_type, :message, :traceback, worker, started_at FROM settled
-        RETURNING task_id
+    # Whether this attempt is still the one; holds the row against a settle until the commit, but
+    # not longer than a process that stalls deserves.
+    "is_current": """
+        SELECT {fenced} FROM {task}
+        WHERE id = :id AND settled_at IS NULL AND attempt = :attempt FOR SHARE
         """,
     #
-    # Another attempt later, with the error of this one. Guard: not settled, this attempt.
-    "retry": """
-        WITH retrying AS (
-            UPDATE {task}
-            SET state = 'retrying', tries = tries + 1,
-                run_at = clock_timestamp() + make_interval(secs => :delay),
-                dispatch_at = greatest(
-                    clock_timestamp() + make_interval(secs => :delay) - {lead},
-                    clock_timestamp() + {look_after})
-            WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
-            RETURNING id, attempt, worker, started_at
-        )
-        INSERT INTO {task_error} (task_id, attempt, error_type, message, traceback, worker,
-                                  started_at)
-        SELECT id, attempt, :error_type, :message, :traceback, worker, started_at FROM retrying
-        RETURNING task_id
-        """,
-    #
-    # Another attempt later that burns no try: shutdown, snooze, a server away.
+    # From now on nothing else runs in the process of this attempt; its death would count.
     # Guard: not settled, this attempt.
-    "hand_back": """
-        UPDATE {task}
-        SET state = :state, worker = NULL,
-            run_at = clock_timestamp() + make_interval(secs => :delay),
-            dispatch_at = greatest(
-                clock_timestamp() + make_interval(secs => :delay) - {lead},
-                clock_timestamp() + {look_after})
+    "run_alone": """
+        UPDATE {task} SET alone = true
         WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
         RETURNING id
         """,
     #
-    # Cancel: final at once. A running attempt finds out at its commit. Guard: not settled.
-    "cancel": """
-        UPDATE {task} SET state = 'cancelled', settled_at = clock_timestamp()
-        WHERE id = :id AND settled_at IS NULL
-        RETURNING id, queue, job_id
-        """,
-    #
-    # Whether this attempt is still the one; holds the row against a settle until the commit.
-    "is_current": """
-        SELECT 1 FROM {task}
-        WHERE id = :id AND settled_at IS NULL AND attempt = :attempt FOR SHARE
-        """,
     #
     # What an attempt wants people to see while it runs. Guard: not settled, this attempt.
     "report_progress": """
@@ -219,25 +245,6 @@ _TEMPLATES = {
         RETURNING id
         """,
     #
-    # The relay's batch: what is to be looked at now, oldest first, each row by one relay only.
-    # Moves the next look; the caller pushes before it commits, so a crash repeats the batch.
-    # -> id, job_id (the id in Redis), name, queue, priority, due_ms, near
-    "claim_due_for_dispatch": """
-        UPDATE {task}
-        SET state = CASE WHEN state = 'scheduled' AND run_at <= now() THEN 'queued'
-                         ELSE state END,
-            dispatch_at = CASE
-                WHEN run_at > now() + {lead} THEN run_at - {lead}
-                WHEN run_at > now() AND priority > 0 THEN run_at
-                ELSE greatest(run_at, now()) + greatest({look_again}, (now() - created_at) / 2)
-                END
-        WHERE id IN (SELECT id FROM {task}
-                     WHERE settled_at IS NULL AND dispatch_at <= now()
-                     ORDER BY dispatch_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-        RETURNING id, coalesce(job_id, CAST(id AS text)) AS job_id, name, queue, priority,
-                  CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms,
-                  run_at <= now() + {lead} AND (priority = 0 OR run_at <= now()) AS near
-        """,
     #
     # How far a task is. -> state, result, and the last error (error_type, message, traceback)
     "ending": """
@@ -249,13 +256,16 @@ _TEMPLATES = {
         WHERE {task}.id = :id
         """,
     #
+    #
     # -> everything about one task but its errors
     "read": """
         SELECT id, name, state, CAST(args AS text) AS args, CAST(result AS text) AS result,
-               CAST(progress AS text) AS progress, queue, priority, user_id, unique_key, attempt,
-               tries, worker, run_at, created_at, started_at, settled_at
+               CAST(progress AS text) AS progress, queue, priority, user_id,
+               coalesce(unique_key, waiting_key) AS unique_key, attempt, tries, worker, run_at,
+               created_at, started_at, settled_at
         FROM {task} WHERE id = :id
         """,
+    #
     #
     # -> its errors, oldest first
     "read_errors": """

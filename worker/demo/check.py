@@ -40,7 +40,14 @@ _ERRORS = text("""
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the demo has shown."""
+    """What the demo has shown.
+
+    Attributes:
+        wrong_rows: Usernames that have not exactly one user and one welcome.
+        mails: How many arrived.
+        different_mails: How many of them are no repetition, by their ``Message-ID``.
+        recipients: How many people got one.
+    """
 
     by_state: dict[str, int]
     tasks_per_second: float
@@ -49,17 +56,31 @@ class Summary:
     rows: int
     wrong_rows: list[str]
     errors: list[str]
-    duplicate_mails: int
+    mails: int
+    different_mails: int
+    recipients: int
+
+    @property
+    def repeated_mails(self) -> int:
+        """Mails that a receiver can drop, because it has them."""
+        return self.mails - self.different_mails
+
+    @property
+    def everybody_has_one_mail(self) -> bool:
+        """Repetitions apart."""
+        return self.recipients == self.different_mails == self.rows
 
     @property
     def holds(self) -> bool:
-        """Every row of the file has exactly one user and one welcome, and nothing failed."""
-        unsettled_or_failed = self.by_state.keys() - {"succeeded"}
-        return self.rows > 0 and not self.wrong_rows and not unsettled_or_failed
+        """Every row has exactly one user, one welcome and one mail, and nothing failed."""
+        everything_succeeded = self.by_state.keys() == {"succeeded"}
+        rows_are_right = self.rows > 0 and not self.wrong_rows
+        return rows_are_right and everything_succeeded and self.everybody_has_one_mail
 
 
 async def summarize(house: House, usernames: list[str]) -> Summary:
-    """Ask the database."""
+    """Ask the database and the mail sink."""
+    received = tuple(house.mail.received)
     async with house.db.get_session() as session:
         by_state = {row.state: row.tasks for row in await session.execute(_BY_STATE)}
         wrong = await session.scalars(_WRONG, {"usernames": usernames})
@@ -76,5 +97,7 @@ async def summarize(house: House, usernames: list[str]) -> Summary:
                 f"{row.name}: {row.error_type}: {row.message}"
                 for row in await session.execute(_ERRORS)
             ],
-            duplicate_mails=len(house.mail.received) - len(set(house.mail.received)),
+            mails=len(received),
+            different_mails=len(set(received)),
+            recipients=len({recipient for recipient, _ in received}),
         )

@@ -1,13 +1,10 @@
-"""Everything the demo needs to be running: servers, tables, a mail sink and a worker process."""
+"""Everything the demo needs to be running but workers: servers, tables and a mail sink."""
 
 import asyncio
 import contextlib
-import os
 import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email import message_from_bytes
 from pathlib import Path
@@ -18,7 +15,6 @@ from pydantic import SecretStr
 from worker.db import migrations
 from worker.db.database import Database
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from worker.errors import WorkerError
 from worker.execution.client import TaskClient
 from worker.settings import Settings
 
@@ -27,8 +23,6 @@ CONCURRENCY = 20
 
 QUEUE = "demo"
 """A queue of its own: with --keep, a worker of yours may work on the same servers."""
-
-STOP_SECONDS = 15
 
 
 class MailSink:
@@ -64,17 +58,12 @@ class House:
     """What is running, and how to reach it."""
 
     settings: Settings
+    postgres: EmbeddedPostgres
+    redis: EmbeddedRedis
     db: Database
     client: TaskClient
     mail: MailSink
-    worker: "subprocess.Popen[bytes]"
-    log: Path
-
-    def check_worker(self) -> None:
-        """Raise if the worker process has ended."""
-        if self.worker.poll() is not None:
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-            raise WorkerError(f"the worker ended with code {self.worker.returncode}:\n{tail}")
+    logs: Path
 
 
 @contextlib.asynccontextmanager
@@ -94,9 +83,7 @@ async def open_house() -> AsyncIterator[House]:
         db = await stack.enter_async_context(Database.from_settings(settings.require_database()))
         await migrations.upgrade(db)
         client = await stack.enter_async_context(TaskClient.from_settings(settings, db=db))
-        log = directory / "worker.log"
-        worker = stack.enter_context(_worker_process(settings, log))
-        yield House(settings, db, client, mail, worker, log)
+        yield House(settings, postgres, redis, db, client, mail, directory / "logs")
 
 
 def _settings(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Settings:
@@ -111,40 +98,3 @@ def _settings(directory: Path, database_url: str, redis_url: str, smtp_port: int
         smtp_tls="none",
         mail_from="hello@example.org",
     )
-
-
-@contextlib.contextmanager
-def _worker_process(settings: Settings, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
-            env=environment(settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment in which a worker process has these settings, and no others of ours."""
-    inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith("WORKER_")}
-    return {**inherited, **exports(settings)}
-
-
-def exports(settings: Settings) -> dict[str, str]:
-    """`settings` as environment variables."""
-    values = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
-    return {
-        f"WORKER_{name.upper()}": (
-            value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        )
-        for name, value in values.items()
-    }

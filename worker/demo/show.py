@@ -3,89 +3,100 @@
 import asyncio
 import contextlib
 import shlex
-import shutil
 import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.markup import escape
 from sqlalchemy import text
 
-from worker.demo.check import Summary, summarize
-from worker.demo.house import House, exports, open_house
+from worker.demo.bars import Bars, progress
+from worker.demo.chaos import QUIET_SECONDS, Chaos, open_chaos, plan_for, told
+from worker.demo.check import summarize
+from worker.demo.house import House, open_house
+from worker.demo.summary import print_summary
+from worker.demo.work import PATIENCE_SECONDS, Exports, outlast, start_import, watch
+from worker.demo.workers import Workers, environment_variables, open_one_worker
 from worker.errors import WorkerError
-from worker.execution.handle import TaskHandle
+from worker.signals import TERMINATED, cancel_on_sigterm
 from worker.tasks.user_export import export_data
 from worker.tasks.user_file import UserFile
-from worker.tasks.user_import import import_csv
+from worker.tasks.user_import import ImportReport
 
 SAMPLE = Path(__file__).with_name("users.csv")
 
 EXPORTS = 40
 """Users whose data are exported, one after the other on an idle worker: the latency's sample."""
 
-REFRESH_SECONDS = 0.1
-PATIENCE_SECONDS = 120
-"""Without any progress for this long the demo gives up."""
-
 console = Console()
 
 
-def show(users: Path | None, *, keep: bool) -> int:
+def show(users: Path | None, *, keep: bool, chaos_seed: int | None = None) -> int:
     """Run the demo and return its exit code: 0 only if the check holds.
+
+    Args:
+        users: A CSV file; None takes the sample.
+        keep: Leave everything running afterwards, until Ctrl-C.
+        chaos_seed: Kill and restart what runs meanwhile, as follows from this number.
 
     Raises:
         WorkerError: A server or the worker did not start, or the file is not a list of users.
     """
     source = users or SAMPLE
-    return asyncio.run(_show(source, _usernames(source), keep=keep))
+    usernames = _usernames(source)
+    showing = (
+        _show(source, usernames, keep=keep)
+        if chaos_seed is None
+        else _show_under_chaos(source, usernames, chaos_seed, keep=keep)
+    )
+    try:
+        return asyncio.run(_until_terminated(showing))
+    except asyncio.CancelledError:
+        return TERMINATED
+
+
+async def _until_terminated(showing: Coroutine[None, None, int]) -> int:
+    cancel_on_sigterm()
+    return await showing
 
 
 async def _show(source: Path, usernames: list[str], *, keep: bool) -> int:
-    began = time.perf_counter()
-    with console.status("starting Postgres, Redis, a mail sink and a worker …"):
-        house_opened = open_house()
-        house = await house_opened.__aenter__()
-    try:
-        console.print(f"started in {time.perf_counter() - began:.1f} s")
-        await _import(house, source, len(usernames))
+    async with contextlib.AsyncExitStack() as stack:
+        with _starting("Postgres, Redis, a mail sink and a worker"):
+            house = await stack.enter_async_context(open_house())
+            worker = await stack.enter_async_context(open_one_worker(house))
+        await _import(house, worker, source, len(usernames))
         await _export_some(house)
-        summary = await summarize(house, usernames)
-        _print(summary, len(house.mail.received))
-        if keep:
-            await _keep(house)
-        return 0 if summary.holds else 1
-    finally:
-        await house_opened.__aexit__(None, None, None)
+        return await _conclude(house, worker, usernames, keep=keep)
 
 
-async def _import(house: House, source: Path, rows: int) -> None:
+async def _show_under_chaos(source: Path, usernames: list[str], seed: int, *, keep: bool) -> int:
+    plan = plan_for(seed)
+    console.print(f"seed {seed}: {told(plan)}, within {plan.seconds:.0f} s", highlight=False)
+    async with contextlib.AsyncExitStack() as stack:
+        with _starting(f"Postgres, Redis, a mail sink and {plan.workers} workers"):
+            house = await stack.enter_async_context(open_house())
+            chaos = await stack.enter_async_context(open_chaos(house, plan))
+        await _work_under(chaos, house, source, len(usernames))
+        return await _conclude(house, chaos.workers, usernames, chaos, keep=keep)
+
+
+@contextlib.contextmanager
+def _starting(what: str) -> Iterator[None]:
+    began = time.perf_counter()
+    with console.status(f"starting {what} …"):
+        yield
+    console.print(f"started in {time.perf_counter() - began:.1f} s")
+
+
+async def _import(house: House, workers: Workers, source: Path, rows: int) -> None:
     """Import the file and wait until everybody is welcomed."""
-    shutil.copy(source, house.settings.storage_dir / "users.csv")
-    handle = await house.client.enqueue(import_csv, path="users.csv", welcome=True)
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())  # fmt: skip
-    with Progress(*columns, console=console) as progress:
-        created = progress.add_task("users created", total=rows)
-        welcomed = progress.add_task("users welcomed", total=rows)
-        last, since = (-1, -1), time.monotonic()
-        while not await _settled(house, handle):
-            house.check_worker()
-            now = await _counts(house)
-            progress.update(created, completed=now[0])
-            progress.update(welcomed, completed=now[1])
-            if now != last:
-                last, since = now, time.monotonic()
-            if time.monotonic() - since > PATIENCE_SECONDS:
-                raise WorkerError(f"no progress for {PATIENCE_SECONDS} s; see {house.log}")
-            await asyncio.sleep(REFRESH_SECONDS)
-        now = await _counts(house)
-        progress.update(created, completed=now[0])
-        progress.update(welcomed, completed=now[1])
-    report = await handle.result()
-    for bad in report.bad_lines:
-        console.print(f"[yellow]line {bad.line}: {bad.reason}[/yellow]")
+    handle = await start_import(house, source)
+    with Bars(console, rows) as bars:
+        await watch(house, workers, bars.show, is_busy=lambda: False)
+    _print_bad_lines(await handle.result())
 
 
 async def _export_some(house: House) -> None:
@@ -93,73 +104,84 @@ async def _export_some(house: House) -> None:
         found = await session.execute(text("SELECT id FROM users ORDER BY id LIMIT :n"),
                                       {"n": EXPORTS})  # fmt: skip
         ids = list(found.scalars())
-    with Progress(TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(),
-                  TimeElapsedColumn(), console=console) as progress:  # fmt: skip
-        exported = progress.add_task("exports", total=len(ids))
+    with progress(console) as bars:
+        exported = bars.add_task("exports", total=len(ids))
         for user_id in ids:
             options = export_data.options(user_id=user_id)
             await (await house.client.enqueue(options, user_id=user_id)).result(PATIENCE_SECONDS)
-            progress.advance(exported)
+            bars.advance(exported)
 
 
-async def _settled(house: House, handle: TaskHandle[object]) -> bool:
-    """Whether the import and every welcome are settled."""
-    if not (await handle.status()).settled:
-        return False
-    async with house.db.get_session() as session:
-        return not await session.scalar(
-            text("SELECT EXISTS (SELECT FROM task WHERE settled_at IS NULL)")
-        )
+async def _work_under(chaos: Chaos, house: House, source: Path, rows: int) -> None:
+    """Import the file and export data until the last fault is over and everything is done."""
+    handle = await start_import(house, source)
+    exports = Exports(house)
+    async with (
+        _alongside(chaos.run()) as breaking,
+        _alongside(exports.run(until=breaking.done)) as exporting,
+    ):
+        with Bars(console, rows, exports, chaos) as bars:
+            await watch(
+                house, chaos.workers, bars.show,
+                is_busy=lambda: not (_is_over(breaking) and _is_over(exporting)),
+            )  # fmt: skip
+    _print_bad_lines(await outlast(handle.result))
+    await asyncio.sleep(QUIET_SECONDS)
 
 
-async def _counts(house: House) -> tuple[int, int]:
-    async with house.db.get_session() as session:
-        found = await session.execute(text("SELECT count(*), count(welcomed_at) FROM users"))
-        users, welcomed = found.one()
-        return users, welcomed
+@contextlib.asynccontextmanager
+async def _alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that does not outlive the block; unlike a TaskGroup's, its errors stay as they are."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-def _print(summary: Summary, mails: int) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for state, tasks in summary.by_state.items():
-        table.add_row(f"tasks {state}", f"{tasks:,}")
-    table.add_row("welcome tasks per second", f"{summary.tasks_per_second:,.0f}")
-    table.add_row("start latency p50 / p99", f"{summary.latency_p50_ms:.0f} ms / "
-                                             f"{summary.latency_p99_ms:.0f} ms")  # fmt: skip
-    table.add_row("mails received", f"{mails:,} ({summary.duplicate_mails} repeated)")
-    console.print(table)
-    if summary.holds:
-        console.print(
-            f"[green]✓ each of {summary.rows:,} rows has exactly one user and one welcome[/]"
-        )
-        return
-    for error in summary.errors:
-        console.print(error, markup=False)
-    if not summary.rows:
-        console.print("[red]✗ the file has no row that could be imported[/]")
-        return
-    shown = ", ".join(summary.wrong_rows[:10])
-    console.print(f"[red]✗ the check does not hold; rows without exactly one user and one "
-                  f"welcome: {len(summary.wrong_rows):,} {shown}[/]")  # fmt: skip
+def _is_over(task: asyncio.Task[None]) -> bool:
+    """Raises what it has raised."""
+    return task.done() and task.result() is None
 
 
-async def _keep(house: House) -> None:
+async def _conclude(
+    house: House,
+    workers: Workers,
+    usernames: list[str],
+    chaos: Chaos | None = None,
+    *,
+    keep: bool,
+) -> int:
+    summary = await summarize(house, usernames)
+    print_summary(console, summary, chaos)
+    if keep:
+        await _keep(house, workers)
+    return 0 if summary.holds else 1
+
+
+def _print_bad_lines(report: ImportReport) -> None:
+    for bad in report.bad_lines:
+        console.print(f"[yellow]line {bad.line}: {escape(bad.reason)}[/yellow]")
+
+
+async def _keep(house: House, workers: Workers) -> None:
     """Leave everything running, and say how to look at it."""
     console.print("\nEverything is still running. In another shell:\n")
-    for name, value in exports(house.settings).items():
+    for name, value in environment_variables(house.settings).items():
         if name in ("WORKER_DATABASE_URL", "WORKER_REDIS_URL"):
             console.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
     console.print(
         "\nuv run worker enqueue users.create username=new email=new@example.org "
         f"--queue {house.settings.queue} --wait\n"
         "uv run worker api    # then http://127.0.0.1:8000/users/1\n"
-        f"tail -f {house.log}\n\nCtrl-C ends it.",
+        f"tail -f {workers.log}\n\nCtrl-C ends it.",
         highlight=False,
         soft_wrap=True,
     )
     try:
         while True:
-            house.check_worker()
+            workers.check()
             await asyncio.sleep(1)
     except asyncio.CancelledError:  # Ctrl-C
         return

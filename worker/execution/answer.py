@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+import logging
+import random
+from collections.abc import Awaitable, Iterator
 from typing import TypeVar
 from uuid import UUID
 
@@ -10,14 +12,20 @@ import arq
 
 from worker.broker import codec, keys
 from worker.broker.redis import AWAY
+from worker.db.failures import PASSING
 from worker.db.queries import LEAD_SECONDS
 from worker.errors import TaskFailed
 from worker.execution import foreign
 from worker.execution.delivery import Delivery
 from worker.execution.outcome import Failed, HandedBack, Outcome, Retrying, Snoozed
+from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.runtime import Runtime
 
+logger = logging.getLogger("worker.attempt")
+
 T = TypeVar("T")
+
+_rng = random.Random()  # noqa: S311 - spreads returns, guards nothing
 
 CLOCK_MARGIN = 0.01
 """Seconds added to a delivery's delay, so that it does not come just before the row is due."""
@@ -47,6 +55,44 @@ async def answer(
         await foreign.answer_from_row(runtime, delivery, row_id)
     if isinstance(outcome, Failed):
         raise TaskFailed(**codec.describe(outcome.error)) from outcome.error
+
+
+async def tell_no_attempt(runtime: Runtime, delivery: Delivery, row_id: UUID) -> None:
+    """The start's guard did not hold: finish a settled or missing task, hand back one not due.
+
+    Raises:
+        arq.Retry: It is not due.
+    """
+    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
+    row = found.first()
+    if row is None:
+        logger.warning("%s has no row: finished without running", delivery)
+    elif not row.settled:
+        raise hand_back(max(row.wait, 0.0))
+    await answer(runtime, delivery, row_id, None)
+
+
+@contextlib.contextmanager
+def handing_back(runtime: Runtime, delivery: Delivery) -> Iterator[None]:
+    """Hand the job back if Postgres is away or something of ours goes wrong.
+
+    arq would take any other error for the task's failure and forget the job. Errors of the task
+    function do not come here: they are in the outcome.
+
+    Raises:
+        arq.Retry: Instead of any error that is not meant for arq.
+    """
+    try:
+        yield
+    except (arq.Retry, TaskFailed):
+        raise
+    except Exception as error:
+        if isinstance(error, PASSING):
+            runtime.suspend()
+            logger.warning("%s handed back: %s: %s", delivery, type(error).__name__, error)
+        else:
+            logger.exception("%s handed back: an error of the worker's own", delivery)
+        raise hand_back(_rng.uniform(*HAND_BACK_SECONDS)) from None
 
 
 def hand_back(delay: float) -> arq.Retry:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
@@ -12,7 +13,7 @@ from sqlalchemy import Row
 
 from worker.broker import codec, keys
 from worker.broker.hints import Hints
-from worker.broker.redis import AWAY, connect
+from worker.broker.redis import connect
 from worker.db.database import Database
 from worker.db.models import TaskState
 from worker.execution.enqueue import (
@@ -27,9 +28,11 @@ from worker.execution.enqueue import (
     open_outlet,
 )
 from worker.execution.handle import AttemptError, Ending, TaskHandle, TaskView
+from worker.execution.interventions import Filter, Interventions, Retryable
 from worker.execution.plain import PlainTasks
 from worker.execution.pusher import Pusher
 from worker.execution.reference import TaskRef
+from worker.failpoints import reach
 from worker.settings import Settings, load_settings
 
 P = ParamSpec("P")
@@ -53,6 +56,7 @@ class TaskClient:
         self._pusher = Pusher(redis)
         self._plain = PlainTasks(redis, settings)
         self._hints = Hints(redis)
+        self._interventions = Interventions(db, redis, self._pusher.announce, settings.retention)
         self._outlet = Outlet(
             schema=db.schema,
             queue=settings.queue,
@@ -169,15 +173,62 @@ class TaskClient:
         return self._hints.waiting_for(keys.settled_channel(str(task_id)))
 
     async def cancel(self, task_id: UUID) -> bool:
-        """Settle a task as cancelled; tells the attempt that runs, if Redis is there."""
-        found = await self.db.execute_once(self.db.queries.cancel, {"id": task_id})
-        row = found.first()
-        if row is None:
-            return False
-        with contextlib.suppress(*AWAY):
-            await self.redis.publish(keys.CANCEL_CHANNEL, row.job_id or str(row.id))
-            await self.redis.publish(keys.settled_channel(str(row.id)), "")
-        return True
+        """Settle a task as cancelled, at once and for good; a running attempt is told.
+
+        Returns:
+            False if it was settled already, or is not there.
+        """
+        return await self._interventions.cancel(task_id)
+
+    async def retry(self, task_id: UUID) -> bool:
+        """Run a failed or cancelled task again: at once, and with all its tries.
+
+        Returns:
+            False if it is neither failed nor cancelled.
+
+        Raises:
+            UniqueKeyTaken: Another task has its unique key.
+            TaskNotFound: It is not there.
+        """
+        return await self._interventions.retry(task_id)
+
+    async def retry_many(
+        self,
+        *,
+        name: str | None = None,
+        state: Retryable | None = None,
+        queue: str | None = None,
+        user_id: str | int | None = None,
+        settled_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Run the failed tasks again that fit everything that is given, the oldest first.
+
+        Left alone is a task whose unique key another has; of several with one key the youngest
+        runs again. At least one argument beside `limit` is needed: to retry every failed task say
+        so, ``state="failed"``.
+
+        Args:
+            name: The task function's name.
+            state: Instead of the failed tasks the ``"cancelled"`` ones, or ``"both"``.
+            queue: Their queue.
+            user_id: The user they belong to.
+            settled_before: A moment before which they were settled.
+            limit: How many at most.
+
+        Returns:
+            How many run again.
+
+        Raises:
+            InvalidOptions: Nothing is given, or a value does not fit.
+        """
+        user = None if user_id is None else str(user_id)
+        return await self._interventions.retry_many(
+            Filter(
+                name=name, state=state, queue=queue, user_id=user,
+                settled_before=settled_before, limit=limit,
+            )
+        )  # fmt: skip
 
     async def _insert(self, request: Request[R]) -> list[TaskHandle[R]]:
         if request.options.unique_key is not None:
@@ -188,6 +239,7 @@ class TaskClient:
             rows = (await self.db.execute_once(self.db.queries.insert, parameters)).all()
         else:
             rows = await self._insert_in_chunks(parameters)
+        reach("enqueue_committed")
         self._pusher.announce(jobs_of(rows, parameters))
         return [handle_for(request, task_id, self._outlet) for task_id in ids]
 

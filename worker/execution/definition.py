@@ -10,7 +10,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar, Unpack
 from worker.errors import InvalidOptions
 from worker.execution.context import TaskContext
 from worker.execution.enqueue import Enqueueable, Request
-from worker.execution.options import Options, OptionValues
+from worker.execution.options import LONGEST_DELAY, Options, OptionValues
 from worker.execution.outcome import Delay, seconds
 from worker.execution.registry import Registry, default_registry
 from worker.execution.retry import Backoff, RetryPolicy
@@ -34,6 +34,7 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
         timeout: Seconds one attempt may take.
         atomic: One transaction per attempt; otherwise one per session.
         durable: Has a row in Postgres; otherwise it lives in Redis alone.
+        retention: Seconds that a settled task is kept; None: what `WORKER_RETENTION_DAYS` says.
         defaults: Options that each task of it has unless the caller says otherwise.
     """
 
@@ -43,6 +44,7 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
     timeout: float = DEFAULT_TIMEOUT
     atomic: bool = True
     durable: bool = True
+    retention: float | None = None
     defaults: Options = field(default_factory=Options)
 
     def __call__(self, ctx: TaskContext, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
@@ -110,6 +112,7 @@ def task(
     timeout: Delay = DEFAULT_TIMEOUT,
     atomic: bool = True,
     durable: bool = True,
+    retention: Delay | None = None,
     queue: str | None = None,
     priority: int | None = None,
     registry: Registry | None = None,
@@ -126,6 +129,8 @@ def task(
         atomic: All sessions of an attempt are one transaction, committed with the completion.
             ``False``: each session commits for itself, so blocks may repeat on a retry.
         durable: ``False``: no row; the task lives in Redis alone and runs at least once.
+        retention: Seconds (or timedelta) that a settled task, its result and its errors are kept;
+            without one the setting ``WORKER_RETENTION_DAYS`` decides.
         queue: Queue of its tasks, unless the caller says otherwise.
         priority: Priority of its tasks, unless the caller says otherwise.
         registry: Where it is registered; for tests.
@@ -137,24 +142,27 @@ def task(
     policy = RetryPolicy(max_tries, backoff or Backoff(), final)
     defaults = Options.checked(name, {"queue": queue, "priority": priority})
     limit = seconds(timeout)
-    _check_definition(name, max_tries, limit)
+    kept = None if retention is None else seconds(retention)
+    _check_definition(name, max_tries, limit, kept)
 
     def decorate(
         function: Callable[Concatenate[TaskContext, P], Awaitable[R]],
     ) -> TaskFunction[P, R]:
         _check_function(name, function)
-        made = TaskFunction(name, function, policy, limit, atomic, durable, defaults)
+        made = TaskFunction(name, function, policy, limit, atomic, durable, kept, defaults)
         (registry or default_registry).add(made)
         return made
 
     return decorate
 
 
-def _check_definition(name: str, max_tries: int, timeout: float) -> None:
+def _check_definition(name: str, max_tries: int, timeout: float, kept: float | None) -> None:
     if max_tries < 1:
         raise InvalidOptions(f"{name}: max_tries={max_tries}, but one try is the least")
     if not 0 < timeout < timedelta(days=7).total_seconds():
         raise InvalidOptions(f"{name}: timeout={timeout} is not between 0 s and 7 days")
+    if kept is not None and not 0 <= kept <= LONGEST_DELAY:
+        raise InvalidOptions(f"{name}: retention={kept} is not between 0 s and ten years")
 
 
 def _check_function(name: str, function: Callable[..., object]) -> None:

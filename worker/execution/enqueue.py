@@ -22,6 +22,7 @@ from worker.errors import ClientClosed, InvalidOptions
 from worker.execution.handle import Reader, TaskHandle
 from worker.execution.options import Options
 from worker.execution.pusher import push_after_commit
+from worker.failpoints import reach
 from worker.settings import Settings, load_settings
 
 P = ParamSpec("P")
@@ -145,12 +146,12 @@ async def enqueue_in(
     ids, parameters = insertion(request, outlet)
     queries = queries_for(outlet.schema)
     while not (rows := (await session.execute(queries.insert, parameters)).all()):
-        holder = await session.scalar(
-            queries.find_unsettled_key, {"unique_key": request.options.unique_key}
-        )
+        keys = {key: parameters[key] for key in ("unique_key", "waiting_key")}
+        holder = await session.scalar(queries.find_holder, keys)
         if holder is not None:
             return [handle_for(request, holder, outlet, created=False)]
-        # The holder was settled between the two statements: the key is free.
+        # The holder was settled, or started, between the two statements: the key is free.
+    reach("enqueue_written")
     if outlet.announce is not None:
         connection = (await session.connection()).sync_connection
         assert connection is not None  # noqa: S101 - the statement above ran on it
@@ -181,7 +182,8 @@ def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[s
         "queue": options.queue or outlet.queue,
         "priority": options.priority or 0,
         "user_id": options.user_id,
-        "unique_key": options.unique_key,
+        "unique_key": options.unique_key if options.unique == "unsettled" else None,
+        "waiting_key": options.unique_key if options.unique == "waiting" else None,
         "run_at": options.run_at,
         "delay": options.delay or 0.0,
         "announced": outlet.announce is not None,

@@ -87,6 +87,9 @@ class Reader(Protocol):
     async def cancel(self, task_id: UUID) -> bool:
         """Cancel; False: it was settled already, or is not there."""
 
+    async def retry(self, task_id: UUID) -> bool:
+        """Run a failed or cancelled task again; False: it is neither."""
+
 
 class TaskHandle(Generic[R_co]):
     """A task that was asked for. The id is known before the commit.
@@ -152,9 +155,29 @@ class TaskHandle(Generic[R_co]):
         A running attempt is told, and cannot commit any more.
 
         Returns:
-            False if the task was settled already.
+            False if the task was settled already, or is not there.
+
+        Raises:
+            InvalidOptions: It is ``durable=False``.
+            ClientClosed: No `TaskClient` is open in this process.
         """
         return await self._reader().cancel(self.id)
+
+    async def retry(self) -> bool:
+        """Run the task again if it failed or was cancelled: at once, and with all its tries.
+
+        What was recorded of its earlier attempts stays.
+
+        Returns:
+            False if the task is neither failed nor cancelled.
+
+        Raises:
+            UniqueKeyTaken: Another task has its unique key.
+            TaskNotFound: It is not there.
+            InvalidOptions: It is ``durable=False``.
+            ClientClosed: No `TaskClient` is open in this process.
+        """
+        return await self._reader().retry(self.id)
 
     async def _wait_until_settled(self) -> Ending:
         ending = await self._ending()

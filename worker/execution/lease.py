@@ -10,10 +10,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from uuid import UUID
 
 from worker.broker import scripts
 from worker.broker.redis import AWAY, RedisClient
 from worker.service import Service
+
+BEATS_PER_LEASE = 5
+"""Renewals, and heartbeats, in the time of a lease: one or two may get lost."""
 
 logger = logging.getLogger("worker.lease")
 
@@ -26,6 +30,7 @@ class Held:
     queue: str
     score: int
     payload: bytes
+    task_id: UUID | None = None
 
 
 class Leases(Service):
@@ -38,7 +43,7 @@ class Leases(Service):
     passing = AWAY
 
     def __init__(self, redis: RedisClient, lease_seconds: float) -> None:
-        super().__init__(interval=lease_seconds / 3)
+        super().__init__(interval=lease_seconds / BEATS_PER_LEASE)
         self._redis = redis
         self._lease_seconds = lease_seconds
         self._held: dict[str, Held] = {}
@@ -60,12 +65,23 @@ class Leases(Service):
         finally:
             del self._held[held.job_id], self._running[held.job_id]
 
-    def interrupt(self, job_id: str) -> None:
-        """Stop the attempt that runs `job_id` in this process, if there is one."""
-        task = self._running.get(job_id)
-        if task is not None:
-            logger.info("%s was cancelled while it ran", job_id)
-            task.cancel()
+    def holds(self, job_id: str) -> bool:
+        """Whether this process runs the job already."""
+        return job_id in self._held
+
+    def task_ids(self) -> list[UUID]:
+        """The tasks whose jobs are held."""
+        return [held.task_id for held in self._held.values() if held.task_id is not None]
+
+    def interrupt(self, task_id: str) -> None:
+        """Stop the attempt that runs the task `task_id` in this process, if there is one.
+
+        By the task's id and not the job's: a stock client may use a job id again.
+        """
+        for held in self._held.values():
+            if str(held.task_id) == task_id:
+                logger.info("task %s was cancelled while it ran", task_id)
+                self._running[held.job_id].cancel()
 
     async def run_once(self) -> None:
         """Extend every lease."""

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self, TypedDict
+from typing import Literal, Self, TypedDict, get_args
 
 from worker.errors import InvalidOptions
 from worker.execution.outcome import Delay, seconds
@@ -16,6 +16,9 @@ LONGEST_DELAY = timedelta(days=3653).total_seconds()
 LONGEST_TEXT = 512
 """Characters of a name, a key or a queue: in UTF-8 they fit into an index entry of Postgres."""
 
+Unique = Literal["unsettled", "waiting"]
+"""For how long a task holds its unique key: until it is settled, or until it is first started."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,6 +29,7 @@ class OptionValues(TypedDict, total=False):
     run_at: datetime | None
     user_id: str | int | None
     unique_key: str | None
+    unique: Unique
     queue: str | None
     priority: int | None
 
@@ -39,6 +43,8 @@ class Options:
         run_at: When it is due; excludes `delay`.
         user_id: The user the task belongs to, as text.
         unique_key: While an unsettled task has this key, enqueueing gives that task.
+        unique: ``"waiting"``: only while it has not been started, so that what is asked for during
+            a run is not swallowed. The two kinds of key do not see each other.
         queue: The queue; the process's own by default.
         priority: 0 to 9; higher runs first, whatever waits below it.
     """
@@ -47,6 +53,7 @@ class Options:
     run_at: datetime | None = None
     user_id: str | None = None
     unique_key: str | None = None
+    unique: Unique = "unsettled"
     queue: str | None = None
     priority: int | None = None
 
@@ -66,6 +73,7 @@ class Options:
             run_at=values.get("run_at"),
             user_id=None if user_id is None else str(user_id),
             unique_key=values.get("unique_key"),
+            unique=values.get("unique") or "unsettled",
             queue=values.get("queue"),
             priority=values.get("priority"),
         )
@@ -96,6 +104,10 @@ class Options:
             return f"run_at={self.run_at.isoformat()} has no time zone, or is out of range"
         if self.priority is not None and not 0 <= self.priority <= MAX_PRIORITY:
             return f"priority={self.priority} is not between 0 and {MAX_PRIORITY}"
+        if self.unique not in get_args(Unique):
+            return f"unique={self.unique!r} is neither 'unsettled' nor 'waiting'"
+        if self.unique != "unsettled" and self.unique_key is None:
+            return f"unique={self.unique!r} says how long a unique_key is held, but there is none"
         for name in ("user_id", "unique_key", "queue"):
             value = getattr(self, name)
             if value is not None and not is_storable(value):

@@ -94,6 +94,16 @@ class RedisReader:
             f"task {task_id} is durable=False: it has no row that could be cancelled"
         )
 
+    async def retry(self, task_id: UUID) -> bool:
+        """Refused.
+
+        Raises:
+            InvalidOptions: There is no row to run it from.
+        """
+        raise InvalidOptions(
+            f"task {task_id} is durable=False: it has no row from which it could run again"
+        )
+
 
 def _jobs(request: Request[Any], ids: list[UUID], queue: str) -> list[Job]:
     options, now = request.options, milliseconds(utcnow())

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from worker.broker import scripts
 from worker.broker.redis import AWAY, RedisClient
 from worker.broker.scripts import Job
+from worker.failpoints import reach
 from worker.service import Service
 
 logger = logging.getLogger("worker.pusher")
@@ -34,6 +35,7 @@ class Pusher(Service):
         self._redis = redis
         self._buffer: list[Job] = []
         self._pushing = asyncio.Lock()
+        self._away = False
 
     def announce(self, jobs: Sequence[Job]) -> None:
         """Push `jobs` soon; their rows are committed."""
@@ -48,9 +50,12 @@ class Pusher(Service):
                 batch, self._buffer = self._buffer, []
                 try:
                     await scripts.push(self._redis, batch)
+                    self._away = False
                 except AWAY as error:
-                    name = type(error).__name__
-                    logger.warning("could not push %d jobs (%s); the relay will", len(batch), name)
+                    if not self._away:  # once per outage, however many are enqueued meanwhile
+                        name = type(error).__name__
+                        logger.warning("Redis takes no jobs (%s); the relay will push", name)
+                    self._away = True
 
     async def flush(self) -> None:
         """Return when everything announced so far was pushed or left to the relay."""
@@ -83,6 +88,7 @@ class PendingPushes:
     def release(self) -> None:
         """The outermost transaction has committed."""
         jobs, self._jobs = self._jobs, []
+        reach("enqueue_committed")
         if jobs:
             self.announce([job for _, job in jobs])
 

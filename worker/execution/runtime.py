@@ -1,19 +1,26 @@
 """What lives with the worker process and serves every attempt."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from arq.connections import ArqRedis
 
 from worker.db.database import Database
 from worker.execution.lease import Leases
 from worker.execution.registry import Registry
+from worker.execution.solo import Solo
 from worker.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What an attempt needs from its process; `ctx["runtime"]`."""
+    """What an attempt needs from its process; `ctx["runtime"]`.
+
+    Attributes:
+        worker: The process's name in the fleet.
+        flush_pushes: Returns when what was enqueued here is pushed.
+        suspend: Claim nothing until Postgres answers.
+    """
 
     db: Database
     redis: ArqRedis
@@ -22,3 +29,5 @@ class Runtime:
     settings: Settings
     worker: str
     flush_pushes: Callable[[], Awaitable[None]]
+    suspend: Callable[[], None]
+    solo: Solo = field(default_factory=Solo)

@@ -8,15 +8,15 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from worker.broker import codec
 from worker.clock import milliseconds, utcnow
 from worker.errors import UndecodablePayload, UnknownTask
 from worker.execution import foreign
-from worker.execution.answer import answer, hand_back
+from worker.execution.answer import answer, hand_back, handing_back
 from worker.execution.context import ProcessContext
 from worker.execution.delivery import UNDECODABLE, UNKNOWN, Delivery
 from worker.execution.outcome import Failed
 from worker.execution.runtime import Runtime
+from worker.execution.settle import fail_without_attempt
 
 logger = logging.getLogger("worker.strays")
 
@@ -35,6 +35,11 @@ async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
     """
     runtime: Runtime = ctx["runtime"]
     delivery = Delivery.from_call(name, ctx, (), marker)
+    with handing_back(runtime, delivery):
+        await _wait_for_deploy(runtime, delivery, name)
+
+
+async def _wait_for_deploy(runtime: Runtime, delivery: Delivery, name: str) -> None:
     if delivery.row_id is None:
         waited = (milliseconds(utcnow()) - delivery.enqueued_ms) / 1000
     else:
@@ -58,28 +63,19 @@ async def undecodable_payload(ctx: ProcessContext, reason: str) -> None:
     """
     runtime: Runtime = ctx["runtime"]
     delivery = Delivery.from_call(UNDECODABLE, ctx, (), {})
-    await _fail(runtime, delivery, _as_row_id(delivery.job_id), UndecodablePayload(reason))
+    with handing_back(runtime, delivery):
+        await _fail(runtime, delivery, _as_row_id(delivery.job_id), UndecodablePayload(reason))
 
 
 async def _fail(
     runtime: Runtime, delivery: Delivery, row_id: UUID | None, error: Exception
 ) -> None:
-    queries = runtime.db.queries
     row = None
     if row_id is not None:
-        row = (await runtime.db.execute_once(queries.look_up, {"id": row_id})).first()
+        row = (await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})).first()
     if row_id is None or row is None:
         raise await foreign.refuse(runtime, delivery, error) from None
-    await runtime.db.execute_once(
-        queries.fail,
-        {
-            "id": row_id,
-            "attempt": row.attempt,
-            "state": "failed",
-            "counted": 0,
-            **codec.describe(error),
-        },
-    )
+    await fail_without_attempt(runtime.db, row_id, row.attempt, error, runtime.settings.retention)
     await answer(runtime, delivery, row_id, Failed(error))
 
 

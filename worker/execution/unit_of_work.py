@@ -29,6 +29,7 @@ from worker.db.provider import session_provider
 from worker.db.session import CheckedSession, WorkerSession
 from worker.errors import AttemptSuperseded, SessionAlreadyOpen, UnitOfWorkLost
 from worker.execution.pusher import PendingPushes, pending_of
+from worker.failpoints import reach
 
 
 class JoiningSession(CheckedSession):
@@ -169,6 +170,7 @@ class UnitOfWork:
         with connection:
             if connection.execute(completion, parameters).first() is None:
                 return False
+            reach("completed")
             connection.commit()
             return True
 

@@ -47,7 +47,7 @@ async def run_without_row(
     )
     work: Work = UnitOfWork(runtime.db) if function.atomic else SeparateBlocks(runtime.db, None, 0)
     context = {**ctx, "db": work, "task": task}
-    async with runtime.leases.holding(_held(runtime, delivery)):
+    async with runtime.leases.holding(_held(runtime, delivery)), runtime.solo.entered():
         try:
             given = function.bind(delivery.args, delivery.kwargs)
             arguments = function.signature.encode_arguments(given)

@@ -4,18 +4,22 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError
 from sqlalchemy import inspect, make_url
-from sqlalchemy.exc import SQLAlchemyError
 
-from worker.broker.redis import RedisClient, address, connect, refuse_cluster
+from worker.broker.redis import AWAY, RedisClient, address, connect, refuse_cluster
 from worker.db.database import Database
-from worker.db.failures import sqlstate
+from worker.db.failures import PASSING, sqlstate
 from worker.errors import SchemaError, ServerUnreachable
 from worker.settings import Settings
 
 PAUSE = 0.25
 """Seconds between two tries."""
+
+LAST_TRY_SECONDS = 1.0
+
+NEWEST_TABLE = "worker_leader"
+"""What the newest migration has made: an older schema does not do."""
 
 _HOPELESS = ("28", "3D")
 """SQLSTATE classes that waiting does not mend: wrong password, no such database."""
@@ -34,8 +38,7 @@ async def wait_for_servers(settings: Settings) -> None:
         Database.from_settings(settings.require_database()) as db,
         contextlib.aclosing(connect(settings.redis_url.get_secret_value())) as redis,
     ):
-        await wait_for_postgres(db, settings.connect_timeout)
-        await refuse_unmigrated(db)
+        await wait_for_tables(db, settings.connect_timeout)
         await wait_for_redis(redis, settings)
         await refuse_cluster(redis)
 
@@ -47,8 +50,22 @@ async def refuse_unmigrated(db: Database) -> None:
         SchemaError: It has not; with the command to run.
     """
     async with db.engine.connect() as connection:
-        if not await connection.run_sync(lambda sync: inspect(sync).has_table("task", db.schema)):
-            raise SchemaError(f'schema "{db.schema}" has no table task: run `worker migrate` first')
+        tables = await connection.run_sync(lambda c: inspect(c).get_table_names(db.schema))
+    for table in ("task", NEWEST_TABLE):
+        if table not in tables:
+            raise SchemaError(
+                f'schema "{db.schema}" has no table {table}: run `worker migrate` first'
+            )
+
+
+async def wait_for_tables(db: Database, timeout: float) -> None:
+    """Return when Postgres answers and has our tables.
+
+    Raises:
+        SchemaError: It has not; with the command to run.
+        ServerUnreachable: It did not answer within `timeout` seconds, or refused the login.
+    """
+    await _wait_for_postgres(db, lambda: refuse_unmigrated(db), timeout)
 
 
 async def wait_for_postgres(db: Database, timeout: float) -> None:
@@ -57,9 +74,15 @@ async def wait_for_postgres(db: Database, timeout: float) -> None:
     Raises:
         ServerUnreachable: It did not within `timeout` seconds, or refused the login.
     """
+    await _wait_for_postgres(db, db.ping, timeout)
+
+
+async def _wait_for_postgres(
+    db: Database, question: Callable[[], Awaitable[None]], timeout: float
+) -> None:
     url = make_url(db.engine.url)
     where = f"{url.host or url.query.get('host')}:{url.port or 5432}/{url.database}"
-    await _wait_until(db.ping, f"Postgres at {where}", "WORKER_DATABASE_URL", timeout)
+    await _wait_until(question, f"Postgres at {where}", "WORKER_DATABASE_URL", timeout)
 
 
 async def wait_for_redis(redis: RedisClient, settings: Settings) -> None:
@@ -86,13 +109,16 @@ async def _wait_until(
             while True:
                 try:
                     return await ping()
-                except (SQLAlchemyError, RedisError, OSError) as error:
+                except (*PASSING, *AWAY) as error:
                     last = error
                     if _is_hopeless(error):
                         break
                 await asyncio.sleep(PAUSE)
     except TimeoutError:
-        pass
+        # Had this process itself been stopped meanwhile, the time has passed without a question.
+        with contextlib.suppress(*PASSING, *AWAY):
+            async with asyncio.timeout(LAST_TRY_SECONDS):
+                return await ping()
     reason = f" ({_reason(last)})" if last else ""
     if last is not None and _is_hopeless(last):
         raise ServerUnreachable(f"{server} refuses us{reason}: check {setting}")

@@ -1,25 +1,22 @@
 """Pushes what is committed but not in Redis.
 
 The relay looks at rows whose `dispatch_at` has come: unannounced ones at once (NOTIFY, or the
-timer), announced ones a second later, waiting ones from time to time. It pushes what is missing
-and leaves alone what is there. Each row is looked at by one relay only, and its next look is moved
-in the transaction that is committed after the push: a crash in between repeats the look.
+timer), announced ones a second later, delayed ones when they are nearly due. It pushes what is
+missing and leaves alone what is there. Each row is looked at by one relay only, in a transaction
+that is committed after the push: a crash in between repeats the look. After that the rescuer
+watches the row.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
-from sqlalchemy import Row
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-from worker.broker import codec, scripts
+from worker.broker import scripts
 from worker.broker.redis import AWAY, RedisClient
-from worker.broker.scripts import Job
-from worker.clock import milliseconds, utcnow
 from worker.db.database import Database
+from worker.db.failures import PASSING
+from worker.execution.jobs import jobs_of_rows
+from worker.failpoints import reach
 from worker.service import Service
 
 logger = logging.getLogger("worker.relay")
@@ -30,14 +27,11 @@ INTERVAL_SECONDS = 1.0
 BATCH = 1000
 """Rows per transaction: some ten milliseconds in which their locks are held."""
 
-PASSING = (DBAPIError, PoolTimeout, *AWAY)
-"""Errors of a server that is away; they pass."""
-
 
 class Relay(Service):
     """Moves due tasks from Postgres to Redis."""
 
-    passing = PASSING
+    passing = (*PASSING, *AWAY)
 
     def __init__(
         self,
@@ -64,7 +58,10 @@ class Relay(Service):
                 self._db.queries.claim_due_for_dispatch, {"limit": BATCH}
             )
             rows = found.all()
-            pushed = await scripts.push(self._redis, _jobs(rows)) if rows else 0
+            reach("relay_claimed")
+            jobs = jobs_of_rows(row for row in rows if row.near)
+            pushed = await scripts.push(self._redis, jobs)
+            reach("relay_pushed")
         if pushed:
             logger.debug("pushed %d of %d jobs", pushed, len(rows))
         return len(rows), pushed
@@ -95,13 +92,3 @@ class Listener(Service):
             self._notify()
             await ended.wait()
         raise ConnectionError("the connection that listens for new tasks has ended")
-
-
-def _jobs(rows: "list[Row[Any]] | Any") -> list[Job]:
-    now = milliseconds(utcnow())
-    return [
-        Job(row.job_id, row.queue, row.due_ms, row.priority,
-            codec.durable_payload(row.name, str(row.id), now))
-        for row in rows
-        if row.near
-    ]  # fmt: skip

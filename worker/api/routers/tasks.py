@@ -1,12 +1,13 @@
-"""Enqueue a task, and see what became of it."""
+"""Enqueue a task, see what became of it, cancel it, and let it run again."""
 
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from worker.api.deps import ClientDep, RegistryDep, SessionDep
-from worker.api.schemas import Enqueued, NewTask, Task
+from worker.api.schemas import Enqueued, NewTask, Retried, RetryFilter, Task
 from worker.errors import UnknownTask
+from worker.execution.client import TaskClient
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -40,5 +41,46 @@ async def get_task(task_id: UUID, client: ClientDep) -> Task:
     """Everything about one task."""
     task = await client.get(task_id)
     if task is None:
-        raise HTTPException(404, f"Task id {task_id} not found")
+        raise _not_found(task_id)
     return Task.model_validate(task)
+
+
+@router.post("/{task_id}/cancel", status_code=204)
+async def cancel_task(task_id: UUID, client: ClientDep) -> None:
+    """Cancel a task: final at once; an attempt that runs cannot commit any more.
+
+    A conflict if it is settled already.
+    """
+    if not await client.cancel(task_id):
+        raise await _conflict(client, task_id, "only an unsettled task can be cancelled")
+
+
+@router.post("/{task_id}/retry", status_code=204)
+async def retry_task(task_id: UUID, client: ClientDep) -> None:
+    """Run a failed or cancelled task again: at once, and with all its tries.
+
+    A conflict if it is neither, or if another task has its unique key.
+    """
+    if not await client.retry(task_id):
+        raise await _conflict(client, task_id, "only a failed or cancelled task can run again")
+
+
+@router.post("/retry")
+async def retry_tasks(which: RetryFilter, client: ClientDep) -> Retried:
+    """Run failed tasks again, the oldest first.
+
+    Left alone is a task whose unique key another has; of several with one key the youngest runs
+    again. To mean every failed task, say so: `{"state": "failed"}`.
+    """
+    return Retried(retried=await client.retry_many(**which.model_dump()))
+
+
+def _not_found(task_id: UUID) -> HTTPException:
+    return HTTPException(404, f"Task id {task_id} not found")
+
+
+async def _conflict(client: TaskClient, task_id: UUID, rule: str) -> HTTPException:
+    ending = await client.ending(task_id)
+    if ending is None:
+        return _not_found(task_id)
+    return HTTPException(409, f"Task id {task_id} is {ending.state}: {rule}")

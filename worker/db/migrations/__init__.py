@@ -20,7 +20,10 @@ from worker.errors import SchemaError
 VERSION_TABLE = "worker_alembic_version"
 
 _LOCK = 0x776F726B6572  # "worker", for pg_advisory_xact_lock
-_TABLES = {"tasks": ("task", "task_error"), "users": ("users",)}
+_TABLES = {
+    "tasks": ("task", "task_error", "worker_process", "worker_leader"),
+    "users": ("users",),
+}
 
 
 async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:

@@ -1,0 +1,156 @@
+"""One suite of safety for every worker, under faults that are really there.
+
+A test that a worker cannot pass by its nature is in `SKIPPED` with the reason, and nowhere else.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from tests.processes import WorkerProcess
+from worker import Database, Settings, TaskClient
+from worker.db import migrations
+from worker.embedded import EmbeddedPostgres, EmbeddedRedis
+
+WORKERS = {"stock": ("--stock",)}
+
+SKIPPED = {
+    ("stock", "test_a_payload_of_a_wrong_type_kills_no_worker"): (
+        "stock arq reads the payload with GET, and the server's refusal ends its loop"
+    ),
+    ("stock", "test_a_killed_workers_task_starts_again_within_5_s_by_default"): (
+        "under stock arq the heartbeats decide: about two thirds of the lease, 10 s by default"
+    ),
+}
+
+READY = "ready: queue"
+
+
+@pytest.fixture(params=WORKERS)
+def worker_kind(request: pytest.FixtureRequest) -> str:
+    """Which worker the test runs on."""
+    reason = SKIPPED.get((request.param, request.function.__name__))
+    if reason is not None:
+        pytest.skip(reason)
+    return str(request.param)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(
+        update={"task_modules": ("tests.conformance.tasks",), "lease_seconds": 1.5}
+    )
+
+
+@pytest.fixture
+def start_worker(settings: Settings, worker_kind: str) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start worker processes on the test's servers."""
+    started: list[WorkerProcess] = []
+
+    def start(**environment: str) -> WorkerProcess:
+        process = WorkerProcess(settings, (), environment, kind=WORKERS[worker_kind])
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill9()
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Servers of the test's own, which it may hurt, and how to look at what tasks did."""
+
+    postgres: EmbeddedPostgres
+    redis: EmbeddedRedis
+    settings: Settings
+    db: Database
+    client: TaskClient
+    _start: Callable[..., WorkerProcess]
+
+    async def start_worker(self, **environment: str) -> WorkerProcess:
+        """Start a worker and wait until it works."""
+        process = self._start(**environment)
+        await asyncio.to_thread(process.wait_for_log, READY)
+        return process
+
+
+@pytest.fixture
+async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
+    """Own servers, own database, own workers."""
+    started: list[WorkerProcess] = []
+    async with EmbeddedPostgres(tcp=True) as postgres, EmbeddedRedis(tcp=True) as redis:
+        settings = Settings(
+            database_url=SecretStr(postgres.url),
+            redis_url=SecretStr(redis.url),
+            task_modules=("tests.conformance.tasks",),
+            builtin_tasks=False,
+            storage_dir=tmp_path,
+            lease_seconds=1.5,
+            shutdown_grace=0,
+        )
+
+        def start(**environment: str) -> WorkerProcess:
+            started.append(WorkerProcess(settings, (), environment, kind=WORKERS[worker_kind]))
+            return started[-1]
+
+        async with Database.from_settings(settings.require_database()) as db:
+            await migrations.upgrade(db, builtin_tasks=False)
+            await create_effects(db)
+            async with TaskClient.from_settings(settings, db=db) as client:
+                yield House(postgres, redis, settings, db, client, start)
+            for process in started:
+                process.kill9()
+
+
+@pytest.fixture
+async def effects(db: Database) -> Callable[[], Awaitable[list[str]]]:
+    """What tasks have done: a table without any constraint, so that twice shows."""
+    await create_effects(db)
+
+    async def applied() -> list[str]:
+        return await effects_of(db)
+
+    return applied
+
+
+async def create_effects(db: Database) -> None:
+    await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+
+
+async def effects_of(db: Database) -> list[str]:
+    found = await db.execute_once(text("SELECT what FROM effect ORDER BY what"), {})
+    return list(found.scalars())
+
+
+async def wait_until(condition: Callable[[], Awaitable[bool]], timeout: float = 20.0) -> None:
+    """Poll a condition in another process's state, with a deadline."""
+    async with asyncio.timeout(timeout):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def wait_until_running(client: TaskClient, task_id: UUID, timeout: float = 20.0) -> None:
+    """Return when the task's function has reported that it runs."""
+
+    async def running() -> bool:
+        view = await client.get(task_id)
+        return view is not None and view.progress is not None
+
+    await wait_until(running, timeout)
+
+
+def pause(process: WorkerProcess) -> None:
+    os.kill(process.pid, signal.SIGSTOP)
+
+
+def resume(process: WorkerProcess) -> None:
+    os.kill(process.pid, signal.SIGCONT)

@@ -1,0 +1,92 @@
+"""The task module that the worker processes of these tests load."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+from sqlalchemy import text
+
+from worker import Backoff, TaskContext, task
+
+INSERT = text("INSERT INTO effect VALUES (:what)")
+
+UNANNOUNCED = text(
+    "INSERT INTO task (name, args) "
+    "VALUES ('conform.effect', jsonb_build_object('what', CAST(:what AS text)))"
+)
+
+STATES = text("SELECT state, tries FROM task")
+
+LEFT = text("SELECT count(*) FROM task WHERE settled_at IS NULL")
+
+
+@task("conform.effect")
+async def effect(ctx: TaskContext, what: str) -> str:
+    async with ctx["db"].get_session() as session:
+        await session.execute(INSERT, {"what": what})
+    return what
+
+
+@task("conform.hold")
+async def hold(ctx: TaskContext, what: str, seconds: float = 3600.0) -> None:
+    """Has an effect, says that it runs, and then takes its time in its first attempt."""
+    async with ctx["db"].get_session() as session:
+        await session.execute(INSERT, {"what": what})
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    if ctx["task"].attempt == 1:
+        await asyncio.sleep(seconds)
+
+
+@task("conform.linger")
+async def linger(ctx: TaskContext) -> None:
+    """Runs until it is stopped, in every attempt."""
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    await asyncio.sleep(3600)
+
+
+@task("conform.ignore_cancellation")
+async def ignore_cancellation(ctx: TaskContext, what: str) -> None:
+    async with ctx["db"].get_session() as session:
+        await session.execute(INSERT, {"what": what})
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    while ctx["task"].attempt == 1:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            continue
+
+
+@task("conform.block_the_loop")
+async def block_the_loop(ctx: TaskContext, what: str, seconds: float) -> None:
+    async with ctx["db"].get_session() as session:
+        await session.execute(INSERT, {"what": what})
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    if ctx["task"].attempt == 1:
+        time.sleep(seconds)
+
+
+@task("conform.poison")
+async def poison(ctx: TaskContext) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("conform.flaky_sql", backoff=Backoff(base=0))
+async def flaky_sql(ctx: TaskContext, what: str, state: str) -> None:
+    """Meets an SQL error of the infrastructure in its first two attempts, after its effect."""
+    async with ctx["db"].get_session() as session:
+        await session.execute(INSERT, {"what": what})
+        if ctx["task"].attempt <= 2:
+            await session.execute(
+                text(f"DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{state}'; END $$")
+            )
+
+
+@task("conform.brief")
+async def brief(ctx: TaskContext, what: str) -> None:
+    """A few milliseconds, so that cancels meet it at every point."""
+    await asyncio.sleep(random.random() * 0.004)
+    async with ctx["db"].get_session() as session:
+        await session.execute(INSERT, {"what": what})
+    await asyncio.sleep(random.random() * 0.004)

@@ -1,0 +1,186 @@
+"""Processes die, stall or are stopped: their tasks run elsewhere, once; only the guilty fail."""
+
+import asyncio
+import time
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from tests.conformance import tasks
+from tests.conformance.conftest import (
+    House,
+    effects_of,
+    pause,
+    resume,
+    wait_until,
+    wait_until_running,
+)
+from worker import TaskHandle, TaskState
+from worker.broker.redis import connect
+from worker.db.transitions import QUARANTINE_DEATHS
+
+DEATHS = text("SELECT deaths FROM task WHERE id = :id")
+PROCESSES = text("SELECT count(*) FROM worker_process")
+
+
+async def test_a_killed_workers_task_starts_again_before_its_lease_is_over(house: House) -> None:
+    """The rescuer finds the death; nobody waits for stock arq's key, nor for the lease."""
+    lease = 6.0
+    other = await house.start_worker(WORKER_LEASE_SECONDS=str(lease), WORKER_QUEUE="none")
+    await asyncio.to_thread(other.wait_for_log, "leads the fleet")
+    killed = await house.start_worker(WORKER_LEASE_SECONDS=str(lease))
+    handle = await house.client.enqueue(tasks.hold, what="once")
+    await wait_until_running(house.client, handle.id)
+    killed.kill9()
+    began = time.monotonic()
+    await wait_until(lambda: _has_deaths(house, handle.id, 1))
+    redis = connect(house.redis.url)
+
+    async def free() -> bool:
+        return not await redis.exists(f"arq:in-progress:{handle.id}")
+
+    await wait_until(free)
+    await redis.aclose()
+    assert time.monotonic() - began < lease
+    await house.start_worker(WORKER_LEASE_SECONDS=str(lease))
+    await handle.result(20)
+    assert await effects_of(house.db) == ["once"]
+
+
+async def _has_deaths(house: House, task_id: UUID, deaths: int) -> bool:
+    found = await house.db.execute_once(DEATHS, {"id": task_id})
+    return bool(found.scalar_one() == deaths)
+
+
+async def test_killed_between_arqs_claim_and_our_start_a_job_is_not_locked_for_long(
+    house: House,
+) -> None:
+    handle = await house.client.enqueue(tasks.effect, what="once")
+    killed = await _start_and_die(house, FAILPOINT="claimed:kill")
+    assert killed == -9
+    await house.start_worker()
+    assert await handle.result(10) == "once"
+    assert await effects_of(house.db) == ["once"]
+
+
+async def _start_and_wait_until_it_dies_or(house: House, task: TaskHandle[None]) -> None:
+    process = house._start()
+    while process.process.poll() is None and not (await task.status()).settled:
+        await asyncio.sleep(0.1)
+
+
+async def _start_and_die(house: House, **environment: str) -> int:
+    process = house._start(**environment)
+    return await asyncio.to_thread(process.wait)
+
+
+@pytest.mark.timeout(180)  # a process has to die at least five times
+async def test_a_task_that_kills_its_process_is_quarantined_and_its_neighbours_are_not(
+    house: House,
+) -> None:
+    neighbours = [
+        await house.client.enqueue(tasks.hold, what=f"{n}", seconds=0.5) for n in range(4)
+    ]
+    guilty = await house.client.enqueue(tasks.poison)
+    while not (await guilty.status()).settled:  # as a supervisor does, until there is peace
+        await _start_and_wait_until_it_dies_or(house, guilty)
+    await house.start_worker()
+    for handle in neighbours:
+        await handle.result(30)
+    view = await house.client.get(guilty.id)
+    assert view is not None
+    assert view.state is TaskState.FAILED
+    assert {error.error_type for error in view.errors} == {"ProcessDied"}
+    assert len(view.errors) >= QUARANTINE_DEATHS
+    assert "quarantined" in view.errors[-1].message
+    assert view.tries == 0
+    assert await effects_of(house.db) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("how", ["stopped", "blocked"])
+async def test_a_worker_that_stalls_and_comes_back_cannot_commit_what_another_has_settled(
+    house: House, how: str
+) -> None:
+    stalled = await house.start_worker()
+    if how == "stopped":
+        handle = await house.client.enqueue(tasks.hold, what="once", seconds=1)
+    else:
+        handle = await house.client.enqueue(tasks.block_the_loop, what="once", seconds=15)
+    await wait_until_running(house.client, handle.id)
+    if how == "stopped":
+        pause(stalled)
+    await house.start_worker()
+    await handle.result(15)
+    if how == "stopped":
+        resume(stalled)
+    await asyncio.to_thread(stalled.wait_for_log, "taken for dead meanwhile", 30)
+
+    async def both_live() -> bool:
+        return (await house.db.execute_once(PROCESSES, {})).scalar_one() == 2
+
+    await wait_until(both_live)
+    assert await asyncio.to_thread(stalled.terminate) == 0, stalled.log
+    view = await house.client.get(handle.id)
+    assert view is not None
+    assert (view.state, view.attempt, view.tries) == (TaskState.SUCCEEDED, 2, 0)
+    assert await effects_of(house.db) == ["once"]
+
+
+async def test_a_worker_that_comes_back_is_acquitted_of_the_death(house: House) -> None:
+    watcher = await house.start_worker(WORKER_QUEUE="none")
+    await asyncio.to_thread(watcher.wait_for_log, "leads the fleet")
+    stopped = await house.start_worker()
+    handle = await house.client.enqueue(tasks.hold, what="once", seconds=8)
+    await wait_until_running(house.client, handle.id)
+    pause(stopped)
+
+    await wait_until(lambda: _has_deaths(house, handle.id, 1))
+    resume(stopped)
+    await wait_until(lambda: _has_deaths(house, handle.id, 0))
+
+
+async def test_a_worker_that_stalls_between_completion_and_commit_holds_its_row_for_seconds_only(
+    house: House,
+) -> None:
+    handle = await house.client.enqueue(tasks.effect, what="once")
+    stalled = house._start(FAILPOINT="completed:stall", FAILPOINT_STALL="600")
+    await asyncio.to_thread(stalled.wait_for_log, "failpoint completed")
+    began = time.monotonic()
+    await house.start_worker()
+    assert await handle.result(20) == "once"
+    assert time.monotonic() - began < 12
+    assert await effects_of(house.db) == ["once"]
+
+
+async def test_a_killed_leader_is_followed_within_ten_seconds(house: House) -> None:
+    first = await house.start_worker()
+    await asyncio.to_thread(first.wait_for_log, "leads the fleet")
+    second = await house.start_worker()
+    first.kill9()
+    began = time.monotonic()
+    await asyncio.to_thread(second.wait_for_log, "leads the fleet")
+    assert time.monotonic() - began < 10
+
+
+async def test_a_leader_that_stops_hands_over_at_once(house: House) -> None:
+    first = await house.start_worker()
+    await asyncio.to_thread(first.wait_for_log, "leads the fleet")
+    second = await house.start_worker()
+    assert await asyncio.to_thread(first.terminate) == 0
+    began = time.monotonic()
+    await asyncio.to_thread(second.wait_for_log, "leads the fleet")
+    assert time.monotonic() - began < 4
+
+
+async def test_a_killed_workers_task_starts_again_within_5_s_by_default(house: House) -> None:
+    lease = {"WORKER_LEASE_SECONDS": "15"}  # the default
+    killed = await house.start_worker(**lease)
+    await asyncio.to_thread(killed.wait_for_log, "leads the fleet")
+    handle = await house.client.enqueue(tasks.hold, what="once")
+    await wait_until_running(house.client, handle.id)
+    other = await house.start_worker(**lease)
+    killed.kill9()
+    began = time.monotonic()
+    await handle.result(40)
+    assert time.monotonic() - began <= 5, other.log

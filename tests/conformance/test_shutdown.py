@@ -1,0 +1,94 @@
+"""A worker that is told to stop does so in time, and burns no try."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from tests.conformance import tasks
+from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
+from worker import TaskState
+
+
+@pytest.mark.timeout(180)  # twenty starts of a process
+async def test_twenty_sigterms_on_one_running_task_burn_no_try(house: House) -> None:
+    handle = await house.client.enqueue(tasks.linger)
+    for n in range(1, 21):
+        worker = await house.start_worker()
+
+        async def runs_again(n: int = n) -> bool:
+            view = await house.client.get(handle.id)
+            return view is not None and view.progress == {"attempt": n}
+
+        await wait_until(runs_again)
+        assert await asyncio.to_thread(worker.terminate) == 0, worker.log
+    view = await house.client.get(handle.id)
+    assert view is not None
+    assert (view.state, view.attempt, view.tries) == (TaskState.QUEUED, 20, 0)
+    assert view.errors == ()
+
+
+async def test_running_tasks_get_their_grace(house: House) -> None:
+    worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="10")
+    handle = await house.client.enqueue(tasks.hold, what="in time", seconds=1)
+    await wait_until_running(house.client, handle.id)
+    waiting = await house.client.enqueue(tasks.effect.options(delay=0.5), what="too late")
+    assert await asyncio.to_thread(worker.terminate) == 0
+    assert await handle.status() is TaskState.SUCCEEDED
+    assert await effects_of(house.db) == ["in time"]
+    assert not (await waiting.status()).settled
+
+
+async def test_a_task_that_ignores_its_cancellation_does_not_hold_the_process(
+    house: House,
+) -> None:
+    worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="0.5")
+    handle = await house.client.enqueue(tasks.ignore_cancellation, what="once")
+    await wait_until_running(house.client, handle.id)
+    began = time.monotonic()
+    assert await asyncio.to_thread(worker.terminate) == 1
+    assert time.monotonic() - began < 0.5 + 2
+    assert "ends hard" in worker.log
+    await house.start_worker()
+    await handle.result(15)
+    view = await house.client.get(handle.id)
+    assert view is not None
+    assert view.tries == 0
+    assert view.errors == ()  # a hard end after a signal is no death that a task is blamed for
+    assert await effects_of(house.db) == ["once"]
+
+
+async def test_a_second_signal_ends_the_process_at_once(house: House) -> None:
+    worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="60")
+    handle = await house.client.enqueue(tasks.linger)
+    await wait_until_running(house.client, handle.id)
+    worker.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(worker.wait_for_log, "shutdown on SIGTERM")
+    began = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait) == 1
+    assert time.monotonic() - began < 1
+    assert "ends at once" in worker.log
+
+
+@pytest.mark.parametrize("hangs", ["redis", "postgres", "both"])
+async def test_servers_that_hang_do_not_hold_a_stopping_process(house: House, hangs: str) -> None:
+    worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="0.5")
+    handle = await house.client.enqueue(tasks.linger)
+    await wait_until_running(house.client, handle.id)
+    servers = [s for s in (house.redis, house.postgres) if hangs in (s.name.lower(), "both")]
+    assert servers
+    for server in servers:
+        server.pause()
+    began = time.monotonic()
+    await asyncio.to_thread(worker.terminate)
+    assert time.monotonic() - began < 0.5 + 2
+    for server in servers:
+        server.resume()
+
+
+async def test_redis_away_at_shutdown_is_no_error(house: House) -> None:
+    worker = await house.start_worker()
+    house.redis.kill9()
+    assert await asyncio.to_thread(worker.terminate) == 0, worker.log

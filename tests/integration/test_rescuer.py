@@ -1,0 +1,441 @@
+"""Rescuer, pruner, leader: what a crash has taken comes back, what has ended goes."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from arq.jobs import serialize_result
+from arq.worker import JobExecutionFailed
+from sqlalchemy import text
+
+from tests.conftest import Drain
+from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
+from worker.broker import codec, keys, scripts
+from worker.broker.redis import RedisClient
+from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
+from worker.execution.registry import Registry
+from worker.execution.rescue import CALM_LEASES
+from worker.services.leader import Leader
+from worker.services.presence import Presence
+from worker.services.pruner import Pruner
+from worker.services.relay import Relay
+from worker.services.rescuer import PAGE, Rescuer
+
+INSERT = text("INSERT INTO task (name) SELECT 'x' FROM generate_series(1, :n)")
+ALL = text("SELECT id, state, deaths, worker, attempt FROM task")
+VERSIONS = text("SELECT sum(CAST(CAST(xmin AS text) AS bigint)) FROM task")
+BEAT_OF_DEAD = text(
+    "INSERT INTO worker_process (id, queue, running, leaving, heartbeat_at) "
+    "VALUES (:id, 'arq:queue', '{}', :leaving, now() - interval '1 hour')"
+)
+RUNNING = text(
+    "UPDATE task SET state = 'running', worker = :worker, attempt = 1, started_at = now(), "
+    "dispatch_at = 'infinity', deaths = :deaths, alone = :alone"
+)
+
+
+@pytest.fixture
+def presence(db: Database, settings: Settings) -> Presence:
+    return Presence(db, "me", settings, running=list)
+
+
+@pytest.fixture
+def rescuer(db: Database, redis: RedisClient, settings: Settings, presence: Presence) -> Rescuer:
+    return Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
+
+
+async def beat_long_enough(presence: Presence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be in touch for as long as it takes to judge others."""
+    now = time.monotonic()
+    for ago in (3.0, 2.0, 1.0, 0.0):
+        monkeypatch.setattr("worker.services.presence.time.monotonic", lambda ago=ago: now - ago)
+        await presence.run_once()
+    monkeypatch.undo()
+
+
+async def one(db: Database) -> tuple[str, int]:
+    row = (await db.execute_once(ALL, {})).one()
+    return row.state, row.deaths
+
+
+class TestRefill:
+    async def test_a_redis_that_came_back_empty_is_refilled_with_10_000_tasks_within_10_s(
+        self, db: Database, redis: RedisClient, rescuer: Rescuer
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 10_000})
+        await Relay(db, redis).run_once()
+        await rescuer.run_once()
+        await redis.flushall()
+        began = time.monotonic()
+        await rescuer.run_once()
+        assert time.monotonic() - began < 10
+        assert await redis.zcard("arq:queue") == 10_000
+        assert len(await redis.keys("arq:job:*")) == 10_000
+
+    async def test_on_a_normal_day_nothing_is_pushed_twice_and_nothing_is_written(
+        self, db: Database, redis: RedisClient, rescuer: Rescuer
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 5})
+        await Relay(db, redis).run_once()
+        before = await db.execute_once(VERSIONS, {})
+        for _ in range(3):
+            assert await rescuer.refill() == 0
+        after = await db.execute_once(VERSIONS, {})
+        assert before.scalar_one() == after.scalar_one()
+
+    async def test_data_that_went_back_in_time_is_noticed(
+        self, redis: RedisClient, rescuer: Rescuer, presence: Presence
+    ) -> None:
+        assert await rescuer.redis_has_lost_data()  # nobody knows what was before
+        assert not await rescuer.redis_has_lost_data()
+        await redis.set(keys.pulse(presence.worker), "an older one")
+        assert await rescuer.redis_has_lost_data()
+        await redis.flushall()
+        assert await rescuer.redis_has_lost_data()
+
+    @pytest.mark.parametrize("lost", ["payload", "entry"])
+    async def test_single_lost_keys_are_put_back_in_the_next_round(
+        self, lost: str, db: Database, redis: RedisClient, rescuer: Rescuer
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 3})
+        await Relay(db, redis).run_once()
+        (first,) = await redis.zrange("arq:queue", 0, 0)
+        if lost == "payload":
+            await redis.delete(keys.job(first.decode()))
+        else:
+            await redis.zrem("arq:queue", first)
+        assert await rescuer.refill() == 1
+        assert await redis.zcard("arq:queue") == 3
+        assert len(await redis.keys("arq:job:*")) == 3
+
+    async def test_running_tasks_are_pushed_only_when_their_process_does_not_run_them(
+        self, db: Database, redis: RedisClient, rescuer: Rescuer
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 3})
+        ids = [row.id for row in await db.execute_once(ALL, {})]
+        await db.execute_once(RUNNING, {"worker": "other", "deaths": 0, "alone": False})
+        await db.execute_once(text("UPDATE task SET started_at = now() - interval '1 minute'"), {})
+        beat = {"worker": "other", "queue": "arq:queue", "running": ids[:2], "leaving": False}
+        await db.execute_once(db.queries.beat, beat)
+        assert await rescuer.refill() == 1
+        assert await redis.zscore("arq:queue", str(ids[2])) is not None
+
+    async def test_the_comparison_reads_a_page_through_the_index(self, db: Database) -> None:
+        await db.execute_once(INSERT, {"n": 20_000})
+        await db.execute_once(text("UPDATE task SET dispatch_at = 'infinity'"), {})
+        await db.execute_once(text("ANALYZE task"), {})
+        plan = await db.execute_once(
+            text("EXPLAIN " + db.queries.watched.text).bindparams(
+                *db.queries.watched._bindparams.values()
+            ),
+            {"after": UUID(int=2**127), "limit": PAGE},
+        )
+        lines = "\n".join(row[0] for row in plan)
+        assert "Index Scan using ix_task_dispatch" in lines
+        assert "Seq Scan on task" not in lines
+        assert "Sort" not in lines
+
+
+class TestTheDead:
+    @pytest.mark.parametrize(
+        ("leaving", "deaths", "alone", "state", "after"),
+        [
+            (False, 0, False, "queued", 1),
+            (True, 0, False, "queued", 0),
+            (False, SUSPECT_DEATHS, False, "queued", SUSPECT_DEATHS),
+            (False, SUSPECT_DEATHS, True, "queued", SUSPECT_DEATHS + 1),
+            (False, QUARANTINE_DEATHS - 1, True, "failed", QUARANTINE_DEATHS),
+            (False, QUARANTINE_DEATHS - 1, False, "queued", QUARANTINE_DEATHS - 1),
+            (True, QUARANTINE_DEATHS - 1, True, "queued", QUARANTINE_DEATHS - 1),
+        ],
+    )
+    async def test_a_death_counts_against_a_suspect_only_when_it_ran_alone(
+        self,
+        leaving: bool,
+        deaths: int,
+        alone: bool,
+        state: str,
+        after: int,
+        db: Database,
+        rescuer: Rescuer,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 1})
+        await db.execute_once(RUNNING, {"worker": "dead", "deaths": deaths, "alone": alone})
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": leaving})
+        await beat_long_enough(presence, monkeypatch)
+        assert await rescuer.take_back() == 1
+        assert await one(db) == (state, after)
+        assert await rescuer.take_back() == 0
+
+    async def test_while_processes_die_that_it_cannot_have_killed_a_suspect_is_not_blamed(
+        self,
+        db: Database,
+        rescuer: Rescuer,
+        presence: Presence,
+        settings: Settings,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 1})
+        suspect = {"deaths": QUARANTINE_DEATHS - 1, "alone": True}
+        await db.execute_once(BEAT_OF_DEAD, {"id": "idle", "leaving": False})
+        await db.execute_once(RUNNING, {"worker": "dead", **suspect})
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        await beat_long_enough(presence, monkeypatch)
+        await rescuer.take_back()
+        assert await one(db) == ("queued", QUARANTINE_DEATHS - 1)
+
+        over = timedelta(seconds=CALM_LEASES * settings.lease_seconds + 1)
+        await db.execute_once(
+            text("UPDATE worker_leader SET storm_at = now() - CAST(:over AS interval)"),
+            {"over": over},
+        )
+        await db.execute_once(RUNNING, {"worker": "dead", **suspect})
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        await rescuer.take_back()
+        assert await one(db) == ("failed", QUARANTINE_DEATHS)
+
+    async def test_their_leases_are_ended_and_their_tasks_pushed(
+        self,
+        db: Database,
+        redis: RedisClient,
+        rescuer: Rescuer,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 1})
+        await db.execute_once(RUNNING, {"worker": "dead", "deaths": 0, "alone": False})
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        row = (await db.execute_once(ALL, {})).one()
+        await redis.set(keys.in_progress(str(row.id)), "1", ex=600)
+        await beat_long_enough(presence, monkeypatch)
+        await rescuer.run_once()
+        assert not await redis.exists(keys.in_progress(str(row.id)))
+        assert await Relay(db, redis).run_once() == 1
+
+    async def test_who_was_away_itself_judges_nobody(
+        self,
+        db: Database,
+        rescuer: Rescuer,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 1})
+        await db.execute_once(RUNNING, {"worker": "dead", "deaths": 0, "alone": False})
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        await presence.run_once()
+        assert await rescuer.take_back() == 0
+        await beat_long_enough(presence, monkeypatch)
+        presence.suspend()
+        await presence.run_once()
+        assert await rescuer.take_back() == 0
+        assert await one(db) == ("running", 0)
+
+    async def test_a_process_that_leaves_by_itself_is_no_death(
+        self, db: Database, settings: Settings
+    ) -> None:
+        leaving = Presence(db, "leaving", settings, running=list)
+        await leaving.run_once()
+        await leaving.stop()
+        row = (await db.execute_once(text("SELECT * FROM worker_process"), {})).one()
+        assert row.leaving
+
+
+class TestLocks:
+    async def test_stock_arqs_long_lock_of_a_job_of_ours_is_cut_to_a_lease(
+        self, client: TaskClient, redis: RedisClient, registry: Registry, settings: Settings
+    ) -> None:
+        @task("locked", registry=registry)
+        async def locked(ctx: TaskContext) -> None: ...
+
+        handle = await client.enqueue(locked)
+        await client.flush()
+        lock = keys.in_progress(str(handle.id))
+        await redis.set(lock, "1", ex=3600)
+        await scripts.tend(redis, "arq:queue", 0, settings.lease_seconds)
+        assert 0 < await redis.pttl(lock) <= settings.lease_seconds * 1000
+
+    async def test_the_lock_of_another_workers_job_is_left_alone(
+        self, redis: RedisClient, settings: Settings
+    ) -> None:
+        await redis.zadd("arq:queue", {"theirs": 1})
+        await redis.set(keys.job("theirs"), b"\x80\x05 pickle", ex=86_400)
+        await redis.set(keys.in_progress("theirs"), "1", ex=3600)
+        await scripts.tend(redis, "arq:queue", 0, settings.lease_seconds)
+        assert await redis.ttl(keys.in_progress("theirs")) > 3000
+
+    async def test_a_stock_clients_job_does_not_expire_by_waiting(
+        self, client: TaskClient, redis: RedisClient, rescuer: Rescuer, presence: Presence
+    ) -> None:
+        await presence.run_once()
+        await client.redis.enqueue_job("x", 1, _job_id="foreign", _expires=60)
+        assert await redis.ttl(keys.job("foreign")) > 0
+        await rescuer.run_once()
+        assert await redis.ttl(keys.job("foreign")) == -1
+
+    async def test_a_key_of_a_wrong_type_does_not_stop_the_round(
+        self, redis: RedisClient, settings: Settings
+    ) -> None:
+        await redis.zadd("arq:queue", {"odd": 1, b"\xff": 2})
+        await redis.lpush(keys.job("odd"), "not a string")
+        assert await scripts.tend(redis, "arq:queue", 0, settings.lease_seconds) == 2
+
+
+class TestWhatArqHasSettledByItself:
+    """By another arq worker on the same queue: ours leaves it no occasion."""
+
+    @pytest.mark.parametrize(
+        ("failure", "state"),
+        [
+            (JobExecutionFailed("job expired"), TaskState.QUEUED),
+            (JobExecutionFailed("function 'x' not found"), TaskState.FAILED),
+            (JobExecutionFailed("max 5 retries exceeded"), TaskState.FAILED),
+            (asyncio.CancelledError(), TaskState.CANCELLED),
+        ],
+    )
+    async def test_the_row_gets_the_right_state(
+        self,
+        failure: BaseException,
+        state: TaskState,
+        db: Database,
+        redis: RedisClient,
+        rescuer: Rescuer,
+    ) -> None:
+        task_id = await self._settled_by_arq(db, redis, failure, codec.to_bytes)
+        pushed_again = await rescuer.refill()
+        assert (await one(db))[0] == state
+        assert pushed_again == (1 if state is TaskState.QUEUED else 0)
+        if state.settled:
+            assert not await redis.exists(keys.result(task_id))
+
+    async def test_a_pickled_failure_is_not_read_and_settles_nothing(
+        self, db: Database, redis: RedisClient, rescuer: Rescuer
+    ) -> None:
+        await self._settled_by_arq(db, redis, JobExecutionFailed("function 'x' not found"), None)
+        assert await rescuer.refill() == 1
+        assert (await one(db))[0] == TaskState.QUEUED
+
+    async def _settled_by_arq(
+        self,
+        db: Database,
+        redis: RedisClient,
+        failure: BaseException,
+        serializer: Callable[[dict[str, object]], bytes] | None,
+    ) -> str:
+        await db.execute_once(INSERT, {"n": 1})
+        await Relay(db, redis).run_once()
+        row = (await db.execute_once(ALL, {})).one()
+        result = serialize_result("x", (), {}, 1, 0, False, failure, 0, 0, "x", "arq:queue",
+                                  str(row.id), serializer=serializer)  # fmt: skip
+        assert result is not None
+        await redis.set(keys.result(str(row.id)), result)
+        await redis.delete(keys.job(str(row.id)))
+        await redis.zrem("arq:queue", str(row.id))
+        return str(row.id)
+
+    async def test_an_expired_payload_is_run_all_the_same(
+        self, client: TaskClient, registry: Registry, redis: RedisClient, drain: Drain
+    ) -> None:
+        @task("expired", registry=registry)
+        async def expired(ctx: TaskContext) -> int:
+            return 7
+
+        handle = await client.enqueue(expired)
+        await client.flush()
+        await redis.delete(keys.job(str(handle.id)))
+        await drain()  # arq fails the job as expired
+        assert await handle.status() is TaskState.QUEUED
+        await client.db.execute_once(text("UPDATE task SET dispatch_at = now()"), {})
+        await drain()
+        assert await handle.result(1) == 7
+
+
+class TestRetention:
+    async def test_settled_tasks_go_when_their_retention_has_ended_and_their_errors_with_them(
+        self, db: Database, client: TaskClient, redis: RedisClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("short", max_tries=1, retention=0, registry=registry)
+        async def short(ctx: TaskContext) -> None:
+            raise ValueError("once")
+
+        @task("long", max_tries=1, retention=3600, registry=registry)
+        async def long(ctx: TaskContext) -> None:
+            raise ValueError("once")
+
+        @task("default", registry=registry)
+        async def default(ctx: TaskContext) -> None: ...
+
+        for function in (short, long, default):
+            await client.enqueue(function)
+        await drain()
+        assert await Pruner(db, redis).run_once() == 1
+        left = await db.execute_once(text("SELECT name FROM task ORDER BY name"), {})
+        assert list(left.scalars()) == ["default", "long"]
+        errors = await db.execute_once(text("SELECT count(*) FROM task_error"), {})
+        assert errors.scalar_one() == 1
+        kept = await db.execute_once(
+            text("SELECT expires_at - settled_at FROM task WHERE name = 'default'"), {}
+        )
+        assert kept.scalar_one().days == 7
+
+    async def test_unsettled_tasks_and_those_whose_job_is_in_redis_stay(
+        self, db: Database, client: TaskClient, redis: RedisClient, registry: Registry
+    ) -> None:
+        @task("waits", registry=registry)
+        async def waits(ctx: TaskContext) -> None: ...
+
+        kept = await client.enqueue(waits)
+        await client.flush()
+        await kept.cancel()
+        await client.enqueue(waits)
+        await db.execute_once(text("UPDATE task SET expires_at = '-infinity'"), {})
+        pruner = Pruner(db, redis)
+        assert await pruner.run_once() == 0
+        await redis.flushall()
+        assert await pruner.run_once() == 1
+        assert await client.get(kept.id) is None
+
+    async def test_a_cancelled_task_is_kept_for_the_default_time(
+        self, client: TaskClient, db: Database, registry: Registry
+    ) -> None:
+        @task("cancelled", registry=registry)
+        async def cancelled(ctx: TaskContext) -> None: ...
+
+        await (await client.enqueue(cancelled)).cancel()
+        found = await db.execute_once(text("SELECT expires_at - settled_at FROM task"), {})
+        assert found.scalar_one().days == 7
+
+    async def test_many_go_in_batches(self, db: Database, redis: RedisClient) -> None:
+        await db.execute_once(
+            text(
+                "INSERT INTO task (name, state, settled_at, expires_at) "
+                "SELECT 'x', 'succeeded', now(), now() FROM generate_series(1, 2500)"
+            ),
+            {},
+        )
+        assert await Pruner(db, redis).run_once() == 2500
+
+
+class TestLeader:
+    async def test_one_leads_and_another_follows_when_it_stops(self, db: Database) -> None:
+        first, second = Leader(db, "first", []), Leader(db, "second", [])
+        assert await first.run_once()
+        assert not await second.run_once()
+        assert await first.run_once()
+        await first.stop()
+        assert await second.run_once()
+        assert not await first.run_once()
+
+    async def test_duties_run_only_while_it_leads(self, db: Database, redis: RedisClient) -> None:
+        duty = Pruner(db, redis)
+        leader, rival = Leader(db, "leader", [duty]), Leader(db, "rival", [])
+        await leader.run_once()
+        assert duty._task is not None
+        await db.execute_once(text("UPDATE worker_leader SET until = now() - interval '1 s'"), {})
+        assert await rival.run_once()
+        assert not await leader.run_once()
+        assert duty._task is None

@@ -1,0 +1,66 @@
+"""A TCP proxy that can hurt what goes through it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class Proxy:
+    """Passes bytes on, until it is told not to.
+
+    Attributes:
+        swallow_answer_to: Two texts: the answer to the first message that contains the second on a
+            connection that has sent the first is lost, with its connection, after the server has
+            got the message.
+        swallowed: How many answers were lost.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self.swallow_answer_to: tuple[bytes, bytes] | None = None
+        self.swallowed = 0
+        self.port = 0
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator["Proxy"]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        async with server:
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            back_reader, back_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.close()
+            return
+        answers = asyncio.create_task(self._pass_on(back_reader, writer))
+        marked = False
+        try:
+            while data := await reader.read(65536):
+                mark, message = self.swallow_answer_to or (None, b"")
+                marked = marked or (mark is not None and mark in data)
+                hit = mark is not None and marked and message in data
+                if hit:
+                    self.swallow_answer_to = None
+                    answers.cancel()
+                    await asyncio.wait([answers])
+                back_writer.write(data)
+                await back_writer.drain()
+                if hit:
+                    await back_reader.read(1)  # the server has answered: it is done
+                    self.swallowed += 1
+                    break
+        except OSError:
+            pass
+        finally:
+            answers.cancel()
+            writer.close()
+            back_writer.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()

@@ -1,0 +1,111 @@
+"""A suspect runs alone in its process: nobody beside it, and only when its neighbours ended."""
+
+import asyncio
+
+import pytest
+
+from worker.execution.solo import LONGEST_PATIENCE, Solo, patience_of
+
+
+class Attempt:
+    """An attempt that stays inside until it is told to leave."""
+
+    def __init__(self, solo: Solo) -> None:
+        self.inside = asyncio.Event()
+        self.leave = asyncio.Event()
+        self.task = asyncio.create_task(self._run(solo))
+
+    async def _run(self, solo: Solo) -> None:
+        async with solo.entered():
+            self.inside.set()
+            await self.leave.wait()
+
+    async def end(self) -> None:
+        self.leave.set()
+        await self.task
+
+
+async def settle_down() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_neighbours_run_beside_each_other() -> None:
+    solo = Solo()
+    attempts = [Attempt(solo) for _ in range(3)]
+    for attempt in attempts:
+        await attempt.inside.wait()
+        await attempt.end()
+
+
+async def test_a_suspect_waits_for_its_neighbours_and_keeps_others_out() -> None:
+    solo = Solo()
+    neighbour = Attempt(solo)
+    await neighbour.inside.wait()
+    alone, done = asyncio.Event(), asyncio.Event()
+
+    async def suspect() -> None:
+        async with solo.entered(), solo.alone(60):
+            alone.set()
+            await done.wait()
+
+    running = asyncio.create_task(suspect())
+    await settle_down()
+    late = Attempt(solo)
+    await settle_down()
+    assert not alone.is_set()
+    assert not late.inside.is_set()
+    await neighbour.end()
+    await alone.wait()
+    await settle_down()
+    assert not late.inside.is_set()
+    done.set()
+    await running
+    await late.inside.wait()
+    await late.end()
+
+
+async def test_a_suspect_whose_patience_ends_lets_the_others_in() -> None:
+    solo = Solo()
+    neighbour = Attempt(solo)
+    await neighbour.inside.wait()
+    async with solo.entered():
+        with pytest.raises(TimeoutError):
+            async with solo.alone(0.01):
+                raise AssertionError("it is not alone")
+    late = Attempt(solo)
+    await late.inside.wait()
+    await late.end()
+    await neighbour.end()
+
+
+async def test_a_second_suspect_does_not_wait_behind_the_first() -> None:
+    solo = Solo()
+    async with solo.entered(), solo.alone(1):
+        with pytest.raises(TimeoutError, match="another suspect"):
+            async with solo.alone(60):
+                raise AssertionError("it is not alone")
+
+
+async def test_a_suspect_that_is_cancelled_while_it_waits_lets_the_others_in() -> None:
+    solo = Solo()
+    neighbour = Attempt(solo)
+    await neighbour.inside.wait()
+
+    async def suspect() -> None:
+        async with solo.entered(), solo.alone(60):
+            raise AssertionError("it is not alone")
+
+    waiting = asyncio.create_task(suspect())
+    await settle_down()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    late = Attempt(solo)
+    await late.inside.wait()
+    await late.end()
+    await neighbour.end()
+
+
+def test_its_patience_grows_with_its_attempts_to_a_limit() -> None:
+    assert [patience_of(attempt) for attempt in (1, 2, 3)] == [2.0, 4.0, 8.0]
+    assert patience_of(10_000) == LONGEST_PATIENCE

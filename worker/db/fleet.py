@@ -1,0 +1,101 @@
+"""The statements about the fleet of worker processes: who lives, who leads, what they watch."""
+
+FLEET_DUTY = "fleet"
+"""The one duty there is a leader for."""
+
+FLEET = {
+    # A process lives and runs :running; :leaving: it has been told to stop, so that its end, if
+    # it has to be a hard one, is no death. -> returned: it was taken for dead meanwhile (or is new)
+    "beat": """
+        INSERT INTO {worker_process} (id, queue, running, leaving)
+        VALUES (:worker, :queue, :running, :leaving)
+        ON CONFLICT (id) DO UPDATE
+        SET running = excluded.running, leaving = excluded.leaving,
+            heartbeat_at = clock_timestamp()
+        RETURNING xmax = 0 AS returned
+        """,
+    #
+    # A process that was taken for dead is alive: it did not die under these tasks.
+    "acquit": """
+        UPDATE {task} SET deaths = deaths - 1
+        WHERE id = ANY(:ids) AND settled_at IS NULL AND deaths > 0
+        """,
+    #
+    # A process ends by itself: what it leaves behind is no death, and is taken at once.
+    "leave": """
+        UPDATE {worker_process}
+        SET leaving = true, running = '{{}}', heartbeat_at = '-infinity' WHERE id = :worker
+        """,
+    #
+    # -> id of each process whose heartbeat is older than :seconds
+    "find_dead": """
+        SELECT id, {fenced} FROM {worker_process}
+        WHERE heartbeat_at < now() - make_interval(secs => :seconds) FOR UPDATE SKIP LOCKED
+        """,
+    #
+    # Processes die that no suspect can have killed: no suspect ran alone in one of :processes.
+    "note_storm": """
+        INSERT INTO {worker_leader} (duty, holder, until, storm_at)
+        SELECT :duty, '', '-infinity', now()
+        WHERE EXISTS (SELECT FROM {worker_process} AS process
+                      WHERE process.id = ANY(:processes) AND NOT process.leaving
+                        AND NOT EXISTS (SELECT FROM {task} AS task
+                                        WHERE task.worker = process.id AND task.alone
+                                          AND task.state = 'running'
+                                          AND task.settled_at IS NULL))
+        ON CONFLICT (duty) DO UPDATE SET storm_at = excluded.storm_at
+        """,
+    #
+    "forget_dead": "DELETE FROM {worker_process} WHERE id = ANY(:processes)",
+    #
+    # Take or keep the lead. -> nothing: somebody else has it
+    "lead": """
+        INSERT INTO {worker_leader} (duty, holder, until)
+        VALUES (:duty, :worker, now() + make_interval(secs => :seconds))
+        ON CONFLICT (duty) DO UPDATE SET holder = excluded.holder, until = excluded.until
+        WHERE worker_leader.holder = excluded.holder OR worker_leader.until < now()
+        RETURNING duty
+        """,
+    #
+    "resign": """
+        UPDATE {worker_leader} SET until = '-infinity' WHERE duty = :duty AND holder = :worker
+        """,
+    #
+    # A page of what should be in Redis, in the order of the ids: unsettled, pushed once, and not
+    # running in a process that lives. Reads only: a backlog of any size makes no dead tuple.
+    # -> id, attempt, job_id, name, queue, priority, due_ms
+    "watched": """
+        SELECT attempt, {to_be_pushed}
+        FROM {task} AS task
+        WHERE settled_at IS NULL AND dispatch_at = 'infinity' AND id > :after
+          AND NOT (state = 'running' AND EXISTS (
+              SELECT FROM {worker_process} AS process
+              WHERE process.id = task.worker
+                AND (task.id = ANY(process.running)
+                     -- It may have had no time to say so yet.
+                     OR task.started_at > process.heartbeat_at - {beat_margin})))
+        ORDER BY dispatch_at, id LIMIT :limit
+        """,
+    #
+    # Whether a due task is still to be pushed: one that was announced a moment ago.
+    "any_announced": """
+        SELECT EXISTS (SELECT FROM {task}
+                       WHERE settled_at IS NULL AND dispatch_at <= now() + {look_after}
+                         AND run_at <= now() AND state <> 'running' AND queue = :queue)
+        """,
+    #
+    # -> name of every queue that has a worker
+    "queues": "SELECT DISTINCT queue FROM {worker_process}",
+    #
+    # What retention has ended for, oldest first. -> id, job_id (the id in Redis)
+    "expired": """
+        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id FROM {task}
+        WHERE settled_at IS NOT NULL AND expires_at < now() ORDER BY expires_at LIMIT :limit
+        """,
+    #
+    # -> how many were removed; not one that somebody has asked to run again
+    "prune": """
+        DELETE FROM {task}
+        WHERE id = ANY(:ids) AND settled_at IS NOT NULL AND expires_at < now()
+        """,
+}

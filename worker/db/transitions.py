@@ -1,0 +1,218 @@
+"""Every statement that changes the state of a task: the state machine, in one place.
+
+    scheduled ──▶ queued ──▶ running ──▶ succeeded
+        ▲            ▲          ├──────▶ failed ─────┐
+        │            ├──────────┤        cancelled ──┤  (cancelled: from any unsettled state)
+        │            │          ├──▶ retrying        │
+        └── snoozed ─┴──────────┘                    │
+                     ▲                               │
+                     └──────── somebody asks ────────┘
+
+Guards: success requires "not settled"; every other outcome requires "not settled and still this
+attempt". A statement that returns no row has changed nothing: somebody else has decided.
+`ALLOWED` says the same as data; a test holds each statement against it, from every state.
+"""
+
+from worker.db.models import TaskState
+
+SUSPECT_DEATHS = 2
+"""A task under which so many processes died is a suspect and runs alone from then on."""
+
+QUARANTINE_DEATHS = SUSPECT_DEATHS + 3
+"""Three more deaths, all while it ran alone, and it is failed. (A plain limit of three would fail
+innocent neighbours: each process takes all its running tasks with it.) While processes die that it
+cannot have killed, a death proves nothing and is not counted."""
+
+FENCE_SECONDS = 5
+"""How long a process that stalls between the completion and its COMMIT holds the row's lock: after
+that Postgres ends its session, and the COMMIT is refused."""
+
+_S = TaskState
+_LEFT_BEHIND = frozenset({_S.QUEUED, _S.FAILED})
+
+ALLOWED: dict[str, dict[TaskState, frozenset[TaskState]]] = {
+    "start": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.RUNNING})
+    ),
+    "succeed": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.SUCCEEDED})
+    ),
+    "fail": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.FAILED, _S.CANCELLED})
+    ),
+    "retry": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.RETRYING})
+    ),
+    "hand_back": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.QUEUED, _S.SCHEDULED})
+    ),
+    "cancel": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.CANCELLED})
+    ),
+    "claim_due_for_dispatch": {_S.SCHEDULED: frozenset({_S.QUEUED})},
+    "rescue": {_S.RUNNING: _LEFT_BEHIND},
+    "retry_settled": dict.fromkeys((_S.FAILED, _S.CANCELLED), frozenset({_S.QUEUED})),
+    "retry_settled_many": dict.fromkeys((_S.FAILED, _S.CANCELLED), frozenset({_S.QUEUED})),
+}
+"""From which state a statement leads where; from every other state it leads nowhere."""
+
+FRAGMENTS = {
+    "record_error": """
+        INSERT INTO {task_error} (task_id, attempt, error_type, message, traceback, worker,
+                                  started_at)
+        SELECT id, attempt, :error_type, :message, :traceback, worker, started_at FROM decided
+        RETURNING task_id""",
+    "again_after_delay": """
+        run_at = clock_timestamp() + make_interval(secs => :delay),
+        dispatch_at = greatest(
+            clock_timestamp() + make_interval(secs => :delay) - {lead},
+            clock_timestamp() + {look_after})""",
+    "run_again": """
+        UPDATE {task} AS task
+        SET state = 'queued', settled_at = NULL, expires_at = NULL, tries = 0, deaths = 0,
+            worker = NULL, progress = NULL, run_at = now(), dispatch_at = now() + {look_after},
+            attempt = attempt + least(attempt, 1)
+        WHERE state IN ('failed', 'cancelled')""",
+    "to_be_pushed": """
+        id, name, queue, priority, coalesce(job_id, CAST(id AS text)) AS job_id,
+        CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms""",
+}
+"""Parts of several statements."""
+
+TRANSITIONS = {
+    # Begin an attempt; one that runs already is only overtaken on purpose.
+    # -> the row, or nothing: settled, not due, running, or not there (see look_up).
+    "start": """
+        UPDATE {task}
+        SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
+            worker = :worker, alone = false, waiting_key = NULL
+        WHERE id = :id AND settled_at IS NULL AND run_at <= now()
+          AND (state <> 'running' OR :take_over)
+        RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths
+        """,
+    #
+    # Success, in the attempt's own transaction. Guard: not settled. Whoever stalls from here on
+    # is thrown out by Postgres before the lock on the row annoys anybody.
+    "succeed": """
+        UPDATE {task}
+        SET state = 'succeeded', result = CAST(:result AS jsonb), settled_at = clock_timestamp(),
+            expires_at = clock_timestamp() + make_interval(secs => :retention)
+        WHERE id = :id AND settled_at IS NULL
+        RETURNING id, {fenced}
+        """,
+    #
+    # Failure for good, or cancelled by the function, with its error.
+    # Guard: not settled, this attempt.
+    "fail": """
+        WITH decided AS (
+            UPDATE {task}
+            SET state = :state, tries = tries + :counted, settled_at = clock_timestamp(),
+                expires_at = clock_timestamp() + make_interval(secs => :retention)
+            WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+            RETURNING id, attempt, worker, started_at
+        )
+        {record_error}
+        """,
+    #
+    # Another attempt later, with the error of this one. Guard: not settled, this attempt.
+    "retry": """
+        WITH decided AS (
+            UPDATE {task}
+            SET state = 'retrying', tries = tries + 1, {again_after_delay}
+            WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+            RETURNING id, attempt, worker, started_at
+        )
+        {record_error}
+        """,
+    #
+    # Another attempt later that burns no try: shutdown, snooze, a server away.
+    # Guard: not settled, this attempt.
+    "hand_back": """
+        UPDATE {task}
+        SET state = :state, worker = NULL, {again_after_delay}
+        WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+        RETURNING id
+        """,
+    #
+    # Cancel: final at once. A running attempt finds out at its commit. Guard: not settled.
+    "cancel": """
+        UPDATE {task}
+        SET state = 'cancelled', settled_at = clock_timestamp(),
+            expires_at = clock_timestamp() + make_interval(secs => :retention)
+        WHERE id = :id AND settled_at IS NULL
+        RETURNING id, queue, job_id
+        """,
+    #
+    # The relay's batch: what is to be pushed now, oldest first, each row by one relay only. What
+    # it has pushed waits at infinity, where the rescuer watches it; so do running tasks.
+    # The caller pushes before it commits, so a crash repeats the batch.
+    # -> id, job_id (the id in Redis), name, queue, priority, due_ms, near (to be pushed now)
+    "claim_due_for_dispatch": """
+        UPDATE {task}
+        SET state = CASE WHEN state = 'scheduled' AND run_at <= now() THEN 'queued'
+                         ELSE state END,
+            dispatch_at = CASE
+                WHEN run_at > now() + {lead} THEN run_at - {lead}
+                WHEN run_at > now() AND priority > 0 THEN run_at
+                ELSE 'infinity' END
+        WHERE id IN (SELECT id FROM {task}
+                     WHERE settled_at IS NULL AND dispatch_at <= now()
+                     ORDER BY dispatch_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+        RETURNING {to_be_pushed},
+                  dispatch_at = 'infinity' AND state <> 'running' AS near, {fenced}
+        """,
+    #
+    # Take the tasks of dead processes back. A death is counted unless the process was leaving by
+    # itself; against a suspect only if it ran alone, and if no process has died for :calm seconds
+    # that it cannot have killed. A suspect under which too many died is failed.
+    # -> id, job_id, queue, state, deaths
+    "rescue": """
+        WITH left_behind AS (
+            SELECT task.id, task.attempt, task.worker, task.started_at, process.leaving,
+                   deaths + CASE WHEN process.leaving THEN 0
+                                 WHEN deaths < {suspect} THEN 1
+                                 WHEN alone AND NOT EXISTS (
+                                     SELECT FROM {worker_leader}
+                                     WHERE storm_at > now() - make_interval(secs => :calm))
+                                 THEN 1
+                                 ELSE 0 END AS deaths
+            FROM {task} AS task JOIN {worker_process} AS process ON process.id = task.worker
+            WHERE settled_at IS NULL AND state = 'running' AND process.id = ANY(:processes)
+            FOR UPDATE OF task SKIP LOCKED
+        ), noted AS (
+            INSERT INTO {task_error} (task_id, attempt, error_type, message, worker, started_at)
+            SELECT id, attempt, 'ProcessDied',
+                   CASE WHEN deaths >= {quarantine}
+                        THEN 'quarantined: the process died each time this task ran, also alone'
+                        ELSE 'the process that ran this attempt is gone' END,
+                   worker, started_at
+            FROM left_behind WHERE NOT leaving
+        )
+        UPDATE {task} AS task
+        SET state = CASE WHEN l.deaths >= {quarantine} THEN 'failed' ELSE 'queued' END,
+            settled_at = CASE WHEN l.deaths >= {quarantine} THEN clock_timestamp() END,
+            expires_at = CASE WHEN l.deaths >= {quarantine}
+                              THEN clock_timestamp() + make_interval(secs => :retention) END,
+            deaths = l.deaths, alone = false, worker = NULL, dispatch_at = now()
+        FROM left_behind AS l WHERE task.id = l.id
+        RETURNING task.id, coalesce(task.job_id, CAST(task.id AS text)) AS job_id, task.queue,
+                  task.state, task.deaths
+        """,
+    #
+    # A failed or cancelled task runs again, with all its tries. An attempt of it that has not found
+    # out yet that it was cancelled is not this one any more: its failure is not the new run's.
+    # Guard: failed or cancelled; uq_task_unique_key and uq_task_waiting_key refuse it if another
+    # task has its key. -> what is to be pushed
+    "retry_settled": "{run_again} AND id = :id RETURNING {to_be_pushed}",
+    #
+    # The same for a batch; left alone is a task whose key another has. A key that is taken at this
+    # very moment is refused as above. -> what is to be pushed
+    "retry_settled_many": """
+        {run_again} AND id = ANY(:ids)
+            AND NOT EXISTS (SELECT FROM {task} AS holder WHERE holder.settled_at IS NULL
+                            AND holder.unique_key = task.unique_key)
+            AND NOT EXISTS (SELECT FROM {task} AS holder WHERE holder.settled_at IS NULL
+                            AND holder.waiting_key = task.waiting_key)
+        RETURNING {to_be_pushed}
+        """,
+}

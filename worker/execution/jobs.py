@@ -1,0 +1,28 @@
+"""Jobs of rows: what to push for tasks that were read from Postgres."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Row
+
+from worker.broker import codec
+from worker.broker.scripts import Job
+from worker.clock import milliseconds, utcnow
+
+
+def jobs_of_rows(rows: Iterable[Row[Any]]) -> list[Job]:
+    """The job of each row (id, job_id, name, queue, priority, due_ms)."""
+    now = milliseconds(utcnow())
+    return [
+        Job(row.job_id, row.queue, row.due_ms, row.priority,
+            codec.durable_payload(row.name, str(row.id), now))
+        for row in rows
+    ]  # fmt: skip
+
+
+def by_queue(rows: Iterable[Row[Any]]) -> dict[str, dict[str, Row[Any]]]:
+    """The rows by the id of their job, in each queue."""
+    queues: dict[str, dict[str, Row[Any]]] = {}
+    for row in rows:
+        queues.setdefault(row.queue, {})[row.job_id] = row
+    return queues

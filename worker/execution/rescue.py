@@ -1,0 +1,84 @@
+"""Takes tasks back from processes that are dead, and over from attempts that are not.
+
+Two come here. The rescuer looks for dead processes all the time. And a worker may be delivered a
+job whose row says that it runs elsewhere: its lease has run out, or Redis has lost it. If that
+process is dead, all its tasks are taken back, so that each death is counted once, whoever finds it.
+If not, the attempt is overtaken: the row decides which of the two may commit.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from worker.db.database import Database
+from worker.db.fleet import FLEET_DUTY
+from worker.db.models import TaskState
+from worker.execution.runtime import Runtime
+from worker.failpoints import reach
+from worker.settings import Settings
+
+CALM_LEASES = 2
+"""Leases without a death that a suspect cannot have caused, before its own deaths count again."""
+
+logger = logging.getLogger("worker.rescuer")
+
+
+async def take_back(
+    db: Database, settings: Settings, only: str | None = None
+) -> Sequence[Row[Any]]:
+    """Take the tasks of dead processes back.
+
+    Args:
+        only: Judge this process alone.
+
+    Returns:
+        The tasks: id, job_id, queue, state, deaths. Those that are quarantined are settled.
+    """
+    queries = db.queries
+    async with db.engine.begin() as connection:
+        found = await connection.execute(queries.find_dead, {"seconds": settings.dead_after})
+        dead = [row.id for row in found if only in (None, row.id)]
+        if not dead:
+            return []
+        await connection.execute(queries.note_storm, {"processes": dead, "duty": FLEET_DUTY})
+        rescued = await connection.execute(
+            queries.rescue,
+            {
+                "processes": dead,
+                "retention": settings.retention,
+                "calm": CALM_LEASES * settings.lease_seconds,
+            },
+        )
+        rows = rescued.all()
+        await connection.execute(queries.forget_dead, {"processes": dead})
+        reach("rescued")
+    logger.warning("%d processes have ended: %s; %d tasks of theirs are taken back",
+                   len(dead), ", ".join(dead), len(rows))  # fmt: skip
+    for row in rows:
+        if row.state == TaskState.FAILED:
+            logger.error("task %s is quarantined: %d processes died under it", row.id, row.deaths)
+    return rows
+
+
+async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
+    """Start a task whose row says that it is running; None: it is not, or may not.
+
+    The attempt that the row speaks of is dead, stalled, or has lost its lease.
+    """
+    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
+    row = found.first()
+    if row is None or row.state != TaskState.RUNNING:
+        return None
+    if row.worker != runtime.worker:
+        await take_back(runtime.db, runtime.settings, only=row.worker)
+    return await start(runtime, row_id, take_over=True)
+
+
+async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> Row[Any] | None:
+    """Write that an attempt begins; None: the guard did not hold."""
+    parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
+    found = await runtime.db.execute_once(runtime.db.queries.start, parameters)
+    return found.first()

@@ -1,0 +1,58 @@
+"""Jobs that an arq worker has settled by itself, without asking the row.
+
+Our workers leave arq no occasion; another worker on the same queue may. Then the job is gone while
+arq's own failure lies at its result key. What that failure says decides: an expired payload is
+pushed again; an aborted job is cancelled; the rest has failed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from arq.worker import JobExecutionFailed
+from sqlalchemy import Row
+
+from worker.broker import codec, keys
+from worker.broker.redis import RedisClient
+from worker.db.database import Database
+from worker.db.models import TaskState
+from worker.errors import UndecodablePayload
+from worker.execution.settle import fail_without_attempt
+
+logger = logging.getLogger("worker.rescuer")
+
+_EXPIRED = "job expired"
+
+
+async def settle_as_arq_did(
+    db: Database, redis: RedisClient, rows: Sequence[Row[Any]], retention: float
+) -> list[Row[Any]]:
+    """Settle the tasks that arq has settled; returns the others, which are to be pushed again."""
+    results = await redis.mget([keys.result(row.job_id) for row in rows])
+    lost: list[Row[Any]] = []
+    for row, result in zip(rows, results, strict=True):
+        error = None if result is None else _failure_of(row, result)
+        if error is None:
+            lost.append(row)
+            continue
+        logger.error("%s %s was settled by arq itself: %s", row.name, row.id, error)
+        aborted = isinstance(error, asyncio.CancelledError)
+        state = TaskState.CANCELLED if aborted else TaskState.FAILED
+        await fail_without_attempt(db, row.id, row.attempt, error, retention, state=state)
+        await redis.delete(keys.result(row.job_id))
+    return lost
+
+
+def _failure_of(row: Row[Any], result: bytes) -> BaseException | None:
+    try:
+        told = codec.deserialize(result)
+    except UndecodablePayload as fault:
+        # Another worker's pickle: it is not read, and the task is not its to settle.
+        logger.warning("%s %s: an arq worker without our serializer took it from queue %s: %s",
+                       row.name, row.id, row.queue, fault)  # fmt: skip
+        return None
+    error = told.get("r")
+    if isinstance(error, JobExecutionFailed) and str(error) == _EXPIRED:
+        return None
+    return error if isinstance(error, Exception | asyncio.CancelledError) else None

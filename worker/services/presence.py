@@ -1,0 +1,120 @@
+"""Says in Postgres that this process lives and what it runs.
+
+The rescuer of the fleet goes by it: what a process runs is left alone while the process lives, and
+taken back when it has died. A worker that cannot say so does not claim either: without Postgres
+nothing could start.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from worker.broker.patient import PatientRedis
+from worker.db.database import Database
+from worker.db.failures import PASSING
+from worker.execution.lease import BEATS_PER_LEASE
+from worker.service import Service
+from worker.settings import Settings
+
+logger = logging.getLogger("worker.presence")
+
+
+class Presence(Service):
+    """This process's heartbeat.
+
+    Args:
+        worker: The process's name in the fleet.
+        running: Tells the ids of the tasks it runs.
+        claims: Stock arq's connection, which is told when to stop claiming.
+    """
+
+    passing = PASSING
+
+    def __init__(
+        self,
+        db: Database,
+        worker: str,
+        settings: Settings,
+        *,
+        running: Callable[[], Collection[UUID]],
+        claims: PatientRedis | None = None,
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(settings.lease_seconds / BEATS_PER_LEASE, on_death)
+        self.worker = worker
+        self._dead_after = settings.dead_after
+        self._db = db
+        self._queue = settings.queue
+        self._running = running
+        self._claims = claims
+        if claims is not None:
+            claims.claiming = False  # until the fleet knows of this process
+        self._last = self._since = float("-inf")
+        self._beaten = self._leaving = False
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether this process has been in touch long enough to tell that others are not.
+
+        After an outage, or a stall of its own, everybody looks dead.
+        """
+        now = time.monotonic()
+        in_touch = now - self._last <= self._dead_after
+        return in_touch and now - self._since >= self._dead_after
+
+    async def run_once(self) -> None:
+        """One heartbeat."""
+        running = list(self._running())
+        try:
+            await self._beat(running)
+        except self.passing:
+            self.suspend()
+            raise
+        now = time.monotonic()
+        if now - self._last > self._dead_after:
+            self._since = now
+        self._last = now
+        self._let_claim(True)
+        self._beaten = True
+
+    def suspend(self) -> None:
+        """Postgres has not answered: claim nothing until it does."""
+        self._last = float("-inf")
+        self._let_claim(False)
+        self.wake()
+
+    def prepare_to_leave(self) -> None:
+        """The process has been told to stop: whatever ends it now, no task is to blame."""
+        self._leaving = True
+        self.wake()
+
+    async def stop(self) -> None:
+        """End, and say that what is left behind did not kill us."""
+        await super().stop()
+        with contextlib.suppress(*self.passing):
+            await self._db.execute_once(self._db.queries.leave, {"worker": self.worker})
+
+    async def _beat(self, running: list[UUID]) -> None:
+        found = await self._db.execute_once(
+            self._db.queries.beat,
+            {
+                "worker": self.worker,
+                "queue": self._queue,
+                "running": running,
+                "leaving": self._leaving,
+            },
+        )
+        if found.one().returned and self._beaten:
+            logger.warning("taken for dead meanwhile: was this process stopped or blocked?")
+            await self._db.execute_once(self._db.queries.acquit, {"ids": running})
+
+    def _let_claim(self, allowed: bool) -> None:
+        if self._claims is None or self._claims.claiming is allowed:
+            return
+        self._claims.claiming = allowed
+        if not allowed:
+            logger.warning("Postgres is away: claims nothing")
+        elif self._beaten:
+            logger.warning("Postgres is back: claims again")

@@ -1,0 +1,153 @@
+"""Brings back what a crash has taken: the tasks of dead processes, and what Redis has lost.
+
+A duty of the leader. Each round it
+
+1. takes the tasks of dead processes back and counts the death (`worker.db.transitions.rescue`);
+2. compares a page of the unsettled tasks with Redis and pushes what is missing there; all pages at
+   once when Redis was away or has lost data;
+3. keeps a page of each queue from stock arq's own time limits.
+
+Postgres is only read for the comparison, through an index, a page at a time: a backlog costs no
+write, however long it waits.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from worker.broker import keys, scripts
+from worker.broker.redis import AWAY, RedisClient
+from worker.db.database import Database
+from worker.db.failures import PASSING
+from worker.db.queries import BEAT_MARGIN_SECONDS
+from worker.execution.jobs import by_queue, jobs_of_rows
+from worker.execution.rescue import take_back
+from worker.execution.settled_by_arq import settle_as_arq_did
+from worker.service import Service
+from worker.services.presence import Presence
+from worker.settings import Settings
+
+logger = logging.getLogger("worker.rescuer")
+
+INTERVAL_SECONDS = 1.0
+
+PAGE = 1000
+"""Rows per page: some ten milliseconds of each server."""
+
+ROUND_SECONDS = 30.0
+"""A round through all unsettled tasks is begun no more often than this while Redis is well."""
+
+SECOND_LOOK_SECONDS = BEAT_MARGIN_SECONDS + 1.0
+"""A refill passes over tasks that have just been started, as their process may not have said so
+yet. Should their attempts have ended meanwhile without a word, a second look finds them."""
+
+PULSE_SECONDS = 60
+
+_FIRST = UUID(int=0)
+
+
+class Rescuer(Service):
+    """Takes back, compares, refills."""
+
+    passing = (*PASSING, *AWAY)
+
+    def __init__(
+        self,
+        db: Database,
+        redis: RedisClient,
+        settings: Settings,
+        presence: Presence,
+        *,
+        wake_relay: Callable[[], None],
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(min(INTERVAL_SECONDS, settings.lease_seconds / 10), on_death)
+        self._db = db
+        self._redis = redis
+        self._settings = settings
+        self._presence = presence
+        self._wake_relay = wake_relay
+        self._pulse: bytes | None = None
+        self._after: UUID | None = _FIRST
+        self._round_began = float("-inf")
+        self._refill_again_at = float("inf")
+        self._ranks: dict[str, int] = {}
+
+    async def run_once(self) -> None:
+        """One round."""
+        await self.take_back()
+        try:
+            if await self.redis_has_lost_data():
+                await self.refill()
+                self._refill_again_at = time.monotonic() + SECOND_LOOK_SECONDS
+            elif time.monotonic() > self._refill_again_at:
+                await self.refill()
+                self._refill_again_at = float("inf")
+            else:
+                await self._next_page()
+            await self._tend_queues()
+        except AWAY:
+            self._pulse = None  # who knows what it will remember when it is back
+            raise
+
+    async def take_back(self) -> int:
+        """Take the tasks of dead processes back; returns how many there were."""
+        if not self._presence.may_judge:
+            return 0
+        rows = await take_back(self._db, self._settings)
+        if rows:  # let others start them, without waiting for their leases to run out
+            await scripts.release(self._redis, [row.job_id for row in rows])
+            self._wake_relay()
+        return len(rows)
+
+    async def redis_has_lost_data(self) -> bool:
+        """Whether Redis remembers something else than what this process wrote last."""
+        written = uuid4().hex.encode()
+        key = keys.pulse(self._presence.worker)
+        found = await self._redis.set(key, written, ex=PULSE_SECONDS, get=True)
+        lost = found is None or found != self._pulse
+        self._pulse = written
+        return lost
+
+    async def refill(self) -> int:
+        """Compare every unsettled task with Redis now; returns how many were missing there."""
+        began = time.monotonic()
+        missing = await self._compare_page(_FIRST)
+        while self._after is not None:
+            missing += await self._compare_page(self._after)
+        self._round_began = began
+        if missing:
+            logger.warning("Redis had lost %d jobs; they are back after %.1f s",
+                           missing, time.monotonic() - began)  # fmt: skip
+        return missing
+
+    async def _next_page(self) -> None:
+        if self._after is None:
+            if time.monotonic() - self._round_began < ROUND_SECONDS:
+                return
+            self._after, self._round_began = _FIRST, time.monotonic()
+        await self._compare_page(self._after)
+
+    async def _compare_page(self, after: UUID) -> int:
+        found = await self._db.execute_once(
+            self._db.queries.watched, {"after": after, "limit": PAGE}
+        )
+        rows = found.all()
+        missing = 0
+        for queue, watched in by_queue(rows).items():
+            ids = await scripts.missing(self._redis, queue, watched)
+            if ids:
+                lost = await settle_as_arq_did(
+                    self._db, self._redis, [watched[id_] for id_ in ids], self._settings.retention
+                )
+                missing += await scripts.push(self._redis, jobs_of_rows(lost))
+        self._after = rows[-1].id if len(rows) == PAGE else None
+        return missing
+
+    async def _tend_queues(self) -> None:
+        found = await self._db.execute_once(self._db.queries.queues, {})
+        for (queue,) in found.all():
+            rank = self._ranks.get(queue, 0)
+            page = await scripts.tend(self._redis, queue, rank, self._settings.lease_seconds)
+            self._ranks[queue] = rank + scripts.PAGE if page == scripts.PAGE else 0
