@@ -13,12 +13,17 @@ class Proxy:
             connection that has sent the first is lost, with its connection, after the server has
             got the message.
         swallowed: How many answers were lost.
+        hold_answer_to: A text: the answer to the first message that contains it comes no sooner
+            than `let_go` is set.
+        held: Set when the server has got that message.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self.swallow_answer_to: tuple[bytes, bytes] | None = None
         self.swallowed = 0
+        self.hold_answer_to: bytes | None = None
+        self.held, self.let_go = asyncio.Event(), asyncio.Event()
         self.port = 0
 
     @contextlib.asynccontextmanager
@@ -41,13 +46,19 @@ class Proxy:
                 mark, message = self.swallow_answer_to or (None, b"")
                 marked = marked or (mark is not None and mark in data)
                 hit = mark is not None and marked and message in data
-                if hit:
-                    self.swallow_answer_to = None
+                hold = self.hold_answer_to is not None and self.hold_answer_to in data
+                if hit or hold:
                     answers.cancel()
                     await asyncio.wait([answers])
                 back_writer.write(data)
                 await back_writer.drain()
+                if hold:
+                    self.hold_answer_to = None
+                    self.held.set()
+                    await self.let_go.wait()
+                    answers = asyncio.create_task(self._pass_on(back_reader, writer))
                 if hit:
+                    self.swallow_answer_to = None
                     await back_reader.read(1)  # the server has answered: it is done
                     self.swallowed += 1
                     break

@@ -58,6 +58,9 @@ start, commit and answer. Its lock of that length is cut to our lease at once.""
 POLL_DELAY = 0.05
 """Seconds between two looks of stock arq at its queue; arq's default of 0.5 is felt by people."""
 
+HAND_BACK_MARGIN = 1.0
+"""Seconds that arq waits beyond the grace, in which our attempts hand their jobs back. arq's own
+cancellation ends its process with an error if it meets a job that is just being finished."""
 
 FENCE_MARGIN = 60.0
 """Seconds beyond the longest timeout after which Postgres ends a transaction that stands idle: its
@@ -88,7 +91,7 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
         "max_tries": OUT_OF_REACH,
         "poll_delay": POLL_DELAY,
         "health_check_interval": HEALTH_SECONDS,
-        "job_completion_wait": settings.shutdown_grace,
+        "job_completion_wait": settings.shutdown_grace + HAND_BACK_MARGIN,
         "job_serializer": codec.to_bytes,
         "job_deserializer": deserializer(registry.__contains__),
         "allow_abort_jobs": False,
@@ -139,7 +142,7 @@ async def _services(ctx: ProcessContext, db: Database, redis: ArqRedis) -> list[
     settings: Settings = ctx["settings"]
     stop = partial(_stop_process, ctx)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
-    leases = Leases(redis, settings.lease_seconds)
+    ctx["leases"] = leases = Leases(redis, settings.lease_seconds)
     ctx["loop"] = asyncio.get_running_loop()
     ctx["presence"] = presence = Presence(
         db, worker, settings,
@@ -253,7 +256,10 @@ def _patient(redis: ArqRedis) -> PatientRedis | None:
 def _prepare_to_leave(ctx: ProcessContext) -> None:
     if (patient := _patient(ctx["redis"])) is not None:
         patient.stopping = True
-    ctx["loop"].call_soon_threadsafe(ctx["presence"].prepare_to_leave)
+    loop: asyncio.AbstractEventLoop = ctx["loop"]
+    loop.call_soon_threadsafe(ctx["presence"].prepare_to_leave)
+    grace = ctx["settings"].shutdown_grace
+    loop.call_soon_threadsafe(loop.call_later, grace, ctx["leases"].interrupt_all)
 
 
 def _longest_timeout(registry: Registry) -> float:

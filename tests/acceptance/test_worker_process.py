@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from tests.acceptance import tasks
 from tests.acceptance.conftest import wait_until
 from tests.processes import ROOT, WorkerProcess, environment_of
+from tests.proxy import Proxy
 from worker import Database, Settings, TaskClient, TaskState
 from worker.broker.redis import RedisClient
 from worker.db import migrations
@@ -126,24 +128,53 @@ async def test_burst_drains_the_relay_first_and_ends_when_nothing_is_due(
     assert await later.status() is TaskState.SCHEDULED
 
 
+def start_stock_arq(settings: Settings) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("arq"), "worker.main.WorkerSettings"],
+        env=environment_of(settings), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
 async def test_the_stock_arq_command_runs_our_settings(
     client: TaskClient, settings: Settings, effects: Effects
 ) -> None:
     handle = await client.enqueue(tasks.effect, what="stock")
     plain = await client.enqueue(tasks.plain, n=21)
-    arq = subprocess.Popen(
-        [Path(sys.executable).with_name("arq"), "worker.main.WorkerSettings"],
-        env=environment_of(settings), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    arq = start_stock_arq(settings)
     try:
         assert await handle.result(20) == "stock"
         assert await plain.result(5) == 42
     finally:
         arq.terminate()
         log, _ = await asyncio.to_thread(arq.communicate)
-    assert arq.returncode == 0
+    assert arq.returncode == 0, log.decode()
     assert b"stock" not in log.replace(b"stock_", b"")
     assert await effects() == ["stock"]
+
+
+async def test_the_stock_arq_command_ends_well_while_a_job_is_being_finished(
+    client: TaskClient, settings: Settings
+) -> None:
+    async with EmbeddedRedis(tcp=True) as redis:
+        port = urlsplit(redis.url).port
+        assert port is not None
+        async with Proxy("127.0.0.1", port).listening() as proxy:
+            through = settings.model_copy(
+                update={"redis_url": SecretStr(f"redis://127.0.0.1:{proxy.port}")}
+            )
+            proxy.hold_answer_to = b"arq:abort"  # which arq touches only when it finishes a job
+            arq = start_stock_arq(through)
+            await client.db.execute_once(
+                text("INSERT INTO task (name, args) VALUES ('accept.effect', '{\"what\": \"x\"}')"),
+                {},
+            )
+            async with asyncio.timeout(20):
+                await proxy.held.wait()
+            arq.terminate()
+            await asyncio.sleep(0.3)  # whatever arq cancels, it cancels now
+            proxy.let_go.set()
+            log, _ = await asyncio.to_thread(arq.communicate)
+            assert arq.returncode == 0, log.decode()
 
 
 async def run_worker(settings: Settings, *arguments: str, **more: str) -> tuple[int, str]:

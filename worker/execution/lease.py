@@ -83,6 +83,11 @@ class Leases(Service):
                 logger.info("task %s was cancelled while it ran", task_id)
                 self._running[held.job_id].cancel()
 
+    def interrupt_all(self) -> None:
+        """Stop every attempt of this process: each hands its job back."""
+        for task in self._running.values():
+            task.cancel()
+
     async def run_once(self) -> None:
         """Extend every lease."""
         for held in tuple(self._held.values()):
