@@ -20,7 +20,8 @@ from worker.broker.redis import RedisClient, connect
 from worker.db import migrations
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from worker.execution.registry import Registry
-from worker.main import BurstWorker, worker_settings
+from worker.main import worker_settings
+from worker.stock import BurstWorker
 
 TEMPLATE = "migrated"
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -21,8 +22,7 @@ from arq.worker import Function, Worker, func, get_kwargs
 from worker.broker import codec, keys
 from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
-from worker.broker.redis import arq_settings, connect, refuse_cluster
-from worker.clock import milliseconds, utcnow
+from worker.broker.redis import apart, arq_settings, connect, refuse_cluster
 from worker.db.database import Database
 from worker.errors import WorkerDied
 from worker.execution.attempt import run
@@ -30,20 +30,24 @@ from worker.execution.client import TaskClient
 from worker.execution.context import ProcessContext
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import deserializer
-from worker.execution.lease import Leases
+from worker.execution.lease import StockLeases
 from worker.execution.registry import Registry, default_registry
+from worker.execution.running import Leases, Running
 from worker.execution.runtime import Runtime
 from worker.execution.solo import LONGEST_PATIENCE
 from worker.execution.strays import STRAYS
-from worker.service import Service
+from worker.fast.task_worker import TaskWorker
+from worker.heart import Heart
 from worker.services.leader import Leader
 from worker.services.presence import Presence
 from worker.services.pruner import Pruner
 from worker.services.readiness import wait_for_servers, wait_for_tables
 from worker.services.relay import Listener, Relay
 from worker.services.rescuer import Rescuer
+from worker.services.vitals import Vitals
 from worker.settings import Settings, load_settings
 from worker.signals import Deadline
+from worker.stock import BurstWorker, StockWorker
 from worker.telemetry.logs import edit_arq_log
 
 logger = logging.getLogger("worker.main")
@@ -119,6 +123,7 @@ async def startup(ctx: ProcessContext) -> None:
     ctx["stack"] = stack = contextlib.AsyncExitStack()
     deadline = Deadline(settings.shutdown_grace, partial(_prepare_to_leave, ctx))
     stack.callback(deadline.release)
+    ctx["loop"] = asyncio.get_running_loop()
     ctx["db"] = db = await stack.enter_async_context(
         Database.from_settings(
             settings.require_database(), fence_seconds=_longest_timeout(ctx["registry"])
@@ -130,41 +135,66 @@ async def startup(ctx: ProcessContext) -> None:
     redis = connect(settings.redis_url.get_secret_value(), queue=settings.queue)
     stack.push_async_callback(redis.aclose)
     ctx["client"] = await stack.enter_async_context(TaskClient(db, redis, settings))
-    for service in await _services(ctx, db, redis):
-        stack.push_async_callback(service.stop)
-        await service.start()
+    await _start_services(ctx, stack, db, redis)
     deadline.watch()
     logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
 
-async def _services(ctx: ProcessContext, db: Database, redis: ArqRedis) -> list[Service]:
-    """What keeps turning in this process, in the order in which it is started."""
+async def _start_services(
+    ctx: ProcessContext, stack: contextlib.AsyncExitStack, db: Database, redis: ArqRedis
+) -> None:
+    """Start what keeps turning in this process."""
     settings: Settings = ctx["settings"]
-    stop = partial(_stop_process, ctx)
+    ctx["die"] = die = partial(_stop_process, ctx)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
-    ctx["leases"] = leases = Leases(redis, settings.lease_seconds)
-    ctx["loop"] = asyncio.get_running_loop()
-    ctx["presence"] = presence = Presence(
-        db, worker, settings,
-        running=leases.task_ids, claims=_patient(ctx["redis"]), on_death=stop,
-    )  # fmt: skip
-    ctx["relay"] = relay = Relay(db, redis, on_death=stop)
-    rescuer = Rescuer(db, redis, settings, presence, wake_relay=relay.wake, on_death=stop)
-    leader = Leader(db, worker, [rescuer, Pruner(db, redis, stop)], stop)
+    ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
+    ctx["relay"] = relay = Relay(db, redis, on_death=die)
+    rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.wake, on_death=die)
+    leader = Leader(db, worker, [rescuer, Pruner(db, redis, die)], die)
     hints = Hints(redis)
     ctx["runtime"] = Runtime(
         db=db,
         redis=redis,
         registry=ctx["registry"],
-        leases=leases,
+        leases=vitals.leases,
         settings=settings,
         worker=worker,
         flush_pushes=ctx["client"].flush,
-        suspend=presence.suspend,
+        suspend=vitals.suspend,
     )
-    await hints.listen(keys.CANCEL_CHANNEL, leases.interrupt)
-    services = [presence, leases, relay, hints, leader]
-    return services if db.pooler else [*services, Listener(db, relay.wake)]
+    await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
+    services = [relay, hints, leader]
+    for service in services if db.pooler else [*services, Listener(db, relay.wake)]:
+        stack.push_async_callback(service.stop)
+        await service.start()
+
+
+async def _start_vitals(
+    ctx: ProcessContext, stack: contextlib.AsyncExitStack, redis: ArqRedis, worker: str
+) -> Vitals:
+    settings: Settings = ctx["settings"]
+    engine: TaskWorker | None = ctx.get("engine")
+    leases: Leases
+    if engine is not None:
+        heart, running, leases = engine.heart, engine.running, engine.leases
+    else:
+        running = Running()
+        heart = Heart(settings.stall_limit, running.describe)
+        stack.push_async_callback(heart.end)
+        await heart.begin()
+        beats = apart(redis)
+        stack.push_async_callback(lambda: heart.run(beats.aclose()))
+        leases = StockLeases(running, redis, beats, settings.lease_seconds)
+        stack.push_async_callback(await heart.keep(leases))
+    part = replace(settings.require_database(), pool_size=1)
+    db = Database.from_settings(part)
+    stack.push_async_callback(lambda: heart.run(db.dispose()))
+    presence = Presence(
+        db, worker, settings,
+        running=running.task_ids, claims=engine or _patient(ctx["redis"]), on_death=ctx["die"],
+    )  # fmt: skip
+    stack.push_async_callback(await heart.keep(presence))
+    return Vitals(heart, running, leases, presence)
 
 
 async def shutdown(ctx: ProcessContext) -> None:
@@ -174,36 +204,12 @@ async def shutdown(ctx: ProcessContext) -> None:
         await stack.aclose()
 
 
-class StockWorker(Worker):
-    """arq's worker, whose end is no error when a job was just being finished."""
+def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -> None:
+    """Run a worker in this process until it is told to stop.
 
-    async def close(self) -> None:
-        """Wait for what still runs, however it ends, and close everything."""
-        if self.tasks:
-            await asyncio.wait(self.tasks.values())
-            self.tasks.clear()
-        await super().close()
-
-
-class BurstWorker(StockWorker):
-    """Ends when neither store has a due task; stock arq would wait for those that are not."""
-
-    async def _poll_iteration(self) -> None:
-        pushed = await self.ctx["relay"].run_once()
-        await super()._poll_iteration()
-        if not pushed and not self.tasks and not await self._is_anything_due():
-            self.max_burst_jobs = 0  # which ends arq's loop
-
-    async def _is_anything_due(self) -> bool:
-        if await self.pool.zcount(self.queue_name, "-inf", milliseconds(utcnow())):
-            return True
-        db: Database = self.ctx["db"]
-        found = await db.execute_once(db.queries.any_announced, {"queue": self.queue_name})
-        return bool(found.scalar_one())
-
-
-def run_stock(settings: Settings, *, burst: bool = False) -> None:
-    """Run a stock arq worker in this process until it is told to stop.
+    Args:
+        stock: arq's own engine instead of ours.
+        burst: End when nothing is due.
 
     Raises:
         ServerUnreachable: Postgres or Redis did not answer in time.
@@ -212,10 +218,15 @@ def run_stock(settings: Settings, *, burst: bool = False) -> None:
     """
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
-    options: dict[str, Any] = dict(get_kwargs(worker_settings(settings)))
+    options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
     loop.run_until_complete(wait_for_servers(settings))
-    kind = BurstWorker if burst else StockWorker
-    worker = kind(**{**options, "burst": burst})
+    worker: Worker
+    if stock:
+        worker = BurstWorker(**options) if burst else StockWorker(**options)
+    else:
+        worker = TaskWorker(
+            **options, lease_seconds=settings.lease_seconds, stall_limit=settings.stall_limit
+        )
     worker.run()
     if (error := worker.ctx.get("died_of")) is not None:
         raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
@@ -257,9 +268,10 @@ def _prepare_to_leave(ctx: ProcessContext) -> None:
     if (patient := _patient(ctx["redis"])) is not None:
         patient.stopping = True
     loop: asyncio.AbstractEventLoop = ctx["loop"]
-    loop.call_soon_threadsafe(ctx["presence"].prepare_to_leave)
+    vitals: Vitals = ctx["vitals"]
+    vitals.prepare_to_leave()
     grace = ctx["settings"].shutdown_grace
-    loop.call_soon_threadsafe(loop.call_later, grace, ctx["leases"].interrupt_all)
+    loop.call_soon_threadsafe(loop.call_later, grace, vitals.running.interrupt_all)
 
 
 def _longest_timeout(registry: Registry) -> float:

@@ -27,6 +27,9 @@ class Service(ABC):
     Args:
         interval: Seconds between two rounds when nobody calls `wake`.
         on_death: Called with the error when the loop ends by one that is not passing.
+
+    Attributes:
+        paused: While this says so, rounds are left out.
     """
 
     passing: tuple[type[Exception], ...] = ()
@@ -37,6 +40,7 @@ class Service(ABC):
     ) -> None:
         self.interval = interval
         self.on_death = on_death
+        self.paused: Callable[[], bool] = _never
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -78,7 +82,8 @@ class Service(ABC):
         while True:
             self._wake.clear()
             try:
-                await self.run_once()
+                if not self.paused():
+                    await self.run_once()
             except self.passing as error:
                 logger.warning(
                     "%s: %s: %s; again in %.1f s", self.name, type(error).__name__, error, pause
@@ -91,3 +96,7 @@ class Service(ABC):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.interval):
                     await self._wake.wait()
+
+
+def _never() -> bool:
+    return False

@@ -24,6 +24,13 @@ PREFIX = "WORKER_"
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
 
+LEASE_SECONDS = 4.0
+"""A killed worker's tasks start again within this. Heartbeats come five times as often, from a
+thread that a blocked event loop does not stop."""
+
+STALL_LIMIT = 60.0
+"""Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
+
 # Kubernetes sets these in every container when a Service is called "worker".
 _FROM_KUBERNETES = re.compile(r"WORKER_(SERVICE_(HOST|PORT)|PORT)(_.*)?$")
 
@@ -86,7 +93,10 @@ class Settings(BaseSettings):
     queue: str = Field("arq:queue", min_length=1, description="The queue this process uses.")
     concurrency: int = Field(10, ge=1, description="Tasks that run at once in one process.")
     lease_seconds: float = Field(
-        15.0, ge=1, description="How long a dead worker's job stays locked."
+        LEASE_SECONDS, ge=1, description="How long a dead worker's job stays locked."
+    )
+    stall_limit: float = Field(
+        STALL_LIMIT, gt=0, description="Seconds a blocked event loop keeps its tasks."
     )
     shutdown_grace: float = Field(
         10.0, ge=0, description="Seconds that running tasks get after SIGTERM."

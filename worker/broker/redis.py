@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from arq.connections import ArqRedis, RedisSettings
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
@@ -44,6 +44,24 @@ def connect(
     return redis  # type: ignore[no-any-return]
 
 
+def apart(redis: ArqRedis) -> Redis:
+    """Another client of the same server, with connections of its own: for another event loop, or to
+    know at once that Redis is away."""
+    pool = redis.connection_pool
+    options = {
+        **pool.connection_kwargs,
+        "socket_timeout": pool.connection_kwargs.get("socket_timeout") or SOCKET_TIMEOUT,
+    }
+    kind = pool.connection_class
+    if not issubclass(kind, _Cancellable):
+        kind = _cancellable(kind)  # type: ignore[arg-type]
+    return Redis(connection_pool=ConnectionPool(connection_class=kind, **options))
+
+
+class _Cancellable:
+    """Marks the connections of `_cancellable`."""
+
+
 @cache
 def _cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """A connection that sends without `asyncio.wait_for`.
@@ -53,7 +71,7 @@ def _cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     worker that is told to stop would go on.
     """
 
-    class Cancellable(kind):  # type: ignore[misc, valid-type]
+    class Cancellable(_Cancellable, kind):  # type: ignore[misc, valid-type]
         async def send_packed_command(
             self, command: bytes | str | Iterable[bytes], check_health: bool = True
         ) -> None:

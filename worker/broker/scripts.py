@@ -1,9 +1,10 @@
 """The Lua scripts, with signatures."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
@@ -91,6 +92,15 @@ async def tend(redis: Redis, queue: str, first: int, lease_seconds: float) -> in
     """
     arguments = [first, first + PAGE - 1, int(lease_seconds * 1000)]
     return int(await _script("tend")(keys=[queue], args=arguments, client=redis))
+
+
+def caller(redis: Redis) -> Callable[[str, Sequence[str], Sequence[str | int | bytes]], Any]:
+    """Runs the script of a name on `redis`."""
+
+    async def call(name: str, on: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        return await _script(name)(keys=on, args=arguments, client=redis)
+
+    return call
 
 
 @cache

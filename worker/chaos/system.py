@@ -19,7 +19,7 @@ from worker.db.database import Database
 from worker.db.failures import sqlstate
 from worker.errors import ServerUnreachable
 from worker.execution.client import TaskClient
-from worker.main import run_stock
+from worker.main import run_tasks
 from worker.settings import Settings
 
 CONCURRENCY = 10
@@ -120,7 +120,7 @@ class OurWorker:
 
     def __init__(self, db: Database, client: TaskClient, settings: Settings) -> None:
         self.db = db
-        self.command: Command = (run_stock, (settings,))
+        self.command: Command = (run_tasks, (settings,))
         self._client = client
         self._queue = settings.queue
 

@@ -105,10 +105,9 @@ def run(
     burst: Annotated[bool, typer.Option("--burst", help="End when nothing is due.")] = False,
 ) -> None:
     """Run tasks until told to stop."""
-    from worker.main import run_stock
+    from worker.main import run_tasks
 
-    _ = stock  # until the fast worker is there, every worker is a stock one
-    run_stock(start(), burst=burst)
+    run_tasks(start(), stock=stock, burst=burst)
 
 
 @command

@@ -58,6 +58,8 @@ class Queries:
     # worker.db.transitions
     start: TextClause
     succeed: TextClause
+    start_many: TextClause
+    succeed_many: TextClause
     fail: TextClause
     retry: TextClause
     hand_back: TextClause
@@ -126,7 +128,9 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "limit": Integer(),
     "priority": Integer(),
     "processes": ARRAY(Text()),
+    "results": ARRAY(Text()),
     "retention": Double(),
+    "retentions": ARRAY(Double()),
     "run_at": TIMESTAMP(timezone=True),
     "running": ARRAY(Uuid()),
     "seconds": Double(),

@@ -37,6 +37,10 @@ ALLOWED: dict[str, dict[TaskState, frozenset[TaskState]]] = {
     "succeed": dict.fromkeys(
         (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.SUCCEEDED})
     ),
+    "start_many": dict.fromkeys((_S.SCHEDULED, _S.QUEUED, _S.RETRYING), frozenset({_S.RUNNING})),
+    "succeed_many": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.SUCCEEDED})
+    ),
     "fail": dict.fromkeys(
         (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.FAILED, _S.CANCELLED})
     ),
@@ -99,6 +103,35 @@ TRANSITIONS = {
             expires_at = clock_timestamp() + make_interval(secs => :retention)
         WHERE id = :id AND settled_at IS NULL
         RETURNING id, {fenced}
+        """,
+    #
+    # Begin an attempt of each of :ids, in one statement; none that runs already. Rows are locked in
+    # the order of their ids, here and below, so that two batches wait for each other and no more.
+    # -> id and the row as in start, for each that was started
+    "start_many": """
+        UPDATE {task} AS task
+        SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
+            worker = :worker, alone = false, waiting_key = NULL
+        FROM (SELECT id FROM {task}
+              WHERE id = ANY(:ids) AND settled_at IS NULL AND run_at <= now()
+                AND state <> 'running'
+              ORDER BY id FOR UPDATE) AS due
+        WHERE task.id = due.id
+        RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths
+        """,
+    #
+    # Success of each of :ids, whose attempts have nothing else to commit. Guard: not settled.
+    # -> id of each whose guard held
+    "succeed_many": """
+        UPDATE {task} AS task
+        SET state = 'succeeded', result = CAST(given.result AS jsonb),
+            settled_at = clock_timestamp(),
+            expires_at = clock_timestamp() + make_interval(secs => given.retention)
+        FROM unnest(:ids, :results, :retentions) AS given (id, result, retention),
+             (SELECT id FROM {task} WHERE id = ANY(:ids) AND settled_at IS NULL
+              ORDER BY id FOR UPDATE) AS unsettled
+        WHERE task.id = given.id AND task.id = unsettled.id
+        RETURNING task.id
         """,
     #
     # Failure for good, or cancelled by the function, with its error.

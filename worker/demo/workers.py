@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from worker.chaos.fleet import Fleet
 from worker.demo.house import House
 from worker.errors import WorkerError
-from worker.main import run_stock
+from worker.main import run_tasks
 from worker.settings import Settings
 
 LEASE_SECONDS = 4.0
@@ -100,7 +100,7 @@ async def open_fleet(
             "shutdown_grace": GRACE_SECONDS,
         }
     )
-    fleet = Fleet((run_stock, (mine,)), size, imports=("worker.tasks",), logs=house.logs, note=note)
+    fleet = Fleet((run_tasks, (mine,)), size, imports=("worker.tasks",), logs=house.logs, note=note)
     async with fleet:
         yield FleetOfWorkers(fleet, house.logs)
 

@@ -10,8 +10,8 @@ that finds the task settled.
 """
 
 import asyncio
-import contextlib
 import random
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -31,19 +31,29 @@ from worker.execution.answer import (
 from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
-from worker.execution.lease import Held
-from worker.execution.outcome import HandedBack, Outcome
+from worker.execution.outcome import Completed, HandedBack, Outcome
 from worker.execution.perform import perform
 from worker.execution.rescue import start, start_over
 from worker.execution.retry import HAND_BACK_SECONDS
+from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.settle import record, settle
-from worker.execution.solo import patience_of
+from worker.execution.solo import NotAlone, patience_of
 from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
 from worker.execution.without_row import run_without_row
 from worker.failpoints import reach
 
+Later = Callable[[TaskFunction[Any, Any], RunningTask, Completed], None]
+"""Takes over a completion that has nothing else to commit."""
+
 _rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
+
+class TakenOver:
+    """In place of an outcome: somebody else writes the completion."""
+
+
+TAKEN_OVER = TakenOver()
 
 
 async def run(name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> object:
@@ -74,14 +84,25 @@ async def _run_with_row(
     if runtime.leases.holds(delivery.job_id):
         # Taken for dead while it was stopped, this process is delivered what it still runs.
         raise hand_back(HAND_BACK_SECONDS[0])
-    async with runtime.leases.holding(_held(runtime, delivery, row_id)), runtime.solo.entered():
+    async with runtime.leases.holding(_held(runtime, delivery, row_id)):
+        await run_held(runtime, ctx, delivery, row_id)
+
+
+async def run_held(runtime: Runtime, ctx: ProcessContext, delivery: Delivery, row_id: UUID) -> None:
+    """Run a job that this process holds, from the start of its attempt to the answer.
+
+    Raises:
+        arq.Retry, TaskFailed: As `run`.
+    """
+    async with runtime.solo.entered():
         reach("leased")
         started = await start(runtime, row_id) or await start_over(runtime, row_id)
         reach("started")
         if started is None:
             await tell_no_attempt(runtime, delivery, row_id)
             return
-        outcome = await _attempt(runtime, ctx, row_id, started)
+        outcome = await attempt(runtime, ctx, row_id, started)
+    assert not isinstance(outcome, TakenOver)  # noqa: S101 - nobody was offered it
     reach("settled")
     await answer(runtime, delivery, row_id, outcome)
 
@@ -91,10 +112,18 @@ def _held(runtime: Runtime, delivery: Delivery, row_id: UUID) -> Held:
     return Held(delivery.job_id, runtime.settings.queue, delivery.score, payload, row_id)
 
 
-async def _attempt(
-    runtime: Runtime, ctx: ProcessContext, row_id: UUID, started: Row[Any]
-) -> Outcome | None:
-    """Perform and settle; None: somebody else has decided about the task."""
+async def attempt(
+    runtime: Runtime,
+    ctx: ProcessContext,
+    row_id: UUID,
+    started: Row[Any],
+    later: Later | None = None,
+) -> Outcome | TakenOver | None:
+    """Perform and settle an attempt that has been started and entered.
+
+    Returns:
+        What was written to the row; None: somebody else has decided about the task.
+    """
     function = runtime.registry.get(started.name)
     if function is None:
         return HandedBack(HAND_BACK_SECONDS[1], f"{started.name} is not known here")
@@ -107,17 +136,28 @@ async def _attempt(
         user_id=started.user_id,
         idempotency_key=str(row_id),
     )
-    async with contextlib.AsyncExitStack() as stack:
-        if started.deaths >= SUSPECT_DEATHS:
-            try:
-                await stack.enter_async_context(runtime.solo.alone(patience_of(task.attempt)))
-            except TimeoutError as error:
-                reason = f"a suspect, and not alone in this process ({error})"
-                waiting = HandedBack(_rng.uniform(*HAND_BACK_SECONDS), reason)
-                return await record(runtime, function, task, waiting)
+    if started.deaths >= SUSPECT_DEATHS:
+        return await _alone(runtime, ctx, function, task, started.args)
+    return await _perform_and_settle(runtime, ctx, function, task, started.args, later)
+
+
+async def _alone(
+    runtime: Runtime,
+    ctx: ProcessContext,
+    function: TaskFunction[Any, Any],
+    task: RunningTask,
+    arguments: str,
+) -> Outcome | TakenOver | None:
+    """Run a suspect without neighbours, or hand it back if they do not end in time."""
+    try:
+        async with runtime.solo.alone(patience_of(task.attempt)):
             guard = {"id": task.id, "attempt": task.attempt}
             await runtime.db.execute_once(runtime.db.queries.run_alone, guard)
-        return await _perform_and_settle(runtime, ctx, function, task, started.args)
+            return await _perform_and_settle(runtime, ctx, function, task, arguments, None)
+    except NotAlone as error:
+        reason = f"a suspect, and not alone in this process ({error})"
+        waiting = HandedBack(_rng.uniform(*HAND_BACK_SECONDS), reason)
+        return await record(runtime, function, task, waiting)
 
 
 async def _perform_and_settle(
@@ -126,7 +166,8 @@ async def _perform_and_settle(
     function: TaskFunction[Any, Any],
     task: RunningTask,
     arguments: str,
-) -> Outcome | None:
+    later: Later | None,
+) -> Outcome | TakenOver | None:
     assert task.id is not None  # noqa: S101 - it has a row
     work: Work = (
         UnitOfWork(runtime.db)
@@ -136,6 +177,9 @@ async def _perform_and_settle(
     try:
         outcome = await perform(function, {**ctx, "db": work, "task": task}, arguments, _rng)
         reach("performed")
+        if later is not None and isinstance(outcome, Completed) and not work.has_joined:
+            later(function, task, outcome)
+            return TAKEN_OVER
         settled = await shielded(settle(runtime, function, task, work, outcome, _rng))
         reach("committed")
         return settled

@@ -6,6 +6,7 @@ tell the row. So such a job becomes a call of one of two internal functions that
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID, uuid5
 
@@ -48,7 +49,7 @@ class Delivery:
         return cls(
             name=name,
             job_id=ctx["job_id"],
-            row_id=_row_id_of(kwargs),
+            row_id=row_id_of(kwargs),
             args=args,
             kwargs=kwargs,
             score=ctx["score"],
@@ -60,12 +61,23 @@ class Delivery:
         return f"{self.name} {self.job_id}"
 
     @property
+    def context(self) -> dict[str, Any]:
+        """What arq puts into a job's ctx; a worker that is not arq's makes it of this."""
+        return {
+            "job_id": self.job_id,
+            "job_try": self.job_try,
+            "enqueue_time": datetime.fromtimestamp(self.enqueued_ms / 1000, UTC),
+            "score": self.score,
+        }
+
+    @property
     def foreign_row_id(self) -> UUID:
         """The row's id for a stock client's job: job ids may be reused, so the time is in it."""
         return uuid5(_FOREIGN_JOBS, f"{self.job_id}:{self.enqueued_ms}")
 
 
-def _row_id_of(kwargs: dict[str, Any]) -> UUID | None:
+def row_id_of(kwargs: dict[str, Any]) -> UUID | None:
+    """The row that a payload's arguments are marked with."""
     marker = kwargs.get(codec.ROW)
     try:
         return None if marker is None else UUID(str(marker))

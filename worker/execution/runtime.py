@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from arq.connections import ArqRedis
 
 from worker.db.database import Database
-from worker.execution.lease import Leases
 from worker.execution.registry import Registry
+from worker.execution.running import Leases
 from worker.execution.solo import Solo
 from worker.settings import Settings
 

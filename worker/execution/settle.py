@@ -68,7 +68,7 @@ async def _commit(
     parameters = {
         "id": task.id,
         "result": outcome.result.decode(),
-        "retention": _retention(runtime, function),
+        "retention": retention_of(runtime, function),
     }
     done = await work.commit_with(runtime.db.queries.succeed, parameters)
     return outcome if done else None
@@ -112,7 +112,7 @@ async def record(
         case Completed():
             raise AssertionError("success is committed by the unit of work")
     if statement is queries.fail:
-        more["retention"] = _retention(runtime, function)
+        more["retention"] = retention_of(runtime, function)
     found = await runtime.db.execute_once(
         statement, {"id": task.id, "attempt": task.attempt, **more}
     )
@@ -138,5 +138,6 @@ async def fail_without_attempt(
     )
 
 
-def _retention(runtime: Runtime, function: TaskFunction[Any, Any]) -> float:
+def retention_of(runtime: Runtime, function: TaskFunction[Any, Any]) -> float:
+    """Seconds that a settled task of `function` is kept."""
     return runtime.settings.retention if function.retention is None else function.retention

@@ -13,50 +13,65 @@ LONGEST_PATIENCE = 1800.0
 """Seconds that a suspect waits for its neighbours at most."""
 
 
+class NotAlone(Exception):
+    """The neighbours did not end in time, or another suspect was first."""
+
+
 class Solo:
     """How many attempts are inside, and whether one of them wants to be alone."""
 
     def __init__(self) -> None:
         self._inside = 0
         self._reserved = False
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
+
+    async def enter(self, attempts: int = 1) -> None:
+        """Let so many attempts in; waits while somebody is alone, or about to be."""
+        while self._reserved:
+            await self._next_change()
+        self._inside += attempts
+
+    def leave(self) -> None:
+        """One attempt is out."""
+        self._inside -= 1
+        if self._reserved:
+            self._changed.set()
 
     @contextlib.asynccontextmanager
     async def entered(self) -> AsyncIterator[None]:
-        """Be inside while the block runs; waits while somebody is alone, or about to be."""
-        if self._reserved:
-            async with self._changed:
-                await self._changed.wait_for(lambda: not self._reserved)
-        self._inside += 1
+        """Be inside while the block runs."""
+        await self.enter()
         try:
             yield
         finally:
-            self._inside -= 1
-            if self._reserved:
-                await self._tell()
+            self.leave()
 
     @contextlib.asynccontextmanager
     async def alone(self, patience: float) -> AsyncIterator[None]:
         """Be the only one inside while the block runs; for an attempt that has entered.
 
         Raises:
-            TimeoutError: The neighbours did not end within `patience` seconds, or another suspect
-                was first.
+            NotAlone: The neighbours did not end within `patience` seconds, or another suspect was
+                first.
         """
         if self._reserved:
-            raise TimeoutError("another suspect runs, or waits to run, alone in this process")
+            raise NotAlone("another suspect runs, or waits to run, alone in it")
         self._reserved = True
         try:
-            async with asyncio.timeout(patience), self._changed:
-                await self._changed.wait_for(lambda: self._inside == 1)
+            try:
+                async with asyncio.timeout(patience):
+                    while self._inside > 1:
+                        await self._next_change()
+            except TimeoutError:
+                raise NotAlone(f"its neighbours did not end within {patience:g} s") from None
             yield
         finally:
             self._reserved = False
-            await self._tell()
+            self._changed.set()
 
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
 
 def patience_of(attempt: int) -> float:

@@ -89,6 +89,16 @@ class UnitOfWork:
             self._open_at = None
 
     @property
+    def has_joined(self) -> bool:
+        """Whether something waits for the commit."""
+        return self._joined
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no session has used a connection."""
+        return self._connection is None
+
+    @property
     def join_mode(self) -> JoinTransactionMode:
         """How a session begins on the connection, in SQLAlchemy's words."""
         return "create_savepoint" if self._joined else "rollback_only"
@@ -207,6 +217,13 @@ class SeparateBlocks:
         async with self._db.sessions(guard=self._guard) as session:
             yield session
             await session.commit()
+
+    is_untouched = True
+
+    @property
+    def has_joined(self) -> bool:
+        """Nothing ever waits for the commit: each block has had its own."""
+        return False
 
     async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
         """Write the guarded `completion`; False if the guard did not hold."""

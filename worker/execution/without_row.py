@@ -13,10 +13,10 @@ from worker.execution.answer import hand_back, shielded
 from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
-from worker.execution.lease import Held
 from worker.execution.outcome import Cancelled, Completed, Failed, Outcome
 from worker.execution.perform import perform
 from worker.execution.retry import decide
+from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
 
@@ -36,6 +36,23 @@ async def run_without_row(
         arq.Retry: The job is to be delivered again.
         TaskFailed: It has failed for good.
     """
+    async with runtime.leases.holding(_held(runtime, delivery)):
+        try:
+            outcome = await attempt_without_row(runtime, function, ctx, delivery, rng)
+        except asyncio.CancelledError:
+            await shielded(_forget_start(runtime, delivery))
+            raise
+    return await _answer(runtime, delivery, outcome)
+
+
+async def attempt_without_row(
+    runtime: Runtime,
+    function: TaskFunction[Any, Any],
+    ctx: ProcessContext,
+    delivery: Delivery,
+    rng: random.Random,
+) -> Outcome:
+    """One attempt, its commit included."""
     task = RunningTask(
         db=runtime.db,
         id=None,
@@ -46,22 +63,27 @@ async def run_without_row(
         idempotency_key=delivery.job_id,
     )
     work: Work = UnitOfWork(runtime.db) if function.atomic else SeparateBlocks(runtime.db, None, 0)
-    context = {**ctx, "db": work, "task": task}
-    async with runtime.leases.holding(_held(runtime, delivery)), runtime.solo.entered():
-        try:
-            given = function.bind(delivery.args, delivery.kwargs)
-            arguments = function.signature.encode_arguments(given)
-            outcome = await perform(function, context, arguments.decode(), rng)
-            if isinstance(outcome, Completed):
-                await shielded(work.commit())
-        except asyncio.CancelledError:
-            await shielded(_forget_start(runtime, delivery))
-            raise
-        except Exception as error:  # arguments that do not fit, or a commit that failed
-            outcome = decide(error, task.tries, function.policy, rng)
-        finally:
+    await runtime.solo.enter()
+    try:
+        context = {**ctx, "db": work, "task": task}
+        outcome = await perform(function, context, _arguments(function, delivery), rng)
+        if isinstance(outcome, Completed) and not work.is_untouched:
+            await shielded(work.commit())
+        return outcome
+    except Exception as error:  # arguments that do not fit, or a commit that failed
+        return decide(error, task.tries, function.policy, rng)
+    finally:
+        runtime.solo.leave()
+        if not work.is_untouched:
             await shielded(work.rollback())
-    return await _answer(runtime, delivery, outcome)
+
+
+def _arguments(function: TaskFunction[Any, Any], delivery: Delivery) -> str:
+    if not delivery.args:
+        return codec.to_bytes(delivery.kwargs).decode()
+    return function.signature.encode_arguments(
+        function.bind(delivery.args, delivery.kwargs)
+    ).decode()
 
 
 async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> object:

@@ -9,9 +9,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection
+from typing import Protocol
 from uuid import UUID
 
-from worker.broker.patient import PatientRedis
 from worker.db.database import Database
 from worker.db.failures import PASSING
 from worker.execution.lease import BEATS_PER_LEASE
@@ -21,13 +21,19 @@ from worker.settings import Settings
 logger = logging.getLogger("worker.presence")
 
 
+class Claims(Protocol):
+    """What claims jobs in this process: it can be told not to."""
+
+    claiming: bool
+
+
 class Presence(Service):
     """This process's heartbeat.
 
     Args:
         worker: The process's name in the fleet.
         running: Tells the ids of the tasks it runs.
-        claims: Stock arq's connection, which is told when to stop claiming.
+        claims: What is told when to stop claiming.
     """
 
     passing = PASSING
@@ -39,7 +45,7 @@ class Presence(Service):
         settings: Settings,
         *,
         running: Callable[[], Collection[UUID]],
-        claims: PatientRedis | None = None,
+        claims: Claims | None = None,
         on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
         super().__init__(settings.lease_seconds / BEATS_PER_LEASE, on_death)

@@ -1,0 +1,110 @@
+"""How the fast worker claims jobs, keeps them and finishes them: three scripts, typed."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from worker.broker.scripts import PUSH_BATCH
+
+Call = Callable[[str, Sequence[str], Sequence[str | int | bytes]], Awaitable[Any]]
+"""Runs the script of that name with keys and arguments."""
+
+BATCH = PUSH_BATCH
+"""Jobs per call at most: a millisecond or two of Redis, and far below Lua's limit of values."""
+
+NO_RESULT = -1
+"""In place of the milliseconds that a result is kept."""
+
+Action = Literal["done", "settled", "cron", "again", "unrun"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that this process may run.
+
+    Attributes:
+        job_id: As bytes: a queue may hold entries that are no text.
+        score: Its place in the queue before; Unix milliseconds, less its priority.
+        payload: None: there is none, or it is not a string.
+        starts: arq's count of starts, this one included; 0 for a job with a row.
+        token: What was written into its lease.
+    """
+
+    queue: str
+    job_id: bytes
+    score: int
+    payload: bytes | None
+    starts: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What is to become of a claimed job; see ``finish.lua``."""
+
+    queue: str
+    job_id: str | bytes
+    token: str
+    action: Action
+    number: int = NO_RESULT
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a claim has found.
+
+    Attributes:
+        wait: Seconds until the next job is due, by Redis's clock; None: there is none.
+    """
+
+    jobs: list[Claimed]
+    wait: float | None
+
+
+async def claim(call: Call, queues: Sequence[str], free: int, lease_ms: int, token: str) -> Round:
+    """Claim `free` due jobs at most, of the first queue first."""
+    answer = await call("claim", queues, [min(free, BATCH), lease_ms, token])
+    now, next_due = answer[0], answer[1]
+    jobs = [
+        Claimed(queues[number - 1], id_, int(float(score)), payload, starts, token)
+        for number, id_, score, payload, starts in zip(*[iter(answer[2:])] * 5, strict=True)
+    ]
+    return Round(jobs, max(next_due - now, 0) / 1000 if next_due else None)
+
+
+async def finish(call: Call, finishes: Iterable[Finish]) -> list[bytes]:
+    """Finish jobs, `BATCH` at most; returns the ids of those that are another's by now."""
+    numbers: dict[str, int] = {}
+    arguments: list[str | int | bytes] = []
+    for one in finishes:
+        number = numbers.setdefault(one.queue, len(numbers) + 1)
+        arguments += (number, one.job_id, one.token, one.action, one.number, one.data)
+    lost: list[bytes] = await call("finish", list(numbers), arguments)
+    return lost
+
+
+async def extend(
+    call: Call, jobs: Iterable[tuple[str, str, str]], lease_ms: int
+) -> tuple[list[str], list[str]]:
+    """Extend leases, `BATCH` at most.
+
+    Args:
+        jobs: Queue, id and token of each.
+
+    Returns:
+        The ids of jobs that are another's, and of jobs that Redis has forgotten.
+    """
+    numbers: dict[str, int] = {}
+    arguments: list[str | int | bytes] = [lease_ms]
+    for queue, job_id, token in jobs:
+        arguments += (numbers.setdefault(queue, len(numbers) + 1), job_id, token)
+    foreign, missing = await call("extend", list(numbers), arguments)
+    return [id_.decode() for id_ in foreign], [id_.decode() for id_ in missing]
+
+
+async def retake(
+    call: Call, queue: str, job_id: str, token: str, payload: bytes, lease_ms: int
+) -> bool:
+    """Put back what Redis has lost of a running job; False if its lease is another's by now."""
+    return bool(await call("retake", [queue], [job_id, token, lease_ms, payload]))

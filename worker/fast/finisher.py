@@ -1,0 +1,65 @@
+"""Finishes jobs in batches: one call of Redis for many.
+
+What could not be finished, because Redis is away, stays here and its lease is kept. The buffer is
+bounded by whoever claims: nothing is claimed while it is full.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from worker.broker.claims import BATCH, Call, Finish, finish
+from worker.broker.redis import AWAY
+from worker.service import Service
+
+logger = logging.getLogger("worker.finisher")
+
+LIMIT = 10 * BATCH
+"""Unfinished jobs from which on nothing more is claimed."""
+
+
+class Finisher(Service):
+    """Collects what is to be finished.
+
+    Args:
+        on_finished: Called with the job's id when Redis has done it, or has said that the job is
+            another's by now.
+    """
+
+    passing = AWAY
+
+    def __init__(self, call: Call, on_finished: Callable[[str | bytes], None]) -> None:
+        super().__init__(interval=60.0)
+        self._call = call
+        self._on_finished = on_finished
+        self._buffer: list[Finish] = []
+        self._waiting: dict[str | bytes, asyncio.Future[None]] = {}
+        self._sending = asyncio.Lock()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be claimed for now."""
+        return len(self._buffer) >= LIMIT
+
+    def put(self, one: Finish) -> None:
+        """Finish a job soon."""
+        self._buffer.append(one)
+        self.wake()
+
+    async def finished(self, one: Finish) -> None:
+        """Finish a job and return when Redis has done it."""
+        done = self._waiting[one.job_id] = asyncio.get_running_loop().create_future()
+        self.put(one)
+        await done
+
+    async def run_once(self) -> None:
+        """Finish everything that is there."""
+        async with self._sending:
+            while batch := self._buffer[:BATCH]:
+                for lost in await finish(self._call, batch):
+                    logger.warning("job %r was taken over before it was finished here", lost)
+                del self._buffer[: len(batch)]
+                for one in batch:
+                    self._on_finished(one.job_id)
+                    if (waiting := self._waiting.pop(one.job_id, None)) and not waiting.done():
+                        waiting.set_result(None)

@@ -1,0 +1,84 @@
+"""The leases of claimed jobs: one heartbeat extends them all.
+
+A lease is arq's own in-progress key with our token in it. A key that is gone is taken again; only
+somebody else's token is a lost lease: then the attempt is cancelled, and what it did is rolled
+back.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from worker.broker.claims import BATCH, Call, extend, retake
+from worker.broker.redis import AWAY
+from worker.execution.lease import BEATS_PER_LEASE
+from worker.execution.running import Held, Running
+from worker.service import Service
+
+logger = logging.getLogger("worker.leases")
+
+
+class TokenLeases(Service):
+    """The leases of what this process runs; lives on the heart's thread.
+
+    Args:
+        call: Runs a script in the heart's event loop.
+        interrupt: Called with a job whose lease is another's by now.
+    """
+
+    passing = AWAY
+
+    def __init__(
+        self,
+        running: Running,
+        call: Call,
+        lease_seconds: float,
+        interrupt: Callable[[Held], None],
+    ) -> None:
+        super().__init__(interval=lease_seconds / BEATS_PER_LEASE)
+        self._running = running
+        self._call = call
+        self._lease_ms = int(lease_seconds * 1000)
+        self._interrupt = interrupt
+
+    def holds(self, job_id: str) -> bool:
+        """No delivery is one too many: the claim has looked."""
+        return False
+
+    @contextlib.asynccontextmanager
+    async def holding(self, held: Held) -> AsyncIterator[None]:
+        """The claim holds the job; from now on its task can be found, too."""
+        claimed = self._running.get(held.job_id)
+        if claimed is not None:
+            claimed.task_id, claimed.payload = held.task_id, held.payload or claimed.payload
+            claimed.runs = asyncio.current_task()
+        yield
+
+    async def run_once(self) -> None:
+        """Extend every lease; put back what Redis has forgotten of what runs."""
+        held = self._running.all()
+        for at in range(0, len(held), BATCH):
+            await self._extend({one.job_id: one for one in held[at : at + BATCH]})
+
+    async def _extend(self, held: dict[str, Held]) -> None:
+        jobs = [(one.queue, one.job_id, one.token) for one in held.values()]
+        foreign, gone = await extend(self._call, jobs, self._lease_ms)
+        for job_id in foreign:
+            self._lose(held[job_id])
+        for job_id in gone:
+            if self._is_running(held[job_id]) and not await self._retake(held[job_id]):
+                self._lose(held[job_id])
+
+    async def _retake(self, held: Held) -> bool:
+        return await retake(
+            self._call, held.queue, held.job_id, held.token, held.payload, self._lease_ms
+        )
+
+    def _lose(self, held: Held) -> None:
+        if self._is_running(held):
+            logger.warning("job %s: its lease was lost to another worker", held.job_id)
+            self._interrupt(held)
+
+    def _is_running(self, held: Held) -> bool:
+        return self._running.get(held.job_id) is held and not held.ends

@@ -1,0 +1,112 @@
+"""The fast worker of `worker.main.WorkerSettings`: it knows what a task is.
+
+A job that goes straight takes a short way (`worker.fast.attempts`, `worker.fast.plain`); a stock
+client's durable job, an unknown name and bytes that are no job go as they go under stock arq.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from worker.broker.claims import Claimed
+from worker.clock import milliseconds, utcnow
+from worker.execution.delivery import Delivery, row_id_of
+from worker.execution.running import Held
+from worker.execution.runtime import Runtime
+from worker.fast.attempts import Attempts, Delivered
+from worker.fast.finisher import LIMIT
+from worker.fast.plain import PlainAttempts
+from worker.fast.worker import FastWorker
+
+
+class TaskWorker(FastWorker):
+    """Runs tasks.
+
+    The startup hook finds this worker in ``ctx["engine"]``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.ctx["engine"] = self
+        self._batches: set[asyncio.Task[None]] = set()
+        self._attempts: Attempts | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the startup hook has made."""
+        runtime: Runtime = self.ctx["runtime"]
+        return runtime
+
+    async def begin_serving(self) -> None:
+        """The startup hook has run."""
+        die: Callable[[BaseException], None] = self.ctx["die"]
+        self._attempts = Attempts(self, self.runtime, die)
+        self._plain = PlainAttempts(self, self.runtime, self.keep_result_s)
+        await self._attempts.completions.start()
+
+    async def end_serving(self) -> None:
+        """Let end what was begun, and commit it."""
+        while self._batches or self.tasks:
+            await asyncio.wait([*self._batches, *self.tasks.values()])
+        if self._attempts is not None:
+            await self._attempts.completions.flush()
+            await self._attempts.completions.stop()
+
+    def is_full(self) -> bool:
+        """Whether too much waits for Redis or Postgres."""
+        waiting = 0 if self._attempts is None else len(self._attempts.completions)
+        return waiting >= LIMIT or super().is_full()
+
+    def start_claimed(self, jobs: Iterable[tuple[Claimed, Held]]) -> None:
+        """Start what has a row together; the rest one by one."""
+        batch: list[Delivered] = []
+        for claimed, held in jobs:
+            delivery = self._read(claimed, held)
+            if delivery is None:
+                self.spawn(held, self.run_as_arq(claimed, held))
+            elif delivery.row_id is None:
+                self.spawn(held, self._plain.run(held, delivery))
+            else:
+                held.task_id = delivery.row_id
+                batch.append(Delivered(held, delivery, delivery.row_id))
+        if batch:
+            task = self.loop.create_task(self._start(batch))
+            self._batches.add(task)
+            task.add_done_callback(self._batches.discard)
+
+    async def _start(self, batch: list[Delivered]) -> None:
+        assert self._attempts is not None  # noqa: S101 - we serve
+        self.starting += len(batch)
+        try:
+            await self._attempts.start(batch)
+        finally:
+            self.starting -= len(batch)
+
+    def _read(self, claimed: Claimed, held: Held) -> Delivery | None:
+        """The delivery of a task that goes straight; None: all others."""
+        if claimed.payload is None or not claimed.job_id.isascii():
+            return None
+        data = self.job_deserializer(claimed.payload)  # type: ignore[misc] # ours never raises
+        row_id = row_id_of(data["k"])
+        function = self.runtime.registry.get(data["f"])
+        if function is None or (row_id is None and function.durable):
+            return None
+        enqueued_ms = data["et"] if isinstance(data.get("et"), int) else claimed.score
+        starts = max(claimed.starts, data.get("t") or 0, 1)
+        return Delivery(
+            function.name, held.job_id, row_id, tuple(data["a"]), data["k"],
+            claimed.score, enqueued_ms, starts,
+        )  # fmt: skip
+
+    async def are_jobs_left(self) -> bool:
+        """Whether either store has a due task; stock arq would wait for those that are not, too."""
+        pushed = await self.ctx["relay"].run_once()
+        await self.finisher.run_once()
+        now, db = milliseconds(utcnow()), self.runtime.db
+        for queue in self.queues:
+            if await self.pool.zcount(queue, "-inf", now):
+                return True
+            found = await db.execute_once(db.queries.any_announced, {"queue": queue})
+            if found.scalar_one():
+                return True
+        return bool(pushed or self.tasks or self._batches or self.running)

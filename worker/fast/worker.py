@@ -1,0 +1,378 @@
+"""The fast worker: arq's protocol and hooks, another engine.
+
+    wake ─▶ claim a batch ─▶ run each job ─▶ finish in batches
+             (one call)       (asyncio task)    (one call)
+
+It is an `arq.Worker` in everything but how jobs are claimed, kept, finished and waited for. Nothing
+here is needed for safety: that is in the rows. What a server outage interrupts goes on when the
+server is back; the process never ends because of one.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from arq.connections import create_pool, log_redis_info
+from arq.constants import abort_job_max_age, abort_jobs_ss
+from arq.utils import timestamp_ms
+from arq.worker import Worker
+
+from worker.broker.claims import NO_RESULT, Call, Claimed, Finish, Round, claim
+from worker.broker.redis import AWAY, apart
+from worker.broker.scripts import caller
+from worker.execution.running import Held, Running
+from worker.fast.arq_jobs import ArqJob
+from worker.fast.finisher import Finisher
+from worker.fast.leases import TokenLeases
+from worker.heart import Heart
+from worker.settings import LEASE_SECONDS, STALL_LIMIT
+
+logger = logging.getLogger("worker.fast")
+
+SAFETY_SECONDS = 5.0
+"""Seconds between two looks at a queue whose changes the server tells us of."""
+
+UNTOLD_SECONDS = 0.05
+"""The same if it does not."""
+
+GATHER_SECONDS = 0.002
+"""How long a few free slots wait for more, so that one call claims for all."""
+
+BUSY_SECONDS = 0.5
+"""Seconds between two looks at cron jobs and aborts."""
+
+PAUSES = (0.05, 0.5)
+"""Seconds between two claims while Redis is away, first and at most."""
+
+
+class FastWorker(Worker):
+    """Runs any arq worker's functions.
+
+    Args:
+        queues: Names of the queues, with weights: how often each is served first, in proportion.
+        lease_seconds: A killed worker's jobs start again within this.
+        stall_limit: Seconds after which a blocked event loop counts as dead.
+        **options: Those of `arq.Worker`.
+    """
+
+    def __init__(
+        self,
+        *,
+        queues: Mapping[str, float] | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        stall_limit: float = STALL_LIMIT,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.queues = dict(queues or {self.queue_name: 1.0})
+        self.running = Running()
+        self.heart = Heart(stall_limit, self.running.describe)
+        self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+        self._claiming = True
+        self._lease_seconds = lease_seconds
+        self._woken = asyncio.Event()
+        self._cleanup = contextlib.AsyncExitStack()
+        self._aborts: dict[str, int] = {}
+        self._claims = 0
+        self.starting = 0
+        self._upkeep: asyncio.Task[None] | None = None
+        self._away_pause = 0.0
+        self._stopping = False
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        """Start, serve until told to stop, or in burst mode until nothing is left."""
+        if self._pool is None:
+            self._pool = await create_pool(
+                self.redis_settings,
+                job_deserializer=self.job_deserializer,
+                job_serializer=self.job_serializer,
+                default_queue_name=self.queue_name,
+                expires_extra_ms=self.expires_extra_ms,
+            )
+        names = ", ".join(self.functions)
+        logger.info("Starting worker for %d functions: %s", len(self.functions), names)
+        with contextlib.suppress(*AWAY):
+            await log_redis_info(self.pool, logger.info)
+        await self._open()
+        self.ctx["redis"] = self.pool
+        if self.on_startup:
+            await self.on_startup(self.ctx)
+        await self.begin_serving()
+        await self._serve()
+
+    async def begin_serving(self) -> None:
+        """What a subclass needs to serve; the startup hook has run."""
+
+    async def end_serving(self) -> None:
+        """Wait for what still runs."""
+        while self.tasks:
+            await asyncio.wait(self.tasks.values())
+
+    def is_full(self) -> bool:
+        """Whether too much is unfinished to claim more."""
+        return self.finisher.is_full
+
+    async def _open(self) -> None:
+        """The connections and services of the engine."""
+        redis, beats = apart(self.pool), apart(self.pool)
+        self._call: Call = caller(redis)
+        self._cleanup.push_async_callback(redis.aclose)
+        await self.heart.begin()
+        self._cleanup.push_async_callback(self.heart.end)
+        self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
+        self.leases = TokenLeases(
+            self.running, caller(beats), self._lease_seconds, self._interrupt_from_heart
+        )
+        self._cleanup.push_async_callback(await self.heart.keep(self.leases))
+        self.finisher = Finisher(self._call, self._was_finished)
+        await self.finisher.start()
+        self._cleanup.push_async_callback(self.finisher.stop)
+        self._upkeep = asyncio.create_task(self._keep_up(), name="worker.upkeep")
+
+    async def close(self) -> None:
+        """Hand back what still runs, finish what is done, and close everything."""
+        if not self._handle_signals:
+            self.handle_sig(signal.SIGUSR1)
+        if self._pool is None:
+            return
+        await self.end_serving()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with contextlib.suppress(*AWAY):
+                await self.finisher.run_once()
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await self._cleanup.aclose()
+        with contextlib.suppress(*AWAY):
+            await self.pool.delete(self.health_check_key)
+        await self.pool.close(close_connection_pool=True)
+        self._pool = None
+
+    @property
+    def claiming(self) -> bool:
+        """Whether jobs may be claimed; set from any thread."""
+        return self._claiming
+
+    @claiming.setter
+    def claiming(self, allowed: bool) -> None:
+        self._claiming = allowed
+        if allowed:
+            self.loop.call_soon_threadsafe(self._woken.set)
+
+    # -- claiming ----------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        while True:
+            self._woken.clear()
+            wait = await self._claim_and_start()
+            if self.burst and wait > 0 and await self._is_drained():
+                return
+            await self._wait(wait)
+            if 0 < self._free < self.max_jobs / 4:
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    async def _claim_and_start(self) -> float:
+        """Claim for the free slots; returns how long to wait before the next look."""
+        free = self._free
+        if free <= 0 or not self.allow_pick_jobs or not self.claiming or self.is_full():
+            return SAFETY_SECONDS
+        try:
+            found = await self._claim(free)
+        except AWAY as error:
+            return self._note_away(error)
+        if self._away_pause:
+            logger.warning("Redis is back")
+            self._away_pause = 0.0
+        if found.jobs:
+            await self._look_for_aborts(found.jobs)
+            self.start_claimed([(one, self._hold(one)) for one in found.jobs])
+        if len(found.jobs) == free:
+            return SAFETY_SECONDS  # the next free slot wakes us
+        if found.jobs:
+            return 0.0
+        poll = UNTOLD_SECONDS
+        return poll if found.wait is None else min(found.wait + 0.001, poll)
+
+    async def _claim(self, free: int) -> Round:
+        self._claims += 1
+        token, lease_ms = f"{self.token}:{self._claims}", int(self._lease_seconds * 1000)
+        claiming = asyncio.ensure_future(
+            claim(self._call, self._queues_in_turn(), free, lease_ms, token)
+        )
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            for one in (await claiming).jobs:  # told to stop meanwhile
+                self.finish(self._hold(one), _given_back(one))
+            raise
+
+    @property
+    def _free(self) -> int:
+        free = self.max_jobs - len(self.tasks) - self.starting
+        if self.burst and self.max_burst_jobs >= 0:
+            free = min(free, self.max_burst_jobs - self._jobs_started())
+        return free
+
+    def _queues_in_turn(self) -> list[str]:
+        names = list(self.queues)
+        if len(names) == 1:
+            return names
+        # Each queue in front as often as its weight says: the smallest of exponential times.
+        return sorted(names, key=lambda name: random.expovariate(self.queues[name]))
+
+    def _hold(self, claimed: Claimed) -> Held:
+        job_id = claimed.job_id.decode(errors="backslashreplace")
+        held = Held(
+            job_id, claimed.queue, claimed.score, claimed.payload or b"", token=claimed.token
+        )
+        self.running.add(held)
+        return held
+
+    def _note_away(self, error: Exception) -> float:
+        first, longest = PAUSES
+        if not self._away_pause:
+            logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
+        self._away_pause = min(max(self._away_pause * 2, first), longest)
+        return self._away_pause
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def start_claimed(self, jobs: Iterable[tuple[Claimed, Held]]) -> None:
+        """Run claimed jobs; a subclass may know a faster way for some."""
+        for claimed, held in jobs:
+            self.spawn(held, self.run_as_arq(claimed, held))
+
+    def spawn(self, held: Held, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in a slot, as an asyncio task of its own."""
+        task = held.runs = self.tasks[held.job_id] = self.loop.create_task(work)
+        task.add_done_callback(lambda task: self._slot_is_free(held, task))
+
+    async def run_as_arq(self, claimed: Claimed, held: Held) -> None:
+        """Run a job as arq does, and finish it."""
+        if not _is_text(claimed.job_id):
+            logger.warning("the queue has an entry that is no job id: %r", claimed.job_id)
+            self._leave_out(claimed, held)
+            return
+        job = ArqJob(
+            self, claimed, held, lambda: self._stopping, self._aborts.pop(held.job_id, None)
+        )
+        finish = await job.run()
+        if self.after_job_end is None:
+            self.finish(held, finish)
+            return
+        held.ends = True
+        await self.finisher.finished(finish)
+        await self.after_job_end(job.ctx)
+
+    def finish(self, held: Held, finish: Finish) -> None:
+        """Let Redis do what is to become of a job; its slot is free before that."""
+        held.ends = True
+        self.finisher.put(finish)
+
+    def _leave_out(self, claimed: Claimed, held: Held) -> None:
+        self.running.remove(held.job_id)
+        self.finisher.put(Finish(claimed.queue, claimed.job_id, claimed.token, "done", NO_RESULT))
+
+    def _slot_is_free(self, held: Held, task: asyncio.Task[None]) -> None:
+        if self.tasks.get(held.job_id) is task:
+            del self.tasks[held.job_id]
+        self._woken.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("job %s: an error of the worker's own", held.job_id, exc_info=error)
+        if not held.ends and (task.cancelled() or error is not None):
+            again = Finish(held.queue, held.job_id, held.token, "unrun", 1000, held.payload)
+            self.finish(held, again)
+
+    def _was_finished(self, job_id: str | bytes) -> None:
+        if isinstance(job_id, str):
+            self.running.remove(job_id)
+
+    def _interrupt_from_heart(self, held: Held) -> None:
+        if held.runs is not None:
+            self.loop.call_soon_threadsafe(held.runs.cancel)
+
+    def wake(self) -> None:
+        """Look at the queues now; from any thread."""
+        self.loop.call_soon_threadsafe(self._woken.set)
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        """Stop: what is interrupted from now on burns no try."""
+        self._stopping = True
+        super().handle_sig(signum)
+
+    def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
+        """Stop when what runs has ended, or its time is over."""
+        self._stopping = True
+        super().handle_sig_wait_for_completion(signum)
+
+    # -- upkeep ------------------------------------------------------------------------------------
+
+    async def _keep_up(self) -> None:
+        """arq's health record, its cron jobs and its aborts."""
+        while True:
+            with contextlib.suppress(*AWAY):
+                await self.heart_beat()
+                if self.allow_abort_jobs and self.tasks:
+                    await self._cancel_aborted_jobs()
+            await asyncio.sleep(BUSY_SECONDS)
+
+    async def _look_for_aborts(self, jobs: list[Claimed]) -> None:
+        if self.allow_abort_jobs:
+            asked = await self.pool.zmscore(abort_jobs_ss, [one.job_id for one in jobs])  # type: ignore[misc]
+            self._aborts.update(
+                (one.job_id.decode(errors="replace"), int(at))
+                for one, at in zip(jobs, asked, strict=True) if at is not None
+            )  # fmt: skip
+
+    async def _cancel_aborted_jobs(self) -> None:
+        """Cancel what runs and was asked to be aborted since it was enqueued."""
+        asked = await self.pool.zrange(abort_jobs_ss, 0, -1, withscores=True)
+        for entry, at in asked:
+            job_id = entry.decode(errors="replace")
+            held, task = self.running.get(job_id), self.job_tasks.get(job_id)
+            if held is not None and task is not None and at >= held.enqueued_ms:
+                self.aborting_tasks.add(job_id)
+                task.cancel()
+        longest = timestamp_ms() - abort_job_max_age
+        await self.pool.zremrangebyscore(abort_jobs_ss, "-inf", longest)
+
+    async def _is_drained(self) -> bool:
+        if 0 <= self.max_burst_jobs <= self._jobs_started():
+            await self.end_serving()
+            return True
+        return not await self.are_jobs_left()
+
+    async def are_jobs_left(self) -> bool:
+        """Whether the queues hold anything, due or not, as arq's burst mode asks."""
+        await self.finisher.run_once()
+        return any([await self.pool.zcard(name) for name in self.queues])
+
+
+def _given_back(one: Claimed) -> Finish:
+    return Finish(one.queue, one.job_id, one.token, "unrun", 0, one.payload or b"")
+
+
+def _is_text(job_id: bytes) -> bool:
+    try:
+        job_id.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
