@@ -20,14 +20,11 @@ from worker import Database, Settings, TaskClient
 from worker.db import migrations
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 
-WORKERS = {"stock": ("--stock",)}
+WORKERS = {"stock": ("--stock",), "fast": ()}
 
 SKIPPED = {
     ("stock", "test_a_payload_of_a_wrong_type_kills_no_worker"): (
         "stock arq reads the payload with GET, and the server's refusal ends its loop"
-    ),
-    ("stock", "test_a_killed_workers_task_starts_again_within_5_s_by_default"): (
-        "under stock arq the heartbeats decide: about two thirds of the lease, 10 s by default"
     ),
 }
 

@@ -19,6 +19,7 @@ from tests.conformance.conftest import (
 from worker import TaskHandle, TaskState
 from worker.broker.redis import connect
 from worker.db.transitions import QUARANTINE_DEATHS
+from worker.settings import LEASE_SECONDS
 
 DEATHS = text("SELECT deaths FROM task WHERE id = :id")
 PROCESSES = text("SELECT count(*) FROM worker_process")
@@ -102,7 +103,7 @@ async def test_a_task_that_kills_its_process_is_quarantined_and_its_neighbours_a
 async def test_a_worker_that_stalls_and_comes_back_cannot_commit_what_another_has_settled(
     house: House, how: str
 ) -> None:
-    stalled = await house.start_worker()
+    stalled = await house.start_worker(WORKER_STALL_LIMIT="1")
     if how == "stopped":
         handle = await house.client.enqueue(tasks.hold, what="once", seconds=1)
     else:
@@ -127,6 +128,21 @@ async def test_a_worker_that_stalls_and_comes_back_cannot_commit_what_another_ha
     assert await effects_of(house.db) == ["once"]
 
 
+async def test_a_task_that_blocks_the_loop_for_longer_than_a_lease_keeps_it(house: House) -> None:
+    blocked = await house.start_worker()
+    handle = await house.client.enqueue(tasks.block_the_loop, what="once", seconds=5)
+    await wait_until_running(house.client, handle.id)
+    await house.start_worker()
+    await handle.result(20)
+    view = await house.client.get(handle.id)
+    assert view is not None
+    assert (view.state, view.attempt) == (TaskState.SUCCEEDED, 1)
+    assert await effects_of(house.db) == ["once"]
+    line = await asyncio.to_thread(blocked.wait_for_log, "the event loop is blocked by")
+    assert f"task {handle.id} in block_the_loop" in line
+    await asyncio.to_thread(blocked.wait_for_log, "the event loop turns again")
+
+
 async def test_a_worker_that_comes_back_is_acquitted_of_the_death(house: House) -> None:
     watcher = await house.start_worker(WORKER_QUEUE="none")
     await asyncio.to_thread(watcher.wait_for_log, "leads the fleet")
@@ -144,7 +160,9 @@ async def test_a_worker_that_stalls_between_completion_and_commit_holds_its_row_
     house: House,
 ) -> None:
     handle = await house.client.enqueue(tasks.effect, what="once")
-    stalled = house._start(FAILPOINT="completed:stall", FAILPOINT_STALL="600")
+    stalled = house._start(
+        FAILPOINT="completed:stall", FAILPOINT_STALL="600", WORKER_STALL_LIMIT="1"
+    )
     await asyncio.to_thread(stalled.wait_for_log, "failpoint completed")
     began = time.monotonic()
     await house.start_worker()
@@ -174,7 +192,7 @@ async def test_a_leader_that_stops_hands_over_at_once(house: House) -> None:
 
 
 async def test_a_killed_workers_task_starts_again_within_5_s_by_default(house: House) -> None:
-    lease = {"WORKER_LEASE_SECONDS": "15"}  # the default
+    lease = {"WORKER_LEASE_SECONDS": str(LEASE_SECONDS)}
     killed = await house.start_worker(**lease)
     await asyncio.to_thread(killed.wait_for_log, "leads the fleet")
     handle = await house.client.enqueue(tasks.hold, what="once")

@@ -48,6 +48,8 @@ class Case:
 LEADS = [
     Case("start", TaskState.RUNNING, STARTER),
     Case("succeed", TaskState.SUCCEEDED, {"result": "1", **KEPT}),
+    Case("start_many", TaskState.RUNNING, {"worker": "alive"}),
+    Case("succeed_many", TaskState.SUCCEEDED, {"results": ["1"], "retentions": [60.0]}),
     Case("fail", TaskState.FAILED, {"state": "failed", "counted": 1, **ERROR, **KEPT}),
     Case("fail", TaskState.CANCELLED, {"state": "cancelled", "counted": 0, **ERROR, **KEPT}),
     Case("retry", TaskState.RETRYING, {"delay": 1.0, **ERROR}),
@@ -66,6 +68,7 @@ LEADS = [
 
 REFUSED = [
     ("not due", Case("start", TaskState.RUNNING, STARTER, {"due": 60.0})),
+    ("not due", Case("start_many", TaskState.RUNNING, {"worker": "alive"}, {"due": 60.0})),
     *(
         ("another attempt", Case(c.statement, c.leads_to, {**c.parameters, "attempt": ATTEMPT - 1}))
         for c in LEADS
@@ -80,6 +83,8 @@ REFUSED = [
 GUARDS = {
     "start": "AND settled_at IS NULL",
     "succeed": "AND settled_at IS NULL",
+    "start_many": "AND settled_at IS NULL",
+    "succeed_many": "AND settled_at IS NULL",
     "fail": "AND settled_at IS NULL",
     "retry": "AND settled_at IS NULL",
     "hand_back": "AND settled_at IS NULL",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.execution.solo import LONGEST_PATIENCE, Solo, patience_of
+from worker.execution.solo import LONGEST_PATIENCE, NotAlone, Solo, patience_of
 
 
 class Attempt:
@@ -70,7 +70,7 @@ async def test_a_suspect_whose_patience_ends_lets_the_others_in() -> None:
     neighbour = Attempt(solo)
     await neighbour.inside.wait()
     async with solo.entered():
-        with pytest.raises(TimeoutError):
+        with pytest.raises(NotAlone):
             async with solo.alone(0.01):
                 raise AssertionError("it is not alone")
     late = Attempt(solo)
@@ -82,7 +82,7 @@ async def test_a_suspect_whose_patience_ends_lets_the_others_in() -> None:
 async def test_a_second_suspect_does_not_wait_behind_the_first() -> None:
     solo = Solo()
     async with solo.entered(), solo.alone(1):
-        with pytest.raises(TimeoutError, match="another suspect"):
+        with pytest.raises(NotAlone, match="another suspect"):
             async with solo.alone(60):
                 raise AssertionError("it is not alone")
 

@@ -118,6 +118,16 @@ class PatientPipeline(Pipeline):
             self.watching = False
             return _HELD_BY_ANOTHER
 
+    async def reset(self) -> None:
+        """Give the connection back; what it watched ends with it if Redis does not answer."""
+        try:
+            await super().reset()
+        except (RedisError, OSError):
+            if self.connection is not None:
+                await self.connection.disconnect(nowait=True)
+            self.watching = False
+            await super().reset()
+
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Run what was collected; a claim whose answer is lost counts as another's."""
         call: Callable[..., Awaitable[list[Any]]] = super().execute
