@@ -17,14 +17,13 @@ from typing import Any
 from uuid import uuid4
 
 from arq.connections import ArqRedis
-from arq.worker import Function, Worker, func, get_kwargs
+from arq.worker import Function, func
 
 from worker.broker import codec, keys
 from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
 from worker.broker.redis import apart, arq_settings, connect, refuse_cluster
 from worker.db.database import Database
-from worker.errors import WorkerDied
 from worker.execution.attempt import run
 from worker.execution.client import TaskClient
 from worker.execution.context import ProcessContext
@@ -41,13 +40,12 @@ from worker.heart import Heart
 from worker.services.leader import Leader
 from worker.services.presence import Presence
 from worker.services.pruner import Pruner
-from worker.services.readiness import wait_for_servers, wait_for_tables
+from worker.services.readiness import wait_for_tables
 from worker.services.relay import Listener, Relay
 from worker.services.rescuer import Rescuer
 from worker.services.vitals import Vitals
 from worker.settings import Settings, load_settings
 from worker.signals import Deadline
-from worker.stock import BurstWorker, StockWorker
 from worker.telemetry.logs import edit_arq_log
 
 logger = logging.getLogger("worker.main")
@@ -184,7 +182,7 @@ async def _start_vitals(
         await heart.begin()
         beats = apart(redis)
         stack.push_async_callback(lambda: heart.run(beats.aclose()))
-        leases = StockLeases(running, redis, beats, settings.lease_seconds)
+        leases = StockLeases(running, redis, beats, settings.queue, settings.lease_seconds)
         stack.push_async_callback(await heart.keep(leases))
     part = replace(settings.require_database(), pool_size=1)
     db = Database.from_settings(part)
@@ -202,42 +200,6 @@ async def shutdown(ctx: ProcessContext) -> None:
     stack: contextlib.AsyncExitStack | None = ctx.pop("stack", None)
     if stack is not None:
         await stack.aclose()
-
-
-def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -> None:
-    """Run a worker in this process until it is told to stop.
-
-    Args:
-        stock: arq's own engine instead of ours.
-        burst: End when nothing is due.
-
-    Raises:
-        ServerUnreachable: Postgres or Redis did not answer in time.
-        SettingsError: As `worker_settings`.
-        WorkerDied: A service has ended by an error of its own.
-    """
-    loop = _new_event_loop()
-    asyncio.set_event_loop(loop)
-    options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
-    loop.run_until_complete(wait_for_servers(settings))
-    worker: Worker
-    if stock:
-        worker = BurstWorker(**options) if burst else StockWorker(**options)
-    else:
-        worker = TaskWorker(
-            **options, lease_seconds=settings.lease_seconds, stall_limit=settings.stall_limit
-        )
-    worker.run()
-    if (error := worker.ctx.get("died_of")) is not None:
-        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _registered(function: TaskFunction[Any, Any]) -> Function:

@@ -90,7 +90,12 @@ class Settings(BaseSettings):
     builtin_tasks: bool = Field(
         True, description="Register the built-in user tasks and create the table `users`."
     )
-    queue: str = Field("arq:queue", min_length=1, description="The queue this process uses.")
+    queue: str = Field(
+        "arq:queue", min_length=1, description="Where tasks are put; what a worker serves."
+    )
+    queues: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Several queues for one worker, as `name=weight`, separated by commas."
+    )
     concurrency: int = Field(10, ge=1, description="Tasks that run at once in one process.")
     lease_seconds: float = Field(
         LEASE_SECONDS, ge=1, description="How long a dead worker's job stays locked."
@@ -144,7 +149,7 @@ class Settings(BaseSettings):
         # `NAME=` in an .env file or a compose file is how a person leaves a setting out.
         return {name: value for name, value in values.items() if value != ""}
 
-    @field_validator("task_modules", "api_tokens", mode="before")
+    @field_validator("task_modules", "queues", "api_tokens", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -175,6 +180,17 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,47}", value):
             raise ValueError("must be a plain identifier of at most 48 characters")
         return value
+
+    @field_validator("queues")
+    @classmethod
+    def _have_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        weights_of(value)
+        return value
+
+    @property
+    def served_queues(self) -> dict[str, float]:
+        """The queues that a worker serves, with their weights."""
+        return weights_of(self.queues) or {self.queue: 1.0}
 
     @property
     def dead_after(self) -> float:
@@ -234,6 +250,27 @@ class Settings(BaseSettings):
                 f"WORKER_POOL_SIZE to at least {self.concurrency + 1}, or leave it unset for "
                 f"{self.concurrency + SPARE_CONNECTIONS}"
             )
+
+
+def weights_of(queues: Iterable[str]) -> dict[str, float]:
+    """Queues by name with their weights.
+
+    Args:
+        queues: Each as ``name`` or ``name=weight``; a weight is above 0, by default 1.
+
+    Raises:
+        ValueError: One has no name, is given twice, or its weight is no number above 0.
+    """
+    weights: dict[str, float] = {}
+    for queue in queues:
+        name, _, weight = queue.partition("=")
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError:
+            weights[name] = 0.0
+        if not name or not 0 < weights[name] < float("inf"):
+            raise ValueError(f"{queue!r} is not a queue as name=weight with a weight above 0")
+    return weights
 
 
 def load_settings(**overrides: Any) -> Settings:

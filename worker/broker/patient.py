@@ -121,12 +121,12 @@ class PatientPipeline(Pipeline):
     async def reset(self) -> None:
         """Give the connection back; what it watched ends with it if Redis does not answer."""
         try:
-            await super().reset()
+            await super().reset()  # type: ignore[no-untyped-call]
         except (RedisError, OSError):
             if self.connection is not None:
                 await self.connection.disconnect(nowait=True)
             self.watching = False
-            await super().reset()
+            await super().reset()  # type: ignore[no-untyped-call]
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Run what was collected; a claim whose answer is lost counts as another's."""

@@ -37,8 +37,13 @@ class Job:
 
     @property
     def score(self) -> int:
-        """Its place in the queue: when it is due, priorities first."""
-        return self.due_ms - self.priority * PRIORITY_STEP_MS
+        """Its place in the queue."""
+        return score(self.due_ms, self.priority)
+
+
+def score(due_ms: int, priority: int) -> int:
+    """A job's place in the queue: when it is due, priorities first."""
+    return due_ms - priority * PRIORITY_STEP_MS
 
 
 async def push(redis: Redis, jobs: Iterable[Job]) -> int:
@@ -79,9 +84,14 @@ async def missing(redis: Redis, queue: str, job_ids: Iterable[str]) -> list[str]
     return [job_id.decode() for job_id in found]
 
 
-async def release(redis: Redis, job_ids: Iterable[str]) -> None:
-    """End the leases of jobs whose worker is dead."""
-    await _script("release")(keys=[], args=list(job_ids), client=redis)
+async def release(redis: Redis, jobs: Iterable[tuple[str, str, int]]) -> None:
+    """End the leases of jobs whose worker is dead.
+
+    Args:
+        jobs: Queue, id and score of each.
+    """
+    arguments = [value for job in jobs for value in job]
+    await _script("release")(keys=[], args=arguments, client=redis)
 
 
 async def tend(redis: Redis, queue: str, first: int, lease_seconds: float) -> int:

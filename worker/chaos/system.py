@@ -19,7 +19,7 @@ from worker.db.database import Database
 from worker.db.failures import sqlstate
 from worker.errors import ServerUnreachable
 from worker.execution.client import TaskClient
-from worker.main import run_tasks
+from worker.run import run_tasks
 from worker.settings import Settings
 
 CONCURRENCY = 10

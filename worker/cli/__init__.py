@@ -61,9 +61,9 @@ def _tell(error: object) -> None:
     errors.print(str(error), markup=False)
 
 
-def start() -> Settings:
+def start(**overrides: Any) -> Settings:
     """Settings, with the log configured as they say."""
-    settings = load_settings()
+    settings = load_settings(**overrides)
     logs.configure(settings.log_level)
     return settings
 
@@ -101,13 +101,31 @@ def migrate(
 
 @command
 def run(
+    arq_settings: Annotated[
+        str | None,
+        typer.Argument(
+            help="Anybody's arq settings class, as module.Name, to run its functions instead.",
+            metavar="[SETTINGS]",
+        ),
+    ] = None,
     stock: Annotated[bool, typer.Option("--stock", help="Use the stock arq worker.")] = False,
     burst: Annotated[bool, typer.Option("--burst", help="End when nothing is due.")] = False,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Tasks that run at once in one process.")
+    ] = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="A queue to serve, as NAME or NAME=WEIGHT; repeatable."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Let SETTINGS read jobs with pickle.")
+    ] = False,
 ) -> None:
     """Run tasks until told to stop."""
-    from worker.main import run_tasks
+    from worker.cli.run import run_worker
 
-    run_tasks(start(), stock=stock, burst=burst)
+    run_worker(arq_settings, start, stock=stock, burst=burst, concurrency=concurrency,
+               queues=queue or [], allow_pickle=allow_pickle)  # fmt: skip
 
 
 @command

@@ -85,7 +85,11 @@ FLEET = {
         """,
     #
     # -> name of every queue that has a worker
-    "queues": "SELECT DISTINCT queue FROM {worker_process}",
+    "queues": """
+        SELECT DISTINCT served.queue
+        FROM {worker_process} AS process,
+             unnest(string_to_array(process.queue, ',')) AS served (queue)
+        """,
     #
     # What retention has ended for, oldest first. -> id, job_id (the id in Redis)
     "expired": """

@@ -198,7 +198,7 @@ TRANSITIONS = {
     # Take the tasks of dead processes back. A death is counted unless the process was leaving by
     # itself; against a suspect only if it ran alone, and if no process has died for :calm seconds
     # that it cannot have killed. A suspect under which too many died is failed.
-    # -> id, job_id, queue, state, deaths
+    # -> id, job_id, queue, due_ms, priority, state, deaths
     "rescue": """
         WITH left_behind AS (
             SELECT task.id, task.attempt, task.worker, task.started_at, process.leaving,
@@ -229,6 +229,7 @@ TRANSITIONS = {
             deaths = l.deaths, alone = false, worker = NULL, dispatch_at = now()
         FROM left_behind AS l WHERE task.id = l.id
         RETURNING task.id, coalesce(task.job_id, CAST(task.id AS text)) AS job_id, task.queue,
+                  CAST(extract(epoch FROM task.run_at) * 1000 AS bigint) AS due_ms, task.priority,
                   task.state, task.deaths
         """,
     #

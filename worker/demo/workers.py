@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from worker.chaos.fleet import Fleet
 from worker.demo.house import House
 from worker.errors import WorkerError
-from worker.main import run_tasks
+from worker.run import run_tasks
 from worker.settings import Settings
 
 LEASE_SECONDS = 4.0

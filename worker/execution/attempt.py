@@ -109,7 +109,8 @@ async def run_held(runtime: Runtime, ctx: ProcessContext, delivery: Delivery, ro
 
 def _held(runtime: Runtime, delivery: Delivery, row_id: UUID) -> Held:
     payload = codec.durable_payload(delivery.name, str(row_id), delivery.enqueued_ms)
-    return Held(delivery.job_id, runtime.settings.queue, delivery.score, payload, row_id)
+    queue = runtime.leases.queue_of(delivery.job_id)
+    return Held(delivery.job_id, queue, delivery.score, payload, row_id)
 
 
 async def attempt(

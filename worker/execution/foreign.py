@@ -35,7 +35,7 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
             "id": row_id,
             "name": function.name,
             "args": arguments.decode(),
-            "queue": runtime.settings.queue,
+            "queue": runtime.leases.queue_of(delivery.job_id),
             "job_id": delivery.job_id,
         },
     )
@@ -78,7 +78,7 @@ async def _store_result(runtime: Runtime, delivery: Delivery, result: object) ->
         now,
         now,
         str(delivery),
-        runtime.settings.queue,
+        runtime.leases.queue_of(delivery.job_id),
         delivery.job_id,
         serializer=codec.to_bytes,
     )

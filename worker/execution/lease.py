@@ -24,19 +24,30 @@ class StockLeases(Service):
     Args:
         redis: For the first hold, in the attempt's event loop.
         heart_redis: For the renewals, which may be in another one.
+        queue: The one that arq serves.
         lease_seconds: How long a job stays locked after its worker has died.
     """
 
     passing = AWAY
 
     def __init__(
-        self, running: Running, redis: RedisClient, heart_redis: RedisClient, lease_seconds: float
+        self,
+        running: Running,
+        redis: RedisClient,
+        heart_redis: RedisClient,
+        queue: str,
+        lease_seconds: float,
     ) -> None:
         super().__init__(interval=lease_seconds / BEATS_PER_LEASE)
         self._running = running
         self._redis = redis
         self._heart_redis = heart_redis
+        self._queue = queue
         self._lease_seconds = lease_seconds
+
+    def queue_of(self, job_id: str) -> str:
+        """Stock arq serves one queue."""
+        return self._queue
 
     def holds(self, job_id: str) -> bool:
         """Whether this process runs the job already."""

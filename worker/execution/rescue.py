@@ -35,7 +35,8 @@ async def take_back(
         only: Judge this process alone.
 
     Returns:
-        The tasks: id, job_id, queue, state, deaths. Those that are quarantined are settled.
+        The tasks: id, job_id, queue, due_ms, priority, state, deaths. Those that are quarantined
+        are settled.
     """
     queries = db.queries
     async with db.engine.begin() as connection:

@@ -95,6 +95,9 @@ class Running:
 class Leases(Protocol):
     """Who keeps the leases of what runs; each worker has its own way."""
 
+    def queue_of(self, job_id: str) -> str:
+        """The queue that a delivered job came from."""
+
     def holds(self, job_id: str) -> bool:
         """Whether this process runs the job already, so that its delivery is one too many."""
 

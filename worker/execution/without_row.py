@@ -105,7 +105,8 @@ def _held(runtime: Runtime, delivery: Delivery) -> Held:
         b"" if delivery.args
         else codec.plain_payload(delivery.name, arguments, delivery.enqueued_ms)
     )  # fmt: skip
-    return Held(delivery.job_id, runtime.settings.queue, delivery.score, payload)
+    queue = runtime.leases.queue_of(delivery.job_id)
+    return Held(delivery.job_id, queue, delivery.score, payload)
 
 
 async def _forget_start(runtime: Runtime, delivery: Delivery) -> None:

@@ -42,6 +42,12 @@ class TokenLeases(Service):
         self._lease_ms = int(lease_seconds * 1000)
         self._interrupt = interrupt
 
+    def queue_of(self, job_id: str) -> str:
+        """The queue that a held job was claimed from."""
+        held = self._running.get(job_id)
+        assert held is not None  # noqa: S101 - what is delivered is held
+        return held.queue
+
     def holds(self, job_id: str) -> bool:
         """No delivery is one too many: the claim has looked."""
         return False

@@ -52,7 +52,7 @@ class Presence(Service):
         self.worker = worker
         self._dead_after = settings.dead_after
         self._db = db
-        self._queue = settings.queue
+        self._queues = list(settings.served_queues)
         self._running = running
         self._claims = claims
         if claims is not None:
@@ -107,7 +107,7 @@ class Presence(Service):
             self._db.queries.beat,
             {
                 "worker": self.worker,
-                "queue": self._queue,
+                "queue": ",".join(self._queues),
                 "running": running,
                 "leaving": self._leaving,
             },

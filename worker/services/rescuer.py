@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 from worker.broker import keys, scripts
 from worker.broker.redis import AWAY, RedisClient
+from worker.broker.scripts import score
 from worker.db.database import Database
 from worker.db.failures import PASSING
 from worker.db.queries import BEAT_MARGIN_SECONDS
@@ -97,7 +98,9 @@ class Rescuer(Service):
             return 0
         rows = await take_back(self._db, self._settings)
         if rows:  # let others start them, without waiting for their leases to run out
-            await scripts.release(self._redis, [row.job_id for row in rows])
+            await scripts.release(self._redis, [
+                (row.queue, row.job_id, score(row.due_ms, row.priority)) for row in rows
+            ])  # fmt: skip
             self._wake_relay()
         return len(rows)
 

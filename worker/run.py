@@ -1,0 +1,82 @@
+"""Runs a worker in this process: ours or stock arq's, for our tasks or for anybody's functions."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from arq.worker import Worker, get_kwargs
+
+from worker.errors import SettingsError, WorkerDied
+from worker.fast.arq_settings import load
+from worker.fast.task_worker import TaskWorker
+from worker.fast.worker import FastWorker
+from worker.main import worker_settings
+from worker.services.readiness import wait_for_servers
+from worker.settings import Settings
+from worker.stock import BurstWorker, StockWorker
+
+
+def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -> None:
+    """Run our tasks until told to stop.
+
+    Args:
+        stock: With arq's own engine instead of ours.
+        burst: End when nothing is due.
+
+    Raises:
+        ServerUnreachable: Postgres or Redis did not answer in time.
+        SettingsError: As `worker.main.worker_settings`; or several queues for the stock worker.
+        WorkerDied: A service has ended by an error of its own.
+    """
+    loop = _set_event_loop()
+    options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
+    loop.run_until_complete(wait_for_servers(settings))
+    worker: Worker
+    if stock:
+        _refuse_several_queues(settings)
+        worker = BurstWorker(**options) if burst else StockWorker(**options)
+    else:
+        worker = TaskWorker(
+            **options,
+            queues=settings.served_queues,
+            lease_seconds=settings.lease_seconds,
+            stall_limit=settings.stall_limit,
+        )
+    worker.run()
+    if (error := worker.ctx.get("died_of")) is not None:
+        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
+
+
+def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: bool) -> None:
+    """Run the functions of anybody's arq settings class on our engine; Postgres is not needed.
+
+    Args:
+        path: ``module.Name``.
+        overrides: Options that win over the class.
+        allow_pickle: Whether jobs may be read with pickle.
+
+    Raises:
+        SettingsError: The class is not there, or says something that is refused.
+    """
+    _set_event_loop()
+    options = load(path, allow_pickle=allow_pickle)
+    FastWorker(**{**options, **overrides}).run()
+
+
+def _refuse_several_queues(settings: Settings) -> None:
+    if list(settings.served_queues) != [settings.queue]:
+        raise SettingsError(
+            f"the stock worker serves one queue, WORKER_QUEUE={settings.queue}; unset "
+            "WORKER_QUEUES, or run without --stock"
+        )
+
+
+def _set_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
