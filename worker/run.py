@@ -13,6 +13,7 @@ from worker.fast.worker import FastWorker
 from worker.main import worker_settings
 from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
+from worker.signals import Deadline
 from worker.stock import BurstWorker, StockWorker
 
 
@@ -60,7 +61,11 @@ def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: b
     """
     _set_event_loop()
     options = load(path, allow_pickle=allow_pickle)
-    FastWorker(**{**options, **overrides}).run()
+    worker = FastWorker(**{**options, **overrides})
+    deadline = Deadline(float(options.get("job_completion_wait", 0)), worker.wake)
+    deadline.watch()
+    worker.run()
+    deadline.release()
 
 
 def _refuse_several_queues(settings: Settings) -> None:

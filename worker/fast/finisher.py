@@ -22,13 +22,12 @@ class Finisher(Service):
     """Collects what is to be finished.
 
     Args:
-        on_finished: Called with the job's id when Redis has done it, or has said that the job is
-            another's by now.
+        on_finished: Called when Redis has done it, or has said that the job is another's by now.
     """
 
     passing = AWAY
 
-    def __init__(self, call: Call, on_finished: Callable[[str | bytes], None]) -> None:
+    def __init__(self, call: Call, on_finished: Callable[[Finish], None]) -> None:
         super().__init__(interval=60.0)
         self._call = call
         self._on_finished = on_finished
@@ -60,6 +59,6 @@ class Finisher(Service):
                     logger.warning("job %r was taken over before it was finished here", lost)
                 del self._buffer[: len(batch)]
                 for one in batch:
-                    self._on_finished(one.job_id)
+                    self._on_finished(one)
                     if (waiting := self._waiting.pop(one.job_id, None)) and not waiting.done():
                         waiting.set_result(None)

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import signal
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
@@ -20,15 +19,15 @@ from typing import Any
 from uuid import uuid4
 
 from arq.connections import create_pool, log_redis_info
-from arq.constants import abort_job_max_age, abort_jobs_ss
-from arq.utils import timestamp_ms
 from arq.worker import Worker
 
-from worker.broker.claims import NO_RESULT, Call, Claimed, Finish, Round, claim
+from worker.broker.claims import NO_RESULT, Call, Claimed, Finish
 from worker.broker.redis import AWAY, apart
 from worker.broker.scripts import caller
 from worker.execution.running import Held, Running
+from worker.fast.aborts import Aborts
 from worker.fast.arq_jobs import ArqJob
+from worker.fast.claimer import Claimer
 from worker.fast.finisher import Finisher
 from worker.fast.leases import TokenLeases
 from worker.heart import Heart
@@ -47,9 +46,6 @@ GATHER_SECONDS = 0.002
 
 BUSY_SECONDS = 0.5
 """Seconds between two looks at cron jobs and aborts."""
-
-PAUSES = (0.05, 0.5)
-"""Seconds between two claims while Redis is away, first and at most."""
 
 
 class FastWorker(Worker):
@@ -79,11 +75,9 @@ class FastWorker(Worker):
         self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
         self._cleanup = contextlib.AsyncExitStack()
-        self._aborts: dict[str, int] = {}
-        self._claims = 0
+        self._aborts = Aborts()
         self.starting = 0
         self._upkeep: asyncio.Task[None] | None = None
-        self._away_pause = 0.0
         self._stopping = False
 
     # -- life --------------------------------------------------------------------------------------
@@ -124,7 +118,6 @@ class FastWorker(Worker):
     async def _open(self) -> None:
         """The connections and services of the engine."""
         redis, beats = apart(self.pool), apart(self.pool)
-        self._call: Call = caller(redis)
         self._cleanup.push_async_callback(redis.aclose)
         await self.heart.begin()
         self._cleanup.push_async_callback(self.heart.end)
@@ -133,7 +126,9 @@ class FastWorker(Worker):
             self.running, caller(beats), self._lease_seconds, self._interrupt_from_heart
         )
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
-        self.finisher = Finisher(self._call, self._was_finished)
+        call: Call = caller(redis)
+        self._claimer = Claimer(call, self.queues, self._lease_seconds, self.token, self._give_back)
+        self.finisher = Finisher(call, self._was_finished)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
         self._upkeep = asyncio.create_task(self._keep_up(), name="worker.upkeep")
@@ -193,35 +188,18 @@ class FastWorker(Worker):
         free = self._free
         if free <= 0 or not self.allow_pick_jobs or not self.claiming or self.is_full():
             return SAFETY_SECONDS
-        try:
-            found = await self._claim(free)
-        except AWAY as error:
-            return self._note_away(error)
-        if self._away_pause:
-            logger.warning("Redis is back")
-            self._away_pause = 0.0
+        found = await self._claimer.claim(free)
         if found.jobs:
-            await self._look_for_aborts(found.jobs)
-            self.start_claimed([(one, self._hold(one)) for one in found.jobs])
+            if self.allow_abort_jobs:
+                await self._aborts.look_up(self.pool, found.jobs)
+            jobs = [(one, self._hold(one)) for one in found.jobs]
+            self.start_claimed([(one, held) for one, held in jobs if held is not None])
         if len(found.jobs) == free:
             return SAFETY_SECONDS  # the next free slot wakes us
         if found.jobs:
             return 0.0
         poll = UNTOLD_SECONDS
         return poll if found.wait is None else min(found.wait + 0.001, poll)
-
-    async def _claim(self, free: int) -> Round:
-        self._claims += 1
-        token, lease_ms = f"{self.token}:{self._claims}", int(self._lease_seconds * 1000)
-        claiming = asyncio.ensure_future(
-            claim(self._call, self._queues_in_turn(), free, lease_ms, token)
-        )
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            for one in (await claiming).jobs:  # told to stop meanwhile
-                self.finish(self._hold(one), _given_back(one))
-            raise
 
     @property
     def _free(self) -> int:
@@ -230,27 +208,21 @@ class FastWorker(Worker):
             free = min(free, self.max_burst_jobs - self._jobs_started())
         return free
 
-    def _queues_in_turn(self) -> list[str]:
-        names = list(self.queues)
-        if len(names) == 1:
-            return names
-        # Each queue in front as often as its weight says: the smallest of exponential times.
-        return sorted(names, key=lambda name: random.expovariate(self.queues[name]))
-
-    def _hold(self, claimed: Claimed) -> Held:
+    def _hold(self, claimed: Claimed) -> Held | None:
+        """Hold a claimed job; None: it runs here already, and its lease had got lost."""
         job_id = claimed.job_id.decode(errors="backslashreplace")
+        if (running := self.running.get(job_id)) is not None:
+            running.token = claimed.token
+            return None
         held = Held(
             job_id, claimed.queue, claimed.score, claimed.payload or b"", token=claimed.token
         )
         self.running.add(held)
         return held
 
-    def _note_away(self, error: Exception) -> float:
-        first, longest = PAUSES
-        if not self._away_pause:
-            logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
-        self._away_pause = min(max(self._away_pause * 2, first), longest)
-        return self._away_pause
+    def _give_back(self, one: Claimed) -> None:
+        again = Finish(one.queue, one.job_id, one.token, "unrun", 0, one.payload or b"")
+        self.finisher.put(again)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -270,9 +242,7 @@ class FastWorker(Worker):
             logger.warning("the queue has an entry that is no job id: %r", claimed.job_id)
             self._leave_out(claimed, held)
             return
-        job = ArqJob(
-            self, claimed, held, lambda: self._stopping, self._aborts.pop(held.job_id, None)
-        )
+        job = ArqJob(self, claimed, held, lambda: self._stopping, self._aborts.pop(held.job_id))
         finish = await job.run()
         if self.after_job_end is None:
             self.finish(held, finish)
@@ -301,9 +271,11 @@ class FastWorker(Worker):
             again = Finish(held.queue, held.job_id, held.token, "unrun", 1000, held.payload)
             self.finish(held, again)
 
-    def _was_finished(self, job_id: str | bytes) -> None:
-        if isinstance(job_id, str):
-            self.running.remove(job_id)
+    def _was_finished(self, finish: Finish) -> None:
+        if isinstance(finish.job_id, str):
+            held = self.running.get(finish.job_id)
+            if held is not None and held.token == finish.token:
+                self.running.remove(held.job_id)
 
     def _interrupt_from_heart(self, held: Held) -> None:
         if held.runs is not None:
@@ -334,25 +306,12 @@ class FastWorker(Worker):
                     await self._cancel_aborted_jobs()
             await asyncio.sleep(BUSY_SECONDS)
 
-    async def _look_for_aborts(self, jobs: list[Claimed]) -> None:
-        if self.allow_abort_jobs:
-            asked = await self.pool.zmscore(abort_jobs_ss, [one.job_id for one in jobs])  # type: ignore[misc]
-            self._aborts.update(
-                (one.job_id.decode(errors="replace"), int(at))
-                for one, at in zip(jobs, asked, strict=True) if at is not None
-            )  # fmt: skip
-
     async def _cancel_aborted_jobs(self) -> None:
-        """Cancel what runs and was asked to be aborted since it was enqueued."""
-        asked = await self.pool.zrange(abort_jobs_ss, 0, -1, withscores=True)
-        for entry, at in asked:
-            job_id = entry.decode(errors="replace")
-            held, task = self.running.get(job_id), self.job_tasks.get(job_id)
-            if held is not None and task is not None and at >= held.enqueued_ms:
+        """Cancel what runs and is to be aborted."""
+        for job_id in await self._aborts.among(self.pool, self.running):
+            if (task := self.job_tasks.get(job_id)) is not None:
                 self.aborting_tasks.add(job_id)
                 task.cancel()
-        longest = timestamp_ms() - abort_job_max_age
-        await self.pool.zremrangebyscore(abort_jobs_ss, "-inf", longest)
 
     async def _is_drained(self) -> bool:
         if 0 <= self.max_burst_jobs <= self._jobs_started():
@@ -364,10 +323,6 @@ class FastWorker(Worker):
         """Whether the queues hold anything, due or not, as arq's burst mode asks."""
         await self.finisher.run_once()
         return any([await self.pool.zcard(name) for name in self.queues])
-
-
-def _given_back(one: Claimed) -> Finish:
-    return Finish(one.queue, one.job_id, one.token, "unrun", 0, one.payload or b"")
 
 
 def _is_text(job_id: bytes) -> bool:

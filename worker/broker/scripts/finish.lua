@@ -68,4 +68,8 @@ if #moved > 0 then
     redis.call('ZADD', move[1], now + move[3], move[2])
   end
 end
+-- A connection that is told of changes is told of those after its last read.
+for _, queue in ipairs(KEYS) do
+  redis.call('ZCARD', queue)
+end
 return lost
