@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.queues import weights_of
 
 PREFIX = "WORKER_"
 
@@ -250,27 +251,6 @@ class Settings(BaseSettings):
                 f"WORKER_POOL_SIZE to at least {self.concurrency + 1}, or leave it unset for "
                 f"{self.concurrency + SPARE_CONNECTIONS}"
             )
-
-
-def weights_of(queues: Iterable[str]) -> dict[str, float]:
-    """Queues by name with their weights.
-
-    Args:
-        queues: Each as ``name`` or ``name=weight``; a weight is above 0, by default 1.
-
-    Raises:
-        ValueError: One has no name, is given twice, or its weight is no number above 0.
-    """
-    weights: dict[str, float] = {}
-    for queue in queues:
-        name, _, weight = queue.partition("=")
-        try:
-            weights[name] = float(weight or 1)
-        except ValueError:
-            weights[name] = 0.0
-        if not name or not 0 < weights[name] < float("inf"):
-            raise ValueError(f"{queue!r} is not a queue as name=weight with a weight above 0")
-    return weights
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from worker.errors import InvalidOptions
+from worker.queues import weights_of
 from worker.run import run_arq_settings, run_tasks
-from worker.settings import Settings, weights_of
+from worker.settings import Settings
 
 
 def run_worker(
