@@ -169,7 +169,7 @@ class FastWorker(Worker):
         while True:
             self._woken.clear()
             wait = await self._claim_and_start()
-            if self.burst and wait > 0 and await self._is_drained():
+            if self.burst and not self.tasks and not self.starting and await self._is_drained():
                 return
             await self._wait(wait)
             if 0 < self._free < self.max_jobs / 4:
