@@ -20,6 +20,7 @@ from worker.broker.redis import RedisClient, connect
 from worker.db import migrations
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from worker.execution.registry import Registry
+from worker.fast.task_worker import TaskWorker
 from worker.main import worker_settings
 from worker.stock import BurstWorker
 
@@ -119,15 +120,14 @@ def registry() -> Registry:
 Drain = Callable[[], Awaitable[Worker]]
 
 
-@pytest.fixture
-def drain(settings: Settings, registry: Registry) -> Drain:
-    """Run a worker in this process until neither store has a due task."""
+@pytest.fixture(params=["stock", "fast"])
+def drain(request: pytest.FixtureRequest, settings: Settings, registry: Registry) -> Drain:
+    """Run a worker of either kind in this process until neither store has a due task."""
+    kind: type[Worker] = {"stock": BurstWorker, "fast": TaskWorker}[request.param]
 
     async def run() -> Worker:
         options = get_kwargs(worker_settings(settings, registry))
-        worker = BurstWorker(
-            **{**options, "burst": True, "handle_signals": False, "poll_delay": 0.01}
-        )
+        worker = kind(**{**options, "burst": True, "handle_signals": False, "poll_delay": 0.01})
         try:
             await worker.async_run()
         finally:
