@@ -93,7 +93,11 @@ async def tend(redis: Redis, queue: str, first: int, lease_seconds: float) -> in
     return int(await _script("tend")(keys=[queue], args=arguments, client=redis))
 
 
+def source(name: str) -> str:
+    """The text of `scripts/<name>.lua`."""
+    return files("worker.broker").joinpath("scripts", f"{name}.lua").read_text()
+
+
 @cache
 def _script(name: str) -> AsyncScript:
-    source = files("worker.broker").joinpath("scripts", f"{name}.lua").read_text()
-    return AsyncScript(Redis(), source)  # each call names its own client
+    return AsyncScript(Redis(), source(name))  # each call names its own client
