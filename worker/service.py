@@ -35,6 +35,9 @@ class Service(ABC):
     passing: tuple[type[Exception], ...] = ()
     """Errors that pass by themselves: a server that is away, a connection that was cut."""
 
+    pause_after_error = PAUSE_AFTER_ERROR
+    pause_cap = PAUSE_CAP
+
     def __init__(
         self, interval: float, on_death: Callable[[BaseException], None] | None = None
     ) -> None:
@@ -78,7 +81,7 @@ class Service(ABC):
                 self.on_death(error)
 
     async def _loop(self) -> None:
-        pause = PAUSE_AFTER_ERROR
+        pause = self.pause_after_error
         while True:
             self._wake.clear()
             try:
@@ -89,9 +92,9 @@ class Service(ABC):
                     "%s: %s: %s; again in %.1f s", self.name, type(error).__name__, error, pause
                 )
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, PAUSE_CAP)
+                pause = min(pause * 2, self.pause_cap)
                 continue
-            pause = PAUSE_AFTER_ERROR
+            pause = self.pause_after_error
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the wake.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.interval):

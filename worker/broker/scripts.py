@@ -113,7 +113,11 @@ def caller(redis: Redis) -> Callable[[str, Sequence[str], Sequence[str | int | b
     return call
 
 
+def source(name: str) -> str:
+    """The text of `scripts/<name>.lua`."""
+    return files("worker.broker").joinpath("scripts", f"{name}.lua").read_text()
+
+
 @cache
 def _script(name: str) -> AsyncScript:
-    source = files("worker.broker").joinpath("scripts", f"{name}.lua").read_text()
-    return AsyncScript(Redis(), source)  # each call names its own client
+    return AsyncScript(Redis(), source(name))  # each call names its own client

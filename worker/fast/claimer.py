@@ -40,7 +40,7 @@ class Claimer:
         self._pause = 0.0
 
     async def claim(self, free: int) -> Round:
-        """Claim `free` due jobs at most; none, and a pause, while Redis is away."""
+        """Claim `free` due jobs at most; while Redis is away, none after a pause."""
         self._claims += 1
         token = f"{self._process}:{self._claims}"
         claiming = asyncio.ensure_future(
@@ -49,7 +49,8 @@ class Claimer:
         try:
             found = await asyncio.shield(claiming)
         except AWAY as error:
-            return Round([], self._note_away(error))
+            await asyncio.sleep(self._note_away(error))
+            return Round([], None)
         except asyncio.CancelledError:
             for one in (await claiming).jobs:
                 self._give_back(one)

@@ -21,9 +21,10 @@ from uuid import uuid4
 from arq.connections import create_pool, log_redis_info
 from arq.worker import Worker
 
-from worker.broker.claims import NO_RESULT, Call, Claimed, Finish
+from worker.broker.claims import NO_RESULT, Claimed, Finish
 from worker.broker.redis import AWAY, apart
 from worker.broker.scripts import caller
+from worker.broker.wakeup import POLL_SECONDS, WatchedConnection
 from worker.execution.running import Held, Running
 from worker.fast.aborts import Aborts
 from worker.fast.arq_jobs import ArqJob
@@ -37,9 +38,6 @@ logger = logging.getLogger("worker.fast")
 
 SAFETY_SECONDS = 5.0
 """Seconds between two looks at a queue whose changes the server tells us of."""
-
-UNTOLD_SECONDS = 0.05
-"""The same if it does not."""
 
 GATHER_SECONDS = 0.002
 """How long a few free slots wait for more, so that one call claims for all."""
@@ -119,6 +117,9 @@ class FastWorker(Worker):
         """The connections and services of the engine."""
         redis, beats = apart(self.pool), apart(self.pool)
         self._cleanup.push_async_callback(redis.aclose)
+        self._watched = WatchedConnection(redis, self.queues, self._woken.set)
+        self._cleanup.push_async_callback(self._watched.stop)
+        await self._watched.start()
         await self.heart.begin()
         self._cleanup.push_async_callback(self.heart.end)
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
@@ -126,7 +127,7 @@ class FastWorker(Worker):
             self.running, caller(beats), self._lease_seconds, self._interrupt_from_heart
         )
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
-        call: Call = caller(redis)
+        call = self._watched.run
         self._claimer = Claimer(call, self.queues, self._lease_seconds, self.token, self._give_back)
         self.finisher = Finisher(call, self._was_finished)
         await self.finisher.start()
@@ -198,7 +199,7 @@ class FastWorker(Worker):
             return SAFETY_SECONDS  # the next free slot wakes us
         if found.jobs:
             return 0.0
-        poll = UNTOLD_SECONDS
+        poll = SAFETY_SECONDS if self._watched.is_told else POLL_SECONDS
         return poll if found.wait is None else min(found.wait + 0.001, poll)
 
     @property
