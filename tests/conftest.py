@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tests.processes import WorkerProcess
+from tests.processes import WorkerProcess, fork_server
 from worker import Database, Settings, TaskClient
 from worker.broker.redis import RedisClient, connect
 from worker.db import migrations
@@ -32,6 +32,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("WORKER_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> Iterator[None]:
+    yield
+    fork_server.close()
 
 
 @pytest.fixture(scope="session")
@@ -142,8 +148,8 @@ def start_worker(settings: Settings) -> Iterator[Callable[..., WorkerProcess]]:
     """Start worker processes (`worker run --stock`) on the test's servers."""
     started: list[WorkerProcess] = []
 
-    def start(*arguments: str, **environment: str) -> WorkerProcess:
-        process = WorkerProcess(settings, arguments, environment)
+    def start(*arguments: str, fresh: bool = False, **environment: str) -> WorkerProcess:
+        process = WorkerProcess(settings, arguments, environment, fresh=fresh)
         started.append(process)
         return process
 

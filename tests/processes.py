@@ -1,5 +1,6 @@
 """Worker processes, as a user starts them."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -8,10 +9,16 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from tests.forks import ForkedProcess, ForkServer
 from worker import Settings
 
 ROOT = Path(__file__).parent.parent
+
+Process = ForkedProcess | subprocess.Popen[bytes]
+
+fork_server = ForkServer(ROOT)
 
 
 def environment_of(settings: Settings, **more: str) -> dict[str, str]:
@@ -32,8 +39,45 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
+def start(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    *,
+    fresh: bool = False,
+) -> Process:
+    """Start `python -m worker`.
+
+    Args:
+        fresh: In an interpreter of its own, as a user does. The imports cost it two seconds.
+    """
+    if not fresh:
+        return fork_server.start(arguments, environment, stdout, stderr)
+    command = [sys.executable, "-m", "worker", *arguments]
+    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=stdout, stderr=stderr)
+
+
+async def run_command(
+    settings: Settings, *arguments: str, fresh: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m worker` to its end; `fresh` as in `start`."""
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        process = start(
+            arguments, environment_of(settings, **environment),
+            stdout.fileno(), stderr.fileno(), fresh=fresh,
+        )  # fmt: skip
+        try:
+            code = await asyncio.to_thread(process.wait, 30)
+        finally:
+            process.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
+
+
 class WorkerProcess:
-    """`worker run`, by default the stock worker, with its log."""
+    """`worker run`, by default the stock worker, with its log; `fresh` as in `start`."""
 
     def __init__(
         self,
@@ -42,15 +86,17 @@ class WorkerProcess:
         environment: Mapping[str, str],
         *,
         kind: Sequence[str] = ("--stock",),
+        fresh: bool = False,
     ) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run", *kind, *arguments],
-            env=environment_of(settings, **environment),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        output, theirs = os.pipe()
+        try:
+            self.process = start(
+                ["run", *kind, *arguments], environment_of(settings, **environment),
+                theirs, theirs, fresh=fresh,
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        self._output = os.fdopen(output, encoding="utf-8")
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -94,12 +140,10 @@ class WorkerProcess:
             self.process.kill()
         self.process.wait()
         self._reader.join(5)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._output.close()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._output:
             with self._news:
                 self.lines.append(line)
                 self._news.notify_all()

@@ -1,6 +1,6 @@
 """Named points on a task's way at which a test can make the process fail.
 
-Off unless the environment variable ``FAILPOINT`` is set when the process starts, as
+Off unless the environment variable ``FAILPOINT`` is set when this module is imported, as
 ``point:action`` (``committed:kill``) or ``point:action@n`` for the n-th time the point is passed.
 Actions: ``kill`` (SIGKILL to this process), ``raise`` (`FailpointError`), ``stall`` (block the
 event loop for ``FAILPOINT_STALL`` seconds, 60 by default, as a hung process would).
@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 POINTS = {
     "enqueue_written": "the row is inserted, its transaction not committed",
@@ -28,33 +29,58 @@ POINTS = {
 }
 """Every point, in the order of a task's way."""
 
-_armed, _, _rest = os.environ.get("FAILPOINT", "").partition(":")
-_action, _, _nth = _rest.partition("@")
-_stall_seconds = float(os.environ.get("FAILPOINT_STALL", "60"))
-_passed: Counter[str] = Counter()
-
 
 class FailpointError(Exception):
     """Raised by a failpoint whose action is ``raise``."""
 
 
+@dataclass(slots=True)
+class _Armed:
+    """What is to happen, where and when; nothing, if `point` is empty."""
+
+    point: str
+    action: str
+    passes_left: int
+    stall_seconds: float
+
+
+def _read(environment: Mapping[str, str]) -> _Armed:
+    point, _, rest = environment.get("FAILPOINT", "").partition(":")
+    action, _, nth = rest.partition("@")
+    return _Armed(point, action, int(nth or 1), float(environment.get("FAILPOINT_STALL", "60")))
+
+
+_armed = _read(os.environ)
+
+
+def arm(environment: Mapping[str, str]) -> None:
+    """Arm what this environment asks for and nothing else: for a process that was forked."""
+    global _armed
+    _armed = _read(environment)
+
+
 def reach(name: str) -> None:
     """Say that the process has come to the point ``name``; does nothing unless it is armed."""
-    if name == _armed:
-        _fail(name)
+    if name == _armed.point:
+        _fail(_armed)
 
 
-def _fail(name: str) -> None:
-    _passed[name] += 1
-    if _passed[name] != int(_nth or 1):
+def _fail(armed: _Armed) -> None:
+    armed.passes_left -= 1
+    if armed.passes_left != 0:
         return
-    print(f"failpoint {name}: {_action}", file=sys.stderr, flush=True)  # noqa: T201 - no log yet
-    match _action:
+    _say(armed, armed.action)
+    match armed.action:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "raise":
-            raise FailpointError(name)
+            raise FailpointError(armed.point)
         case "stall":
-            time.sleep(_stall_seconds)
+            time.sleep(armed.stall_seconds)
+            _say(armed, "goes on")
         case _:
-            raise ValueError(f"FAILPOINT: unknown action {_action!r}")
+            raise ValueError(f"FAILPOINT: unknown action {armed.action!r}")
+
+
+def _say(armed: _Armed, what: str) -> None:
+    print(f"failpoint {armed.point}: {what}", file=sys.stderr, flush=True)  # noqa: T201 - no log yet

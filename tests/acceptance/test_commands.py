@@ -2,34 +2,22 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from tests.processes import ROOT, environment_of
+from tests.processes import run_command
 from worker import Database, Settings, TaskClient, TaskRef, TaskState
 from worker.execution.registry import Registry, default_registry
-
-
-async def worker(
-    settings: Settings, *arguments: str, **more: str
-) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "worker", *arguments],
-        env=environment_of(settings, **more), cwd=ROOT, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
 
 
 async def test_migrate_up_twice_down_and_up_again(
     settings: Settings, empty_database_url: str
 ) -> None:
     for arguments in ([], [], ["--down", "base"], []):
-        done = await worker(
+        done = await run_command(
             settings, "migrate", *arguments, WORKER_DATABASE_URL=empty_database_url,
             WORKER_BUILTIN_TASKS="true",
         )  # fmt: skip
@@ -44,7 +32,7 @@ async def test_migrate_beside_a_foreign_table_is_one_clear_line(
 ) -> None:
     async with Database(empty_database_url) as db:
         await db.execute_once(text("CREATE TABLE task (theirs text)"), {})
-    done = await worker(settings, "migrate", WORKER_DATABASE_URL=empty_database_url)
+    done = await run_command(settings, "migrate", WORKER_DATABASE_URL=empty_database_url)
     assert done.returncode == 1
     assert "already has a table task that is not ours. Set WORKER_DATABASE_SCHEMA" in done.stderr
 
@@ -59,9 +47,9 @@ async def test_enqueue_prints_the_id_of_a_task_that_runs(
 ) -> None:
     import tests.acceptance.tasks  # noqa: F401 - registers what `drain` runs
 
-    done = await worker(settings, "enqueue", "accept.plain", "n=21")
+    done = await run_command(settings, "enqueue", "accept.plain", "n=21", fresh=True)
     assert done.returncode == 0, done.stderr
-    done = await worker(settings, "enqueue", "accept.effect", "what=21", "--user-id", "7")
+    done = await run_command(settings, "enqueue", "accept.effect", "what=21", "--user-id", "7")
     handle = client.handle(UUID(done.stdout.strip()))
     await drain()
     assert await handle.result(5) == "21"  # text stays text where the hint says so
@@ -71,7 +59,9 @@ async def test_enqueue_prints_the_id_of_a_task_that_runs(
 
 
 async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain) -> None:
-    waiting = asyncio.create_task(worker(settings, "enqueue", "accept.effect", "what=x", "--wait"))
+    waiting = asyncio.create_task(
+        run_command(settings, "enqueue", "accept.effect", "what=x", "--wait")
+    )
     while not waiting.done():
         await drain()
     done = waiting.result()
@@ -101,7 +91,7 @@ async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain)
 async def test_enqueueing_nonsense_is_one_clear_line_and_exit_code_1(
     arguments: list[str], message: str, settings: Settings
 ) -> None:
-    done = await worker(settings, "enqueue", *arguments)
+    done = await run_command(settings, "enqueue", *arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -111,10 +101,10 @@ async def test_enqueue_takes_a_key_that_is_held_while_the_task_waits(
     settings: Settings, db: Database
 ) -> None:
     once = ("enqueue", "accept.effect", "what=x", "--unique-key", "k", "--unique", "waiting")
-    first, second = await asyncio.gather(worker(settings, *once), worker(settings, *once))
+    first, second = await asyncio.gather(run_command(settings, *once), run_command(settings, *once))
     assert first.stdout == second.stdout != "", first.stderr
     await db.execute_once(text("UPDATE task SET waiting_key = NULL, state = 'running'"), {})
-    assert (await worker(settings, *once)).stdout != first.stdout
+    assert (await run_command(settings, *once)).stdout != first.stdout
 
 
 async def test_cancel_and_retry_by_id_say_what_became_of_each(
@@ -125,7 +115,7 @@ async def test_cancel_and_retry_by_id_say_what_became_of_each(
     missing = str(uuid4())
 
     async def says(command: str, *ids: str) -> tuple[int, list[str]]:
-        done = await worker(settings, command, *ids)
+        done = await run_command(settings, command, *ids)
         assert done.stderr == ""
         return done.returncode, done.stdout.splitlines()
 
@@ -160,7 +150,7 @@ async def test_retry_by_filter_says_how_many(
     ]
     counts = []
     for filter_ in filters:
-        done = await worker(settings, "retry", *filter_)
+        done = await run_command(settings, "retry", *filter_)
         assert done.returncode == 0, done.stderr
         counts.append(done.stdout)
     assert counts == ["2 retried\n", "0 retried\n", "1 retried\n", "0 retried\n"]
@@ -183,7 +173,7 @@ async def test_retry_by_filter_says_how_many(
 async def test_cancelling_or_retrying_nonsense_is_one_clear_line_and_exit_code_1(
     arguments: list[str], message: str, settings: Settings
 ) -> None:
-    done = await worker(settings, *arguments)
+    done = await run_command(settings, *arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from tests.acceptance import tasks
 from tests.acceptance.conftest import wait_until
-from tests.processes import ROOT, WorkerProcess, environment_of
+from tests.processes import ROOT, WorkerProcess, environment_of, run_command
 from tests.proxy import Proxy
 from worker import Database, Settings, TaskClient, TaskState
 from worker.broker.redis import RedisClient
@@ -81,7 +81,7 @@ async def test_sigterm_hands_a_running_task_back_and_burns_no_try(
     client: TaskClient, start_worker: StartWorker, effects: Effects
 ) -> None:
     handle = await client.enqueue(tasks.endless)
-    first = start_worker()
+    first = start_worker(fresh=True)
 
     async def running() -> bool:
         view = await client.get(handle.id)
@@ -177,12 +177,8 @@ async def test_the_stock_arq_command_ends_well_while_a_job_is_being_finished(
             assert arq.returncode == 0, log.decode()
 
 
-async def run_worker(settings: Settings, *arguments: str, **more: str) -> tuple[int, str]:
-    process = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "worker", "run", "--stock", *arguments],
-        env=environment_of(settings, **more), cwd=ROOT, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
+async def run_worker(settings: Settings, **more: str) -> tuple[int, str]:
+    process = await run_command(settings, "run", "--stock", **more)
     return process.returncode, process.stderr.strip()
 
 

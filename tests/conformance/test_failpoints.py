@@ -70,6 +70,8 @@ async def test_a_worker_that_fails_anywhere_leaves_the_effect_exactly_once(
         await asyncio.to_thread(failing.wait_for_log, f"failpoint {point}")
     start_worker()
     await is_settled(client, redis)
+    if action == "stall":
+        await asyncio.to_thread(failing.wait_for_log, f"failpoint {point}: goes on")
     if not dies:
         # The one that failed is alive and has had its say.
         assert await asyncio.to_thread(failing.terminate) == 0, failing.log
