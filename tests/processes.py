@@ -32,21 +32,16 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-class WorkerProcess:
-    """`worker run`, by default the stock worker, with its log."""
+class LoggedProcess:
+    """A process, with what it writes."""
 
     def __init__(
-        self,
-        settings: Settings,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        kind: Sequence[str] = ("--stock",),
+        self, command: Sequence[str], environment: Mapping[str, str], *, cwd: Path = ROOT
     ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run", *kind, *arguments],
-            env=environment_of(settings, **environment),
-            cwd=ROOT,
+            command,
+            env=environment,
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -66,24 +61,29 @@ class WorkerProcess:
 
     def wait_for_log(self, part: str, timeout: float = 20.0) -> str:
         """Wait until a line with `part` is logged, and return it."""
+        return self.wait_for_logs(part, 1, timeout)[0]
 
-        def found() -> str | None:
-            return next((line for line in self.lines if part in line), None)
-
+    def wait_for_logs(self, part: str, count: int, timeout: float = 20.0) -> list[str]:
+        """Wait until `count` lines with `part` are logged, and return all that are."""
         deadline = time.monotonic() + timeout
         with self._news:
-            while (line := found()) is None:
+            while len(found := [line for line in self.lines if part in line]) < count:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._reader.is_alive():
-                    raise AssertionError(f"{part!r} was not logged:\n{self.log}")
+                    raise AssertionError(f"{part!r} was not logged {count} times:\n{self.log}")
                 self._news.wait(min(left, 0.5))
-        return line
+        return found
 
     def wait(self, timeout: float = 20.0) -> int:
         """Wait for the end of the process; returns its exit code."""
         code = self.process.wait(timeout)
         self._reader.join(5)
         return code
+
+    def wait_for_silence(self, timeout: float = 20.0) -> None:
+        """Wait until nobody can write any more: it and all that inherited its output have ended."""
+        self._reader.join(timeout)
+        assert not self._reader.is_alive(), f"somebody is still there:\n{self.log}"
 
     def terminate(self, timeout: float = 20.0) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -105,3 +105,20 @@ class WorkerProcess:
                 self._news.notify_all()
         with self._news:
             self._news.notify_all()
+
+
+class WorkerProcess(LoggedProcess):
+    """`worker run`, by default the stock worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        kind: Sequence[str] = ("--stock",),
+    ) -> None:
+        super().__init__(
+            [sys.executable, "-m", "worker", "run", *kind, *arguments],
+            environment_of(settings, **environment),
+        )

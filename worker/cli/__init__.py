@@ -28,7 +28,8 @@ app = typer.Typer(
     add_completion=False,
 )
 EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api",
-          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo"}  # fmt: skip
+          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo",
+          "watchfiles": "watch"}  # fmt: skip
 """What an optional dependency comes with."""
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -103,8 +104,23 @@ def migrate(
 def run(
     stock: Annotated[bool, typer.Option("--stock", help="Use the stock arq worker.")] = False,
     burst: Annotated[bool, typer.Option("--burst", help="End when nothing is due.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Run so many processes; replace those that crash.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Restart when a Python file changes (development).")
+    ] = False,
+    watch_dir: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Directory to --watch (implied)."),
+    ] = None,
 ) -> None:
     """Run tasks until told to stop."""
+    if processes or watch or watch_dir:
+        from worker.fast.supervisor import supervise
+
+        watched = watch_dir or (Path() if watch else None)
+        raise typer.Exit(supervise(start(), processes or 1, watched))
     from worker.main import run_stock
 
     _ = stock  # until the fast worker is there, every worker is a stock one
