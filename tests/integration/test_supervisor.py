@@ -259,6 +259,21 @@ def test_a_syntax_error_waits_for_the_next_change(watching: LoggedProcess, modul
     assert watching.terminate() == 0
 
 
+def test_sigterm_while_they_restart_is_not_their_second_signal(
+    module: Path, supervise: Supervise
+) -> None:
+    module.write_text(PREFACE + LIKE_A_WORKER)
+    parent = supervise("", command=[sys.executable, str(module)], watched=module.parent)
+    pids(parent, 2)
+    module.write_text(PREFACE + PLAIN)
+    parent.wait_for_logs("heard 1", 2)
+    parent.process.send_signal(signal.SIGTERM)
+    parent.wait_for_log("SIGTERM: stopping")
+    assert parent.terminate() == 1
+    assert parent.log.index("stopping at once") < parent.log.index("heard 2")
+    assert parent.log.count("up ") == 2
+
+
 def test_a_directory_that_cannot_be_watched_is_told(supervise: Supervise) -> None:
     parent = supervise(PLAIN, watched=Path("/no/such/directory"))
     assert parent.wait() == 1

@@ -1,7 +1,7 @@
 """Runs several worker processes and starts a crashed one again: ``worker run --processes N``.
 
-A small parent that touches neither Postgres nor Redis and imports no task: it starts, waits, starts
-again and passes signals on.
+The parent touches neither Postgres nor Redis and imports no task of yours: it starts, waits, starts
+again and passes signals on. (Its memory is that of the package's imports, nearly a worker's.)
 
 | its process … | without ``--watch`` | with ``--watch`` |
 |---|---|---|
