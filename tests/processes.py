@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -76,24 +76,17 @@ async def run_command(
         return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
 
 
-class WorkerProcess:
-    """`worker run`, by default the stock worker, with its log; `fresh` as in `start`."""
+class LoggedProcess:
+    """A process, with what it writes.
 
-    def __init__(
-        self,
-        settings: Settings,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        kind: Sequence[str] = ("--stock",),
-        fresh: bool = False,
-    ) -> None:
+    Args:
+        start: Starts it, with this descriptor as its output.
+    """
+
+    def __init__(self, start: Callable[[int], Process]) -> None:
         output, theirs = os.pipe()
         try:
-            self.process = start(
-                ["run", *kind, *arguments], environment_of(settings, **environment),
-                theirs, theirs, fresh=fresh,
-            )  # fmt: skip
+            self.process = start(theirs)
         finally:
             os.close(theirs)
         self._output = os.fdopen(output, encoding="utf-8")
@@ -112,24 +105,29 @@ class WorkerProcess:
 
     def wait_for_log(self, part: str, timeout: float = 20.0) -> str:
         """Wait until a line with `part` is logged, and return it."""
+        return self.wait_for_logs(part, 1, timeout)[0]
 
-        def found() -> str | None:
-            return next((line for line in self.lines if part in line), None)
-
+    def wait_for_logs(self, part: str, count: int, timeout: float = 20.0) -> list[str]:
+        """Wait until `count` lines with `part` are logged, and return all that are."""
         deadline = time.monotonic() + timeout
         with self._news:
-            while (line := found()) is None:
+            while len(found := [line for line in self.lines if part in line]) < count:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._reader.is_alive():
-                    raise AssertionError(f"{part!r} was not logged:\n{self.log}")
+                    raise AssertionError(f"{part!r} was not logged {count} times:\n{self.log}")
                 self._news.wait(min(left, 0.5))
-        return line
+        return found
 
     def wait(self, timeout: float = 20.0) -> int:
         """Wait for the end of the process; returns its exit code."""
         code = self.process.wait(timeout)
         self._reader.join(5)
         return code
+
+    def wait_for_silence(self, timeout: float = 20.0) -> None:
+        """Wait until nobody can write any more: it and all that inherited its output have ended."""
+        self._reader.join(timeout)
+        assert not self._reader.is_alive(), f"somebody is still there:\n{self.log}"
 
     def terminate(self, timeout: float = 20.0) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -149,3 +147,31 @@ class WorkerProcess:
                 self._news.notify_all()
         with self._news:
             self._news.notify_all()
+
+
+class WorkerProcess(LoggedProcess):
+    """`worker run`, by default the stock worker; `fresh` as in `start`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        kind: Sequence[str] = ("--stock",),
+        fresh: bool = False,
+    ) -> None:
+        command = ["run", *kind, *arguments]
+        given = environment_of(settings, **environment)
+        super().__init__(lambda output: start(command, given, output, output, fresh=fresh))
+
+
+def run_logged(
+    command: Sequence[str], environment: Mapping[str, str], *, cwd: Path = ROOT
+) -> LoggedProcess:
+    """Start any command."""
+    return LoggedProcess(
+        lambda output: subprocess.Popen(
+            command, env=environment, cwd=cwd, stdout=output, stderr=subprocess.STDOUT
+        )
+    )

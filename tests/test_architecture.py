@@ -67,7 +67,7 @@ def test_a_service_that_only_enqueues_needs_no_extra() -> None:
     code = """
 import sys
 for name in ("fastapi", "starlette", "uvicorn", "typer", "rich", "alembic", "httpx",
-             "aiosmtplib", "aiosmtpd", "uvloop"):
+             "aiosmtplib", "aiosmtpd", "uvloop", "watchfiles"):
     sys.modules[name] = None
 import worker
 names = [name for name in worker.__all__ if name != "SessionDep"]

@@ -268,7 +268,8 @@ def test_a_failed_start_shows_the_log_and_leaves_nothing(directory: Path):
 
 SCRIPT = """
 import asyncio, json, os, sys
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis, process
+from worker import orphans
+from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 
 if {uid}:  # the interpreter itself may be root's alone, so this process drops what it was
     os.setgroups([])
@@ -279,7 +280,7 @@ servers = [EmbeddedPostgres({directory}), EmbeddedRedis(), EmbeddedRedis()]
 async def start():
     for server in servers:
         if server is servers[-1]:  # the last one as where the kernel does not help
-            process.KERNEL_SIGNALS_ORPHANS = False
+            orphans.KERNEL_SIGNALS_ORPHANS = False
         await server.__aenter__()
 
 asyncio.run(start())

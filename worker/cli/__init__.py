@@ -28,7 +28,8 @@ app = typer.Typer(
     add_completion=False,
 )
 EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api",
-          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo"}  # fmt: skip
+          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo",
+          "watchfiles": "watch"}  # fmt: skip
 """What an optional dependency comes with."""
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -117,11 +118,27 @@ def run(
         list[str] | None,
         typer.Option(help="A queue to serve, as NAME or NAME=WEIGHT; repeatable."),
     ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Run so many processes; replace those that crash.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Restart when a Python file changes (development).")
+    ] = False,
+    watch_dir: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Directory to --watch (implied)."),
+    ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Let SETTINGS read jobs with pickle.")
     ] = False,
 ) -> None:
     """Run tasks until told to stop."""
+    if processes or watch or watch_dir:
+        from worker.fast.supervisor import supervise
+
+        watched = watch_dir or (Path() if watch else None)
+        ours = arq_settings is None
+        raise typer.Exit(supervise(start(), processes or 1, watched, needs_database=ours))
     from worker.cli.run import run_worker
 
     run_worker(arq_settings, start, stock=stock, burst=burst, concurrency=concurrency,

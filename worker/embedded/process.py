@@ -1,11 +1,9 @@
 """A server as our child: it dies when we die, and is signalled by its pid alone."""
 
-import ctypes
 import functools
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -13,19 +11,13 @@ from pathlib import Path
 
 from worker.embedded.home import Home
 from worker.errors import EmbeddedServerError
-
-KERNEL_SIGNALS_ORPHANS = sys.platform == "linux"
-"""Whether the kernel can tell a child that its parent died; elsewhere a watcher has to."""
+from worker.orphans import Watcher, tie_to_us, watch
 
 SECONDS_PER_SIGNAL = 5.0
 """How long a server may take to obey one signal before it gets the next, sterner one."""
 
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Environment variables that a server is started with."""
-
-PR_SET_PDEATHSIG = 1
-
-_WATCHER = 'read -r _; kill -"$2" "$1"'
 
 
 class Child:
@@ -54,12 +46,11 @@ class Child:
             self._process = _forking_thread(os.getpid()).submit(fork).result()
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise EmbeddedServerError(f"{command[0]} could not be started: {error}") from error
-        self._watcher: subprocess.Popen[bytes] | None = None
-        if not KERNEL_SIGNALS_ORPHANS:
-            with ExitStack() as undo:
-                undo.callback(self.kill9)
-                self._watcher = _watch(self.pid, death_signal)
-                undo.pop_all()
+        self._watcher: Watcher | None = None
+        with ExitStack() as undo:
+            undo.callback(self.kill9)
+            self._watcher = watch(self.pid, death_signal)
+            undo.pop_all()
 
     @property
     def pid(self) -> int:
@@ -126,8 +117,7 @@ class Child:
     def _dismiss_watcher(self) -> None:
         # Before the server is reaped: afterwards the watcher would know a pid that is free.
         if self._watcher is not None:
-            self._watcher.kill()
-            self._watcher.communicate()  # closes the pipe and reaps it
+            self._watcher.dismiss()
             self._watcher = None
 
 
@@ -157,9 +147,7 @@ def _fork(
         group=home.account.gid,
         extra_groups=home.account.groups,
         # Runs after the change of user, which would undo it.
-        preexec_fn=functools.partial(_die_with_parent, os.getpid(), death_signal)
-        if KERNEL_SIGNALS_ORPHANS
-        else None,
+        preexec_fn=tie_to_us(death_signal),
     )
 
 
@@ -170,24 +158,3 @@ def server_environment() -> dict[str, str]:
     """
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
-
-
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent(parent: int, death_signal: signal.Signals) -> None:
-    # Between fork and exec: as little as possible, and nothing that could want a lock.
-    _libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
-    if os.getppid() != parent:  # died before we could ask to be told
-        os._exit(1)
-
-
-def _watch(pid: int, death_signal: signal.Signals) -> subprocess.Popen[bytes]:
-    """A child whose standard input ends when we do."""
-    return subprocess.Popen(  # noqa: S603  # our own script
-        ["/bin/sh", "-c", _WATCHER, "watcher", str(pid), str(int(death_signal))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,  # nobody is left to read that the server was gone before us
-        start_new_session=True,
-    )

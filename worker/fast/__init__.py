@@ -1,24 +1,31 @@
-"""How fast it goes: our own engine under arq's protocol. Nothing here is needed for safety.
+"""How fast it goes: nothing here is needed for safety.
 
-What must not go wrong is decided by rows and guards (`worker.execution`), the same under stock
-arq. This package claims a batch of jobs with one call of Redis, starts their attempts with one
-statement of Postgres, completes those that opened no session with one commit, and finishes them
-with one call. Deleting it costs speed, and what only an engine of our own can give: a wake-up by
-push, several queues, a start within a lease after a kill.
+Safe is what `worker.execution` makes safe: the guarded start, the unit of work, the guarded commit
+hold under the stock ``arq`` command, too. Delete this package and a task still runs once or not at
+all; it only starts later, and fewer of them run in a second. So whatever stands here decides
+nothing about a task: it brings jobs to an attempt and takes finished ones away, and what it keeps
+in memory may be lost at any moment.
 
-    worker.py       the loop, in the shape of `arq.Worker`
-    claimer.py      what is due, as long as somebody is free
-    leases.py       who holds what, kept from the heart's thread
-    finisher.py     what has ended, said to Redis in batches
-    arq_jobs.py     one job as arq runs it
-    aborts.py       what stock clients want aborted
-    task_worker.py  the worker that knows what a task is
-    attempts.py     attempts with a row: started and completed together
-    completions.py  the group commit
-    plain.py        attempts without a row
-    arq_settings.py anybody's settings class
+    worker        the loop, in the shape of `arq.Worker`
+    claimer       what is due, as long as somebody is free
+    leases        who holds what, kept from the heart's thread
+    finisher      what has ended, said to Redis in batches
+    arq_jobs      one job as arq runs it; `aborts`: what stock clients want aborted
+    task_worker   the worker that knows what a task is
+    attempts      attempts with a row, started together; `completions`: completed together
+    plain         attempts without a row
+    arq_settings  anybody's settings class
+    supervisor    several processes; `child` is one, `restarts` decides when one is started again,
+                  `reload` does it while you edit
 
 A mixed fleet is safe: the lease is arq's own in-progress key, and nobody starts a job whose lease
 is there. A claimed job stands at the end of its lease in the queue, so that it does not lie in
 front of what is due; only its holder moves it. What a stock worker has claimed is never moved.
+
+| what happens | what follows |
+|---|---|
+| a process is killed or crashes | its tasks are taken over; a supervisor starts another |
+| the supervisor is told to stop | each child hears it once, and has its grace |
+| the supervisor is killed | each child is told to stop by the kernel, or by its watcher |
+| none of them can start | the supervisor gives up with exit code 1 |
 """
