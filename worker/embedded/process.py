@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -156,10 +156,7 @@ def _fork(
         user=home.account.uid,
         group=home.account.gid,
         extra_groups=home.account.groups,
-        # Runs after the change of user, which would undo it.
-        preexec_fn=functools.partial(_die_with_parent, os.getpid(), death_signal)
-        if KERNEL_SIGNALS_ORPHANS
-        else None,
+        preexec_fn=die_with_us(death_signal),  # runs after the change of user, which would undo it
     )
 
 
@@ -170,6 +167,17 @@ def server_environment() -> dict[str, str]:
     """
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def die_with_us(death_signal: signal.Signals) -> Callable[[], None] | None:
+    """What a child runs before its program (`preexec_fn`) so that it gets the signal when we die.
+
+    To be forked by a thread that lives as long as we do: its end counts as ours. None where the
+    kernel cannot do it.
+    """
+    if not KERNEL_SIGNALS_ORPHANS:
+        return None
+    return functools.partial(_die_with_parent, os.getpid(), death_signal)
 
 
 _libc = ctypes.CDLL(None)
