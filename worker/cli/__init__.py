@@ -12,6 +12,8 @@ from typing import Annotated, Any, ParamSpec, TypeVar, cast
 import typer
 from rich.console import Console
 
+from worker.bench.plan import Measurement
+from worker.bench.plan import Plan as BenchPlan
 from worker.errors import InvalidOptions, WorkerError
 from worker.execution.options import OptionValues, Unique
 from worker.settings import Settings, load_settings
@@ -265,6 +267,43 @@ def chaos(
         patience=patience or usual, baseline=baseline is Baseline.ARQ,
     )  # fmt: skip
     raise typer.Exit(run_chaos(plan, artifacts))
+
+
+@command
+def bench(
+    jobs: Annotated[int, typer.Option(min=1, help="Tasks per measurement.")] = 3000,
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tasks at once in each; default: as WORKER_CONCURRENCY says."),
+    ] = None,
+    payload_bytes: Annotated[
+        int, typer.Option(min=0, help="Make the arguments of each task longer by this.")
+    ] = 0,
+    only: Annotated[
+        list[Measurement] | None, typer.Option(help="Measure this alone; may be repeated.")
+    ] = None,
+    servers: Annotated[
+        bool,
+        typer.Option(
+            "--servers",
+            help="Measure the configured servers, in a schema and a queue of its own that are "
+            "removed at the end; default: throwaway servers on this machine.",
+        ),
+    ] = False,
+    stock: Annotated[bool, typer.Option("--stock", help="Measure the stock arq worker.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False,
+) -> None:
+    """Measure how many tasks this machine and its servers run, and how soon they start."""
+    from worker.bench.show import bench as run_bench
+
+    plan = BenchPlan(
+        jobs=jobs, processes=processes, concurrency=concurrency, payload_bytes=payload_bytes,
+        only=frozenset(only or Measurement), servers=servers, stock=stock,
+    )  # fmt: skip
+    raise typer.Exit(run_bench(plan, as_json=as_json))
 
 
 __all__ = ["app"]
