@@ -26,9 +26,14 @@ _SETTINGS = text("""
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the command and the workers run."""
+    """Where the command and the workers run.
+
+    Attributes:
+        load: Programs that wanted to run during the minute before, on average.
+    """
 
     cores: int
+    load: float
     system: str
     python: str
     uow_worker: str
@@ -56,9 +61,10 @@ class Servers:
 
 
 def machine() -> Machine:
-    """Look at this machine."""
+    """Look at this machine, before it gets anything to do."""
     return Machine(
         cores=_cores(),
+        load=os.getloadavg()[0],
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         uow_worker=version("uow-worker"),

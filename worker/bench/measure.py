@@ -1,6 +1,7 @@
 """The measurements themselves."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,10 @@ Show = Callable[[str, int, int], None]
 """Told what is done now, how many are done, and of how many."""
 
 CHUNK = 1000
-"""Tasks per bulk enqueue, each in a transaction of its own."""
+"""Tasks per bulk enqueue, each in a transaction of its own …"""
+
+CHUNK_BYTES = 8_000_000
+"""… unless their payloads together are longer than this."""
 
 LATENCY_JOBS = 200
 
@@ -57,6 +61,7 @@ class Bench:
         self._site = site
         self._workers = workers
         self._show = show
+        self._padding = _incompressible(plan.payload_bytes)
 
     async def warm_up(self) -> None:
         """Return when every worker process is ready and has its connections.
@@ -84,7 +89,7 @@ class Bench:
         enqueue_seconds = await self._enqueue(function, order)
         await self._arrive(order, ARRIVE_SECONDS)
         order.open_gate()
-        await self._watch(order, f"{function.name}: running")
+        await self._watch(order, f"{_named(function)}: running")
         effects = await self._effects(function)
         return ThroughputRun(order, effects, enqueue_seconds, before, await costs(self._site))
 
@@ -97,27 +102,28 @@ class Bench:
             sent.append(time.monotonic_ns())
             await self._site.enqueue(function, [self._arguments(number)])
             calls.append(time.monotonic_ns() - sent[-1])
-            self._show(f"{function.name}: one by one", number + 1, order.jobs)
+            self._show(f"{_named(function)}: one by one", number + 1, order.jobs)
             await asyncio.sleep(began + (number + 1) * INTERVAL_SECONDS - time.monotonic())
-        await self._watch(order, f"{function.name}: one by one")
+        await self._watch(order, f"{_named(function)}: one by one")
         return LatencyRun(order, await self._effects(function), sent, calls)
 
     def _order(self, function: Function, jobs: int, *, gated: bool = True) -> Order:
         return Order(self._site.directory, function.name, jobs, gated=gated)
 
     def _arguments(self, number: int) -> dict[str, object]:
-        padding = "x" * self._plan.payload_bytes
-        return {"number": number, "padding": padding} if padding else {"number": number}
+        padding = {"padding": self._padding} if self._padding else {}
+        return {"number": number, **padding}
 
     async def _enqueue(self, function: Function, order: Order) -> float:
         """Enqueue in bulk; returns the seconds until the last was committed and pushed."""
         seconds = 0.0
-        for at in range(0, order.jobs, CHUNK):
-            many = [self._arguments(n) for n in range(at, min(at + CHUNK, order.jobs))]
+        chunk = max(min(CHUNK, CHUNK_BYTES // (self._plan.payload_bytes or 1)), 1)
+        for at in range(0, order.jobs, chunk):
+            many = [self._arguments(n) for n in range(at, min(at + chunk, order.jobs))]
             began = time.perf_counter()
             await self._site.enqueue(function, many)
             seconds += time.perf_counter() - began
-            self._show(f"{function.name}: enqueueing", at + len(many), order.jobs)
+            self._show(f"{_named(function)}: enqueueing", at + len(many), order.jobs)
             self._workers.check()
         began = time.perf_counter()
         await self._site.client.flush()
@@ -153,3 +159,12 @@ class Bench:
             self._workers.check()
             await asyncio.sleep(LOOK_SECONDS)
         return await effects_of(self._site, function)
+
+
+def _incompressible(length: int) -> str:
+    """A text that Postgres cannot make much shorter, unlike one letter repeated."""
+    return secrets.token_urlsafe(length)[:length]
+
+
+def _named(function: Function) -> str:
+    return function.name.removeprefix("bench.").replace("_", " ")

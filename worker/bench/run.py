@@ -73,6 +73,7 @@ async def run(plan: Plan, show: Show) -> Report:
         WorkerError: A worker has ended.
     """
     show("starting the servers", 0, 1)
+    here = machine()
     async with open_site(plan) as site:
         where = await servers(site, embedded=not plan.servers)
         async with open_workers(plan, site) as workers:
@@ -81,7 +82,7 @@ async def run(plan: Plan, show: Show) -> Report:
             runs = await _measure(plan, bench)
             memory = _memory(runs)
         show("stopping", 1, 1)
-        return _report(plan, where, site, runs, memory)
+        return _report(plan, here, where, site, runs, memory)
 
 
 async def _measure(plan: Plan, bench: Bench) -> dict[str, Run]:
@@ -102,12 +103,17 @@ def _memory(runs: Mapping[str, Run]) -> list[int]:
 
 
 def _report(
-    plan: Plan, where: Servers, site: Site, runs: Mapping[str, Run], memory: list[int]
+    plan: Plan,
+    here: Machine,
+    where: Servers,
+    site: Site,
+    runs: Mapping[str, Run],
+    memory: list[int],
 ) -> Report:
     counts = {name: run.order.count() for name, run in runs.items()}
     return Report(
         plan=plan,
-        machine=machine(),
+        machine=here,
         servers=where,
         workers=Workers(
             processes=plan.processes,

@@ -23,6 +23,9 @@ REFRESH_SECONDS = 0.25
 
 MEGABYTE = 1024 * 1024
 
+BUSY = 0.5
+"""Load per core above which a machine has other things to do than to be measured."""
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -78,14 +81,16 @@ async def _run(plan: Plan) -> Report:
 def _bar(progress: Progress) -> Show:
     """One bar, drawn by us: a thread that draws would get in the way of what is timed."""
     bar = progress.add_task("")
-    drawn = float("-inf")
+    drawn, shown = float("-inf"), ""
 
     def show(what: str, done: int, of: int) -> None:
-        nonlocal drawn
-        if time.monotonic() - drawn < REFRESH_SECONDS and done < of:
+        nonlocal drawn, shown
+        if what != shown:
+            progress.reset(bar, description=what)
+        elif time.monotonic() - drawn < REFRESH_SECONDS and done < of:
             return
-        drawn = time.monotonic()
-        progress.update(bar, description=what, completed=done, total=of, refresh=True)
+        drawn, shown = time.monotonic(), what
+        progress.update(bar, completed=done, total=of, refresh=True)
 
     return show
 
@@ -94,6 +99,12 @@ def _print(report: Report) -> None:
     _print_many({n: f for n, f in report.figures.items() if isinstance(f, Throughput)})
     _print_one_by_one({n: f for n, f in report.figures.items() if isinstance(f, Latency)})
     console.print(_facts(report), soft_wrap=True)
+    if report.machine.load > BUSY * report.machine.cores:
+        console.print(
+            f"[yellow]this machine was busy before (load {report.machine.load:.1f}): "
+            "measure again when it is idle[/]",
+            soft_wrap=True,
+        )
     if report.holds:
         tasks = sum(figures.jobs for figures in report.figures.values())
         console.print(f"[green]✓ each of {tasks:,} tasks has run exactly once[/]")
