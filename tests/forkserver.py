@@ -27,6 +27,7 @@ from typing import NamedTuple
 PRELOAD = (
     "worker.cli.enqueue",
     "worker.cli.intervene",
+    "worker.cli.run",
     "worker.db.migrations",
     "worker.main",
     "sqlalchemy.dialects.postgresql.asyncpg",

@@ -175,3 +175,21 @@ def run_logged(
             command, env=environment, cwd=cwd, stdout=output, stderr=subprocess.STDOUT
         )
     )
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process and theirs; only Linux tells."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether it is there and no mere entry of one that has ended; only Linux tells."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

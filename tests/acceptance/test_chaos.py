@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT
+from tests.processes import ROOT, descendants, is_running
 from worker import Database, Settings, TaskClient
 from worker.chaos.checker import Verdict, check, judge
 from worker.chaos.plan import FaultKind, Plan
@@ -58,13 +58,13 @@ def test_no_process_survives_the_command_not_even_a_frozen_one(
     ) as process:
         frozen = _wait_for(place / "kept" / "events.log", "  stop worker")
         assert frozen
-        started = _descendants(process.pid)
+        started = descendants(process.pid)
         assert len(started) > 4  # two workers, their parent, two servers
         process.send_signal(how)
         process.communicate(timeout=30)
     assert process.returncode != 0
     deadline = time.monotonic() + 10
-    while (left := [pid for pid in started if _is_running(pid)]) and time.monotonic() < deadline:
+    while (left := [pid for pid in started if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
 
@@ -167,19 +167,3 @@ def _wait_for(file: Path, part: str) -> str:
                 return line
         time.sleep(0.05)
     raise AssertionError(f"{part!r} was not written to {file}")
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *_descendants(child)]
-    return found
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"

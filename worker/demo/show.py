@@ -18,8 +18,9 @@ from worker.demo.check import summarize
 from worker.demo.house import House, open_house
 from worker.demo.summary import print_summary
 from worker.demo.work import PATIENCE_SECONDS, Exports, outlast, start_import, watch
-from worker.demo.workers import Workers, environment_variables, open_one_worker
+from worker.demo.workers import Workers, open_one_worker
 from worker.errors import WorkerError
+from worker.launch import environment_variables
 from worker.signals import TERMINATED, cancel_on_sigterm
 from worker.tasks.user_export import export_data
 from worker.tasks.user_file import UserFile

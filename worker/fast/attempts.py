@@ -9,6 +9,7 @@ by one, on the way that it goes under stock arq.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,6 +31,7 @@ from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.settle import record, retention_of
 from worker.failpoints import reach
+from worker.fast import job_log
 from worker.fast.completions import Completion, Completions
 
 logger = logging.getLogger("worker.fast")
@@ -110,10 +112,13 @@ class Attempts:
         await run_held(self._runtime, self._context(one), one.delivery, one.row_id)
 
     async def _attempt(self, one: Delivered, row: Row[Any]) -> TakenOver | None:
+        job_log.started(one.delivery)
+        began = time.time()
+
         def later(function: TaskFunction[Any, Any], task: RunningTask, done: Completed) -> None:
             one.held.ends = True
             kept = retention_of(self._runtime, function)
-            self.completions.add(Completion(one, function, task, done.result.decode(), kept))
+            self.completions.add(Completion(one, function, task, done.result.decode(), kept, began))
 
         is_ours = one.delivery.job_id == str(one.row_id)  # a stock client waits for more
         try:
@@ -126,6 +131,8 @@ class Attempts:
             return outcome
         reach("settled")
         await answer(self._runtime, one.delivery, one.row_id, outcome)
+        if isinstance(outcome, Completed):
+            job_log.completed(one.delivery, began)
         return None
 
     async def _finish(self, one: Delivered, work: Coroutine[Any, Any, object]) -> None:
@@ -153,6 +160,7 @@ class Attempts:
     def _was_settled(self, completion: Completion) -> None:
         held = completion.delivered.held
         self._engine.jobs_complete += 1
+        job_log.completed(completion.delivered.delivery, completion.began)
         self._engine.finish(held, Finish(held.queue, held.job_id, held.token, "settled"))
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:

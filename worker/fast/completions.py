@@ -36,6 +36,7 @@ class Completion:
     task: RunningTask
     result: str
     retention: float
+    began: float
 
 
 class Completions(Service):

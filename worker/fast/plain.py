@@ -15,6 +15,7 @@ from worker.execution.outcome import Cancelled, Completed, Failed
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.without_row import attempt_without_row
+from worker.fast import job_log
 from worker.fast.attempts import Engine
 
 logger = logging.getLogger("worker.fast")
@@ -38,6 +39,7 @@ class PlainAttempts:
         """Run a job and let Redis do what comes of it."""
         function, engine = self._runtime.registry[delivery.name], self._engine
         began, context = timestamp_ms(), {**engine.ctx, **delivery.context}
+        job_log.started(delivery)
         try:
             outcome = await attempt_without_row(self._runtime, function, context, delivery, _rng)
         except asyncio.CancelledError:
@@ -46,6 +48,7 @@ class PlainAttempts:
         match outcome:
             case Completed(written):
                 engine.jobs_complete += 1
+                job_log.completed(delivery, began / 1000)
                 result = codec.from_bytes(written)
                 finish = self._with_result(held, delivery, began, result)
             case Failed(error) | Cancelled(error):

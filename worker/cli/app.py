@@ -1,0 +1,71 @@
+"""What every command has: its registration, its errors in one line, its settings."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from worker.errors import WorkerError
+from worker.settings import Settings, load_settings
+from worker.telemetry import logs
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="worker",
+    help="A background worker in which every task is a unit of work.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api",
+          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo",
+          "watchfiles": "watch"}  # fmt: skip
+"""What an optional dependency comes with."""
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def command(function: Callable[P, T]) -> Callable[P, T]:
+    """Register a command whose errors are one line and exit code 1."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if str(Path.cwd()) not in sys.path:  # as arq does: your modules are where you stand
+            sys.path.insert(0, str(Path.cwd()))
+        try:
+            return function(*args, **kwargs)
+        except (WorkerError, TimeoutError) as error:
+            _tell(error)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] not in EXTRAS:
+                raise
+            extra = EXTRAS[error.name.partition(".")[0]]
+            _tell(f"{error.name} is not installed: pip install 'uow-worker[{extra}]'")
+        raise typer.Exit(1)
+
+    app.command(name=function.__name__.removesuffix("_"))(run)
+    return run
+
+
+def _tell(error: object) -> None:
+    errors.print("[red]worker:[/red]", end=" ")
+    errors.print(str(error), markup=False)
+
+
+def start(**overrides: Any) -> Settings:
+    """Settings, with the log configured as they say."""
+    settings = load_settings(**overrides)
+    logs.configure(settings.log_level)
+    return settings
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run one coroutine to its end."""
+    return asyncio.run(work)

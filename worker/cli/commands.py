@@ -1,0 +1,163 @@
+"""The commands of a service: parse, call, print. What they do is elsewhere."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from worker.cli.app import command, run_async, start
+from worker.errors import InvalidOptions
+from worker.execution.options import OptionValues, Unique
+
+
+@command
+def migrate(
+    down: Annotated[
+        str | None, typer.Option(help="Go back to this revision; `base` removes every table.")
+    ] = None,
+) -> None:
+    """Create or upgrade our tables (safe to run in several processes at once)."""
+    from worker.db import migrations
+    from worker.db.database import Database
+    from worker.services.readiness import wait_for_postgres
+
+    settings = start()
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+
+    async def work() -> None:
+        async with Database.from_settings(settings.require_database()) as db:
+            await wait_for_postgres(db, settings.connect_timeout)
+            if down is None:
+                await migrations.upgrade(db, builtin_tasks=settings.builtin_tasks)
+            else:
+                await migrations.downgrade(db, down)
+
+    run_async(work())
+    typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
+
+
+@command
+def run(
+    arq_settings: Annotated[
+        str | None,
+        typer.Argument(
+            help="Anybody's arq settings class, as module.Name, to run its functions instead.",
+            metavar="[SETTINGS]",
+        ),
+    ] = None,
+    stock: Annotated[bool, typer.Option("--stock", help="Use the stock arq worker.")] = False,
+    burst: Annotated[bool, typer.Option("--burst", help="End when nothing is due.")] = False,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Tasks that run at once in one process.")
+    ] = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="A queue to serve, as NAME or NAME=WEIGHT; repeatable."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Run so many processes; replace those that crash.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Restart when a Python file changes (development).")
+    ] = False,
+    watch_dir: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Directory to --watch (implied)."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Let SETTINGS read jobs with pickle.")
+    ] = False,
+) -> None:
+    """Run tasks until told to stop."""
+    if processes or watch or watch_dir:
+        from worker.fast.supervisor import supervise
+
+        watched = watch_dir or (Path() if watch else None)
+        ours = arq_settings is None
+        raise typer.Exit(supervise(start(), processes or 1, watched, needs_database=ours))
+    from worker.cli.run import run_worker
+
+    run_worker(arq_settings, start, stock=stock, burst=burst, concurrency=concurrency,
+               queues=queue or [], allow_pickle=allow_pickle)  # fmt: skip
+
+
+@command
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the HTTP API."""
+    from worker.api.server import serve
+
+    serve(start(), host, port)
+
+
+@command
+def enqueue(
+    name: Annotated[str, typer.Argument(help="The task function's name.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Arguments as key=value.", metavar="[KEY=VALUE]...")
+    ] = None,
+    delay: Annotated[float | None, typer.Option(help="Seconds until it is due.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="The user it belongs to.")] = None,
+    unique_key: Annotated[str | None, typer.Option(help="At most one unsettled task.")] = None,
+    unique: Annotated[
+        str | None, typer.Option(help="Hold the key while `unsettled`, or only while `waiting`.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
+) -> None:
+    """Enqueue one task and print its id."""
+    from worker.cli.enqueue import enqueue_one, parse_arguments
+
+    settings = start()
+    options: OptionValues = {
+        "delay": delay, "user_id": user_id, "unique_key": unique_key, "queue": queue,
+        "priority": priority, "unique": cast("Unique", unique),
+    }  # fmt: skip
+    given = parse_arguments(arguments or [])
+    run_async(enqueue_one(settings, name, given, options, wait=wait, timeout=timeout))
+
+
+@command
+def cancel(
+    ids: Annotated[list[str], typer.Argument(help="Ids of tasks.", metavar="ID...")],
+) -> None:
+    """Cancel tasks: final at once, also while one runs."""
+    from worker.cli.intervene import cancel_each
+
+    if not run_async(cancel_each(start(), ids)):
+        raise typer.Exit(1)
+
+
+@command
+def retry(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of tasks.", metavar="[ID]...")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every failed task …")] = False,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="Every cancelled task …")] = False,
+    name: Annotated[str | None, typer.Option(help="… of this task function.")] = None,
+    queue: Annotated[str | None, typer.Option(help="… of this queue.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="… of this user.")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="… settled before, as 2030-01-31T12:00Z.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="… and so many at most.")] = None,
+) -> None:
+    """Run failed or cancelled tasks again, by their ids or by what they have in common."""
+    from worker.cli.intervene import filter_of, retry_each, retry_matching
+
+    which = filter_of(
+        failed=failed, cancelled=cancelled, name=name, queue=queue, user_id=user_id,
+        before=before, limit=limit,
+    )  # fmt: skip
+    if which and ids:
+        raise InvalidOptions("give ids or a filter, not both")
+    if which:
+        run_async(retry_matching(start(), which))
+    elif not run_async(retry_each(start(), ids or [])):
+        raise typer.Exit(1)
