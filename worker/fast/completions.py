@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.db.database import Database
-from worker.db.failures import PASSING
+from worker.db.failures import PASSING, is_infrastructure
 from worker.execution.context import RunningTask
 from worker.execution.definition import TaskFunction
 from worker.failpoints import reach
@@ -87,9 +87,9 @@ class Completions(Service):
         """Commit a batch; if it fails, its halves, until only the offender is left."""
         try:
             await self._write(batch)
-        except self.passing:
-            raise
         except Exception as error:
+            if is_infrastructure(error) or isinstance(error, OSError):
+                raise
             if len(batch) == 1:
                 await self._refuse(batch[0], error)
                 return

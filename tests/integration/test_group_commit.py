@@ -1,0 +1,137 @@
+"""Completions that are committed together: each guarded as if it were alone."""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import event, text
+
+from worker import Database, TaskState, task
+from worker.errors import ServerUnreachable
+from worker.execution.context import RunningTask
+from worker.execution.delivery import Delivery
+from worker.execution.registry import Registry
+from worker.execution.running import Held
+from worker.fast.attempts import Delivered
+from worker.fast.completions import BATCH, Completion, Completions
+
+PUT = text(
+    "INSERT INTO task (id, name, state, attempt, run_at) "
+    "SELECT id, 'x', 'running', 1, now() FROM unnest(CAST(:ids AS uuid[])) AS id"
+)
+STATES = text("SELECT id, state, result FROM task WHERE id = ANY(:ids)")
+
+
+class Group:
+    """A group commit, and what it has said."""
+
+    def __init__(self, db: Database, registry: Registry) -> None:
+        @task("x", registry=registry)
+        async def x(ctx: object) -> object: ...
+
+        self.db, self.function = db, registry["x"]
+        self.settled: list[UUID] = []
+        self.refused: list[tuple[UUID, Exception]] = []
+        self.completions = Completions(
+            db, lambda done: self.settled.append(done.delivered.row_id), self._refuse
+        )
+
+    async def _refuse(self, completion: Completion, error: Exception) -> None:
+        self.refused.append((completion.delivered.row_id, error))
+
+    async def put(self, count: int) -> list[UUID]:
+        ids = [uuid4() for _ in range(count)]
+        await self.db.execute_once(PUT, {"ids": ids})
+        return ids
+
+    def add(self, ids: Sequence[UUID], result: str = "1") -> None:
+        for id_ in ids:
+            held = Held(str(id_), "arq:queue", 0, b"", id_)
+            running = RunningTask(self.db, id_, "x", 1, 0, None, str(id_))
+            delivery = Delivery("x", str(id_), id_, (), {}, 0, 0, 1)
+            self.completions.add(
+                Completion(Delivered(held, delivery, id_), self.function, running, result, 60.0, 0)
+            )
+
+    async def states(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        found = await self.db.execute_once(STATES.bindparams(), {"ids": list(ids)})
+        return {row.id: row.state for row in found}
+
+
+@pytest.fixture
+def group(db: Database, registry: Registry) -> Group:
+    return Group(db, registry)
+
+
+async def test_more_than_a_batch_is_committed_and_everybody_is_told(group: Group) -> None:
+    ids = await group.put(BATCH + 7)
+    group.add(ids)
+    await group.completions.run_once()
+    assert set((await group.states(ids)).values()) == {TaskState.SUCCEEDED}
+    assert sorted(group.settled) == sorted(ids)
+    assert len(group.completions) == 0
+
+
+async def test_one_bad_result_harms_nobody_else(group: Group) -> None:
+    good, (bad,) = await group.put(20), await group.put(1)
+    group.add(good[:11])
+    group.add([bad], result="no JSON")
+    group.add(good[11:])
+    await group.completions.run_once()
+    states = await group.states([*good, bad])
+    assert states.pop(bad) == TaskState.RUNNING
+    assert set(states.values()) == {TaskState.SUCCEEDED}
+    assert [id_ for id_, _ in group.refused] == [bad]
+    assert sorted(group.settled) == sorted(good)
+
+
+async def test_what_others_have_settled_stays_as_it_is(group: Group) -> None:
+    ours, (theirs,) = await group.put(3), await group.put(1)
+    await group.db.execute_once(
+        text("UPDATE task SET state = 'cancelled', settled_at = now() WHERE id = :id"),
+        {"id": theirs},
+    )
+    group.add([*ours, theirs])
+    await group.completions.run_once()
+    assert (await group.states([theirs])) == {theirs: TaskState.CANCELLED}
+    assert sorted(group.settled) == sorted([*ours, theirs])  # it is decided: only to be finished
+
+
+async def test_two_batches_of_the_same_tasks_wait_for_each_other_and_never_deadlock(
+    group: Group, registry: Registry, db: Database
+) -> None:
+    ids = await group.put(200)
+    other = Group.__new__(Group)
+    other.db, other.function, other.settled, other.refused = db, group.function, [], []
+    other.completions = Completions(
+        db, lambda done: other.settled.append(done.delivered.row_id), other._refuse
+    )
+    for _ in range(10):
+        await db.execute_once(
+            text("UPDATE task SET settled_at = NULL, state = 'running'").bindparams(), {}
+        )
+        group.add(ids)
+        other.add(list(reversed(ids)))
+        await asyncio.gather(group.completions.run_once(), other.completions.run_once())
+    assert group.refused == other.refused == []
+
+
+async def test_an_answer_that_was_lost_is_asked_for_by_repeating(group: Group) -> None:
+    ids = await group.put(5)
+    group.add(ids)
+    lost = False
+
+    def lose(connection: object, cursor: object, statement: str, *_: object) -> None:
+        nonlocal lost
+        if "unnest" in statement and not lost:
+            lost = True
+            raise ServerUnreachable("after it has done it")
+
+    event.listen(group.db.engine.sync_engine, "after_cursor_execute", lose)
+    with pytest.raises(ServerUnreachable):
+        await group.completions.run_once()
+    assert len(group.completions) == 5
+    await group.completions.run_once()
+    assert sorted(group.settled) == sorted(ids)
+    assert set((await group.states(ids)).values()) == {TaskState.SUCCEEDED}
