@@ -77,6 +77,11 @@ FLEET = {
         ORDER BY dispatch_at, id LIMIT :limit
         """,
     #
+    # -> id, attempt of each of :ids that is not settled
+    "attempts_of_unsettled": """
+        SELECT id, attempt FROM {task} WHERE id = ANY(:ids) AND settled_at IS NULL
+        """,
+    #
     # Whether a due task is still to be pushed: one that was announced a moment ago.
     "any_announced": """
         SELECT EXISTS (SELECT FROM {task}

@@ -78,6 +78,7 @@ class Queries:
     lead: TextClause
     resign: TextClause
     watched: TextClause
+    attempts_of_unsettled: TextClause
     any_announced: TextClause
     queues: TextClause
     expired: TextClause
@@ -93,6 +94,7 @@ def queries_for(schema: str) -> Queries:
         "look_after": f"interval '{LOOK_AFTER_SECONDS} seconds'",
         "beat_margin": f"interval '{BEAT_MARGIN_SECONDS} seconds'",
         "fenced": f"set_config('idle_in_transaction_session_timeout', '{FENCE_SECONDS}s', true)",
+        "unflushed": "set_config('synchronous_commit', 'off', true)",
         "suspect": SUSPECT_DEATHS,
         "quarantine": QUARANTINE_DEATHS,
     }

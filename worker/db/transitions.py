@@ -84,7 +84,9 @@ FRAGMENTS = {
 """Parts of several statements."""
 
 TRANSITIONS = {
-    # Begin an attempt; one that runs already is only overtaken on purpose.
+    # Begin an attempt; one that runs already is only overtaken on purpose. Nobody waits for the
+    # disk: whatever is committed after it is flushed after it, and a start that a crash of Postgres
+    # takes back has had no effect that is still there.
     # -> the row, or nothing: settled, not due, running, or not there (see look_up).
     "start": """
         UPDATE {task}
@@ -92,7 +94,8 @@ TRANSITIONS = {
             worker = :worker, alone = false, waiting_key = NULL
         WHERE id = :id AND settled_at IS NULL AND run_at <= now()
           AND (state <> 'running' OR :take_over)
-        RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths
+        RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths,
+                  {unflushed}
         """,
     #
     # Success, in the attempt's own transaction. Guard: not settled. Whoever stalls from here on
@@ -117,7 +120,8 @@ TRANSITIONS = {
                 AND state <> 'running'
               ORDER BY id FOR UPDATE) AS due
         WHERE task.id = due.id
-        RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths
+        RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id,
+                  deaths, {unflushed}
         """,
     #
     # Success of each of :ids, whose attempts have nothing else to commit. Guard: not settled.

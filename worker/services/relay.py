@@ -9,13 +9,16 @@ watches the row.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Row
 
 from worker.broker import scripts
 from worker.broker.redis import AWAY, RedisClient
 from worker.db.database import Database
 from worker.db.failures import PASSING
-from worker.execution.jobs import jobs_of_rows
+from worker.execution.jobs import by_queue, jobs_of_rows
 from worker.failpoints import reach
 from worker.service import Service
 
@@ -59,12 +62,19 @@ class Relay(Service):
             )
             rows = found.all()
             reach("relay_claimed")
-            jobs = jobs_of_rows(row for row in rows if row.near)
-            pushed = await scripts.push(self._redis, jobs)
+            pushed = await self._push_missing([row for row in rows if row.near])
             reach("relay_pushed")
         if pushed:
             logger.debug("pushed %d of %d jobs", pushed, len(rows))
         return len(rows), pushed
+
+    async def _push_missing(self, rows: Sequence[Row[Any]]) -> int:
+        """Push what is not there; on a normal day that is nothing, and ids are enough to know."""
+        pushed = 0
+        for queue, watched in by_queue(rows).items():
+            ids = await scripts.missing(self._redis, queue, watched)
+            pushed += await scripts.push(self._redis, jobs_of_rows(watched[id_] for id_ in ids))
+        return pushed
 
 
 class Listener(Service):

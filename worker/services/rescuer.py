@@ -14,7 +14,10 @@ write, however long it waits.
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
+
+from sqlalchemy import Row
 
 from worker.broker import keys, scripts
 from worker.broker.redis import AWAY, RedisClient
@@ -140,13 +143,23 @@ class Rescuer(Service):
         missing = 0
         for queue, watched in by_queue(rows).items():
             ids = await scripts.missing(self._redis, queue, watched)
-            if ids:
+            if gone := await self._still_as_they_were([watched[id_] for id_ in ids]):
                 lost = await settle_as_arq_did(
-                    self._db, self._redis, [watched[id_] for id_ in ids], self._settings.retention
+                    self._db, self._redis, gone, self._settings.retention
                 )
                 missing += await scripts.push(self._redis, jobs_of_rows(lost))
         self._after = rows[-1].id if len(rows) == PAGE else None
         return missing
+
+    async def _still_as_they_were(self, rows: list[Row[Any]]) -> list[Row[Any]]:
+        """Those that have not been started or settled since they were read: they are no loss."""
+        if not rows:
+            return []
+        found = await self._db.execute_once(
+            self._db.queries.attempts_of_unsettled, {"ids": [row.id for row in rows]}
+        )
+        attempts = {row.id: row.attempt for row in found}
+        return [row for row in rows if attempts.get(row.id) == row.attempt]
 
     async def _tend_queues(self) -> None:
         found = await self._db.execute_once(self._db.queries.queues, {})
