@@ -117,6 +117,24 @@ async def test_two_batches_of_the_same_tasks_wait_for_each_other_and_never_deadl
     assert group.refused == other.refused == []
 
 
+async def test_a_row_that_somebody_else_writes_to_at_that_moment_is_waited_for(
+    group: Group, db: Database
+) -> None:
+    ids = await group.put(3)
+    group.add(ids)
+    async with db.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE task SET progress = '{}' WHERE id = :id"), {"id": ids[1]}
+        )
+        committing = asyncio.create_task(group.completions.run_once())
+        waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        async with asyncio.timeout(5):
+            while not (await db.execute_once(waits, {})).scalar_one():
+                await asyncio.sleep(0.01)
+    await committing
+    assert set((await group.states(ids)).values()) == {TaskState.SUCCEEDED}
+
+
 async def test_an_answer_that_was_lost_is_asked_for_by_repeating(group: Group) -> None:
     ids = await group.put(5)
     group.add(ids)

@@ -109,16 +109,19 @@ TRANSITIONS = {
         """,
     #
     # Begin an attempt of each of :ids, in one statement; none that runs already. Rows are locked in
-    # the order of their ids, here and below, so that two batches wait for each other and no more.
+    # the order of :ids, here and below: all callers sort, so two batches wait for each other and no
+    # more. Each is found by its key, whatever the planner believes of the table (LATERAL).
     # -> id and the row as in start, for each that was started
     "start_many": """
         UPDATE {task} AS task
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
             worker = :worker, alone = false, waiting_key = NULL
-        FROM (SELECT id FROM {task}
-              WHERE id = ANY(:ids) AND settled_at IS NULL AND run_at <= now()
-                AND state <> 'running'
-              ORDER BY id FOR UPDATE) AS due
+        FROM unnest(:ids) AS given (id)
+             CROSS JOIN LATERAL (
+                 SELECT id FROM {task} AS candidate
+                 WHERE candidate.id = given.id AND settled_at IS NULL AND run_at <= now()
+                   AND state <> 'running'
+                 FOR UPDATE) AS due
         WHERE task.id = due.id
         RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id,
                   deaths, {unflushed}
@@ -131,10 +134,12 @@ TRANSITIONS = {
         SET state = 'succeeded', result = CAST(given.result AS jsonb),
             settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => given.retention)
-        FROM unnest(:ids, :results, :retentions) AS given (id, result, retention),
-             (SELECT id FROM {task} WHERE id = ANY(:ids) AND settled_at IS NULL
-              ORDER BY id FOR UPDATE) AS unsettled
-        WHERE task.id = given.id AND task.id = unsettled.id
+        FROM unnest(:ids, :results, :retentions) AS given (id, result, retention)
+             CROSS JOIN LATERAL (
+                 SELECT id FROM {task} AS candidate
+                 WHERE candidate.id = given.id AND settled_at IS NULL
+                 FOR UPDATE) AS unsettled
+        WHERE task.id = unsettled.id
         RETURNING task.id
         """,
     #

@@ -102,7 +102,7 @@ class Attempts:
         reach("leased")
         found = await runtime.db.execute_once(
             runtime.db.queries.start_many,
-            {"ids": [one.row_id for one in batch], "worker": runtime.worker},
+            {"ids": sorted(one.row_id for one in batch), "worker": runtime.worker},
         )
         reach("started")
         return {row.id: row for row in found}
