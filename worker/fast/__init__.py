@@ -11,6 +11,9 @@ push, several queues, a start within a lease after a kill.
     leases.py       who holds what, kept from the heart's thread
     finisher.py     what has ended, said to Redis in batches
     arq_jobs.py     one job as arq runs it
+    arq_payload.py  what it says
+    arq_results.py  what it leaves
+    ticks.py        arq's cron jobs, each tick once
     aborts.py       what stock clients want aborted
     task_worker.py  the worker that knows what a task is
     attempts.py     attempts with a row: started and completed together
