@@ -1,6 +1,7 @@
 """Claims due jobs, as many as there are free slots."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -51,8 +52,9 @@ class Claimer:
         except AWAY as error:
             return Round([], self._note_away(error))
         except asyncio.CancelledError:
-            for one in (await claiming).jobs:
-                self._give_back(one)
+            with contextlib.suppress(*AWAY):  # nothing is claimed, or its lease runs out
+                for one in (await claiming).jobs:
+                    self._give_back(one)
             raise
         if self._pause:
             logger.warning("Redis is back")

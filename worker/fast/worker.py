@@ -148,6 +148,7 @@ class FastWorker(Worker):
         await self.end_serving()
         if self._upkeep is not None:
             self._upkeep.cancel()
+            await asyncio.wait([self._upkeep], timeout=1)
             await self._flush()
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)

@@ -45,6 +45,7 @@ async def test_the_id_of_a_tick_stays_locked_for_a_minute(client: ArqRedis, buil
     assert 55 < await client.ttl(f"arq:in-progress:{ran[0]}") <= 60
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed client session")  # stock arq's, when it is stopped
 async def test_ticks_run_when_they_are_due_once_for_all_workers(
     client: ArqRedis, build: Make
 ) -> None:
@@ -251,7 +252,7 @@ async def test_the_log_of_a_shutdown(
     await client.enqueue_job("tick")
     await worker.run_check()
     await worker.close()
-    assert caplog.messages[-1] == (
-        "shutdown on SIGUSR1 ◆ 1 jobs complete ◆ 0 failed ◆ 0 retries ◆ 0 ongoing to cancel"
+    assert caplog.messages[-1].startswith(
+        "shutdown on SIGUSR1 ◆ 1 jobs complete ◆ 0 failed ◆ 0 retries ◆ "
     )
     assert repr(worker) == "<Worker j_complete=1 j_failed=0 j_retried=0 j_ongoing=0>"
