@@ -45,11 +45,11 @@ class Heart(Service):
         self._ticked = time.monotonic()
         self._blocked_since: float | None = None
         self._ticking: asyncio.TimerHandle | None = None
-        self._own_loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._turn, name="worker.heart", daemon=True)
 
     async def begin(self) -> None:
         """Start the thread; called in the event loop that is to be watched."""
+        self._own_loop = asyncio.new_event_loop()
         self._watched = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
         self._tick()

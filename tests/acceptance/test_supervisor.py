@@ -29,7 +29,7 @@ async def logged(process: LoggedProcess, part: str, count: int = 1) -> list[str]
 async def test_a_killed_process_is_replaced_and_its_task_runs_again(
     client: TaskClient, start_worker: StartWorker, effects: Effects
 ) -> None:
-    workers = start_worker("--processes", "2", WORKER_SHUTDOWN_GRACE="20")
+    workers = start_worker("--processes", "2", fresh=True, WORKER_SHUTDOWN_GRACE="20")
     first, second = [int(line.split()[-1]) for line in await logged(workers, " started: pid ", 2)]
     await logged(workers, READY, 2)
     os.kill(first, signal.SIGKILL)

@@ -67,10 +67,15 @@ async def claim(call: Call, queues: Sequence[str], free: int, lease_ms: int, tok
     answer = await call("claim", queues, [min(free, BATCH), lease_ms, token])
     now, next_due = answer[0], answer[1]
     jobs = [
-        Claimed(queues[number - 1], id_, int(float(score)), payload, starts, token)
+        Claimed(queues[number - 1], id_, _whole(score), payload, starts, token)
         for number, id_, score, payload, starts in zip(*[iter(answer[2:])] * 5, strict=True)
     ]
     return Round(jobs, max(next_due - now, 0) / 1000 if next_due else None)
+
+
+def _whole(score: bytes) -> int:
+    """A score as a number of milliseconds; a hostile entry may stand at minus infinity."""
+    return int(max(float(score), -(2.0**53)))
 
 
 async def finish(call: Call, finishes: Iterable[Finish]) -> list[bytes]:

@@ -36,6 +36,11 @@ def result(job_id: str) -> str:
     return result_key_prefix + job_id
 
 
+def ticked(job_id: str) -> str:
+    """That a tick of an arq cron job has been run; written by ``finish.lua``."""
+    return f"worker:ticked:{job_id}"
+
+
 def settled_channel(job_id: str) -> str:
     """Where it is said that the task with this id is settled; a hint, never the truth."""
     return f"worker:settled:{job_id}"

@@ -55,7 +55,7 @@ def apart(redis: ArqRedis) -> Redis:
     kind = pool.connection_class
     if not issubclass(kind, _Cancellable):
         kind = _cancellable(kind)  # type: ignore[arg-type]
-    return Redis(connection_pool=ConnectionPool(connection_class=kind, **options))
+    return Redis.from_pool(ConnectionPool(connection_class=kind, **options))  # closed with it
 
 
 class _Cancellable:

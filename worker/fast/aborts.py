@@ -1,17 +1,25 @@
 """What stock clients want aborted: `arq.jobs.Job.abort`, without its trap.
 
-arq keeps a wish for a day, by job id; it would hit the next job of that id as well. So a wish is
-obeyed only for a job that was enqueued before it was made.
+arq keeps a wish by job id, for ever if nobody claims a job of that id; it would hit the next job of
+that id as well. So a wish is obeyed only for a job that was enqueued before it was made, and
+forgotten after a day.
 """
 
+import contextlib
 from collections.abc import Iterator
 
 from arq.connections import ArqRedis
-from arq.constants import abort_job_max_age, abort_jobs_ss
+from arq.constants import abort_jobs_ss
 from arq.utils import timestamp_ms
 
 from worker.broker.claims import Claimed
+from worker.broker.redis import AWAY
 from worker.execution.running import Running
+
+KEPT_MS = 86_400_000
+"""How long a wish is kept: as long as arq keeps a job that waits. (arq's own limit is 60, meant as
+seconds, read as milliseconds, and looked for in the future: it forgets nothing.)
+"""
 
 
 class Aborts:
@@ -25,16 +33,18 @@ class Aborts:
         return self._made_ms.pop(job_id, None)
 
     async def look_up(self, redis: ArqRedis, jobs: list[Claimed]) -> None:
-        """Look for wishes about jobs that have just been claimed."""
+        """Look for wishes about jobs that have just been claimed; none, while Redis is away."""
         ids = [one.job_id for one in jobs]
-        found = await redis.zmscore(abort_jobs_ss, ids)  # type: ignore[arg-type]
-        for job_id, made in zip(ids, found, strict=True):
+        found: list[float | None] = []
+        with contextlib.suppress(*AWAY):
+            found = await redis.zmscore(abort_jobs_ss, ids)  # type: ignore[arg-type]
+        for job_id, made in zip(ids, found, strict=False):
             if made is not None:
                 self._made_ms[job_id.decode(errors="replace")] = int(made)
 
     async def among(self, redis: ArqRedis, running: Running) -> Iterator[str]:
         """The ids of running jobs that are to be aborted; forgets wishes that are too old."""
-        await redis.zremrangebyscore(abort_jobs_ss, "-inf", timestamp_ms() - abort_job_max_age)
+        await redis.zremrangebyscore(abort_jobs_ss, "-inf", timestamp_ms() - KEPT_MS)
         wishes = await redis.zrange(abort_jobs_ss, 0, -1, withscores=True)
         return iter([
             held.job_id

@@ -2,7 +2,9 @@
 
 The order of things, the hooks, the log lines and the results are those of arq's own `run_job`. Its
 defects are not: a hook that raises fails its job and not the worker; a shutdown burns no try; an
-abort that was meant for an earlier job of the same id is not obeyed.
+abort that was meant for an earlier job of the same id is not obeyed; bytes that crash the process
+whenever they are read are given up; an exception that cannot be read back does not spoil the
+results of everybody.
 """
 
 import asyncio
@@ -10,17 +12,26 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from arq.constants import retry_key_prefix
 from arq.cron import CronJob
-from arq.jobs import SerializationError, deserialize_job_raw, serialize_result
-from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, to_ms, truncate
+from arq.jobs import SerializationError
+from arq.utils import args_to_string, ms_to_datetime, timestamp_ms, truncate
 from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 
-from worker.broker.claims import NO_RESULT, Action, Claimed, Finish
+from worker.broker.claims import Action, Claimed, Finish
+from worker.broker.redis import AWAY
 from worker.execution.running import Held
+from worker.fast.arq_payload import Call, read
+from worker.fast.arq_results import Ended, kept_ms, written
 
 logger = logging.getLogger("arq.worker")
+
+COUNTED_SECONDS = 88_400
+"""How long arq counts a job's starts."""
+
+Outcome = Literal["complete", "failed", "again"]
 
 
 class Refused(Exception):
@@ -42,7 +53,7 @@ class ArqJob:
     Attributes:
         is_stopping: Whether the worker has been told to stop.
         aborted_ms: When somebody asked to abort a job of its id; None: nobody has.
-        ctx: What the function and the hooks get.
+        ctx: What the function and the hooks get; empty if the job was refused.
     """
 
     worker: Worker
@@ -51,27 +62,34 @@ class ArqJob:
     is_stopping: Callable[[], bool]
     aborted_ms: int | None = None
     ctx: dict[Any, Any] = field(default_factory=dict)
-    name: str = "<unknown>"
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    call: Call = field(default_factory=Call)
     tries: int = 1
     function: Function | CronJob | None = None
     started_ms: int = 0
+    outcome: Outcome = "failed"
 
     @property
     def ref(self) -> str:
         """What arq calls the job in its log."""
         is_cron = isinstance(self.function, CronJob)
-        return self.name if is_cron else f"{self.held.job_id}:{self.name}"
+        return self.call.name if is_cron else f"{self.held.job_id}:{self.call.name}"
 
     async def run(self) -> Finish:
         """Run the job; returns what is to become of it. Raises nothing but errors of our own."""
         self.started_ms = timestamp_ms()
+        self.tries = max(self.claimed.starts, 1)
         try:
             function = self._read()
         except Refused as refused:
-            self.worker.jobs_failed += 1
-            return self._done(False, refused.result)
+            self.function = None  # its settings count for what it did, and it did nothing
+            finish = self._done(False, refused.result)
+        else:
+            finish = await self._run(function)
+        self._count()
+        return finish
+
+    async def _run(self, function: Function | CronJob) -> Finish:
+        await self._begin_with_wanted_try()
         self.ctx = {
             **self.worker.ctx,
             "job_id": self.held.job_id,
@@ -93,37 +111,53 @@ class ArqJob:
         Raises:
             Refused: The job fails without a run.
         """
-        worker, payload = self.worker, self.claimed.payload
-        if payload is None:
-            logger.warning("job %s expired", self.held.job_id)
-            raise Refused(JobExecutionFailed("job expired"))
-        try:
-            self.name, self.args, self.kwargs, tries, self.held.enqueued_ms = deserialize_job_raw(
-                payload, deserializer=worker.job_deserializer
-            )
-        except SerializationError as error:
-            logger.exception("deserializing job %s failed", self.held.job_id)
-            raise Refused(error) from error
-        self.tries = max(self.claimed.starts, tries or 0, 1)
+        self.call = self._decoded()
+        self.tries = max(self.tries, self.call.tries)
+        self.held.enqueued_ms = self.call.enqueued_ms
         if self.aborted_ms is not None and self.aborted_ms >= self.held.enqueued_ms:
             logger.info("%6.2fs ⊘ %s aborted before start", self._waited, self.ref)
             raise Refused(asyncio.CancelledError())
-        self.function = function = worker.functions.get(self.name)
+        self.function = function = self.worker.functions.get(self.call.name)
         if function is None:
-            logger.warning("job %s, function %r not found", self.held.job_id, self.name)
-            raise Refused(JobExecutionFailed(f"function {self.name!r} not found"))
-        limit = worker.max_tries if function.max_tries is None else function.max_tries
-        if self.tries > limit:
+            logger.warning("job %s, function %r not found", self.held.job_id, self.call.name)
+            raise Refused(JobExecutionFailed(f"function {self.call.name!r} not found"))
+        if self.tries > (limit := self._limit(function)):
             logger.warning("%6.2fs ! %s max retries %d exceeded", self._waited, self.ref, limit)
             raise Refused(JobExecutionFailed(f"max {limit} retries exceeded"))
         return function
+
+    def _decoded(self) -> Call:
+        worker, job_id, payload = self.worker, self.held.job_id, self.claimed.payload
+        if payload is None:
+            logger.warning("job %s expired", job_id)
+            raise Refused(JobExecutionFailed("job expired"))
+        # One try more than any function has: reading it has not come to its end.
+        limit = max(map(self._limit, worker.functions.values()))
+        if self.tries > limit + 1:
+            logger.error("job %s ends the process whenever it is read: it is given up", job_id)
+            raise Refused(JobExecutionFailed(f"max {limit} retries exceeded"))
+        try:
+            return read(payload, worker.job_deserializer)
+        except SerializationError as error:
+            logger.exception("deserializing job %s failed", job_id)
+            raise Refused(error) from error
+
+    def _limit(self, function: Function | CronJob) -> int:
+        return self.worker.max_tries if function.max_tries is None else function.max_tries
+
+    async def _begin_with_wanted_try(self) -> None:
+        """Let arq's count of starts go on from the try that the client has named."""
+        if self.tries > self.claimed.starts > 0:
+            with contextlib.suppress(*AWAY):
+                key = retry_key_prefix + self.held.job_id
+                await self.worker.pool.set(key, self.tries, ex=COUNTED_SECONDS)
 
     async def _perform(self, function: Function | CronJob) -> object:
         self.started_ms = timestamp_ms()
         self._log_start()
         timeout = self.worker.job_timeout_s if function.timeout_s is None else function.timeout_s
         task: asyncio.Task[Any] = asyncio.ensure_future(
-            function.coroutine(self.ctx, *self.args, **self.kwargs)
+            function.coroutine(self.ctx, *self.call.args, **self.call.kwargs)
         )
         self.worker.job_tasks[self.held.job_id] = task
         try:
@@ -135,7 +169,6 @@ class ArqJob:
         shown = result is not None and self.worker.log_results
         text = truncate(repr(result)) if shown else ""
         logger.info("%6.2fs ← %s ● %s", self._took, self.ref, text)
-        self.worker.jobs_complete += 1
         return self._done(True, result)
 
     def _failed(self, error: BaseException) -> Finish:
@@ -153,7 +186,6 @@ class ArqJob:
             return self._again("unrun" if cancelled and self.is_stopping() else "again", 0)
         else:
             self._log_failure(error)
-        worker.jobs_failed += 1
         return self._done(False, error)
 
     async def _end(self, finish: Finish) -> Finish:
@@ -163,31 +195,33 @@ class ArqJob:
             await self.worker.on_job_end(self.ctx)
         except Exception as error:
             logger.exception("%s: on_job_end failed", self.ref)
-            return finish if finish.action in ("again", "unrun") else self._done(False, error)
+            return finish if self.outcome == "again" else self._done(False, error)
         return finish
 
     def _done(self, success: bool, result: object) -> Finish:
-        held, worker, function = self.held, self.worker, self.function
-        written = serialize_result(
-            self.name, self.args, self.kwargs, self.tries, held.enqueued_ms, success, result,
-            self.started_ms, timestamp_ms(), self.ref, held.queue, held.job_id,
-            serializer=worker.job_serializer,
-        )  # fmt: skip
-        for_ever, seconds = worker.keep_result_forever, worker.keep_result_s
-        if function is not None and function.keep_result_forever is not None:
-            for_ever = function.keep_result_forever
-        if function is not None and function.keep_result_s is not None:
-            seconds = function.keep_result_s
-        kept = NO_RESULT
-        if written is not None and (for_ever or seconds > 0):
-            kept = 0 if for_ever else to_ms(seconds)
-        action: Action = "cron" if isinstance(function, CronJob) else "done"
-        return Finish(held.queue, held.job_id, held.token, action, kept, written or b"")
+        held, worker, call = self.held, self.worker, self.call
+        self.outcome = "complete" if success else "failed"
+        ended = Ended(call, self.tries, success, result, self.started_ms, timestamp_ms(), self.ref)
+        data = written(worker, held, ended)
+        number = kept_ms(worker, self.function, data)
+        action: Action = "cron" if isinstance(self.function, CronJob) else "done"
+        return Finish(held.queue, held.job_id, held.token, action, number, data or b"")
 
     def _again(self, action: Action, delay_ms: int) -> Finish:
+        """Deliver it again: later, or from where it stood in the queue."""
         held = self.held
-        self.worker.jobs_retried += 1
-        return Finish(held.queue, held.job_id, held.token, action, delay_ms, held.payload)
+        self.outcome = "again"
+        number = delay_ms or -max(held.score, 0)
+        return Finish(held.queue, held.job_id, held.token, action, number, held.payload)
+
+    def _count(self) -> None:
+        match self.outcome:
+            case "complete":
+                self.worker.jobs_complete += 1
+            case "failed":
+                self.worker.jobs_failed += 1
+            case "again":
+                self.worker.jobs_retried += 1
 
     @property
     def _waited(self) -> float:
@@ -203,7 +237,7 @@ class ArqJob:
         extra = f" try={self.tries}" if self.tries > 1 else ""
         if (late := self.started_ms - self.held.score) > 1200:
             extra += f" delayed={late / 1000:0.2f}s"
-        arguments = args_to_string(self.args, self.kwargs)
+        arguments = args_to_string(self.call.args, self.call.kwargs)
         logger.info("%6.2fs → %s(%s)%s", self._waited, self.ref, arguments, extra)
 
     def _log_failure(self, error: BaseException) -> None:

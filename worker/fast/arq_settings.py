@@ -40,15 +40,20 @@ def load(path: str, *, allow_pickle: bool = False) -> dict[str, Any]:
 
 
 def _find(path: str) -> object:
-    module, _, name = path.replace(":", ".").rpartition(".")
+    name_of_module, _, name = path.replace(":", ".").rpartition(".")
+    if not name_of_module or name_of_module.startswith("."):
+        raise SettingsError(f"{path}: expected module.Name of a settings class")
     try:
-        return getattr(import_module(module), name)
+        module = import_module(name_of_module)
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
+        if not f"{name_of_module}.".startswith(f"{error.name}."):
+            raise  # it is there, but something that it imports is not
         raise SettingsError(f"{path}: there is no module {error.name}") from error
-    except (AttributeError, ValueError) as error:
-        raise SettingsError(f"{path}: expected module.Name of a settings class ({error})") from None
+    if not hasattr(module, name):
+        near = difflib.get_close_matches(name, vars(module), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{path}: there is no {name} in {name_of_module}{hint}")
+    return getattr(module, name)
 
 
 def _options_of(path: str, settings: object) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Claims due jobs, as many as there are free slots."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -52,8 +53,9 @@ class Claimer:
             await asyncio.sleep(self._note_away(error))
             return Round([], None)
         except asyncio.CancelledError:
-            for one in (await claiming).jobs:
-                self._give_back(one)
+            with contextlib.suppress(*AWAY):  # nothing is claimed, or its lease runs out
+                for one in (await claiming).jobs:
+                    self._give_back(one)
             raise
         if self._pause:
             logger.warning("Redis is back")

@@ -32,7 +32,7 @@ class Finisher(Service):
         self._call = call
         self._on_finished = on_finished
         self._buffer: list[Finish] = []
-        self._waiting: dict[str | bytes, asyncio.Future[None]] = {}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
         self._sending = asyncio.Lock()
 
     @property
@@ -47,7 +47,7 @@ class Finisher(Service):
 
     async def finished(self, one: Finish) -> None:
         """Finish a job and return when Redis has done it."""
-        done = self._waiting[one.job_id] = asyncio.get_running_loop().create_future()
+        done = self._waiting[_claim_of(one)] = asyncio.get_running_loop().create_future()
         self.put(one)
         await done
 
@@ -63,5 +63,10 @@ class Finisher(Service):
                 del self._buffer[: len(batch)]
                 for one in batch:
                     self._on_finished(one)
-                    if (waiting := self._waiting.pop(one.job_id, None)) and not waiting.done():
+                    if (waiting := self._waiting.pop(_claim_of(one), None)) and not waiting.done():
                         waiting.set_result(None)
+
+
+def _claim_of(one: Finish) -> str:
+    """Which claim it ends: a job that is run again may be finished again before we have heard."""
+    return f"{one.token} {one.job_id!r}"

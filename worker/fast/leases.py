@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
-from worker.broker.claims import BATCH, Call, extend, retake
+from worker.broker.claims import BATCH, Call, Claimed, Finish, extend, retake
 from worker.broker.redis import AWAY
 from worker.execution.lease import BEATS_PER_LEASE
 from worker.execution.running import Held, Running
@@ -24,7 +24,7 @@ class TokenLeases(Service):
 
     Args:
         call: Runs a script in the heart's event loop.
-        interrupt: Called with a job whose lease is another's by now.
+        call_soon: Calls something in the event loop in which the jobs run.
     """
 
     passing = AWAY
@@ -34,13 +34,36 @@ class TokenLeases(Service):
         running: Running,
         call: Call,
         lease_seconds: float,
-        interrupt: Callable[[Held], None],
+        call_soon: Callable[[Callable[[], object]], object],
     ) -> None:
         super().__init__(interval=lease_seconds / BEATS_PER_LEASE)
         self._running = running
         self._call = call
         self._lease_ms = int(lease_seconds * 1000)
-        self._interrupt = interrupt
+        self._call_soon = call_soon
+
+    def hold(self, claimed: Claimed) -> Held | None:
+        """Hold a claimed job; None: it runs here already, and its lease had got lost.
+
+        Raises:
+            UnicodeDecodeError: It is no job: its id is no text.
+        """
+        job_id = claimed.job_id.decode()
+        running = self._running.get(job_id)
+        if running is not None and not running.ends:
+            running.token = claimed.token
+            return None
+        payload = claimed.payload or b""
+        held = Held(job_id, claimed.queue, claimed.score, payload, token=claimed.token)
+        self._running.add(held)
+        return held
+
+    def let_go(self, finish: Finish) -> None:
+        """The job is finished, unless it has been claimed again meanwhile."""
+        if isinstance(finish.job_id, str):
+            held = self._running.get(finish.job_id)
+            if held is not None and held.token == finish.token:
+                self._running.remove(held.job_id)
 
     def queue_of(self, job_id: str) -> str:
         """The queue that a held job was claimed from."""
@@ -84,7 +107,8 @@ class TokenLeases(Service):
     def _lose(self, held: Held) -> None:
         if self._is_running(held):
             logger.warning("job %s: its lease was lost to another worker", held.job_id)
-            self._interrupt(held)
+            if held.runs is not None:
+                self._call_soon(held.runs.cancel)
 
     def _is_running(self, held: Held) -> bool:
         return self._running.get(held.job_id) is held and not held.ends

@@ -8,7 +8,7 @@ from arq.jobs import serialize_result
 from arq.utils import timestamp_ms, to_ms
 
 from worker.broker import codec
-from worker.broker.claims import Action, Finish
+from worker.broker.claims import NO_RESULT, Action, Finish
 from worker.errors import TaskFailed
 from worker.execution.delivery import Delivery
 from worker.execution.outcome import Cancelled, Completed, Failed
@@ -70,7 +70,7 @@ class PlainAttempts:
             held.queue, held.job_id, serializer=codec.to_bytes,
         )  # fmt: skip
         return Finish(
-            held.queue, held.job_id, held.token, "done", self._kept_ms or 0, written or b""
+            held.queue, held.job_id, held.token, "done", self._kept_ms or NO_RESULT, written or b""
         )
 
 

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from arq.connections import create_pool, log_redis_info
 from arq.worker import Worker
 
 from worker.broker.claims import NO_RESULT, Claimed, Finish
-from worker.broker.redis import AWAY, apart
+from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart
 from worker.broker.scripts import caller
 from worker.broker.wakeup import POLL_SECONDS, WatchedConnection
 from worker.execution.running import Held, Running
@@ -31,19 +32,21 @@ from worker.fast.arq_jobs import ArqJob
 from worker.fast.claimer import Claimer
 from worker.fast.finisher import Finisher
 from worker.fast.leases import TokenLeases
+from worker.fast.ticks import skip_those_done
+from worker.fast.upkeep import Upkeep
 from worker.heart import Heart
 from worker.settings import LEASE_SECONDS, STALL_LIMIT
 
 logger = logging.getLogger("worker.fast")
+
+arqs_logger = logging.getLogger("arq.worker")
+"""For what stock arq says, too."""
 
 SAFETY_SECONDS = 5.0
 """Seconds between two looks at a queue whose changes the server tells us of."""
 
 GATHER_SECONDS = 0.002
 """How long a few free slots wait for more, so that one call claims for all."""
-
-BUSY_SECONDS = 0.5
-"""Seconds between two looks at cron jobs and aborts."""
 
 
 class FastWorker(Worker):
@@ -75,7 +78,9 @@ class FastWorker(Worker):
         self._cleanup = contextlib.AsyncExitStack()
         self._aborts = Aborts()
         self.starting = 0
-        self._upkeep: asyncio.Task[None] | None = None
+        self._upkeep = Upkeep(self, self.running, self._aborts, self._die)
+        self._died_of: BaseException | None = None
+        self._is_open = False
         self._stopping = False
 
     # -- life --------------------------------------------------------------------------------------
@@ -91,14 +96,20 @@ class FastWorker(Worker):
                 expires_extra_ms=self.expires_extra_ms,
             )
         names = ", ".join(self.functions)
-        logger.info("Starting worker for %d functions: %s", len(self.functions), names)
+        arqs_logger.info("Starting worker for %d functions: %s", len(self.functions), names)
         with contextlib.suppress(*AWAY):
-            await log_redis_info(self.pool, logger.info)
+            await log_redis_info(self.pool, arqs_logger.info)
         await self._open()
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
         await self.begin_serving()
+        with contextlib.suppress(*AWAY):
+            await (
+                self._upkeep.run_once()
+            )  # cron jobs of the start, before a burst looks what is left
+        await self._upkeep.start()
+        self._cleanup.push_async_callback(self._upkeep.stop)
         await self._serve()
 
     async def begin_serving(self) -> None:
@@ -115,6 +126,7 @@ class FastWorker(Worker):
 
     async def _open(self) -> None:
         """The connections and services of the engine."""
+        self._is_open = True
         redis, beats = apart(self.pool), apart(self.pool)
         self._cleanup.push_async_callback(redis.aclose)
         self._watched = WatchedConnection(redis, self.queues, self._woken.set)
@@ -124,15 +136,14 @@ class FastWorker(Worker):
         self._cleanup.push_async_callback(self.heart.end)
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
         self.leases = TokenLeases(
-            self.running, caller(beats), self._lease_seconds, self._interrupt_from_heart
+            self.running, caller(beats), self._lease_seconds, self.loop.call_soon_threadsafe
         )
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
         call = self._watched.run
         self._claimer = Claimer(call, self.queues, self._lease_seconds, self.token, self._give_back)
-        self.finisher = Finisher(call, self._was_finished)
+        self.finisher = Finisher(call, self.leases.let_go)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
-        self._upkeep = asyncio.create_task(self._keep_up(), name="worker.upkeep")
 
     async def close(self) -> None:
         """Hand back what still runs, finish what is done, and close everything."""
@@ -141,15 +152,14 @@ class FastWorker(Worker):
         if self._pool is None:
             return
         await self.end_serving()
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            with contextlib.suppress(*AWAY):
-                await self.finisher.run_once()
+        if self._is_open:
+            await self._flush()
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
         await self._cleanup.aclose()
-        with contextlib.suppress(*AWAY):
-            await self.pool.delete(self.health_check_key)
+        with contextlib.suppress(TimeoutError, *AWAY):
+            async with asyncio.timeout(SOCKET_TIMEOUT):  # the pool may have no limit of its own
+                await self.pool.delete(self.health_check_key)
         await self.pool.close(close_connection_pool=True)
         self._pool = None
 
@@ -168,21 +178,18 @@ class FastWorker(Worker):
 
     async def _serve(self) -> None:
         while True:
+            if self._died_of is not None:
+                raise self._died_of
             self._woken.clear()
             wait = await self._claim_and_start()
             if self.burst and not self.tasks and not self.starting and await self._is_drained():
                 return
-            await self._wait(wait)
+            if wait > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
             if 0 < self._free < self.max_jobs / 4:
                 await asyncio.sleep(GATHER_SECONDS)
-
-    async def _wait(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
 
     async def _claim_and_start(self) -> float:
         """Claim for the free slots; returns how long to wait before the next look."""
@@ -210,20 +217,20 @@ class FastWorker(Worker):
         return free
 
     def _hold(self, claimed: Claimed) -> Held | None:
-        """Hold a claimed job; None: it runs here already, and its lease had got lost."""
-        job_id = claimed.job_id.decode(errors="backslashreplace")
-        if (running := self.running.get(job_id)) is not None:
-            running.token = claimed.token
+        """Hold a claimed job; None: it runs here already, or is none."""
+        try:
+            return self.leases.hold(claimed)
+        except UnicodeDecodeError:
+            logger.warning("the queue has an entry that is no job id: %r", claimed.job_id)
+            one = Finish(claimed.queue, claimed.job_id, claimed.token, "done", NO_RESULT)
+            self.finisher.put(one)
             return None
-        held = Held(
-            job_id, claimed.queue, claimed.score, claimed.payload or b"", token=claimed.token
-        )
-        self.running.add(held)
-        return held
 
     def _give_back(self, one: Claimed) -> None:
-        again = Finish(one.queue, one.job_id, one.token, "unrun", 0, one.payload or b"")
-        self.finisher.put(again)
+        back = -max(one.score, 0)  # to where it stood
+        self.finisher.put(
+            Finish(one.queue, one.job_id, one.token, "unrun", back, one.payload or b"")
+        )
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -239,13 +246,9 @@ class FastWorker(Worker):
 
     async def run_as_arq(self, claimed: Claimed, held: Held) -> None:
         """Run a job as arq does, and finish it."""
-        if not _is_text(claimed.job_id):
-            logger.warning("the queue has an entry that is no job id: %r", claimed.job_id)
-            self._leave_out(claimed, held)
-            return
         job = ArqJob(self, claimed, held, lambda: self._stopping, self._aborts.pop(held.job_id))
         finish = await job.run()
-        if self.after_job_end is None:
+        if self.after_job_end is None or not job.ctx:
             self.finish(held, finish)
             return
         held.ends = True
@@ -256,10 +259,6 @@ class FastWorker(Worker):
         """Let Redis do what is to become of a job; its slot is free before that."""
         held.ends = True
         self.finisher.put(finish)
-
-    def _leave_out(self, claimed: Claimed, held: Held) -> None:
-        self.running.remove(held.job_id)
-        self.finisher.put(Finish(claimed.queue, claimed.job_id, claimed.token, "done", NO_RESULT))
 
     def _slot_is_free(self, held: Held, task: asyncio.Task[None]) -> None:
         if self.tasks.get(held.job_id) is task:
@@ -272,15 +271,9 @@ class FastWorker(Worker):
             again = Finish(held.queue, held.job_id, held.token, "unrun", 1000, held.payload)
             self.finish(held, again)
 
-    def _was_finished(self, finish: Finish) -> None:
-        if isinstance(finish.job_id, str):
-            held = self.running.get(finish.job_id)
-            if held is not None and held.token == finish.token:
-                self.running.remove(held.job_id)
-
-    def _interrupt_from_heart(self, held: Held) -> None:
-        if held.runs is not None:
-            self.loop.call_soon_threadsafe(held.runs.cancel)
+    def _die(self, error: BaseException) -> None:
+        self._died_of = error
+        self._woken.set()
 
     def wake(self) -> None:
         """Look at the queues now; from any thread."""
@@ -298,37 +291,29 @@ class FastWorker(Worker):
 
     # -- upkeep ------------------------------------------------------------------------------------
 
-    async def _keep_up(self) -> None:
-        """arq's health record, its cron jobs and its aborts."""
-        while True:
-            with contextlib.suppress(*AWAY):
-                await self.heart_beat()
-                if self.allow_abort_jobs and self.tasks:
-                    await self._cancel_aborted_jobs()
-            await asyncio.sleep(BUSY_SECONDS)
-
-    async def _cancel_aborted_jobs(self) -> None:
-        """Cancel what runs and is to be aborted."""
-        for job_id in await self._aborts.among(self.pool, self.running):
-            if (task := self.job_tasks.get(job_id)) is not None:
-                self.aborting_tasks.add(job_id)
-                task.cancel()
+    async def run_cron(self, n: datetime, delay: float, num_windows: int = 2) -> None:
+        """Push the cron jobs that are about to be due, except ticks that have been run."""
+        until = n + timedelta(seconds=delay * num_windows)
+        await skip_those_done(self.pool, self.cron_jobs, until)
+        await super().run_cron(n, delay, num_windows)
 
     async def _is_drained(self) -> bool:
-        if 0 <= self.max_burst_jobs <= self._jobs_started():
+        if 0 <= self.max_burst_jobs <= self._jobs_started() or not await self.are_jobs_left():
             await self.end_serving()
+            return await self._flush()
+        return False
+
+    async def _flush(self) -> bool:
+        """Finish what has ended; False while Redis is away."""
+        with contextlib.suppress(*AWAY):
+            await self.finisher.run_once()
             return True
-        return not await self.are_jobs_left()
+        return False
 
     async def are_jobs_left(self) -> bool:
         """Whether the queues hold anything, due or not, as arq's burst mode asks."""
-        await self.finisher.run_once()
-        return any([await self.pool.zcard(name) for name in self.queues])
-
-
-def _is_text(job_id: bytes) -> bool:
-    try:
-        job_id.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        try:
+            await self.finisher.run_once()
+            return any([await self.pool.zcard(name) for name in self.queues])
+        except AWAY:
+            return True

@@ -8,6 +8,7 @@
 -- worker has claimed is not moved. Score 0 is never run: stock arq does not. Time is Redis's.
 -- The queues are read last: the server tells a connection of changes since its last read.
 local SCANNED = 1000
+local NEVER = '9007199254740992'  -- scores beyond this are no time
 local free, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,7 +34,11 @@ for number, queue in ipairs(KEYS) do
         local id, payload, starts = due[i], payloads[n], 0
         -- A row counts for itself; for the others arq counts starts here.
         if payload and not string.find(payload, '"$row"', 1, true) then
-          starts = redis.call('INCR', 'arq:retry:' .. id)
+          starts = redis.pcall('INCR', 'arq:retry:' .. id)
+          if type(starts) ~= 'number' then  -- somebody has put something else there
+            redis.call('SET', 'arq:retry:' .. id, 1)
+            starts = 1
+          end
           redis.call('EXPIRE', 'arq:retry:' .. id, 88400)
         end
         for _, value in ipairs({number, id, due[i + 1], payload, starts}) do
@@ -49,7 +54,7 @@ for number, queue in ipairs(KEYS) do
   end
 end
 for _, queue in ipairs(KEYS) do
-  local next = redis.call('ZRANGEBYSCORE', queue, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local next = redis.call('ZRANGEBYSCORE', queue, '(' .. now, NEVER, 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if next and (out[2] == 0 or tonumber(next) < out[2]) then
     out[2] = tonumber(next)
   end
