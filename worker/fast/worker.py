@@ -39,8 +39,7 @@ from worker.settings import LEASE_SECONDS, STALL_LIMIT
 
 logger = logging.getLogger("worker.fast")
 
-arqs_logger = logging.getLogger("arq.worker")
-"""For what stock arq says, too."""
+arqs_logger = logging.getLogger("arq.worker")  # for what stock arq says, too
 
 SAFETY_SECONDS = 5.0
 """Seconds between two looks at a queue whose changes the server tells us of."""
@@ -141,7 +140,7 @@ class FastWorker(Worker):
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
         call = self._watched.run
         self._claimer = Claimer(call, self.queues, self._lease_seconds, self.token, self._give_back)
-        self.finisher = Finisher(call, self.leases.let_go)
+        self.finisher = Finisher(call, self.leases.let_go, self._is_busy)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
 
@@ -274,6 +273,9 @@ class FastWorker(Worker):
     def _die(self, error: BaseException) -> None:
         self._died_of = error
         self._woken.set()
+
+    def _is_busy(self) -> bool:
+        return len(self.tasks) > self.max_jobs / 4
 
     def wake(self) -> None:
         """Look at the queues now; from any thread."""
