@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import pickle
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -80,8 +81,12 @@ async def maker(server: EmbeddedRedis, wire: dict[str, Any]) -> AsyncIterator[Ma
 
 async def end(worker: Worker) -> None:
     """Close a worker, whatever has become of it."""
-    with contextlib.suppress(asyncio.CancelledError):
-        await worker.close()
+    if not isinstance(worker, FastWorker):  # arq's own gives up if a job was just being finished
+        worker.handle_sig(signal.SIGUSR1)
+        if worker.tasks:
+            await asyncio.wait(worker.tasks.values())
+        worker.tasks.clear()
+    await worker.close()
 
 
 @pytest.fixture
