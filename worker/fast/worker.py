@@ -112,7 +112,7 @@ class FastWorker(Worker):
         await self._serve()
 
     async def begin_serving(self) -> None:
-        """What a subclass needs to serve; the startup hook has run."""
+        """The startup hook has run; for a subclass."""
 
     async def end_serving(self) -> None:
         """Wait for what still runs."""
@@ -170,8 +170,7 @@ class FastWorker(Worker):
     @claiming.setter
     def claiming(self, allowed: bool) -> None:
         self._claiming = allowed
-        if allowed:
-            self.loop.call_soon_threadsafe(self._woken.set)
+        self.wake()
 
     # -- claiming ----------------------------------------------------------------------------------
 
