@@ -60,8 +60,9 @@ class Finisher(Service):
 
     async def run_once(self) -> None:
         """Finish everything that is there."""
-        # A claim goes first: slots wait for its jobs. And company is worth a moment.
-        await asyncio.sleep(GATHER_SECONDS if self._is_busy() else 0)
+        if not any(one.action in ("again", "unrun") for one in self._buffer):
+            # A claim goes first: slots wait for its jobs. And company is worth a moment.
+            await asyncio.sleep(GATHER_SECONDS if self._is_busy() else 0)
         async with self._sending:
             while batch := self._buffer[:BATCH]:
                 for lost in await finish(self._call, batch):

@@ -314,14 +314,21 @@ async def test_a_mixed_fleet_runs_each_job_once(client: ArqRedis, make: Make) ->
 
     stock = [make(Worker, work("stock"), max_jobs=20) for _ in range(2)]
     fast = [make(FastWorker, work("fast"), max_jobs=20) for _ in range(2)]
-    async with running(*stock, *fast):
-        for number in range(2000):
-            await client.enqueue_job("count", number)
 
-        async def is_empty() -> bool:
-            return bool(await client.zcard(QUEUE) == 0)
+    async def has_begun() -> bool:
+        return bool(by)
 
-        await until(is_empty, 40)
+    async def is_empty() -> bool:
+        return bool(await client.zcard(QUEUE) == 0)
+
+    for number in range(1000):
+        await client.enqueue_job("count", number)
+    async with running(*stock):
+        await until(has_begun, 40)
+        async with running(*fast):
+            for number in range(1000, 2000):
+                await client.enqueue_job("count", number)
+            await until(is_empty, 40)
     assert len(runs) == 2000
     assert set(runs.values()) == {1}
     assert by.total() == 2000
