@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.acceptance import tasks
 from tests.processes import LoggedProcess, WorkerProcess, environment_of, run_logged
@@ -110,5 +111,7 @@ async def test_watch_runs_what_was_saved_last_and_survives_a_syntax_error(
         await logged(worker, "starts again when a file changes")
         module.write_text(MODULE.format(2))
         await logged(worker, READY, 2)
-        assert await (await client.enqueue("watched.answer")).result(20) == 2
+        put = text("INSERT INTO task (name, args) VALUES ('watched.answer', '{}') RETURNING id")
+        inserted = await client.db.execute_once(put, {})
+        assert await client.handle(inserted.scalar_one()).result(20) == 2
         assert await asyncio.to_thread(worker.terminate) == 0, worker.log

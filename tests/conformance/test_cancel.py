@@ -18,7 +18,7 @@ async def test_a_thousand_cancels_race_completions_and_each_task_has_one_end(
 ) -> None:
     seed = random.randrange(2**32)
     rng = random.Random(seed)
-    await house.start_worker(WORKER_CONCURRENCY="20")
+    await house.start_worker(WORKER_CONCURRENCY="5")
     handles = await house.client.enqueue_many(
         tasks.brief, [{"what": f"{n:04}"} for n in range(TASKS)]
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import pickle
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +25,12 @@ JSON = {"job_serializer": codec.serialize, "job_deserializer": codec.deserialize
 
 FAR = 600.0
 """Seconds: long after the end of any test."""
+
+
+@pytest.fixture(autouse=True)
+def _arqs_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what our startup hook has edited in it, should an earlier test have run that."""
+    monkeypatch.setattr(logging.getLogger("arq.worker"), "filters", [])
 
 
 @pytest.fixture(params=[Worker, FastWorker], ids=["stock", "fast"])
