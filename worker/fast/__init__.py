@@ -13,7 +13,8 @@ push, several queues, a start within a lease after a kill.
     arq_jobs.py     one job as arq runs it
     arq_payload.py  what it says
     arq_results.py  what it leaves
-    ticks.py        arq's cron jobs, each tick once
+    upkeep.py       arq's health record, cron jobs and aborts
+    ticks.py        its cron jobs, each tick once
     aborts.py       what stock clients want aborted
     task_worker.py  the worker that knows what a task is
     attempts.py     attempts with a row: started and completed together

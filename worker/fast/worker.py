@@ -15,23 +15,20 @@ import os
 import signal
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from arq.connections import create_pool, log_redis_info
-from arq.worker import Worker
 
 from worker.broker.claims import NO_RESULT, Call, Claimed, Finish
 from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart
 from worker.broker.scripts import caller
-from worker.execution.running import Held, Running
-from worker.fast.aborts import Aborts
+from worker.execution.running import Held
 from worker.fast.arq_jobs import ArqJob
 from worker.fast.claimer import Claimer
 from worker.fast.finisher import Finisher
 from worker.fast.leases import TokenLeases
-from worker.fast.ticks import skip_those_done
+from worker.fast.upkeep import UpkeepWorker
 from worker.heart import Heart
 from worker.settings import LEASE_SECONDS, STALL_LIMIT
 
@@ -49,11 +46,8 @@ UNTOLD_SECONDS = 0.05
 GATHER_SECONDS = 0.002
 """How long a few free slots wait for more, so that one call claims for all."""
 
-BUSY_SECONDS = 0.5
-"""Seconds between two looks at cron jobs and aborts."""
 
-
-class FastWorker(Worker):
+class FastWorker(UpkeepWorker):
     """Runs any arq worker's functions.
 
     Args:
@@ -73,16 +67,13 @@ class FastWorker(Worker):
     ) -> None:
         super().__init__(**options)
         self.queues = dict(queues or {self.queue_name: 1.0})
-        self.running = Running()
         self.heart = Heart(stall_limit, self.running.describe)
         self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
         self._claiming = True
         self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
         self._cleanup = contextlib.AsyncExitStack()
-        self._aborts = Aborts()
         self.starting = 0
-        self._upkeep: asyncio.Task[None] | None = None
         self._stopping = False
 
     # -- life --------------------------------------------------------------------------------------
@@ -106,8 +97,7 @@ class FastWorker(Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         await self.begin_serving()
-        await self._keep_up_once()  # cron jobs of the start, before a burst looks what is left
-        self._upkeep = asyncio.create_task(self._keep_up(), name="worker.upkeep")
+        await self.begin_upkeep()
         await self._serve()
 
     async def begin_serving(self) -> None:
@@ -147,8 +137,7 @@ class FastWorker(Worker):
             return
         await self.end_serving()
         if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.wait([self._upkeep], timeout=1)
+            await self.end_upkeep()
             await self._flush()
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
@@ -174,8 +163,7 @@ class FastWorker(Worker):
 
     async def _serve(self) -> None:
         while True:
-            if self._upkeep is not None and self._upkeep.done():
-                self._upkeep.result()  # an error of its own ends the worker, as with arq
+            self.check_upkeep()
             self._woken.clear()
             wait = await self._claim_and_start()
             if self.burst and wait > 0 and await self._is_drained():
@@ -200,7 +188,7 @@ class FastWorker(Worker):
         found = await self._claimer.claim(free)
         if found.jobs:
             if self.allow_abort_jobs:
-                await self._aborts.look_up(self.pool, found.jobs)
+                await self.aborts.look_up(self.pool, found.jobs)
             jobs = [(one, self._hold(one)) for one in found.jobs]
             self.start_claimed([(one, held) for one, held in jobs if held is not None])
         if len(found.jobs) == free:
@@ -256,7 +244,7 @@ class FastWorker(Worker):
 
     async def run_as_arq(self, claimed: Claimed, held: Held) -> None:
         """Run a job as arq does, and finish it."""
-        job = ArqJob(self, claimed, held, lambda: self._stopping, self._aborts.pop(held.job_id))
+        job = ArqJob(self, claimed, held, lambda: self._stopping, self.aborts.pop(held.job_id))
         finish = await job.run()
         if self.after_job_end is None or not job.ctx:
             self.finish(held, finish)
@@ -305,32 +293,7 @@ class FastWorker(Worker):
         self._stopping = True
         super().handle_sig_wait_for_completion(signum)
 
-    # -- upkeep ------------------------------------------------------------------------------------
-
-    async def _keep_up(self) -> None:
-        while True:
-            await asyncio.sleep(BUSY_SECONDS)
-            await self._keep_up_once()
-
-    async def _keep_up_once(self) -> None:
-        """arq's health record, its cron jobs and its aborts."""
-        with contextlib.suppress(*AWAY):
-            await self.heart_beat()
-            if self.allow_abort_jobs and self.tasks:
-                await self._cancel_aborted_jobs()
-
-    async def run_cron(self, n: datetime, delay: float, num_windows: int = 2) -> None:
-        """Push the cron jobs that are about to be due, except ticks that have been run."""
-        until = n + timedelta(seconds=delay * num_windows)
-        await skip_those_done(self.pool, self.cron_jobs, until)
-        await super().run_cron(n, delay, num_windows)
-
-    async def _cancel_aborted_jobs(self) -> None:
-        """Cancel what runs and is to be aborted."""
-        for job_id in await self._aborts.among(self.pool, self.running):
-            if (task := self.job_tasks.get(job_id)) is not None:
-                self.aborting_tasks.add(job_id)
-                task.cancel()
+    # -- the end of a burst ------------------------------------------------------------------------
 
     async def _is_drained(self) -> bool:
         if 0 <= self.max_burst_jobs <= self._jobs_started() or not await self.are_jobs_left():
