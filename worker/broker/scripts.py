@@ -78,6 +78,16 @@ async def hold(
     )
 
 
+async def renew(redis: Redis, queue: str, job_id: str, lease_seconds: float) -> bool:
+    """Extend a running job's lease; False if something of the job is gone."""
+    renewed = await _script("renew")(
+        keys=[queue, keys.in_progress(job_id), keys.job(job_id)],
+        args=[job_id, int(lease_seconds * 1000)],
+        client=redis,
+    )
+    return bool(renewed)
+
+
 async def missing(redis: Redis, queue: str, job_ids: Iterable[str]) -> list[str]:
     """Which of `job_ids` have no payload or no entry in `queue`."""
     found = await _script("missing")(keys=[queue], args=list(job_ids), client=redis)

@@ -63,18 +63,25 @@ class StockLeases(Service):
         self._running.add(held)
         try:
             with contextlib.suppress(*self.passing):
-                await self._extend(self._redis, held)
+                await self._hold(self._redis, held)
             yield
         finally:
             self._running.remove(held.job_id)
 
     async def run_once(self) -> None:
-        """Extend every lease."""
-        for held in self._running.all():
-            if held.job_id in self._running:
-                await self._extend(self._heart_redis, held)
+        """Extend every lease; put back what Redis has forgotten of what runs.
 
-    async def _extend(self, redis: RedisClient, held: Held) -> None:
+        What is gone may have been finished since we looked who runs: so we look again before
+        anything is put back, or a job that has ended would run again.
+        """
+        for held in self._running.all():
+            renewed = await scripts.renew(
+                self._heart_redis, held.queue, held.job_id, self._lease_seconds
+            )
+            if not renewed and self._running.get(held.job_id) is held:
+                await self._hold(self._heart_redis, held)
+
+    async def _hold(self, redis: RedisClient, held: Held) -> None:
         await scripts.hold(
             redis,
             queue=held.queue,
