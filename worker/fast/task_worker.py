@@ -70,13 +70,13 @@ class TaskWorker(FastWorker):
                 held.task_id = delivery.row_id
                 batch.append(Delivered(held, delivery, delivery.row_id))
         if batch:
+            self.starting += len(batch)  # now: the next claim may come before the task's first step
             task = self.loop.create_task(self._start(batch))
             self._batches.add(task)
             task.add_done_callback(self._batches.discard)
 
     async def _start(self, batch: list[Delivered]) -> None:
         assert self._attempts is not None  # noqa: S101 - we serve
-        self.starting += len(batch)
         try:
             await self._attempts.start(batch)
         finally:

@@ -192,7 +192,9 @@ class FastWorker(Worker):
     async def _claim_and_start(self) -> float:
         """Claim for the free slots; returns how long to wait before the next look."""
         free = self._free
-        if free <= 0 or not self.allow_pick_jobs or not self.claiming or self.is_full():
+        if self.is_full():
+            return POLL_SECONDS
+        if free <= 0 or not self.allow_pick_jobs or not self.claiming:
             return SAFETY_SECONDS
         found = await self._claimer.claim(free)
         if found.jobs:
@@ -289,8 +291,6 @@ class FastWorker(Worker):
         """Stop when what runs has ended, or its time is over."""
         self._stopping = True
         super().handle_sig_wait_for_completion(signum)
-
-    # -- upkeep ------------------------------------------------------------------------------------
 
     async def run_cron(self, n: datetime, delay: float, num_windows: int = 2) -> None:
         """Push the cron jobs that are about to be due, except ticks that have been run."""
