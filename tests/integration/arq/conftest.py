@@ -6,6 +6,7 @@ import logging
 import pickle
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -25,6 +26,11 @@ JSON = {"job_serializer": codec.serialize, "job_deserializer": codec.deserialize
 
 FAR = 600.0
 """Seconds: long after the end of any test."""
+
+
+def far_hour() -> int:
+    """For a cron job that is not to be due by itself while a test runs."""
+    return (datetime.now().hour + 12) % 24  # noqa: DTZ005 - arq's own zone
 
 
 @pytest.fixture(autouse=True)

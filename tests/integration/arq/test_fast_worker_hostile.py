@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from arq.jobs import DeserializationError
 from arq.utils import ms_to_datetime, timestamp_ms
 from arq.worker import JobExecutionFailed, Retry, func
 
-from tests.integration.arq.conftest import Context, Make
+from tests.integration.arq.conftest import Context, Make, far_hour
 from worker.fast.worker import FastWorker
 
 ran: list[Any] = []
@@ -217,8 +216,7 @@ async def test_wishes_to_abort_are_forgotten_after_a_day(client: ArqRedis, build
 
 async def test_who_is_late_does_not_run_a_tick_again(client: ArqRedis, build: Make) -> None:
     """Under arq a tick that is pushed after its end runs again when its lock is gone."""
-    far = (datetime.now().hour + 12) % 24  # noqa: DTZ005 - arq's own zone
-    at_start = cron(note, name="cron", hour=far, run_at_startup=True)
+    at_start = cron(note, name="cron", hour=far_hour(), run_at_startup=True)
     await build(cron_jobs=[at_start]).run_check()
     [done] = await client.keys("arq:in-progress:*")
     await client.delete(done)  # the minute is over

@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from arq.cron import cron
 from arq.worker import Retry, RetryJob, Worker, check_health, func
 
-from tests.integration.arq.conftest import FAR, Context, Make, running, until
+from tests.integration.arq.conftest import FAR, Context, Make, far_hour, running, until
 from worker.broker.redis import arq_settings
 from worker.embedded import EmbeddedRedis
 
@@ -33,7 +33,7 @@ async def tick(ctx: Context) -> str:
 
 
 async def test_a_cron_job_of_the_start_runs_in_a_burst(client: ArqRedis, build: Make) -> None:
-    worker = build(cron_jobs=[cron(tick, run_at_startup=True)])
+    worker = build(cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True)])
     assert await worker.run_check() == 1
     assert len(ran) == 1
     assert re.fullmatch(r"cron:tick:\d{13}", ran[0])
@@ -41,7 +41,7 @@ async def test_a_cron_job_of_the_start_runs_in_a_burst(client: ArqRedis, build: 
 
 
 async def test_the_id_of_a_tick_stays_locked_for_a_minute(client: ArqRedis, build: Make) -> None:
-    await build(cron_jobs=[cron(tick, run_at_startup=True)]).run_check()
+    await build(cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True)]).run_check()
     assert 55 < await client.ttl(f"arq:in-progress:{ran[0]}") <= 60
 
 
@@ -82,18 +82,24 @@ async def test_a_cron_job_that_is_not_unique_is_pushed_by_each(
     client: ArqRedis, build: Make
 ) -> None:
     for _ in range(2):
-        await build(cron_jobs=[cron(tick, run_at_startup=True, unique=False)]).run_check()
+        await build(
+            cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True, unique=False)]
+        ).run_check()
     assert len(set(ran)) == 2
     assert not any(job_id.startswith("cron:") for job_id in ran)
 
 
 async def test_a_cron_job_with_an_id_of_its_own(client: ArqRedis, build: Make) -> None:
-    await build(cron_jobs=[cron(tick, run_at_startup=True, job_id="mine")]).run_check()
+    await build(
+        cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True, job_id="mine")]
+    ).run_check()
     assert ran == ["mine"]
 
 
 async def test_the_result_of_a_cron_job_that_keeps_it(client: ArqRedis, build: Make) -> None:
-    await build(cron_jobs=[cron(tick, run_at_startup=True, keep_result=10)]).run_check()
+    await build(
+        cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True, keep_result=10)]
+    ).run_check()
     [result] = await client.all_job_results()
     assert (result.function, result.result) == ("cron:tick", "ticked")
 
