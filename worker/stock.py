@@ -4,8 +4,7 @@ import asyncio
 
 from arq.worker import Worker
 
-from worker.clock import milliseconds, utcnow
-from worker.db.database import Database
+from worker.execution.jobs import is_anything_due
 
 
 class StockWorker(Worker):
@@ -25,12 +24,7 @@ class BurstWorker(StockWorker):
     async def _poll_iteration(self) -> None:
         pushed = await self.ctx["relay"].run_once()
         await super()._poll_iteration()
-        if not pushed and not self.tasks and not await self._is_anything_due():
+        if pushed or self.tasks:
+            return
+        if not await is_anything_due(self.ctx["db"], self.pool, self.queue_name):
             self.max_burst_jobs = 0  # which ends arq's loop
-
-    async def _is_anything_due(self) -> bool:
-        if await self.pool.zcount(self.queue_name, "-inf", milliseconds(utcnow())):
-            return True
-        db: Database = self.ctx["db"]
-        found = await db.execute_once(db.queries.any_announced, {"queue": self.queue_name})
-        return bool(found.scalar_one())

@@ -6,8 +6,10 @@ from typing import Any
 from sqlalchemy import Row
 
 from worker.broker import codec
+from worker.broker.redis import RedisClient
 from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
+from worker.db.database import Database
 
 
 def jobs_of_rows(rows: Iterable[Row[Any]]) -> list[Job]:
@@ -26,3 +28,11 @@ def by_queue(rows: Iterable[Row[Any]]) -> dict[str, dict[str, Row[Any]]]:
     for row in rows:
         queues.setdefault(row.queue, {})[row.job_id] = row
     return queues
+
+
+async def is_anything_due(db: Database, redis: RedisClient, queue: str) -> bool:
+    """Whether either store has a due task of `queue`: what a burst waits for."""
+    if await redis.zcount(queue, "-inf", milliseconds(utcnow())):
+        return True
+    found = await db.execute_once(db.queries.any_announced, {"queue": queue})
+    return bool(found.scalar_one())

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker.broker.claims import Claimed
-from worker.clock import milliseconds, utcnow
 from worker.execution.delivery import Delivery, row_id_of
+from worker.execution.jobs import is_anything_due
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.fast.attempts import Attempts, Delivered
@@ -102,11 +102,7 @@ class TaskWorker(FastWorker):
         """Whether either store has a due task; stock arq would wait for those that are not, too."""
         pushed = await self.ctx["relay"].run_once()
         await self.finisher.run_once()
-        now, db = milliseconds(utcnow()), self.runtime.db
         for queue in self.queues:
-            if await self.pool.zcount(queue, "-inf", now):
-                return True
-            found = await db.execute_once(db.queries.any_announced, {"queue": queue})
-            if found.scalar_one():
+            if await is_anything_due(self.runtime.db, self.pool, queue):
                 return True
         return bool(pushed or self.tasks or self._batches or self.running)
