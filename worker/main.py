@@ -10,11 +10,9 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from arq.connections import ArqRedis
 from arq.worker import Function, func
@@ -31,7 +29,7 @@ from worker.execution.definition import TaskFunction
 from worker.execution.delivery import deserializer
 from worker.execution.lease import StockLeases
 from worker.execution.registry import Registry, default_registry
-from worker.execution.running import Leases, Running
+from worker.execution.running import Leases, Running, process_name
 from worker.execution.runtime import Runtime
 from worker.execution.solo import LONGEST_PATIENCE
 from worker.execution.strays import STRAYS
@@ -144,7 +142,8 @@ async def _start_services(
     """Start what keeps turning in this process."""
     settings: Settings = ctx["settings"]
     ctx["die"] = die = partial(_stop_process, ctx)
-    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+    engine: TaskWorker | None = ctx.get("engine")
+    worker = process_name() if engine is None else engine.name
     ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
     ctx["relay"] = relay = Relay(db, redis, on_death=die)
     rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.wake, on_death=die)

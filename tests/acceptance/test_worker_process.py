@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,7 +15,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from tests.acceptance import tasks
 from tests.acceptance.conftest import wait_until
-from tests.processes import ROOT, WorkerProcess, environment_of, run_command
+from tests.processes import (
+    LoggedProcess,
+    WorkerProcess,
+    environment_of,
+    run_command,
+    run_logged,
+)
 from tests.proxy import Proxy
 from worker import Database, Settings, TaskClient, TaskState
 from worker.broker.redis import RedisClient
@@ -27,6 +32,8 @@ Effects = Callable[[], Awaitable[list[str]]]
 StartWorker = Callable[..., WorkerProcess]
 
 READY = "Starting worker"
+
+PUT_EFFECT = text("INSERT INTO task (name, args) VALUES ('accept.effect', '{\"what\": \"x\"}')")
 
 
 async def test_killed_after_the_commit_and_before_the_finish_the_effect_is_there_exactly_once(
@@ -128,11 +135,9 @@ async def test_burst_drains_the_relay_first_and_ends_when_nothing_is_due(
     assert await later.status() is TaskState.SCHEDULED
 
 
-def start_stock_arq(settings: Settings) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [Path(sys.executable).with_name("arq"), "worker.main.WorkerSettings"],
-        env=environment_of(settings), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+def start_stock_arq(settings: Settings) -> LoggedProcess:
+    arq = str(Path(sys.executable).with_name("arq"))
+    return run_logged([arq, "worker.main.WorkerSettings"], environment_of(settings))
 
 
 async def test_the_stock_arq_command_runs_our_settings(
@@ -144,11 +149,10 @@ async def test_the_stock_arq_command_runs_our_settings(
     try:
         assert await handle.result(20) == "stock"
         assert await plain.result(5) == 42
+        assert await asyncio.to_thread(arq.terminate) == 0, arq.log
     finally:
-        arq.terminate()
-        log, _ = await asyncio.to_thread(arq.communicate)
-    assert arq.returncode == 0, log.decode()
-    assert b"stock" not in log.replace(b"stock_", b"")
+        arq.kill9()
+    assert "stock" not in arq.log.replace("stock_", "")
     assert await effects() == ["stock"]
 
 
@@ -164,17 +168,17 @@ async def test_the_stock_arq_command_ends_well_while_a_job_is_being_finished(
             )
             proxy.hold_answer_to = b"arq:abort"  # which arq touches only when it finishes a job
             arq = start_stock_arq(through)
-            await client.db.execute_once(
-                text("INSERT INTO task (name, args) VALUES ('accept.effect', '{\"what\": \"x\"}')"),
-                {},
-            )
-            async with asyncio.timeout(20):
-                await proxy.held.wait()
-            arq.terminate()
-            await asyncio.sleep(0.3)  # whatever arq cancels, it cancels now
-            proxy.let_go.set()
-            log, _ = await asyncio.to_thread(arq.communicate)
-            assert arq.returncode == 0, log.decode()
+            try:
+                await client.db.execute_once(PUT_EFFECT, {})
+                async with asyncio.timeout(20):
+                    await proxy.held.wait()
+                arq.process.send_signal(signal.SIGTERM)
+                # Whatever arq cancels at once it has cancelled when it has said so.
+                await asyncio.to_thread(arq.wait_for_log, "shutdown on SIGTERM")
+                proxy.let_go.set()
+                assert await asyncio.to_thread(arq.wait) == 0, arq.log
+            finally:
+                arq.kill9()
 
 
 async def run_worker(settings: Settings, **more: str) -> tuple[int, str]:

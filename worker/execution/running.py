@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
+import socket
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 logger = logging.getLogger("worker.attempt")
 
@@ -103,3 +105,8 @@ class Leases(Protocol):
 
     def holding(self, held: Held) -> AbstractAsyncContextManager[None]:
         """Hold the job while the block, in the asyncio task that is to be interrupted, runs."""
+
+
+def process_name() -> str:
+    """A name for this process that no other has or has had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"

@@ -11,22 +11,19 @@ server is back; the process never ends because of one.
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import socket
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 from arq.connections import create_pool, log_redis_info
 from arq.worker import Worker
 
-from worker.broker.claims import NO_RESULT, Claimed, Finish
+from worker.broker.claims import BATCH, NO_RESULT, Claimed, Finish
 from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart
 from worker.broker.scripts import caller
 from worker.broker.wakeup import POLL_SECONDS, WatchedConnection
-from worker.execution.running import Held, Running
+from worker.execution.running import Held, Running, process_name
 from worker.fast.aborts import Aborts
 from worker.fast.arq_jobs import ArqJob
 from worker.fast.claimer import Claimer
@@ -70,7 +67,7 @@ class FastWorker(Worker):
         self.queues = dict(queues or {self.queue_name: 1.0})
         self.running = Running()
         self.heart = Heart(stall_limit, self.running.describe)
-        self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
+        self.name = process_name()
         self._claiming = True
         self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
@@ -139,7 +136,7 @@ class FastWorker(Worker):
         )
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
         call = self._watched.run
-        self._claimer = Claimer(call, self.queues, self._lease_seconds, self.token, self._give_back)
+        self._claimer = Claimer(call, self.queues, self._lease_seconds, self.name, self._give_back)
         self.finisher = Finisher(call, self.leases.let_go, self._is_busy)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
@@ -204,8 +201,8 @@ class FastWorker(Worker):
             self.start_claimed([(one, held) for one, held in jobs if held is not None])
         if len(found.jobs) == free:
             return SAFETY_SECONDS  # the next free slot wakes us
-        if found.jobs:
-            return 0.0
+        if len(found.jobs) >= BATCH:
+            return 0.0  # there may be more
         poll = SAFETY_SECONDS if self._watched.is_told else POLL_SECONDS
         return poll if found.wait is None else min(found.wait + 0.001, poll)
 
