@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from worker import Database, TaskState, task
 from worker.errors import ServerUnreachable
@@ -135,18 +136,18 @@ async def test_a_row_that_somebody_else_writes_to_at_that_moment_is_waited_for(
     assert set((await group.states(ids)).values()) == {TaskState.SUCCEEDED}
 
 
-async def test_an_answer_that_was_lost_is_asked_for_by_repeating(group: Group) -> None:
+async def test_an_answer_that_was_lost_is_asked_for_by_repeating(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = await group.put(5)
     group.add(ids)
-    lost = False
 
-    def lose(connection: object, cursor: object, statement: str, *_: object) -> None:
-        nonlocal lost
-        if "unnest" in statement and not lost:
-            lost = True
-            raise ServerUnreachable("after it has done it")
+    async def lose(*call: Any) -> None:
+        monkeypatch.undo()
+        await group.db.execute_once(*call)
+        raise ServerUnreachable("after it has done it")
 
-    event.listen(group.db.engine.sync_engine, "after_cursor_execute", lose)
+    monkeypatch.setattr(group.db, "execute_once", lose)
     with pytest.raises(ServerUnreachable):
         await group.completions.run_once()
     assert len(group.completions) == 5

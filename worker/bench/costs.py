@@ -7,9 +7,9 @@ do is in it.
 import contextlib
 from dataclasses import dataclass
 
+import asyncpg
 from redis.exceptions import RedisError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from worker.bench.site import Site
 
@@ -39,7 +39,7 @@ class Costs:
 async def costs(site: Site) -> Costs:
     """Ask both servers."""
     written = executed = None
-    with contextlib.suppress(DBAPIError):  # a managed Postgres may forbid it
+    with contextlib.suppress(asyncpg.PostgresError):  # a managed Postgres may forbid it
         written = int((await site.db.execute_once(_WRITTEN, {})).scalar_one())
     with contextlib.suppress(RedisError):
         executed = int((await site.client.redis.info("stats"))["total_commands_processed"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from arq.constants import health_check_key_suffix
 from pydantic import SecretStr
 from sqlalchemy import insert, text
@@ -47,7 +48,6 @@ KEYS_PER_CALL = 1000
 FORBIDDEN = "42501"
 """SQLSTATE: insufficient privilege."""
 
-NO_SUCH_TABLE = "42P01"
 """SQLSTATE: undefined table."""
 
 
@@ -204,8 +204,6 @@ async def _process_keys(db: Database) -> list[str]:
     statement = text(f'SELECT DISTINCT worker FROM "{db.schema}".task')  # noqa: S608 - our name
     try:
         workers = (await db.execute_once(statement, {})).scalars()
-    except DBAPIError as error:
-        if sqlstate(error) == NO_SUCH_TABLE:  # interrupted so early
-            return []
-        raise
+    except asyncpg.UndefinedTableError:  # interrupted so early
+        return []
     return [keys.pulse(worker) for worker in workers if worker]

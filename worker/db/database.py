@@ -4,22 +4,24 @@ The rule, in one sentence: leaving ``async with db.get_session() as session`` no
 leaving it by any exception, cancellation included, rolls back; the session is always closed.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, CursorResult, event, make_url
+from sqlalchemy import URL, Result, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
 from sqlalchemy.sql.elements import TextClause
+from sqlalchemy.util import greenlet_spawn
 
+from worker.db import direct
 from worker.db.models import SCHEMA
 from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
@@ -74,11 +76,6 @@ class Database:
         note_first_errors(self.engine.sync_engine)
         event.listen(self.engine.sync_engine.pool, "checkout", _refuse_closed)
         event.listen(self.engine.sync_engine, "do_connect", _connect)
-        # Shares the pool. One statement needs no BEGIN and COMMIT around it, except behind a
-        # proxy, where a transaction is what keeps parse and execute on one server connection.
-        self._single = self.engine if pooler else self.engine.execution_options(
-            isolation_level="AUTOCOMMIT"
-        )  # fmt: skip
         self.sessions = async_sessionmaker(
             self.engine,
             class_=WorkerSession,
@@ -120,14 +117,25 @@ class Database:
 
     async def execute_once(
         self, statement: TextClause, parameters: Mapping[str, object]
-    ) -> CursorResult[Any]:
-        """Run one statement in a short transaction of its own and return its buffered rows."""
-        connection: AsyncConnection
-        async with self._single.connect() as connection:
-            result = await connection.execute(statement, parameters)
-            if self.pooler:
-                await connection.commit()
-            return result
+    ) -> Result[Any]:
+        """Run one statement in a short transaction of its own and return its buffered rows.
+
+        Raises:
+            asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
+        """
+        pooled = await greenlet_spawn(self.engine.sync_engine.pool.connect)
+        driver = direct.driver_of(pooled)
+        try:
+            if not self.pooler:
+                return await direct.execute(driver, statement, parameters)
+            # A transaction is what keeps parse and execute on one connection of the server.
+            async with driver.transaction():
+                return await direct.execute(driver, statement, parameters)
+        except asyncio.CancelledError:
+            driver.terminate()  # nobody knows in which state it is; the pool replaces it
+            raise
+        finally:
+            await greenlet_spawn(pooled.close)
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""

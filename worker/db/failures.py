@@ -14,9 +14,10 @@ PASSING: tuple[type[Exception], ...] = (
     DBAPIError,
     PoolTimeout,
     OSError,
-    # While connecting, the driver's own errors come as they are.
+    # The driver's own errors: while connecting, and of statements that are given to it directly.
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 """What our own statements raise while Postgres is away."""
 
@@ -50,14 +51,14 @@ def is_infrastructure(error: BaseException) -> bool:
     """Whether a repetition may succeed without anybody changing the code or the data."""
     if isinstance(error, UnitOfWorkLost | ServerUnreachable | PoolTimeout):
         return True
-    if not isinstance(error, DBAPIError | asyncpg.PostgresError):
-        return False
     state = sqlstate(error)
     if state is not None:
         return state in _STATES or state.startswith(_CLASSES)
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated or isinstance(error, InterfaceError):
-        return True
-    # The driver met the end of its connection in the middle of something.
-    return isinstance(getattr(error.orig, "__cause__", None), asyncpg.InternalClientError)
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated or isinstance(error, InterfaceError):
+            return True
+        return isinstance(getattr(error.orig, "__cause__", None), asyncpg.InternalClientError)
+    # The driver met the end of its connection, also in the middle of something. (It says
+    # InterfaceError, too, of a value that it cannot encode.)
+    ended = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+    return ended and not isinstance(error, ValueError)

@@ -106,5 +106,6 @@ FLEET = {
     "prune": """
         DELETE FROM {task}
         WHERE id = ANY(:ids) AND settled_at IS NOT NULL AND expires_at < now()
+        RETURNING id
         """,
 }

@@ -12,14 +12,13 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import Row
-from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from worker.broker import keys
 from worker.broker.redis import AWAY, RedisClient
 from worker.broker.scripts import Job
 from worker.db.database import Database
-from worker.db.failures import sqlstate
 from worker.errors import InvalidOptions, TaskNotFound, UniqueKeyTaken
 from worker.execution.jobs import jobs_of_rows
 from worker.execution.options import is_storable
@@ -30,7 +29,6 @@ BATCH = 1000
 RACES = 10
 """How often a key may be found taken while nobody has it, before that is told as an error."""
 
-UNIQUE_VIOLATION, DEADLOCK = "23505", "40P01"
 
 Retryable = Literal["failed", "cancelled", "both"]
 """The states from which a task can run again."""
@@ -158,7 +156,7 @@ class Interventions:
         while True:
             try:
                 return (await self._db.execute_once(queries.retry_settled, {"id": task_id})).all()
-            except IntegrityError as error:
+            except asyncpg.UniqueViolationError as error:
                 found = await self._db.execute_once(queries.find_key_holder, {"id": task_id})
                 holder = found.first()
                 if holder is not None:
@@ -177,11 +175,10 @@ class Interventions:
             found = await self._db.execute_once(
                 self._db.queries.retry_settled_many, {"ids": list(ids)}
             )
-        except DBAPIError as error:
-            state = sqlstate(error)
-            if len(ids) == 1 and state == UNIQUE_VIOLATION:
-                return 0
-            if len(ids) == 1 or state not in (UNIQUE_VIOLATION, DEADLOCK):
+        except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError) as error:
+            if len(ids) == 1:
+                if isinstance(error, asyncpg.UniqueViolationError):
+                    return 0
                 raise
             middle = len(ids) // 2
             return await self._retry_batch(ids[:middle]) + await self._retry_batch(ids[middle:])

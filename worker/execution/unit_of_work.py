@@ -16,14 +16,15 @@ from types import FrameType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Result, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import JoinTransactionMode
 from sqlalchemy.sql.elements import TextClause
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
+from worker.db import direct
 from worker.db.database import Database
 from worker.db.provider import session_provider
 from worker.db.session import CheckedSession, WorkerSession
@@ -178,7 +179,7 @@ class UnitOfWork:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
         with connection:
-            if connection.execute(completion, parameters).first() is None:
+            if _execute_directly(connection, completion, parameters).first() is None:
                 return False
             reach("completed")
             connection.commit()
@@ -246,6 +247,17 @@ class SeparateBlocks:
 
 
 Work = UnitOfWork | SeparateBlocks
+
+
+def _execute_directly(
+    connection: Connection, statement: TextClause, parameters: Mapping[str, object]
+) -> Result[Any]:
+    driver = direct.driver_of(connection.connection)
+    try:
+        return await_only(direct.execute(driver, statement, parameters))
+    finally:
+        if driver.is_closed():
+            connection.invalidate()
 
 
 @event.listens_for(JoiningSession, "after_commit")

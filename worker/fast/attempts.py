@@ -21,7 +21,7 @@ from sqlalchemy import Row
 from worker.broker.claims import NO_RESULT, Action, Finish
 from worker.errors import TaskFailed
 from worker.execution.answer import answer, handing_back
-from worker.execution.attempt import TakenOver, attempt, run_held
+from worker.execution.attempt import TAKEN_OVER, TakenOver, attempt, run_held
 from worker.execution.context import RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
@@ -75,7 +75,12 @@ class Attempts:
     ) -> None:
         self._engine = engine
         self._runtime = runtime
-        self.completions = Completions(runtime.db, self._was_settled, self._refuse, on_death)
+        self.completions = Completions(
+            runtime.db,
+            lambda done: self._was_settled(done.delivered, done.began),
+            self._refuse,
+            on_death,
+        )
 
     async def start(self, batch: list[Delivered]) -> None:
         """Start the attempts of a batch, each in its slot."""
@@ -130,9 +135,11 @@ class Attempts:
         if isinstance(outcome, TakenOver):
             return outcome
         reach("settled")
+        if is_ours and isinstance(outcome, Completed):
+            await self._runtime.flush_pushes()
+            self._was_settled(one, began)
+            return TAKEN_OVER
         await answer(self._runtime, one.delivery, one.row_id, outcome)
-        if isinstance(outcome, Completed):
-            job_log.completed(one.delivery, began)
         return None
 
     async def _finish(self, one: Delivered, work: Coroutine[Any, Any, object]) -> None:
@@ -157,10 +164,10 @@ class Attempts:
         payload = held.payload if action == "again" else b""
         engine.finish(held, Finish(held.queue, held.job_id, held.token, action, number, payload))
 
-    def _was_settled(self, completion: Completion) -> None:
-        held = completion.delivered.held
+    def _was_settled(self, one: Delivered, began: float) -> None:
+        held = one.held
         self._engine.jobs_complete += 1
-        job_log.completed(completion.delivered.delivery, completion.began)
+        job_log.completed(one.delivery, began)
         self._engine.finish(held, Finish(held.queue, held.job_id, held.token, "settled"))
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:

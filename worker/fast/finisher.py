@@ -10,15 +10,13 @@ from collections.abc import Callable
 
 from worker.broker.claims import BATCH, Call, Finish, finish
 from worker.broker.redis import AWAY
+from worker.fast import company
 from worker.service import Service
 
 logger = logging.getLogger("worker.finisher")
 
 LIMIT = 10 * BATCH
 """Unfinished jobs from which on nothing more is claimed."""
-
-GATHER_SECONDS = 0.002
-"""How long a finish waits for company while others run: a call costs as much as ten jobs in it."""
 
 
 class Finisher(Service):
@@ -61,8 +59,8 @@ class Finisher(Service):
     async def run_once(self) -> None:
         """Finish everything that is there."""
         if not any(one.action in ("again", "unrun") for one in self._buffer):
-            # A claim goes first: slots wait for its jobs. And company is worth a moment.
-            await asyncio.sleep(GATHER_SECONDS if self._is_busy() else 0)
+            await asyncio.sleep(0)  # a claim goes first: slots wait for its jobs
+            await company.expected(self._is_busy)
         async with self._sending:
             while batch := self._buffer[:BATCH]:
                 for lost in await finish(self._call, batch):

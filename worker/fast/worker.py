@@ -24,6 +24,7 @@ from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart
 from worker.broker.scripts import caller
 from worker.broker.wakeup import POLL_SECONDS, WatchedConnection
 from worker.execution.running import Held, Running, process_name
+from worker.fast import company
 from worker.fast.aborts import Aborts
 from worker.fast.arq_jobs import ArqJob
 from worker.fast.claimer import Claimer
@@ -40,9 +41,6 @@ arqs_logger = logging.getLogger("arq.worker")  # for what stock arq says, too
 
 SAFETY_SECONDS = 5.0
 """Seconds between two looks at a queue whose changes the server tells us of."""
-
-GATHER_SECONDS = 0.002
-"""How long a few free slots wait for more, so that one call claims for all."""
 
 
 class FastWorker(Worker):
@@ -71,6 +69,7 @@ class FastWorker(Worker):
         self._claiming = True
         self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
+        self._wants_slots = True
         self._cleanup = contextlib.AsyncExitStack()
         self._aborts = Aborts()
         self.starting = 0
@@ -183,12 +182,12 @@ class FastWorker(Worker):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._woken.wait()
-            if 0 < self._free < self.max_jobs / 4:
-                await asyncio.sleep(GATHER_SECONDS)
+            await company.expected(lambda: 0 < self._free < self.max_jobs / 2)
 
     async def _claim_and_start(self) -> float:
         """Claim for the free slots; returns how long to wait before the next look."""
         free = self._free
+        self._wants_slots = True
         if self.is_full():
             return POLL_SECONDS
         if free <= 0 or not self.allow_pick_jobs or not self.claiming:
@@ -200,7 +199,8 @@ class FastWorker(Worker):
             jobs = [(one, self._hold(one)) for one in found.jobs]
             self.start_claimed([(one, held) for one, held in jobs if held is not None])
         if len(found.jobs) == free:
-            return SAFETY_SECONDS  # the next free slot wakes us
+            return SAFETY_SECONDS  # the next free slots wake us
+        self._wants_slots = False
         if len(found.jobs) >= BATCH:
             return 0.0  # there may be more
         poll = SAFETY_SECONDS if self._watched.is_told else POLL_SECONDS
@@ -260,7 +260,8 @@ class FastWorker(Worker):
     def _slot_is_free(self, held: Held, task: asyncio.Task[None]) -> None:
         if self.tasks.get(held.job_id) is task:
             del self.tasks[held.job_id]
-        self._woken.set()
+        if self._wants_slots or self.burst:
+            self._woken.set()
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.error("job %s: an error of the worker's own", held.job_id, exc_info=error)

@@ -52,4 +52,4 @@ class Pruner(Service):
         payloads = await self._redis.mget([keys.job(row.job_id) for row in rows])
         ids = [row.id for row, payload in zip(rows, payloads, strict=True) if payload is None]
         removed = await self._db.execute_once(self._db.queries.prune, {"ids": ids})
-        return removed.rowcount
+        return len(removed.all())
