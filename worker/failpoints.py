@@ -22,7 +22,6 @@ POINTS = {
     "leased": "the attempt holds its lease",
     "started": "the start is written",
     "performed": "the task function has returned",
-    "completed": "the completion is written, not committed",
     "committed": "the outcome is committed",
     "settled": "arq does not know the outcome yet",
     "rescued": "the tasks of a dead process are taken back, not committed",

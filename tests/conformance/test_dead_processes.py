@@ -156,14 +156,14 @@ async def test_a_worker_that_comes_back_is_acquitted_of_the_death(house: House) 
     await wait_until(lambda: _has_deaths(house, handle.id, 0))
 
 
-async def test_a_worker_that_stalls_between_completion_and_commit_holds_its_row_for_seconds_only(
+async def test_a_worker_that_stalls_before_its_commit_does_not_hold_its_row(
     house: House,
 ) -> None:
     handle = await house.client.enqueue(tasks.effect, what="once")
     stalled = house._start(
-        FAILPOINT="completed:stall", FAILPOINT_STALL="600", WORKER_STALL_LIMIT="1"
+        FAILPOINT="performed:stall", FAILPOINT_STALL="600", WORKER_STALL_LIMIT="1"
     )
-    await asyncio.to_thread(stalled.wait_for_log, "failpoint completed")
+    await asyncio.to_thread(stalled.wait_for_log, "failpoint performed")
     began = time.monotonic()
     await house.start_worker()
     assert await handle.result(20) == "once"

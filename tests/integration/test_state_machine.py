@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import TextClause, text
-from sqlalchemy.exc import IntegrityError
 
 from worker import Database, TaskState
 from worker.db.transitions import ALLOWED, QUARANTINE_DEATHS, TRANSITIONS
@@ -185,7 +185,7 @@ async def test_a_statement_without_its_guard_is_noticed(db: Database, statement:
     """The check above is worth something: it, or the table itself, finds each missing guard."""
     (case, *_) = (case for case in LEADS if case.statement == statement)
     mutant = without(getattr(db.queries, statement), GUARDS[statement])
-    with pytest.raises((AssertionError, IntegrityError)):
+    with pytest.raises((AssertionError, asyncpg.IntegrityConstraintViolationError)):
         await check(db, mutant, case)
 
 

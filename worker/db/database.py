@@ -22,6 +22,7 @@ from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
+from worker.db.connection import Connection
 from worker.db.models import SCHEMA
 from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
@@ -69,8 +70,12 @@ class Database:
                 "pool_pre_ping": False,
                 "hide_parameters": True,  # arguments belong to users, not to logs
                 "execution_options": {"schema_translate_map": {SCHEMA: schema}},
-                "connect_args": _for_pooler() if pooler else _fence(fence_seconds),
                 **engine_options,
+                "connect_args": {
+                    **(_for_pooler() if pooler else _fence(fence_seconds)),
+                    **engine_options.get("connect_args", {}),
+                    "connection_class": Connection,
+                },
             },
         )
         note_first_errors(self.engine.sync_engine)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import asyncpg
 from sqlalchemy import Result, TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.pool import PoolProxiedConnection
+
+from worker.db.connection import Connection
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -29,7 +30,7 @@ class _Compiled:
 
 
 async def execute(
-    connection: asyncpg.Connection, statement: TextClause, parameters: Mapping[str, object]
+    connection: Connection, statement: TextClause, parameters: Mapping[str, object]
 ) -> Result[Any]:
     """Run `statement`, in the transaction that `connection` is in or else in one of its own.
 
@@ -43,9 +44,23 @@ async def execute(
     return IteratorResult(_metadata(columns), map(tuple, records))
 
 
-def driver_of(connection: PoolProxiedConnection) -> asyncpg.Connection:
+def commit_only_after(
+    connection: Connection,
+    statement: TextClause,
+    parameters: Mapping[str, object],
+    *,
+    prepare: bool,
+) -> None:
+    """`Connection.commit_only_after`, with parameters by name."""
+    compiled = _compiled(statement)
+    values = [parameters[name] for name in compiled.names]
+    connection.commit_only_after(compiled.sql, values, prepare=prepare)
+
+
+def driver_of(connection: PoolProxiedConnection) -> Connection:
     """The driver's connection behind a pooled one."""
-    driver: asyncpg.Connection = connection.driver_connection
+    driver = connection.driver_connection
+    assert isinstance(driver, Connection)  # noqa: S101 - `Database` has made it
     return driver
 
 

@@ -94,6 +94,13 @@ class WorkerSession(AsyncSession):
         except PendingRollbackError as error:
             raise aborted_by(self._first_error() or error) from error
 
+    async def __aexit__(self, *error: object) -> None:
+        """Close; without an asyncio task and a greenlet if there is nothing to wait for."""
+        if self.in_transaction():
+            await super().__aexit__(*error)
+        else:
+            self.sync_session.close()
+
     def _first_error(self) -> BaseException | None:
         current = self.sync_session.current  # type: ignore[attr-defined]
         if current is None or current.closed or current.invalidated:

@@ -24,8 +24,8 @@ innocent neighbours: each process takes all its running tasks with it.) While pr
 cannot have killed, a death proves nothing and is not counted."""
 
 FENCE_SECONDS = 5
-"""How long a process that stalls between the completion and its COMMIT holds the row's lock: after
-that Postgres ends its session, and the COMMIT is refused."""
+"""How long a process that stalls between a lock on rows and its COMMIT holds them: after that
+Postgres ends its session, and the COMMIT is refused."""
 
 _S = TaskState
 _LEFT_BEHIND = frozenset({_S.QUEUED, _S.FAILED})
@@ -98,14 +98,14 @@ TRANSITIONS = {
                   {unflushed}
         """,
     #
-    # Success, in the attempt's own transaction. Guard: not settled. Whoever stalls from here on
-    # is thrown out by Postgres before the lock on the row annoys anybody.
+    # Success, in the attempt's own transaction and in one message with its COMMIT. Guard: not
+    # settled.
     "succeed": """
         UPDATE {task}
         SET state = 'succeeded', result = CAST(:result AS jsonb), settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => :retention)
         WHERE id = :id AND settled_at IS NULL
-        RETURNING id, {fenced}
+        RETURNING id
         """,
     #
     # Begin an attempt of each of :ids, in one statement; none that runs already. Rows are locked in

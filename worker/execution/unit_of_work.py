@@ -16,21 +16,22 @@ from types import FrameType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Result, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import JoinTransactionMode
 from sqlalchemy.sql.elements import TextClause
-from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
+from worker.db.connection import GUARD_FAILED
 from worker.db.database import Database
+from worker.db.failures import sqlstate
 from worker.db.provider import session_provider
 from worker.db.session import CheckedSession, WorkerSession
 from worker.errors import AttemptSuperseded, SessionAlreadyOpen, UnitOfWorkLost
 from worker.execution.pusher import PendingPushes, pending_of
-from worker.failpoints import reach
 
 
 class JoiningSession(CheckedSession):
@@ -151,14 +152,18 @@ class UnitOfWork:
             UnitOfWorkLost: As in `get_session`.
         """
         self.refuse_if_lost()
-        if not self._joined:
+        if not self._has_begun:
             await self.rollback()
             return (await self._db.execute_once(completion, parameters)).first() is not None
-        held = await greenlet_spawn(self._commit_with, completion, parameters)
-        if held:
-            for pushes in self._pushes:
-                pushes.release()
-        return held
+        try:
+            await greenlet_spawn(self._commit_with, completion, parameters)
+        except DBAPIError as error:
+            if sqlstate(error) == GUARD_FAILED and await self._is_settled(parameters):
+                return False
+            raise
+        for pushes in self._pushes:
+            pushes.release()
+        return True
 
     async def commit(self) -> None:
         """Commit without a completion: for a task that has no row."""
@@ -175,15 +180,25 @@ class UnitOfWork:
         if connection is not None:
             await greenlet_spawn(connection.close)
 
-    def _commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
+    @property
+    def _has_begun(self) -> bool:
+        """Whether there is a transaction to commit: a session may join and say nothing."""
+        if not self._joined or self._connection is None:
+            return False
+        return bool(direct.driver_of(self._connection.connection).is_in_transaction())
+
+    async def _is_settled(self, parameters: Mapping[str, object]) -> bool:
+        found = await self._db.execute_once(self._db.queries.look_up, {"id": parameters["id"]})
+        row = found.first()
+        return row is None or bool(row.settled)
+
+    def _commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> None:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
         with connection:
-            if _execute_directly(connection, completion, parameters).first() is None:
-                return False
-            reach("completed")
+            driver = direct.driver_of(connection.connection)
+            direct.commit_only_after(driver, completion, parameters, prepare=not self._db.pooler)
             connection.commit()
-            return True
 
     def _enter(self, place: str) -> None:
         self.refuse_if_lost()
@@ -247,17 +262,6 @@ class SeparateBlocks:
 
 
 Work = UnitOfWork | SeparateBlocks
-
-
-def _execute_directly(
-    connection: Connection, statement: TextClause, parameters: Mapping[str, object]
-) -> Result[Any]:
-    driver = direct.driver_of(connection.connection)
-    try:
-        return await_only(direct.execute(driver, statement, parameters))
-    finally:
-        if driver.is_closed():
-            connection.invalidate()
 
 
 @event.listens_for(JoiningSession, "after_commit")

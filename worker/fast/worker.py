@@ -182,7 +182,7 @@ class FastWorker(Worker):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._woken.wait()
-            await company.expected(lambda: 0 < self._free < self.max_jobs / 2)
+            await company.expected(lambda: 0 < self._free < self.max_jobs / 4)
 
     async def _claim_and_start(self) -> float:
         """Claim for the free slots; returns how long to wait before the next look."""
