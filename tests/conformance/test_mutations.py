@@ -17,6 +17,7 @@ from tests.conftest import Drain
 from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
 from worker.broker.redis import RedisClient
 from worker.db.queries import Queries
+from worker.db.transitions import FRAGMENTS
 from worker.errors import AttemptSuperseded
 from worker.execution.registry import Registry
 from worker.services.presence import Presence
@@ -130,7 +131,7 @@ async def test_the_guarded_completion_is_what_keeps_an_effect_single(overtaken: 
 async def test_without_the_guarded_completion_the_effect_is_doubled(
     overtaken: Scenario, mutate: Callable[[str, str], None]
 ) -> None:
-    mutate("succeed", "settled_at IS NULL")
+    mutate("succeed", FRAGMENTS["unsettled"])
     with pytest.raises(AssertionError, match="mine"):
         await overtaken()
 

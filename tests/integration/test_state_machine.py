@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import TextClause, text
 
 from worker import Database, TaskState
-from worker.db.transitions import ALLOWED, QUARANTINE_DEATHS, TRANSITIONS
+from worker.db.transitions import ALLOWED, FRAGMENTS, QUARANTINE_DEATHS, TRANSITIONS
 
 DEAD = "dead:1:abc"
 ATTEMPT = 3
@@ -80,15 +80,17 @@ REFUSED = [
                         {"worker": None})),
 ]  # fmt: skip
 
+UNSETTLED = f"AND {FRAGMENTS['unsettled']}"
+
 GUARDS = {
-    "start": "AND settled_at IS NULL",
-    "succeed": "AND settled_at IS NULL",
-    "start_many": "AND settled_at IS NULL",
-    "succeed_many": "AND settled_at IS NULL",
-    "fail": "AND settled_at IS NULL",
-    "retry": "AND settled_at IS NULL",
-    "hand_back": "AND settled_at IS NULL",
-    "cancel": "AND settled_at IS NULL",
+    "start": UNSETTLED,
+    "succeed": UNSETTLED,
+    "start_many": UNSETTLED,
+    "succeed_many": UNSETTLED,
+    "fail": UNSETTLED,
+    "retry": UNSETTLED,
+    "hand_back": UNSETTLED,
+    "cancel": UNSETTLED,
     "claim_due_for_dispatch": "settled_at IS NULL AND",
     "rescue": "settled_at IS NULL AND state = 'running' AND",
     "retry_settled": "state IN ('failed', 'cancelled') AND",

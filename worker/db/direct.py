@@ -6,7 +6,6 @@ all the same. Errors are asyncpg's own; `worker.db.failures` knows both kinds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,14 +20,6 @@ from worker.db.connection import Connection
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A statement as the driver wants it: parameters by number, with their types."""
-
-    sql: str
-    names: tuple[str, ...]
-
-
 async def execute(
     connection: Connection, statement: TextClause, parameters: Mapping[str, object]
 ) -> Result[Any]:
@@ -37,9 +28,8 @@ async def execute(
     Raises:
         asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
     """
-    compiled = _compiled(statement)
-    values = [parameters[name] for name in compiled.names]
-    records = await connection.fetch(compiled.sql, *values)
+    sql, names = compiled(statement)
+    records = await connection.fetch(sql, *[parameters[name] for name in names])
     columns = tuple(records[0].keys()) if records else ("nothing",)
     return IteratorResult(_metadata(columns), map(tuple, records))
 
@@ -52,9 +42,8 @@ def commit_only_after(
     prepare: bool,
 ) -> None:
     """`Connection.commit_only_after`, with parameters by name."""
-    compiled = _compiled(statement)
-    values = [parameters[name] for name in compiled.names]
-    connection.commit_only_after(compiled.sql, values, prepare=prepare)
+    sql, names = compiled(statement)
+    connection.commit_only_after(sql, [parameters[name] for name in names], prepare=prepare)
 
 
 def driver_of(connection: PoolProxiedConnection) -> Connection:
@@ -65,9 +54,10 @@ def driver_of(connection: PoolProxiedConnection) -> Connection:
 
 
 @lru_cache(maxsize=500)
-def _compiled(statement: TextClause) -> _Compiled:
-    compiled = statement.compile(dialect=_DIALECT)
-    return _Compiled(str(compiled), tuple(compiled.positiontup or ()))
+def compiled(statement: TextClause) -> tuple[str, tuple[str, ...]]:
+    """A statement as the driver wants it: parameters by number, with types; and their names."""
+    text = statement.compile(dialect=_DIALECT)
+    return str(text), tuple(text.positiontup or ())
 
 
 @lru_cache(maxsize=500)

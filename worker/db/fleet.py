@@ -18,7 +18,7 @@ FLEET = {
     # A process that was taken for dead is alive: it did not die under these tasks.
     "acquit": """
         UPDATE {task} SET deaths = deaths - 1
-        WHERE id = ANY(:ids) AND settled_at IS NULL AND deaths > 0
+        WHERE id = ANY(:ids) AND {unsettled} AND deaths > 0
         """,
     #
     # A process ends by itself: what it leaves behind is no death, and is taken at once.
@@ -79,7 +79,7 @@ FLEET = {
     #
     # -> id, attempt of each of :ids that is not settled
     "attempts_of_unsettled": """
-        SELECT id, attempt FROM {task} WHERE id = ANY(:ids) AND settled_at IS NULL
+        SELECT id, attempt FROM {task} WHERE id = ANY(:ids) AND {unsettled}
         """,
     #
     # Whether a due task is still to be pushed: one that was announced a moment ago.

@@ -232,14 +232,14 @@ _TEMPLATES = {
     # not longer than a process that stalls deserves.
     "is_current": """
         SELECT {fenced} FROM {task}
-        WHERE id = :id AND settled_at IS NULL AND attempt = :attempt FOR SHARE
+        WHERE id = :id AND {unsettled} AND attempt = :attempt FOR SHARE
         """,
     #
     # From now on nothing else runs in the process of this attempt; its death would count.
     # Guard: not settled, this attempt.
     "run_alone": """
         UPDATE {task} SET alone = true
-        WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+        WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING id
         """,
     #
@@ -247,7 +247,7 @@ _TEMPLATES = {
     # What an attempt wants people to see while it runs. Guard: not settled, this attempt.
     "report_progress": """
         UPDATE {task} SET progress = CAST(:progress AS jsonb)
-        WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+        WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING id
         """,
     #

@@ -61,6 +61,10 @@ ALLOWED: dict[str, dict[TaskState, frozenset[TaskState]]] = {
 """From which state a statement leads where; from every other state it leads nowhere."""
 
 FRAGMENTS = {
+    # Where a row is found by its id. Said with `settled_at`, it would fit the partial index of
+    # unsettled rows, which has the id in it, too: a plan that was made while the table was small
+    # would read that whole index for each row from then on.
+    "unsettled": "state NOT IN ('succeeded', 'failed', 'cancelled')",
     "record_error": """
         INSERT INTO {task_error} (task_id, attempt, error_type, message, traceback, worker,
                                   started_at)
@@ -92,7 +96,7 @@ TRANSITIONS = {
         UPDATE {task}
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
             worker = :worker, alone = false, waiting_key = NULL
-        WHERE id = :id AND settled_at IS NULL AND run_at <= now()
+        WHERE id = :id AND {unsettled} AND run_at <= now()
           AND (state <> 'running' OR :take_over)
         RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths,
                   {unflushed}
@@ -104,22 +108,23 @@ TRANSITIONS = {
         UPDATE {task}
         SET state = 'succeeded', result = CAST(:result AS jsonb), settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => :retention)
-        WHERE id = :id AND settled_at IS NULL
+        WHERE id = :id AND {unsettled}
         RETURNING id
         """,
     #
     # Begin an attempt of each of :ids, in one statement; none that runs already. Rows are locked in
     # the order of :ids, here and below: all callers sort, so two batches wait for each other and no
-    # more. Each is found by its key, whatever the planner believes of the table (LATERAL).
+    # more. Each is found by its key, whatever the planner believes of the table: LATERAL, and a
+    # LIMIT for which a plan that is kept expects one row.
     # -> id and the row as in start, for each that was started
     "start_many": """
         UPDATE {task} AS task
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
             worker = :worker, alone = false, waiting_key = NULL
-        FROM unnest(:ids) AS given (id)
+        FROM (SELECT * FROM unnest(:ids) LIMIT cardinality(:ids)) AS given (id)
              CROSS JOIN LATERAL (
                  SELECT id FROM {task} AS candidate
-                 WHERE candidate.id = given.id AND settled_at IS NULL AND run_at <= now()
+                 WHERE candidate.id = given.id AND {unsettled} AND run_at <= now()
                    AND state <> 'running'
                  FOR UPDATE) AS due
         WHERE task.id = due.id
@@ -134,10 +139,11 @@ TRANSITIONS = {
         SET state = 'succeeded', result = CAST(given.result AS jsonb),
             settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => given.retention)
-        FROM unnest(:ids, :results, :retentions) AS given (id, result, retention)
+        FROM (SELECT * FROM unnest(:ids, :results, :retentions) LIMIT cardinality(:ids))
+                 AS given (id, result, retention)
              CROSS JOIN LATERAL (
                  SELECT id FROM {task} AS candidate
-                 WHERE candidate.id = given.id AND settled_at IS NULL
+                 WHERE candidate.id = given.id AND {unsettled}
                  FOR UPDATE) AS unsettled
         WHERE task.id = unsettled.id
         RETURNING task.id
@@ -150,7 +156,7 @@ TRANSITIONS = {
             UPDATE {task}
             SET state = :state, tries = tries + :counted, settled_at = clock_timestamp(),
                 expires_at = clock_timestamp() + make_interval(secs => :retention)
-            WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+            WHERE id = :id AND {unsettled} AND attempt = :attempt
             RETURNING id, attempt, worker, started_at
         )
         {record_error}
@@ -161,7 +167,7 @@ TRANSITIONS = {
         WITH decided AS (
             UPDATE {task}
             SET state = 'retrying', tries = tries + 1, {again_after_delay}
-            WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+            WHERE id = :id AND {unsettled} AND attempt = :attempt
             RETURNING id, attempt, worker, started_at
         )
         {record_error}
@@ -172,7 +178,7 @@ TRANSITIONS = {
     "hand_back": """
         UPDATE {task}
         SET state = :state, worker = NULL, {again_after_delay}
-        WHERE id = :id AND settled_at IS NULL AND attempt = :attempt
+        WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING id
         """,
     #
@@ -181,7 +187,7 @@ TRANSITIONS = {
         UPDATE {task}
         SET state = 'cancelled', settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => :retention)
-        WHERE id = :id AND settled_at IS NULL
+        WHERE id = :id AND {unsettled}
         RETURNING id, queue, job_id
         """,
     #
