@@ -357,7 +357,7 @@ class TestGuards:
         again = scripts.Job(
             str(handle.id), "arq:queue", 1, 0, codec.durable_payload("once", str(handle.id), 1)
         )
-        await scripts.push(client.redis, [again])
+        await scripts.push(scripts.caller(client.redis), [again])
         await drain()
         assert runs == [1]
         assert await client.redis.zcard("arq:queue") == 0
@@ -381,7 +381,7 @@ class TestGuards:
         copy = scripts.Job(
             "copy", "arq:queue", 1, 0, codec.durable_payload("twice", str(handle.id), 1)
         )
-        await scripts.push(client.redis, [copy])
+        await scripts.push(scripts.caller(client.redis), [copy])
         await drain()
         assert await handle.status() is TaskState.SUCCEEDED
         effects = await db.execute_once(text("SELECT count(*) FROM effect"), {})
@@ -438,7 +438,7 @@ class TestGuards:
 
         row_id = str(uuid4())
         job = scripts.Job(row_id, "arq:queue", 1, 0, codec.durable_payload("once", row_id, 1))
-        await scripts.push(redis, [job])
+        await scripts.push(scripts.caller(redis), [job])
         await drain()
         assert runs == []
         assert await redis.zcard("arq:queue") == 0

@@ -596,10 +596,10 @@ async def test_tasks_can_live_in_a_schema_of_their_own_beside_a_services_tables(
 
 async def test_pushing_twice_is_pushing_once(redis: RedisClient) -> None:
     job = scripts.Job("id", "arq:queue", 1, 0, b"{}")
-    assert await scripts.push(redis, [job]) == 1
-    assert await scripts.push(redis, [job]) == 0
+    assert await scripts.push(scripts.caller(redis), [job]) == 1
+    assert await scripts.push(scripts.caller(redis), [job]) == 0
     await redis.delete("arq:job:id")
-    assert await scripts.push(redis, [job]) == 1
+    assert await scripts.push(scripts.caller(redis), [job]) == 1
     assert await redis.ttl("arq:job:id") == -1
 
 

@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.loopback import make_certificate, tls_with
 from tests.proxy import Proxy
-from worker.broker import scripts, wakeup
+from worker.broker import connection, scripts, wakeup
 from worker.broker.redis import AWAY, RedisClient, connect
 from worker.broker.wakeup import WatchedConnection
 from worker.embedded import EmbeddedRedis
@@ -66,10 +66,10 @@ Watching = Callable[[RedisClient], AbstractAsyncContextManager[WatchedConnection
 def _scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     real = scripts.source
     monkeypatch.setattr(scripts, "source", lambda name: LUA.get(name) or real(name))
-    wakeup._script.cache_clear()
+    connection._script.cache_clear()
     wakeup._warn_once.cache_clear()
     yield
-    wakeup._script.cache_clear()
+    connection._script.cache_clear()
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ class TestWakes:
         self, redis: RedisClient, watched: WatchedConnection, changes: Changes
     ) -> None:
         assert await watched.run("look", [QUEUE], []) == []
-        await scripts.push(redis, [scripts.Job("a", QUEUE, 1, 0, b"{}")])
+        await scripts.push(scripts.caller(redis), [scripts.Job("a", QUEUE, 1, 0, b"{}")])
         await changes.come_to(1)
         assert await watched.run("look", [QUEUE], []) == [b"a"]
 

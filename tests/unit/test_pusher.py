@@ -2,7 +2,7 @@
 
 import fakeredis
 
-from worker.broker.scripts import PRIORITY_STEP_MS, Job
+from worker.broker.scripts import PRIORITY_STEP_MS, Job, caller
 from worker.execution.pusher import BUFFER_LIMIT, Pusher
 
 
@@ -12,7 +12,7 @@ def a_job(job_id: str, priority: int = 0) -> Job:
 
 async def test_what_was_announced_is_pushed_when_the_pusher_is_stopped() -> None:
     redis = fakeredis.FakeAsyncRedis()
-    pusher = Pusher(redis)
+    pusher = Pusher(caller(redis))
     await pusher.start()
     pusher.announce([a_job("a"), a_job("b")])
     await pusher.stop()
@@ -22,7 +22,7 @@ async def test_what_was_announced_is_pushed_when_the_pusher_is_stopped() -> None
 
 async def test_a_higher_priority_stands_before_what_is_due_earlier() -> None:
     redis = fakeredis.FakeAsyncRedis()
-    pusher = Pusher(redis)
+    pusher = Pusher(caller(redis))
     pusher.announce([a_job("low"), a_job("high", priority=9), a_job("mid", priority=1)])
     await pusher.flush()
     assert await redis.zrange("arq:queue", 0, -1) == [b"high", b"mid", b"low"]
@@ -31,7 +31,7 @@ async def test_a_higher_priority_stands_before_what_is_due_earlier() -> None:
 async def test_a_redis_that_is_away_is_no_error_and_keeps_nothing_back() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
-    pusher = Pusher(fakeredis.FakeAsyncRedis(server=server))
+    pusher = Pusher(caller(fakeredis.FakeAsyncRedis(server=server)))
     pusher.announce([a_job("a")])
     await pusher.flush()
     server.connected = True
@@ -41,7 +41,7 @@ async def test_a_redis_that_is_away_is_no_error_and_keeps_nothing_back() -> None
 
 
 async def test_the_buffer_is_bounded() -> None:
-    pusher = Pusher(fakeredis.FakeAsyncRedis())
+    pusher = Pusher(caller(fakeredis.FakeAsyncRedis()))
     job = a_job("a")
     pusher.announce([job] * BUFFER_LIMIT)
     pusher.announce([job])

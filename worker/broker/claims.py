@@ -1,13 +1,10 @@
 """How the fast worker claims jobs, keeps them and finishes them: three scripts, typed."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from worker.broker.scripts import PUSH_BATCH
-
-Call = Callable[[str, Sequence[str], Sequence[str | int | bytes]], Awaitable[Any]]
-"""Runs the script of that name with keys and arguments."""
+from worker.broker.scripts import PUSH_BATCH, Call
 
 BATCH = PUSH_BATCH
 """Jobs per call at most: a millisecond or two of Redis, and far below Lua's limit of values."""

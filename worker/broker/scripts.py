@@ -1,6 +1,8 @@
 """The Lua scripts, with signatures."""
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,8 +13,14 @@ from redis.commands.core import AsyncScript
 
 from worker.broker import keys
 
+Call = Callable[[str, Sequence[str], Sequence[str | int | bytes]], Awaitable[Any]]
+"""Runs the script of that name with keys and arguments."""
+
 PUSH_BATCH = 500
 """Jobs per call: about a millisecond of Redis, so that nobody else waits noticeably."""
+
+PUSHES_AT_ONCE = 8
+"""Calls on their way: Redis works on one while we write the next."""
 
 PAGE = 1000
 """Entries per call of the scripts that only look: a few milliseconds of Redis."""
@@ -46,18 +54,32 @@ def score(due_ms: int, priority: int) -> int:
     return due_ms - priority * PRIORITY_STEP_MS
 
 
-async def push(redis: Redis, jobs: Iterable[Job]) -> int:
-    """Push `jobs` unless they are there; returns how many were not."""
+async def push(call: Call, jobs: Iterable[Job]) -> int:
+    """Push `jobs` unless they are there; returns how many were not.
+
+    Raises:
+        RedisError, OSError: Redis is away; some of the jobs may be there.
+    """
     by_queue: dict[str, list[Job]] = {}
     for job in jobs:
         by_queue.setdefault(job.queue, []).append(job)
     pushed = 0
-    for queue, batch in by_queue.items():
-        for at in range(0, len(batch), PUSH_BATCH):
-            arguments: list[str | int | bytes] = []
-            for job in batch[at : at + PUSH_BATCH]:
-                arguments += (job.job_id, job.score, job.payload)
-            pushed += await _script("push")(keys=[queue], args=arguments, client=redis)
+    under_way: deque[asyncio.Future[int]] = deque()
+    try:
+        for queue, batch in by_queue.items():
+            for at in range(0, len(batch), PUSH_BATCH):
+                arguments: list[str | int | bytes] = []
+                for job in batch[at : at + PUSH_BATCH]:
+                    arguments += (job.job_id, job.score, job.payload)
+                under_way.append(asyncio.ensure_future(call("push", [queue], arguments)))
+                await asyncio.sleep(0)  # it is sent while the next one is made
+                if len(under_way) == PUSHES_AT_ONCE:
+                    pushed += await under_way.popleft()
+        while under_way:
+            pushed += await under_way.popleft()
+    finally:
+        for one in under_way:
+            one.cancel()
     return pushed
 
 
@@ -114,7 +136,7 @@ async def tend(redis: Redis, queue: str, first: int, lease_seconds: float) -> in
     return int(await _script("tend")(keys=[queue], args=arguments, client=redis))
 
 
-def caller(redis: Redis) -> Callable[[str, Sequence[str], Sequence[str | int | bytes]], Any]:
+def caller(redis: Redis) -> Call:
     """Runs the script of a name on `redis`."""
 
     async def call(name: str, on: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:

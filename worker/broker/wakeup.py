@@ -30,17 +30,15 @@ missed, there is one `on_change`, after Redis has been asked.
 | `run` is cancelled | the script runs all the same; its answer is dropped |
 """  # noqa: E501 - a table
 
-import asyncio
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import ResponseError
 
-from worker.broker import scripts
+from worker.broker.connection import ScriptConnection
 from worker.broker.redis import AWAY, RedisClient
 from worker.broker.wire import Detour, Wire, Word, open_wire
 from worker.service import Service
@@ -84,9 +82,8 @@ class WatchedConnection(Service):
         self._redis = redis
         self._queues = frozenset(queue.encode() for queue in queues)
         self._on_change = on_change
-        self._claimer: Wire | Detour | None = None
+        self._claimer = ScriptConnection(redis, self.wake)
         self._listener: Wire | Detour | None = None
-        self._opening: asyncio.Task[Wire | Detour] | None = None
         self._asked: Wire | Detour | None = None
         self._agreed = False
 
@@ -96,28 +93,12 @@ class WatchedConnection(Service):
         return self._agreed and self._is_arranged()
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[Word]) -> Any:
-        """Run `scripts/<script>.lua`; may be called while another run is under way.
-
-        Raises:
-            RedisError, OSError: Redis is away, does not answer, or answers with an error; whether
-                the script was run is then not known. The next call connects again; pause before
-                it, whatever `on_change` says.
-        """
-        claimer = self._claimer
-        if claimer is None or claimer.is_lost:
-            claimer = await self._connected()
-        text, digest = _script(script)
-        try:
-            return await claimer.send("EVALSHA", digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await claimer.send("EVAL", text, len(keys), *keys, *arguments)
-        except ReadOnlyError:
-            claimer.close()  # after a failover, the address may lead to the new primary
-            raise
+        """As `ScriptConnection.run`; after an error pause, whatever `on_change` says."""
+        return await self._claimer.run(script, keys, arguments)
 
     async def run_once(self) -> None:
         """Have both connections, and Redis's word that one tells of the other."""
-        claimer = await self._connected()
+        claimer = await self._claimer.connected()
         if self._listener is not None and self._is_arranged():
             await _ping(self._listener)
             return
@@ -132,17 +113,14 @@ class WatchedConnection(Service):
     async def stop(self) -> None:
         """Be told no more, and close both connections; a later `run` opens one again."""
         await super().stop()
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
-        for wire in (self._claimer, self._listener):
-            if wire is not None:
-                wire.close()
+        await self._claimer.close()
+        if self._listener is not None:
+            self._listener.close()
 
     def _is_arranged(self) -> bool:
         """Whether Redis has been asked about the connections that we have."""
-        claimer, listener = self._claimer, self._listener
-        if claimer is None or listener is None or claimer.is_lost or listener.is_lost:
+        claimer, listener = self._claimer.wire, self._listener
+        if claimer is None or listener is None or listener.is_lost:
             return False
         return self._asked is claimer
 
@@ -161,32 +139,10 @@ class WatchedConnection(Service):
         if keys is None or not self._queues.isdisjoint(keys):  # None: all of them
             self._on_change()
 
-    async def _connected(self) -> Wire | Detour:
-        """The claiming connection; one attempt to have it serves all who wait."""
-        if self._claimer is not None and not self._claimer.is_lost:
-            return self._claimer
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-        return await asyncio.shield(self._opening)
-
-    async def _open(self) -> Wire | Detour:
-        try:
-            self._claimer = await open_wire(self._redis, self.wake)
-            self.wake()
-            return self._claimer
-        finally:
-            self._opening = None
-
 
 async def _ping(wire: Wire | Detour) -> None:
     with contextlib.suppress(ResponseError):  # a refusal is an answer
         await wire.send("PING")
-
-
-@cache
-def _script(name: str) -> tuple[str, str]:
-    text = scripts.source(name)
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 @cache

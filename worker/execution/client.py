@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from sqlalchemy import Row
 
 from worker.broker import codec, keys
+from worker.broker.connection import ScriptConnection
 from worker.broker.hints import Hints
 from worker.broker.redis import connect
 from worker.db.database import Database
@@ -53,8 +54,9 @@ class TaskClient:
     def __init__(self, db: Database, redis: ArqRedis, settings: Settings) -> None:
         self.db = db
         self.redis = redis
-        self._pusher = Pusher(redis)
-        self._plain = PlainTasks(redis, settings)
+        self._connection = ScriptConnection(redis)
+        self._pusher = Pusher(self._connection.run)
+        self._plain = PlainTasks(self._connection.run, redis, settings)
         self._hints = Hints(redis)
         self._interventions = Interventions(db, redis, self._pusher.announce, settings.retention)
         self._outlet = Outlet(
@@ -100,6 +102,7 @@ class TaskClient:
         close_outlet(self._outlet)
         await self._hints.stop()
         await self._pusher.stop()
+        await self._connection.close()
         await self._owned.aclose()
 
     @overload

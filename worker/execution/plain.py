@@ -12,7 +12,7 @@ from arq.jobs import JobStatus
 
 from worker.broker import codec, scripts
 from worker.broker.redis import AWAY
-from worker.broker.scripts import Job
+from worker.broker.scripts import Call, Job
 from worker.clock import milliseconds, utcnow
 from worker.db.models import TaskState
 from worker.errors import InvalidOptions, ServerUnreachable, TaskFailed
@@ -32,7 +32,8 @@ _STATES = {
 class PlainTasks:
     """Pushes tasks that live in Redis alone, and answers their handles."""
 
-    def __init__(self, redis: ArqRedis, settings: Settings) -> None:
+    def __init__(self, call: Call, redis: ArqRedis, settings: Settings) -> None:
+        self._call = call
         self._redis = redis
         self._queue = settings.queue
         self._max_payload_bytes = settings.max_payload_bytes
@@ -49,7 +50,7 @@ class PlainTasks:
         ids = [uuid4() for _ in request.arguments]
         queue = request.options.queue or self._queue
         try:
-            await scripts.push(self._redis, _jobs(request, ids, queue))
+            await scripts.push(self._call, _jobs(request, ids, queue))
         except AWAY as error:
             raise ServerUnreachable(
                 f"{request.name} is durable=False and Redis did not take it ({error})"

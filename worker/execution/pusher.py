@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from worker.broker import scripts
-from worker.broker.redis import AWAY, RedisClient
-from worker.broker.scripts import Job
+from worker.broker.redis import AWAY
+from worker.broker.scripts import Call, Job
 from worker.failpoints import reach
 from worker.service import Service
 
@@ -30,9 +30,9 @@ _PENDING = "worker.pending_pushes"
 class Pusher(Service):
     """Collects announced jobs and pushes them in batches, in the background."""
 
-    def __init__(self, redis: RedisClient) -> None:
+    def __init__(self, call: Call) -> None:
         super().__init__(interval=60.0)
-        self._redis = redis
+        self._call = call
         self._buffer: list[Job] = []
         self._pushing = asyncio.Lock()
         self._away = False
@@ -49,7 +49,7 @@ class Pusher(Service):
             while self._buffer:
                 batch, self._buffer = self._buffer, []
                 try:
-                    await scripts.push(self._redis, batch)
+                    await scripts.push(self._call, batch)
                     self._away = False
                 except AWAY as error:
                     if not self._away:  # once per outage, however many are enqueued meanwhile

@@ -6,8 +6,9 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 
-from worker.broker.claims import Call, Claimed, Round, claim
+from worker.broker.claims import Claimed, Round, claim
 from worker.broker.redis import AWAY
+from worker.broker.scripts import Call
 
 logger = logging.getLogger("worker.fast")
 

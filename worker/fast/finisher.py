@@ -8,8 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from worker.broker.claims import BATCH, Call, Finish, finish
+from worker.broker.claims import BATCH, Finish, finish
 from worker.broker.redis import AWAY
+from worker.broker.scripts import Call
 from worker.fast import company
 from worker.service import Service
 

@@ -10,8 +10,9 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
-from worker.broker.claims import BATCH, Call, Claimed, Finish, extend, retake
+from worker.broker.claims import BATCH, Claimed, Finish, extend, retake
 from worker.broker.redis import AWAY
+from worker.broker.scripts import Call
 from worker.execution.lease import BEATS_PER_LEASE
 from worker.execution.running import Held, Running
 from worker.service import Service

@@ -73,7 +73,9 @@ class Relay(Service):
         pushed = 0
         for queue, watched in by_queue(rows).items():
             ids = await scripts.missing(self._redis, queue, watched)
-            pushed += await scripts.push(self._redis, jobs_of_rows(watched[id_] for id_ in ids))
+            pushed += await scripts.push(
+                scripts.caller(self._redis), jobs_of_rows(watched[id_] for id_ in ids)
+            )
         return pushed
 
 

@@ -147,7 +147,7 @@ class Rescuer(Service):
                 lost = await settle_as_arq_did(
                     self._db, self._redis, gone, self._settings.retention
                 )
-                missing += await scripts.push(self._redis, jobs_of_rows(lost))
+                missing += await scripts.push(scripts.caller(self._redis), jobs_of_rows(lost))
         self._after = rows[-1].id if len(rows) == PAGE else None
         return missing
 
