@@ -64,7 +64,8 @@ def deserialize(payload: bytes) -> dict[str, Any]:
 
 def durable_payload(name: str, row_id: str, enqueued_ms: int) -> bytes:
     """The payload of a job that has a row: the row holds the arguments, and it decides."""
-    return to_bytes({"t": None, "f": name, "a": (), "k": {ROW: row_id}, "et": enqueued_ms})
+    row = b'{"%b":"%b"}' % (ROW.encode(), row_id.encode())
+    return b'{"t":null,"f":%b,"a":[],"k":%b,"et":%d}' % (to_json(name), row, enqueued_ms)
 
 
 def plain_payload(name: str, arguments: bytes, enqueued_ms: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -60,27 +60,31 @@ async def push(call: Call, jobs: Iterable[Job]) -> int:
     Raises:
         RedisError, OSError: Redis is away; some of the jobs may be there.
     """
-    by_queue: dict[str, list[Job]] = {}
-    for job in jobs:
-        by_queue.setdefault(job.queue, []).append(job)
     pushed = 0
     under_way: deque[asyncio.Future[int]] = deque()
     try:
-        for queue, batch in by_queue.items():
-            for at in range(0, len(batch), PUSH_BATCH):
-                arguments: list[str | int | bytes] = []
-                for job in batch[at : at + PUSH_BATCH]:
-                    arguments += (job.job_id, job.score, job.payload)
-                under_way.append(asyncio.ensure_future(call("push", [queue], arguments)))
-                await asyncio.sleep(0)  # it is sent while the next one is made
-                if len(under_way) == PUSHES_AT_ONCE:
-                    pushed += await under_way.popleft()
+        for queue, arguments in _batches(jobs):
+            under_way.append(asyncio.ensure_future(call("push", [queue], arguments)))
+            await asyncio.sleep(0)  # it is sent while the next one is made
+            if len(under_way) == PUSHES_AT_ONCE:
+                pushed += await under_way.popleft()
         while under_way:
             pushed += await under_way.popleft()
     finally:
         for one in under_way:
             one.cancel()
     return pushed
+
+
+def _batches(jobs: Iterable[Job]) -> Iterator[tuple[str, list[str | int | bytes]]]:
+    """Queue and arguments of each call."""
+    by_queue: dict[str, list[str | int | bytes]] = {}
+    for job in jobs:
+        arguments = by_queue.setdefault(job.queue, [])
+        arguments += (job.job_id, job.score, job.payload)
+        if len(arguments) == 3 * PUSH_BATCH:
+            yield job.queue, by_queue.pop(job.queue)
+    yield from by_queue.items()
 
 
 async def hold(

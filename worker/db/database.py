@@ -5,7 +5,9 @@ leaving it by any exception, cancellation included, rolls back; the session is a
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +31,9 @@ from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.errors import ServerUnreachable, SettingsError
 from worker.settings import DatabaseSettings, load_settings
+
+Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
+"""Runs a statement with parameters."""
 
 
 class Database:
@@ -68,6 +73,7 @@ class Database:
                 "pool_size": pool_size,
                 "max_overflow": 0,
                 "pool_pre_ping": False,
+                "pool_use_lifo": True,  # the connection used last knows the statements best
                 "hide_parameters": True,  # arguments belong to users, not to logs
                 "execution_options": {"schema_translate_map": {SCHEMA: schema}},
                 **engine_options,
@@ -128,14 +134,29 @@ class Database:
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
         """
+        if self.pooler:  # a transaction keeps parse and execute on one connection of the server
+            async with self.transaction() as execute:
+                return await execute(statement, parameters)
+        async with self._driver() as driver:
+            return await direct.execute(driver, statement, parameters)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Execute, None]:
+        """A transaction for several statements, which the yielded function runs.
+
+        Raises:
+            asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
+        """
+        async with self._driver() as driver, driver.transaction():
+            yield partial(direct.execute, driver)
+
+    @contextlib.asynccontextmanager
+    async def _driver(self) -> AsyncGenerator[Connection, None]:
+        """The driver's connection of a pooled one."""
         pooled = await greenlet_spawn(self.engine.sync_engine.pool.connect)
         driver = direct.driver_of(pooled)
         try:
-            if not self.pooler:
-                return await direct.execute(driver, statement, parameters)
-            # A transaction is what keeps parse and execute on one connection of the server.
-            async with driver.transaction():
-                return await direct.execute(driver, statement, parameters)
+            yield driver
         except asyncio.CancelledError:
             driver.terminate()  # nobody knows in which state it is; the pool replaces it
             raise

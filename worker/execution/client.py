@@ -15,6 +15,7 @@ from worker.broker import codec, keys
 from worker.broker.connection import ScriptConnection
 from worker.broker.hints import Hints
 from worker.broker.redis import connect
+from worker.broker.scripts import Job
 from worker.db.database import Database
 from worker.db.models import TaskState
 from worker.execution.enqueue import (
@@ -39,7 +40,8 @@ from worker.settings import Settings, load_settings
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ROWS_PER_STATEMENT = 10_000
+ROWS_PER_STATEMENT = 2_000
+"""Rows of a large `enqueue_many` that are written while the jobs of those before are made."""
 
 
 class TaskClient:
@@ -239,18 +241,27 @@ class TaskClient:
                 return await enqueue_in(session, request, self._outlet)
         ids, parameters = insertion(request, self._outlet)
         if len(ids) <= ROWS_PER_STATEMENT:
-            rows = (await self.db.execute_once(self.db.queries.insert, parameters)).all()
+            found = await self.db.execute_once(self.db.queries.insert, parameters)
+            jobs = jobs_of(found.all(), parameters)
         else:
-            rows = await self._insert_in_chunks(parameters)
+            jobs = await self._insert_in_chunks(parameters)
         reach("enqueue_committed")
-        self._pusher.announce(jobs_of(rows, parameters))
+        self._pusher.announce(jobs)
         return [handle_for(request, task_id, self._outlet) for task_id in ids]
 
-    async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Row[Any]]:
-        rows: list[Row[Any]] = []
-        async with self.db.engine.begin() as connection:
+    async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Job]:
+        jobs: list[Job] = []
+        rows: Sequence[Row[Any]] = []
+        async with self.db.transaction() as execute:
             for at in range(0, len(parameters["ids"]), ROWS_PER_STATEMENT):
                 part = slice(at, at + ROWS_PER_STATEMENT)
                 chunk = {key: parameters[key][part] for key in ("ids", "arguments")}
-                rows += await connection.execute(self.db.queries.insert, {**parameters, **chunk})
-        return rows
+                writing = asyncio.ensure_future(
+                    execute(self.db.queries.insert, {**parameters, **chunk})
+                )
+                try:
+                    await asyncio.sleep(0)  # Postgres has work; meanwhile we have some, too
+                    jobs += jobs_of(rows, parameters)
+                finally:
+                    rows = (await writing).all()
+        return jobs + jobs_of(rows, parameters)

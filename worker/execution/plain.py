@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -106,12 +106,10 @@ class RedisReader:
         )
 
 
-def _jobs(request: Request[Any], ids: list[UUID], queue: str) -> list[Job]:
+def _jobs(request: Request[Any], ids: list[UUID], queue: str) -> Iterator[Job]:
     options, now = request.options, milliseconds(utcnow())
     due = milliseconds(options.run_at) if options.run_at else now
     due += int((options.delay or 0) * 1000)
-    return [
-        Job(str(id_), queue, due, options.priority or 0,
-            codec.plain_payload(request.name, arguments, now))
-        for id_, arguments in zip(ids, request.arguments, strict=True)
-    ]  # fmt: skip
+    for id_, arguments in zip(ids, request.arguments, strict=True):
+        payload = codec.plain_payload(request.name, arguments, now)
+        yield Job(str(id_), queue, due, options.priority or 0, payload)
