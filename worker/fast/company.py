@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-TURNS = 20
+TURNS = 5
 """How many turns of the event loop something waits. Those of a loop that has nothing else to do
 take microseconds, those of a busy one milliseconds: a job waits no longer than it would anyway."""
 

@@ -8,6 +8,7 @@
 -- worker has claimed is not moved. Score 0 is never run: stock arq does not. Time is Redis's.
 -- The queues are read last: the server tells a connection of changes since its last read.
 local SCANNED = 1000
+local COUNTED_SECONDS = 88400  -- as arq counts starts
 local NEVER = '9007199254740992'  -- scores beyond this are no time
 local free, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
@@ -34,12 +35,16 @@ for number, queue in ipairs(KEYS) do
         local id, payload, starts = due[i], payloads[n], 0
         -- A row counts for itself; for the others arq counts starts here.
         if payload and not string.find(payload, '"$row"', 1, true) then
-          starts = redis.pcall('INCR', 'arq:retry:' .. id)
-          if type(starts) ~= 'number' then  -- somebody has put something else there
-            redis.call('SET', 'arq:retry:' .. id, 1)
-            starts = 1
+          local key = 'arq:retry:' .. id
+          starts = 1
+          if not redis.call('SET', key, 1, 'NX', 'EX', COUNTED_SECONDS) then
+            starts = redis.pcall('INCR', key)
+            if type(starts) ~= 'number' then  -- somebody has put something else there
+              redis.call('SET', key, 1)
+              starts = 1
+            end
+            redis.call('EXPIRE', key, COUNTED_SECONDS)
           end
-          redis.call('EXPIRE', 'arq:retry:' .. id, 88400)
         end
         for _, value in ipairs({number, id, due[i + 1], payload, starts}) do
           out[#out + 1] = value

@@ -2,10 +2,17 @@
 -- KEYS[1]  the queue
 -- ARGV     job ids
 -- returns  the ids without a payload or without an entry
-local missing = {}
-for i = 1, #ARGV do
-  local id = ARGV[i]
-  if redis.call('EXISTS', 'arq:job:' .. id) == 0 or not redis.call('ZSCORE', KEYS[1], id) then
+local payloads, missing = {}, {}
+for i, id in ipairs(ARGV) do
+  payloads[i] = 'arq:job:' .. id
+end
+if #ARGV == 0 then
+  return missing
+end
+local all = redis.call('EXISTS', unpack(payloads)) == #payloads
+local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV))
+for i, id in ipairs(ARGV) do
+  if not scores[i] or not (all or redis.call('EXISTS', payloads[i]) == 1) then
     missing[#missing + 1] = id
   end
 end
