@@ -39,7 +39,7 @@ logger = logging.getLogger("worker.fast")
 
 arqs_logger = logging.getLogger("arq.worker")  # for what stock arq says, too
 
-SAFETY_SECONDS = 5.0
+SAFETY_SECONDS = 10.0
 """Seconds between two looks at a queue whose changes the server tells us of."""
 
 

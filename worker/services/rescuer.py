@@ -1,8 +1,11 @@
 """Brings back what a crash has taken: the tasks of dead processes, and what Redis has lost.
 
-A duty of the leader. Each round it
+A duty of the leader. It
 
 1. takes the tasks of dead processes back and counts the death (`worker.db.transitions.rescue`);
+
+and each time that it looks at Redis it
+
 2. compares a page of the unsettled tasks with Redis and pushes what is missing there; all pages at
    once when Redis was away or has lost data;
 3. keeps a page of each queue from stock arq's own time limits.
@@ -36,7 +39,10 @@ logger = logging.getLogger("worker.rescuer")
 
 INTERVAL_SECONDS = 1.0
 
-PAGE = 1000
+LOOK_SECONDS = 2.0
+"""Between two looks at Redis."""
+
+PAGE = 2000
 """Rows per page: some ten milliseconds of each server."""
 
 ROUND_SECONDS = 30.0
@@ -72,6 +78,8 @@ class Rescuer(Service):
         self._settings = settings
         self._presence = presence
         self._wake_relay = wake_relay
+        self._look_seconds = min(LOOK_SECONDS, settings.lease_seconds / 2)
+        self._looked_at = float("-inf")
         self._pulse: bytes | None = None
         self._after: UUID | None = _FIRST
         self._round_began = float("-inf")
@@ -79,8 +87,14 @@ class Rescuer(Service):
         self._ranks: dict[str, int] = {}
 
     async def run_once(self) -> None:
-        """One round."""
+        """Take back, and look at Redis if it is time."""
         await self.take_back()
+        if time.monotonic() - self._looked_at >= self._look_seconds:
+            self._looked_at = time.monotonic()
+            await self.look_at_redis()
+
+    async def look_at_redis(self) -> None:
+        """Find out what it has lost, and put that back."""
         try:
             if await self.redis_has_lost_data():
                 await self.refill()
@@ -164,6 +178,8 @@ class Rescuer(Service):
     async def _tend_queues(self) -> None:
         found = await self._db.execute_once(self._db.queries.queues, {})
         for (queue,) in found.all():
+            if not await self._redis.zcard(queue):
+                continue
             rank = self._ranks.get(queue, 0)
             page = await scripts.tend(self._redis, queue, rank, self._settings.lease_seconds)
             self._ranks[queue] = rank + scripts.PAGE if page == scripts.PAGE else 0
