@@ -2,11 +2,14 @@
 
 import asyncio
 
+import asyncpg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from worker import Database, TransactionAborted
+from worker.db.failures import PASSING
 from worker.db.models import User
 from worker.errors import SettingsError
 
@@ -226,3 +229,21 @@ async def test_engine_options_can_be_set(database_url: str) -> None:
     async with Database(database_url, expire_on_commit=True, autoflush=True, echo=False) as db:
         assert db.sessions.kw["expire_on_commit"] is True
         assert db.sessions.kw["autoflush"] is True
+
+
+async def test_a_database_that_cannot_be_connected_to_is_an_error_that_services_survive(
+    db: Database,
+) -> None:
+    async with Database(db.engine.url.set(database="missing")) as other:
+        with pytest.raises(asyncpg.InvalidCatalogNameError) as caught:
+            await other.execute_once(text("SELECT 1"), {})
+    assert isinstance(caught.value, PASSING)
+
+
+async def test_a_single_statement_takes_typed_parameters_and_defaults(db: Database) -> None:
+    statement = text("SELECT CAST(:json AS jsonb) ->> 'a', CAST(:n AS integer)").bindparams(
+        bindparam("json", type_=JSONB), n=3
+    )
+    assert (await db.execute_once(statement, {"json": {"a": "b"}})).one() == ("b", 3)
+    with pytest.raises(KeyError, match="json"):
+        await db.execute_once(statement, {})

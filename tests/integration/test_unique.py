@@ -77,9 +77,9 @@ async def test_a_request_during_a_run_is_swallowed_only_by_a_key_held_until_sett
 
     @task("rebuild", registry=registry)
     async def rebuild(ctx: TaskContext) -> None:
-        if not more:
-            more.append(await client.enqueue(once))
-            more.append(await client.enqueue(once))
+        if not more:  # in one transaction: the second is not started before the third is asked for
+            async with client.db.get_session() as session:
+                more.extend([await once.enqueue(session), await once.enqueue(session)])
 
     once = rebuild.options(unique_key="the one", unique=unique)
     first = await client.enqueue(once)

@@ -11,9 +11,6 @@ from uuid import UUID
 
 import asyncpg
 
-COMMIT = "COMMIT;"
-"""As asyncpg's transactions say it."""
-
 GUARD_FAILED = "22012"
 """The SQLSTATE of a commit whose last statement has changed no row: division by zero. A deferred
 trigger of the user's may have it, too: the row tells."""
@@ -55,10 +52,12 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
         """As asyncpg's."""
         last_words, self._last_words = self._last_words, ""
-        if not last_words or query != COMMIT:
+        if not last_words:
             return str(await super().execute(query, *args, timeout=timeout))
+        if query.rstrip(";").upper() != "COMMIT":  # never a COMMIT without them
+            raise asyncpg.InterfaceError(f"a COMMIT was expected, not {query!r}")
         try:
-            return str(await super().execute(last_words + COMMIT, timeout=timeout))
+            return str(await super().execute(last_words + query, timeout=timeout))
         except asyncpg.PostgresError:
             self._names.clear()  # nobody knows how far it came
             if not self.is_closed() and self.is_in_transaction():

@@ -153,7 +153,11 @@ class Database:
     @contextlib.asynccontextmanager
     async def _driver(self) -> AsyncGenerator[Connection, None]:
         """The driver's connection of a pooled one."""
-        pooled = await greenlet_spawn(self.engine.sync_engine.pool.connect)
+        engine = self.engine.sync_engine
+        try:
+            pooled = await greenlet_spawn(engine.pool.connect)
+        except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
+            raise error.__cause__ or error from None
         driver = direct.driver_of(pooled)
         try:
             yield driver

@@ -5,11 +5,12 @@ for the few statements that a worker runs for every task. What comes back is SQL
 all the same. Errors are asyncpg's own; `worker.db.failures` knows both kinds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Result, TextClause
+from sqlalchemy import BindParameter, Result, TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
@@ -20,6 +21,25 @@ from worker.db.connection import Connection
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What goes to one place of a statement."""
+
+    name: str
+    required: bool
+    default: object
+    process: Callable[[Any], Any] | None
+
+    def value(self, parameters: Mapping[str, object]) -> object:
+        """The value as the driver wants it.
+
+        Raises:
+            KeyError: It is required and not there.
+        """
+        value = parameters[self.name] if self.required else parameters.get(self.name, self.default)
+        return value if self.process is None else self.process(value)
+
+
 async def execute(
     connection: Connection, statement: TextClause, parameters: Mapping[str, object]
 ) -> Result[Any]:
@@ -28,8 +48,8 @@ async def execute(
     Raises:
         asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
     """
-    sql, names = compiled(statement)
-    records = await connection.fetch(sql, *[parameters[name] for name in names])
+    sql, places = compiled(statement)
+    records = await connection.fetch(sql, *[place.value(parameters) for place in places])
     columns = tuple(records[0].keys()) if records else ("nothing",)
     return IteratorResult(_metadata(columns), map(tuple, records))
 
@@ -42,8 +62,9 @@ def commit_only_after(
     prepare: bool,
 ) -> None:
     """`Connection.commit_only_after`, with parameters by name."""
-    sql, names = compiled(statement)
-    connection.commit_only_after(sql, [parameters[name] for name in names], prepare=prepare)
+    sql, places = compiled(statement)
+    values = [place.value(parameters) for place in places]
+    connection.commit_only_after(sql, values, prepare=prepare)
 
 
 def driver_of(connection: PoolProxiedConnection) -> Connection:
@@ -54,10 +75,15 @@ def driver_of(connection: PoolProxiedConnection) -> Connection:
 
 
 @lru_cache(maxsize=500)
-def compiled(statement: TextClause) -> tuple[str, tuple[str, ...]]:
-    """A statement as the driver wants it: parameters by number, with types; and their names."""
+def compiled(statement: TextClause) -> tuple[str, tuple[Place, ...]]:
+    """A statement as the driver wants it: with types, and with parameters by number."""
     text = statement.compile(dialect=_DIALECT)
-    return str(text), tuple(text.positiontup or ())
+    return str(text), tuple(_place_of(text.binds[name]) for name in text.positiontup or ())
+
+
+def _place_of(bind: BindParameter[Any]) -> Place:
+    process = bind.type.dialect_impl(_DIALECT).bind_processor(_DIALECT)
+    return Place(bind.key, bind.required, bind.value, process)
 
 
 @lru_cache(maxsize=500)
