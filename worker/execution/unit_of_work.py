@@ -70,6 +70,8 @@ class UnitOfWork:
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
         self._enter(_place_of_caller())
+        if self._connection is not None and _is_lost(self._connection):
+            await greenlet_spawn(self._connection.invalidate)  # a new one, now, not in mid-block
         session = WorkerSession(
             sync_session_class=JoiningSession,
             unit=self,
@@ -135,7 +137,7 @@ class UnitOfWork:
         """
         connection = self._connection
         if self._joined and (
-            connection is None or connection.invalidated or not connection.in_transaction()
+            connection is None or _is_lost(connection) or not connection.in_transaction()
         ):
             raise UnitOfWorkLost(
                 "the connection was lost after an earlier block of this attempt had joined its "
@@ -269,6 +271,11 @@ def _join(session: JoiningSession) -> None:
     # Fires for the release of the user's own savepoints, too; those are inside the block still.
     if session.get_nested_transaction() is None:
         session.unit.joined(session)
+
+
+def _is_lost(connection: Connection) -> bool:
+    """Whether it is of no use any more; SQLAlchemy does not know it after every kind of error."""
+    return connection.invalidated or direct.driver_of(connection.connection).is_closed()
 
 
 def _place_of_caller() -> str:
