@@ -42,6 +42,10 @@ arqs_logger = logging.getLogger("arq.worker")  # for what stock arq says, too
 SAFETY_SECONDS = 10.0
 """Seconds between two looks at a queue whose changes the server tells us of."""
 
+DUE_MARGIN = 0.005
+"""Seconds after which a job that is due is claimed: a dead worker's job is due in the millisecond in
+which its lease ends, and whoever comes in that millisecond finds it held and no other to wait for."""
+
 
 class FastWorker(Worker):
     """Runs any arq worker's functions.
@@ -204,7 +208,7 @@ class FastWorker(Worker):
         if len(found.jobs) >= BATCH:
             return 0.0  # there may be more
         poll = SAFETY_SECONDS if self._watched.is_told else POLL_SECONDS
-        return poll if found.wait is None else min(found.wait + 0.001, poll)
+        return poll if found.wait is None else min(found.wait + DUE_MARGIN, poll)
 
     @property
     def _free(self) -> int:
