@@ -43,8 +43,8 @@ SAFETY_SECONDS = 10.0
 """Seconds between two looks at a queue whose changes the server tells us of."""
 
 DUE_MARGIN = 0.005
-"""Seconds after which a job that is due is claimed: a dead worker's job is due in the millisecond in
-which its lease ends, and whoever comes in that millisecond finds it held and no other to wait for."""
+"""Seconds after which a job that is due is claimed. A dead worker's job is due in the millisecond
+in which its lease ends: whoever comes then finds it held, and no other to wait for."""
 
 
 class FastWorker(Worker):
