@@ -19,16 +19,16 @@ from typing import Any
 from arq.connections import create_pool, log_redis_info
 from arq.worker import Worker
 
-from worker.broker.claims import BATCH, NO_RESULT, Claimed, Finish
+from worker.broker.claims import NO_RESULT, Claimed, Finish
 from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart
 from worker.broker.scripts import caller
-from worker.broker.wakeup import POLL_SECONDS, WatchedConnection
+from worker.broker.wakeup import WatchedConnection
 from worker.execution.running import Held, Running, process_name
-from worker.fast import company
 from worker.fast.aborts import Aborts
 from worker.fast.arq_jobs import ArqJob
 from worker.fast.claimer import Claimer
 from worker.fast.finisher import Finisher
+from worker.fast.intake import Intake
 from worker.fast.leases import TokenLeases
 from worker.fast.ticks import skip_those_done
 from worker.fast.upkeep import Upkeep
@@ -38,13 +38,6 @@ from worker.settings import LEASE_SECONDS, STALL_LIMIT
 logger = logging.getLogger("worker.fast")
 
 arqs_logger = logging.getLogger("arq.worker")  # for what stock arq says, too
-
-SAFETY_SECONDS = 10.0
-"""Seconds between two looks at a queue whose changes the server tells us of."""
-
-DUE_MARGIN = 0.005
-"""Seconds after which a job that is due is claimed. A dead worker's job is due in the millisecond
-in which its lease ends: whoever comes then finds it held, and no other to wait for."""
 
 
 class FastWorker(Worker):
@@ -72,13 +65,11 @@ class FastWorker(Worker):
         self.name = process_name()
         self._claiming = True
         self._lease_seconds = lease_seconds
-        self._woken = asyncio.Event()
-        self._wants_slots = True
+        self._intake = Intake(self)
         self._cleanup = contextlib.AsyncExitStack()
         self._aborts = Aborts()
         self.starting = 0
-        self._upkeep = Upkeep(self, self.running, self._aborts, self._die)
-        self._died_of: BaseException | None = None
+        self._upkeep = Upkeep(self, self.running, self._aborts, self._intake.end)
         self._is_open = False
         self._stopping = False
 
@@ -103,13 +94,13 @@ class FastWorker(Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         await self.begin_serving()
-        with contextlib.suppress(*AWAY):
-            await (
-                self._upkeep.run_once()
-            )  # cron jobs of the start, before a burst looks what is left
+        with contextlib.suppress(
+            *AWAY
+        ):  # cron jobs of the start, before a burst looks what is left
+            await self._upkeep.run_once()
         await self._upkeep.start()
         self._cleanup.push_async_callback(self._upkeep.stop)
-        await self._serve()
+        await self._intake.serve(self._claimer, lambda: self._watched.is_told)
 
     async def begin_serving(self) -> None:
         """The startup hook has run; for a subclass."""
@@ -128,7 +119,7 @@ class FastWorker(Worker):
         self._is_open = True
         redis, beats = apart(self.pool), apart(self.pool)
         self._cleanup.push_async_callback(redis.aclose)
-        self._watched = WatchedConnection(redis, self.queues, self._woken.set)
+        self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
         self._cleanup.push_async_callback(self._watched.stop)
         await self._watched.start()
         await self.heart.begin()
@@ -174,48 +165,29 @@ class FastWorker(Worker):
 
     # -- claiming ----------------------------------------------------------------------------------
 
-    async def _serve(self) -> None:
-        while True:
-            if self._died_of is not None:
-                raise self._died_of
-            self._woken.clear()
-            wait = await self._claim_and_start()
-            if self.burst and not self.tasks and not self.starting and await self._is_drained():
-                return
-            if wait > 0:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._woken.wait()
-            await company.expected(lambda: 0 < self._free < self.max_jobs / 4)
-
-    async def _claim_and_start(self) -> float:
-        """Claim for the free slots; returns how long to wait before the next look."""
-        free = self._free
-        self._wants_slots = True
-        if self.is_full():
-            return POLL_SECONDS
-        if free <= 0 or not self.allow_pick_jobs or not self.claiming:
-            return SAFETY_SECONDS
-        found = await self._claimer.claim(free)
-        if found.jobs:
-            if self.allow_abort_jobs:
-                await self._aborts.look_up(self.pool, found.jobs)
-            jobs = [(one, self._hold(one)) for one in found.jobs]
-            self.start_claimed([(one, held) for one, held in jobs if held is not None])
-        if len(found.jobs) == free:
-            return SAFETY_SECONDS  # the next free slots wake us
-        self._wants_slots = False
-        if len(found.jobs) >= BATCH:
-            return 0.0  # there may be more
-        poll = SAFETY_SECONDS if self._watched.is_told else POLL_SECONDS
-        return poll if found.wait is None else min(found.wait + DUE_MARGIN, poll)
+    @property
+    def may_claim(self) -> bool:
+        """Whether jobs may be claimed at all."""
+        return self.allow_pick_jobs and self.claiming
 
     @property
-    def _free(self) -> int:
+    def free(self) -> int:
+        """How many jobs may be started now."""
         free = self.max_jobs - len(self.tasks) - self.starting
         if self.burst and self.max_burst_jobs >= 0:
             free = min(free, self.max_burst_jobs - self._jobs_started())
         return free
+
+    async def accept(self, jobs: list[Claimed]) -> None:
+        """Start what was claimed."""
+        if self.allow_abort_jobs:
+            await self._aborts.look_up(self.pool, jobs)
+        held = [(one, self._hold(one)) for one in jobs]
+        self.start_claimed([(one, lease) for one, lease in held if lease is not None])
+
+    async def is_done(self) -> bool:
+        """Whether this is a burst, and nothing is left."""
+        return self.burst and not self.tasks and not self.starting and await self._is_drained()
 
     def _hold(self, claimed: Claimed) -> Held | None:
         """Hold a claimed job; None: it runs here already, or is none."""
@@ -264,8 +236,8 @@ class FastWorker(Worker):
     def _slot_is_free(self, held: Held, task: asyncio.Task[None]) -> None:
         if self.tasks.get(held.job_id) is task:
             del self.tasks[held.job_id]
-        if self._wants_slots or self.burst:
-            self._woken.set()
+        if self._intake.wants_slots or self.burst:
+            self._intake.wake()
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.error("job %s: an error of the worker's own", held.job_id, exc_info=error)
@@ -273,16 +245,12 @@ class FastWorker(Worker):
             again = Finish(held.queue, held.job_id, held.token, "unrun", 1000, held.payload)
             self.finish(held, again)
 
-    def _die(self, error: BaseException) -> None:
-        self._died_of = error
-        self._woken.set()
-
     def _is_busy(self) -> bool:
         return len(self.tasks) > self.max_jobs / 4
 
     def wake(self) -> None:
         """Look at the queues now; from any thread."""
-        self.loop.call_soon_threadsafe(self._woken.set)
+        self.loop.call_soon_threadsafe(self._intake.wake)
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """Stop: what is interrupted from now on burns no try."""

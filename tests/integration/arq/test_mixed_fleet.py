@@ -105,7 +105,7 @@ async def test_a_claim_gives_up_after_a_thousand(
     client: ArqRedis, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a call of Redis stays short; stock arq gives up after a hundred."""
-    monkeypatch.setattr("worker.fast.worker.SAFETY_SECONDS", 0.2)
+    monkeypatch.setattr("worker.fast.intake.SAFETY_SECONDS", 0.2)
     gate = Gate()
     held = {f"held {number}": number for number in range(1, 1051)}
     await client.zadd(QUEUE, held)
