@@ -18,6 +18,7 @@ from worker.errors import (
 )
 from worker.execution.client import TaskClient
 from worker.execution.context import TaskContext
+from worker.execution.cron import cron
 from worker.execution.definition import TaskFunction, task
 from worker.execution.handle import TaskHandle
 from worker.execution.outcome import Cancel, Retry, Snooze
@@ -48,6 +49,7 @@ __all__ = [
     "TransactionAborted",
     "UnitOfWorkLost",
     "WorkerError",
+    "cron",
     "task",
 ]
 

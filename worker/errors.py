@@ -17,6 +17,9 @@
     │   ├── PayloadTooLarge          arguments or result are larger than the limit
     │   ├── UniqueKeyTaken           another task has the unique key of one that is to run again
     │   └── UnknownTask              no task function has that name
+    ├── InvalidSchedule              an expression, a zone or a policy of `@cron` is wrong
+    ├── ScheduleNotFound             there is no schedule of that name
+    ├── ScheduleBusy                 a run was asked for while one is unsettled, which it minds
     ├── InvalidResult                what the task function returned does not fit, or is not JSON
     ├── UndecodablePayload           what lies in Redis is not a job of ours
     ├── TaskTimeout                  the task function ran longer than its timeout
@@ -114,6 +117,18 @@ class UniqueKeyTaken(EnqueueError):
 
 class UnknownTask(EnqueueError):
     """No task function is registered under that name."""
+
+
+class InvalidSchedule(WorkerError):
+    """A schedule's expression, zone or policy is wrong; the message has it and the reason."""
+
+
+class ScheduleNotFound(WorkerError):
+    """No schedule of that name is known to the database."""
+
+
+class ScheduleBusy(WorkerError):
+    """A schedule that does not overlap has an unsettled task, so it is not run by hand now."""
 
 
 class InvalidResult(WorkerError):

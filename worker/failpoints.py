@@ -24,6 +24,7 @@ POINTS = {
     "performed": "the task function has returned",
     "committed": "the outcome is committed",
     "settled": "arq does not know the outcome yet",
+    "ticked": "the ticks, their tasks and the schedules' next ticks are written, not committed",
     "rescued": "the tasks of a dead process are taken back, not committed",
 }
 """Every point, in the order of a task's way."""

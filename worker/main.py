@@ -39,8 +39,11 @@ from worker.services.leader import Leader
 from worker.services.presence import Presence
 from worker.services.pruner import Pruner
 from worker.services.readiness import wait_for_tables
+from worker.services.registrar import Registrar
 from worker.services.relay import Listener, Relay
 from worker.services.rescuer import Rescuer
+from worker.services.retirement import Retirement
+from worker.services.schedule import Scheduler
 from worker.services.vitals import Vitals
 from worker.settings import Settings, load_settings
 from worker.signals import Deadline
@@ -147,7 +150,14 @@ async def _start_services(
     ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
     ctx["relay"] = relay = Relay(db, redis, on_death=die)
     rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.wake, on_death=die)
-    leader = Leader(db, worker, [rescuer, Pruner(db, redis, die)], die)
+    duties = [
+        rescuer,
+        Scheduler(db, wake_relay=relay.wake, on_death=die),
+        Pruner(db, redis, die),
+        Retirement(db, settings.retention, die),
+    ]
+    leader = Leader(db, worker, duties, die)
+    registrar = Registrar(db, ctx["registry"].schedules, settings, die)
     hints = Hints(redis)
     ctx["runtime"] = Runtime(
         db=db,
@@ -160,7 +170,7 @@ async def _start_services(
         suspend=vitals.suspend,
     )
     await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
-    services = [relay, hints, leader]
+    services = [relay, hints, registrar, leader]
     for service in services if db.pooler else [*services, Listener(db, relay.wake)]:
         stack.push_async_callback(service.stop)
         await service.start()

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Seconds to wait for Postgres and Redis when a process starts."
     )
 
+    app: str = Field(
+        "worker",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name of your service: schedules belong to it.",
+    )
     task_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Import paths of your task modules, separated by commas."
     )

@@ -118,7 +118,7 @@ class TestRefill:
         ids = [row.id for row in await db.execute_once(ALL, {})]
         await db.execute_once(RUNNING, {"worker": "other", "deaths": 0, "alone": False})
         await db.execute_once(text("UPDATE task SET started_at = now() - interval '1 minute'"), {})
-        beat = {"worker": "other", "queue": "arq:queue", "running": ids[:2], "leaving": False}
+        beat = {"worker": "other", "app": "x", "queue": "q", "running": ids[:2], "leaving": False}
         await db.execute_once(db.queries.beat, beat)
         assert await rescuer.refill() == 1
         assert await redis.zscore("arq:queue", str(ids[2])) is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.execution.timetable import Timetable, every, timetable
+from worker.execution.timetable import Timetable, ticks_every, timetable
 from worker.execution.wallclock import local_wall_clock, wall_clock
 
 MINUTE = timedelta(minutes=1)
@@ -44,10 +44,10 @@ EXPRESSIONS = [
     "45 * * 4,9,10 sun",
 ]
 
-# -- the oracle: a parser of its own, and a walk through every minute -------------------------------
+# -- the oracle: a parser of its own, and a walk through every minute ------------------------------
 
 LIMITS = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)]
-DAYS = "sun mon tue wed thu fri sat".split()
+DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
 
 def numbers(text: str, low: int, high: int) -> set[int]:
@@ -93,12 +93,12 @@ def walk(zone: str, since: datetime, until: datetime) -> Iterator[tuple[datetime
 def foresee(expressions: list[str], zone: str, since: datetime, until: datetime) -> list[Oracle]:
     oracles = [Oracle(expression) for expression in expressions]
     of_minute = [[one for one in oracles if minute in one.sets[0]] for minute in range(60)]
-    latest = datetime.min
+    latest = datetime(1, 1, 1)  # noqa: DTZ001 - a wall time
     for moment, wall in walk(zone, since - 240 * MINUTE, until):
         again = wall <= latest  # put back
         meant = [one for one in of_minute[wall.minute] if not (again and not one.real)]
         meant = [one for one in meant if one.means(wall)]
-        if wall > latest + MINUTE and latest != datetime.min:  # put forward
+        if wall > latest + MINUTE and latest.year > 1:  # put forward
             left_out = [latest + n * MINUTE for n in range(1, (wall - latest) // MINUTE)]
             meant += [
                 one
@@ -179,7 +179,7 @@ def test_where_one_asks_from_makes_no_difference(
     assert table.next_after(following - timedelta(seconds=1)) == following
 
 
-# -- said once more, with names ---------------------------------------------------------------------
+# -- said once more, with names --------------------------------------------------------------------
 
 
 def ticks(expression: str, zone: str, since: str, until: str) -> list[str]:
@@ -221,7 +221,7 @@ def test_seconds_stand_in_front() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 90, 86_400, 7 * 86_400 + 1])
 def test_every_keeps_its_distance_whatever_the_clocks_do(seconds: int) -> None:
-    table = timetable(every(timedelta(seconds=seconds)), "Europe/Berlin")
+    table = timetable(ticks_every(timedelta(seconds=seconds)), "Europe/Berlin")
     first = table.next_after(datetime(2026, 3, 29, tzinfo=UTC))
     assert first is not None
     found = list(itertools.islice(table.ticks(first, first + timedelta(days=400)), 50))
@@ -256,13 +256,13 @@ def test_what_is_wrong_is_named_with_the_reason(expression: str, zone: str, reas
 @pytest.mark.parametrize("wrong", [timedelta(0), timedelta(seconds=0.5), timedelta(days=400)])
 def test_an_interval_is_whole_seconds_up_to_a_year(wrong: timedelta) -> None:
     with pytest.raises(ValueError, match="whole number of seconds"):
-        every(wrong)
+        ticks_every(wrong)
 
 
 def test_expressions_are_said_in_words() -> None:
     said = timetable("0 9 * * mon-fri", "Europe/Berlin").explain()
     assert said == "At 09:00 on Monday through Friday (Europe/Berlin)"
-    assert timetable(every(timedelta(minutes=90))).explain().startswith("Every 1:30:00")
+    assert timetable(ticks_every(timedelta(minutes=90))).explain().startswith("Every 1:30:00")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ FLEET = {
     # A process lives and runs :running; :leaving: it has been told to stop, so that its end, if
     # it has to be a hard one, is no death. -> returned: it was taken for dead meanwhile (or is new)
     "beat": """
-        INSERT INTO {worker_process} (id, queue, running, leaving)
-        VALUES (:worker, :queue, :running, :leaving)
+        INSERT INTO {worker_process} (id, app, queue, running, leaving)
+        VALUES (:worker, :app, :queue, :running, :leaving)
         ON CONFLICT (id) DO UPDATE
         SET running = excluded.running, leaving = excluded.leaving,
             heartbeat_at = clock_timestamp()
@@ -96,10 +96,13 @@ FLEET = {
              unnest(string_to_array(process.queue, ',')) AS served (queue)
         """,
     #
-    # What retention has ended for, oldest first. -> id, job_id (the id in Redis)
+    # What retention has ended for, oldest first; not the last task of a schedule, which says how
+    # that went. -> id, job_id (the id in Redis)
     "expired": """
-        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id FROM {task}
-        WHERE settled_at IS NOT NULL AND expires_at < now() ORDER BY expires_at LIMIT :limit
+        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id FROM {task} AS task
+        WHERE settled_at IS NOT NULL AND expires_at < now()
+          AND NOT EXISTS (SELECT FROM {schedule} AS schedule WHERE last_task_id = task.id)
+        ORDER BY expires_at LIMIT :limit
         """,
     #
     # -> how many were removed; not one that somebody has asked to run again

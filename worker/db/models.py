@@ -89,6 +89,8 @@ class Task(Base):
     waiting_key: Mapped[str | None]
     #: Set for a stock arq client's job, which keeps its own id in Redis.
     job_id: Mapped[str | None]
+    #: The tick of the schedule that asked for it.
+    tick: Mapped[datetime | None]
     run_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     #: When the relay pushes the job; infinity: it has, and the rescuer watches from then on.
     dispatch_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
@@ -166,6 +168,8 @@ class WorkerProcess(Base):
     __tablename__ = "worker_process"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: The service whose code it runs.
+    app: Mapped[str] = mapped_column(server_default=text("'worker'::text"))
     queue: Mapped[str]
     #: The tasks whose attempts it runs.
     running: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
@@ -185,6 +189,74 @@ class WorkerLeader(Base):
     until: Mapped[datetime]
     #: When a process was last found dead that no suspect can have killed.
     storm_at: Mapped[datetime | None]
+
+
+class Schedule(Base):
+    """A schedule of a service's code, and how far it is."""
+
+    __tablename__ = "schedule"
+
+    app: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    #: The version of its definition that holds: the newest one that is deployed.
+    version: Mapped[str]
+    #: All that firing needs: see `worker.execution.schedule.Definition`.
+    definition: Mapped[dict[str, Any]]
+    #: None: there is none any more.
+    next_tick: Mapped[datetime | None]
+    last_tick: Mapped[datetime | None]
+    #: The task of its last tick; it is kept beyond its retention.
+    last_task_id: Mapped[UUID | None] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    #: When a live worker last had it in its code.
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    paused_at: Mapped[datetime | None]
+    #: Since when the service's workers live without it.
+    removed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "ix_schedule_next_tick",
+            "next_tick",
+            postgresql_where=text("paused_at IS NULL AND removed_at IS NULL"),
+        ),
+    )
+
+
+class ScheduleVersion(Base):
+    """What the code of some worker says about a schedule; during a deploy there are several."""
+
+    __tablename__ = "schedule_version"
+
+    app: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    definition: Mapped[dict[str, Any]]
+    #: When the first process with it was started, after a time without any.
+    deployed_at: Mapped[datetime]
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class ScheduleTick(Base):
+    """A tick of a schedule and what has become of it: the row that makes it happen once."""
+
+    __tablename__ = "schedule_tick"
+
+    app: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    tick: Mapped[datetime] = mapped_column(primary_key=True)
+    fate: Mapped[str]
+    #: For missed ticks: the last of them.
+    until: Mapped[datetime | None]
+    task_id: Mapped[UUID | None]
+    noted_at: Mapped[datetime] = mapped_column(server_default=text("now()"), index=True)
+
+    __table_args__ = (
+        CheckConstraint(
+            "fate IN ('fired', 'asked', 'waiting', 'overlapped', 'missed')", name="fate"
+        ),
+        Index("ix_schedule_tick_waiting", "tick", postgresql_where=text("fate = 'waiting'")),
+    )
 
 
 class User(Base):

@@ -5,7 +5,7 @@ database, the service's own included. The schema is the only thing that is not a
 it is quoted here and checked by the settings.
 
 What changes a task's state is in `worker.db.transitions`, what is about the fleet of workers in
-`worker.db.fleet`; the rest is here.
+`worker.db.fleet`, what is about schedules in `worker.db.schedules`; the rest is here.
 """
 
 import re
@@ -17,10 +17,10 @@ from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.types import Boolean, Double, Integer, Text, TypeEngine, Uuid
 
+from worker.db import schedules, transitions
 from worker.db.fleet import FLEET
 from worker.db.transitions import (
     FENCE_SECONDS,
-    FRAGMENTS,
     QUARANTINE_DEATHS,
     SUSPECT_DEATHS,
     TRANSITIONS,
@@ -83,6 +83,27 @@ class Queries:
     queues: TextClause
     expired: TextClause
     prune: TextClause
+    # worker.db.schedules
+    register_versions: TextClause
+    find_changed: TextClause
+    adopt: TextClause
+    still_in_code: TextClause
+    retire: TextClause
+    find_due: TextClause
+    find_waiting: TextClause
+    until_next_tick: TextClause
+    note_ticks: TextClause
+    insert_ticked: TextClause
+    decide_ticks: TextClause
+    advance: TextClause
+    note_last_tasks: TextClause
+    read_schedules: TextClause
+    read_ticks: TextClause
+    lock_schedule: TextClause
+    pause: TextClause
+    resume: TextClause
+    prune_ticks: TextClause
+    forget_removed: TextClause
 
 
 @cache
@@ -95,11 +116,13 @@ def queries_for(schema: str) -> Queries:
         "beat_margin": f"interval '{BEAT_MARGIN_SECONDS} seconds'",
         "fenced": f"set_config('idle_in_transaction_session_timeout', '{FENCE_SECONDS}s', true)",
         "unflushed": "set_config('synchronous_commit', 'off', true)",
+        "gone": f"interval '{schedules.GONE_SECONDS} seconds'",
+        "refresh": f"interval '{schedules.REFRESH_SECONDS} seconds'",
         "suspect": SUSPECT_DEATHS,
         "quarantine": QUARANTINE_DEATHS,
     }
-
-    names |= {name: fragment.format(**names) for name, fragment in FRAGMENTS.items()}
+    for fragments in (transitions.FRAGMENTS, schedules.FRAGMENTS):
+        names |= {name: fragment.format(**names) for name, fragment in fragments.items()}
 
     def statement(template: str) -> TextClause:
         clause = text(template.format(**names))
@@ -108,7 +131,7 @@ def queries_for(schema: str) -> Queries:
             *(bindparam(name, type_=_TYPES[name]) for name in used & _TYPES.keys())
         )
 
-    templates = {**_TEMPLATES, **TRANSITIONS, **FLEET}
+    templates = {**_TEMPLATES, **TRANSITIONS, **FLEET, **schedules.SCHEDULES}
     return Queries(schema, **{name: statement(sql) for name, sql in templates.items()})
 
 
@@ -116,30 +139,30 @@ def _quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""').replace(":", "\\:") + '"'
 
 
-_TABLES = ("task", "task_error", "worker_process", "worker_leader")
+_TABLES = (
+    "task", "task_error", "worker_process", "worker_leader",
+    "schedule", "schedule_version", "schedule_tick",
+)  # fmt: skip
+
+_MOMENT = TIMESTAMP(timezone=True)
 
 _TYPES: dict[str, TypeEngine[Any]] = {
-    "after": Uuid(),
-    "arguments": ARRAY(Text()),
-    "calm": Double(),
-    "attempt": Integer(),
-    "delay": Double(),
-    "id": Uuid(),
-    "ids": ARRAY(Uuid()),
-    "leaving": Boolean(),
-    "limit": Integer(),
-    "priority": Integer(),
-    "processes": ARRAY(Text()),
-    "results": ARRAY(Text()),
-    "retention": Double(),
+    **dict.fromkeys(("app",), Text()),
+    **dict.fromkeys(("after", "id"), Uuid()),
+    **dict.fromkeys(("attempt", "limit", "priority"), Integer()),
+    **dict.fromkeys(("calm", "delay", "retention", "seconds", "uptime"), Double()),
+    **dict.fromkeys(("leaving", "take_over"), Boolean()),
+    **dict.fromkeys(("next", "run_at", "settled_before"), _MOMENT),
+    **dict.fromkeys(("ids", "running"), ARRAY(Uuid())),
+    **dict.fromkeys(("nexts", "run_ats", "ticks", "untils"), ARRAY(_MOMENT)),
+    **dict.fromkeys(
+        ("apps", "arguments", "definitions", "fates", "keys", "names", "processes", "queues",
+         "results", "states", "versions"),
+        ARRAY(Text()),
+    ),
+    "priorities": ARRAY(Integer()),
     "retentions": ARRAY(Double()),
-    "run_at": TIMESTAMP(timezone=True),
-    "running": ARRAY(Uuid()),
-    "seconds": Double(),
-    "settled_before": TIMESTAMP(timezone=True),
-    "states": ARRAY(Text()),
-    "take_over": Boolean(),
-}
+}  # fmt: skip
 
 _TEMPLATES = {
     # -> 1

@@ -98,7 +98,7 @@ TRANSITIONS = {
             worker = :worker, alone = false, waiting_key = NULL
         WHERE id = :id AND {unsettled} AND run_at <= now()
           AND (state <> 'running' OR :take_over)
-        RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths,
+        RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths, tick,
                   {unflushed}
         """,
     #
@@ -129,7 +129,7 @@ TRANSITIONS = {
                  FOR UPDATE) AS due
         WHERE task.id = due.id
         RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id,
-                  deaths, {unflushed}
+                  deaths, tick, {unflushed}
         """,
     #
     # Success of each of :ids, whose attempts have nothing else to commit. Guard: not settled.

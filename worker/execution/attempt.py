@@ -136,6 +136,7 @@ async def attempt(
         tries=started.tries,
         user_id=started.user_id,
         idempotency_key=str(row_id),
+        tick=started.tick,
     )
     if started.deaths >= SUSPECT_DEATHS:
         return await _alone(runtime, ctx, function, task, started.args)

@@ -34,6 +34,7 @@ class RunningTask:
         tries: Failures of user code before this run.
         idempotency_key: The same in every attempt of this task: hand it to whatever has effects
             outside Postgres (a payment, a mail), which may happen more than once.
+        tick: The tick of the schedule that asked for it; None: no schedule did.
     """
 
     db: Database
@@ -43,6 +44,7 @@ class RunningTask:
     tries: int
     user_id: str | None
     idempotency_key: str
+    tick: datetime | None = None
 
     async def report(self, **progress: object) -> None:
         """Show progress on the task, at once, in a transaction of its own.

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Concatenate, Generic, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, Unpack
 
 from worker.errors import InvalidOptions
 from worker.execution.context import TaskContext
@@ -15,6 +15,9 @@ from worker.execution.outcome import Delay, seconds
 from worker.execution.registry import Registry, default_registry
 from worker.execution.retry import Backoff, RetryPolicy
 from worker.execution.signature import TypedSignature
+
+if TYPE_CHECKING:
+    from worker.execution.cron import Schedule
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +39,7 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
         durable: Has a row in Postgres; otherwise it lives in Redis alone.
         retention: Seconds that a settled task is kept; None: what `WORKER_RETENTION_DAYS` says.
         defaults: Options that each task of it has unless the caller says otherwise.
+        schedules: What `@cron` has given it.
     """
 
     name: str
@@ -46,6 +50,7 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
     durable: bool = True
     retention: float | None = None
     defaults: Options = field(default_factory=Options)
+    schedules: list["Schedule"] = field(default_factory=list, compare=False, repr=False)
 
     def __call__(self, ctx: TaskContext, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """Call the plain function."""

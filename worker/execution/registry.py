@@ -5,9 +5,10 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from worker.errors import InvalidOptions, SettingsError, WorkerError
+from worker.errors import InvalidOptions, InvalidSchedule, SettingsError, WorkerError
 
 if TYPE_CHECKING:
+    from worker.execution.cron import Schedule
     from worker.execution.definition import TaskFunction
 
 BUILTIN_MODULES = ("worker.tasks",)
@@ -50,6 +51,7 @@ class Registry:
 
         Raises:
             SettingsError: A module cannot be imported, or none of them has a task function.
+            InvalidSchedule: Two schedules have one name.
         """
         for module in (*(BUILTIN_MODULES if builtin else ()), *modules):
             try:
@@ -65,6 +67,7 @@ class Registry:
             )
         for function in self:
             function.signature.check()
+        _refuse_two_of_a_name(self.schedules)
         self.loaded = True
 
     def no_such(self, name: str) -> str:
@@ -72,6 +75,11 @@ class Registry:
         near = difflib.get_close_matches(name, self._functions, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.names)}"
         return f"no task function is called {name}; {hint}"
+
+    @property
+    def schedules(self) -> list["Schedule"]:
+        """The schedules of all task functions."""
+        return [schedule for function in self for schedule in function.schedules]
 
     @property
     def names(self) -> list[str]:
@@ -83,6 +91,17 @@ class Registry:
 
     def __contains__(self, name: object) -> bool:
         return name in self._functions
+
+
+def _refuse_two_of_a_name(schedules: Iterable["Schedule"]) -> None:
+    there: dict[str, Schedule] = {}
+    for schedule in schedules:
+        other = there.setdefault(schedule.name, schedule)
+        if other is not schedule:
+            raise InvalidSchedule(
+                f"two schedules are called {schedule.name}, of {other.task.name} and "
+                f"{schedule.task.name}: give one of them name=…"
+            )
 
 
 def _why_not_imported(module: str, error: Exception) -> str:

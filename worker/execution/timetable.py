@@ -137,7 +137,7 @@ class Every(Timetable):
         return f"Every {self.interval} (hours:minutes:seconds), whatever the clocks show"
 
 
-def every(interval: timedelta) -> str:
+def ticks_every(interval: timedelta) -> str:
     """The expression of a schedule with a tick every so often.
 
     Raises:
@@ -154,7 +154,7 @@ def timetable(expression: str, timezone: str = "UTC") -> Timetable:
 
     Args:
         expression: Five cron fields, six with seconds in front, a name such as ``@daily``, or what
-            `every` gives.
+            `ticks_every` gives.
         timezone: Of the IANA database.
 
     Raises:

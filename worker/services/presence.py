@@ -52,6 +52,7 @@ class Presence(Service):
         self.worker = worker
         self._dead_after = settings.dead_after
         self._db = db
+        self._app = settings.app
         self._queues = list(settings.served_queues)
         self._running = running
         self._claims = claims
@@ -107,6 +108,7 @@ class Presence(Service):
             self._db.queries.beat,
             {
                 "worker": self.worker,
+                "app": self._app,
                 "queue": ",".join(self._queues),
                 "running": running,
                 "leaving": self._leaving,

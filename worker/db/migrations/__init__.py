@@ -21,9 +21,12 @@ VERSION_TABLE = "worker_alembic_version"
 
 _LOCK = 0x776F726B6572  # "worker", for pg_advisory_xact_lock
 _TABLES = {
-    "tasks": ("task", "task_error", "worker_process", "worker_leader"),
+    "tasks": (
+        "task", "task_error", "worker_process", "worker_leader",
+        "schedule", "schedule_version", "schedule_tick",
+    ),
     "users": ("users",),
-}
+}  # fmt: skip
 
 
 async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:

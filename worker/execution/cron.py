@@ -1,0 +1,204 @@
+"""`@cron`: a task function that is asked for by the clock."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, ParamSpec, Self, TypeVar, get_args
+
+from worker.errors import InvalidSchedule, WorkerError
+from worker.execution.definition import TaskFunction
+from worker.execution.options import LONGEST_DELAY, is_storable
+from worker.execution.outcome import Delay, seconds
+from worker.execution.timetable import Timetable, ticks_every, timetable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Missed = Literal["latest", "all", "skip"]
+"""What becomes of ticks at which no worker was there: the latest is run, all are, or none."""
+
+Overlap = Literal["allow", "skip", "queue"]
+"""What becomes of a tick whose schedule has an unsettled task: it runs beside it, it is left out,
+or it waits until that is settled."""
+
+DEFAULT_GRACE = 15.0
+"""Seconds in which another leader takes over, and some more: such a tick is late, not missed."""
+
+LONGEST_NAME = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A schedule as its row says it: everything that firing needs, without the code.
+
+    Attributes:
+        task: The task function's name.
+        arguments: Its arguments, as JSON.
+        grace: Seconds by which a tick may be late without being missed.
+        jitter: Seconds over which the schedule's starts are spread.
+    """
+
+    task: str
+    arguments: str
+    expression: str
+    timezone: str
+    missed: Missed
+    grace: float
+    jitter: float
+    overlap: Overlap
+    queue: str
+    priority: int
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """A definition that some worker has registered; what a newer one knows more is left out."""
+        known = {one.name for one in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+
+    def to_json(self) -> str:
+        """As it is registered."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @property
+    def version(self) -> str:
+        """The same for the same definition."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def timetable(self) -> Timetable:
+        """Its ticks.
+
+        Raises:
+            ValueError: This process does not understand it.
+        """
+        return timetable(self.expression, self.timezone)
+
+    def unique_key(self, app: str, name: str) -> str | None:
+        """What keeps two of its tasks from being unsettled at once, should it mind."""
+        return None if self.overlap == "allow" else f"schedule:{app}:{name}"
+
+    def starts(self, app: str, name: str, tick: datetime) -> datetime:
+        """When the task of a tick is due: a part of the jitter later, the same for everybody."""
+        if not self.jitter:
+            return tick
+        drawn = hashlib.sha256(f"{app}:{name}:{tick.timestamp():.0f}".encode()).digest()
+        part = int.from_bytes(drawn[:6]) / 2**48
+        return tick + timedelta(seconds=self.jitter * part)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule as the code declares it: a name, the arguments, and the rest of its definition."""
+
+    name: str
+    task: TaskFunction[Any, Any]
+    arguments: Mapping[str, object] = field(hash=False)
+    values: Mapping[str, Any] = field(hash=False)
+
+    def definition(self, default_queue: str) -> Definition:
+        """What its row is to say.
+
+        Raises:
+            InvalidSchedule: The arguments do not fit the task function.
+        """
+        try:
+            encoded = self.task.signature.encode_arguments(
+                self.task.signature.bind((), self.arguments)
+            )
+        except WorkerError as error:
+            raise InvalidSchedule(f"schedule {self.name}: {error}") from error
+        options = self.task.defaults
+        return Definition(
+            task=self.task.name,
+            arguments=encoded.decode(),
+            queue=options.queue or default_queue,
+            priority=options.priority or 0,
+            **self.values,
+        )
+
+
+def cron(
+    expression: str | None = None,
+    *,
+    every: timedelta | None = None,
+    timezone: str = "UTC",
+    arguments: Mapping[str, object] | None = None,
+    name: str | None = None,
+    missed: Missed = "latest",
+    grace: Delay = DEFAULT_GRACE,
+    jitter: Delay = 0.0,
+    overlap: Overlap = "allow",
+) -> Callable[[TaskFunction[P, R]], TaskFunction[P, R]]:
+    """Give a task function a schedule; it stands above ``@task`` and may be repeated.
+
+    Args:
+        expression: Minute, hour, day of month, month, day of week, as in a crontab; with seconds
+            in front if there are six; or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly``,
+            ``@yearly``. `worker.execution.timetable` says what happens at a change of the clocks.
+        every: Instead of an expression: whole seconds between two ticks, whatever the clocks show.
+        timezone: Whose clocks are meant, by its name in the IANA database.
+        arguments: What the task function is called with.
+        name: Stable and unique in the app. By default the task function's name, with the arguments
+            if there are any.
+        missed: What is done about ticks that were missed, because no worker was there.
+        grace: Seconds (or timedelta) by which a tick may be late without being missed.
+        jitter: Seconds (or timedelta) over which the starts are spread, so that what many
+            schedules do at the full hour is not done at once.
+        overlap: What is done about a tick while a task of the schedule is unsettled.
+
+    Raises:
+        InvalidSchedule: The expression, the zone or another value is wrong; the message has the
+            expression and the reason.
+    """
+
+    def decorate(task: TaskFunction[P, R]) -> TaskFunction[P, R]:
+        if not isinstance(task, TaskFunction):
+            raise InvalidSchedule(f"@cron stands above @task, and {task!r} has none below it")
+        given = dict(arguments or {})
+        called = name or _name_of(task, given)
+        values = {
+            "expression": expression, "timezone": timezone, "missed": missed,
+            "grace": seconds(grace), "jitter": seconds(jitter), "overlap": overlap,
+        }  # fmt: skip
+        try:
+            values["expression"] = _expression(expression, every, timezone)
+            _check(task, called, values)
+        except ValueError as error:
+            raise InvalidSchedule(f"schedule {called}: {error}") from None
+        if any(there.name == called for there in task.schedules):
+            raise InvalidSchedule(f"two schedules are called {called}: give one of them name=…")
+        task.schedules.append(Schedule(called, task, given, values))
+        return task
+
+    return decorate
+
+
+def _expression(expression: str | None, every: timedelta | None, timezone: str) -> str:
+    if (expression is None) == (every is None):
+        raise ValueError("give either an expression or every=timedelta(…)")
+    text = expression if every is None else ticks_every(every)
+    timetable(text or "", timezone)
+    return text or ""
+
+
+def _check(task: TaskFunction[Any, Any], name: str, values: Mapping[str, Any]) -> None:
+    if not is_storable(name) or len(name) > LONGEST_NAME:
+        raise ValueError(f"its name is not a text of 1 to {LONGEST_NAME} characters: give name=…")
+    if not task.durable:
+        raise ValueError(f"{task.name} is durable=False, and a tick is a row with a task")
+    for given, known in (("missed", Missed), ("overlap", Overlap)):
+        if values[given] not in get_args(known):
+            raise ValueError(f"{given}={values[given]!r} is not one of {get_args(known)}")
+    for given in ("grace", "jitter"):
+        if not 0 <= values[given] <= LONGEST_DELAY:
+            raise ValueError(f"{given}={values[given]} is not from 0 s to ten years")
+
+
+def _name_of(task: TaskFunction[Any, Any], arguments: Mapping[str, object]) -> str:
+    if not arguments:
+        return task.name
+    said = ",".join(f"{key}={value}" for key, value in sorted(arguments.items()))
+    return f"{task.name}({said})"

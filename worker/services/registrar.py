@@ -1,0 +1,95 @@
+"""Tells the database which schedules are in this process's code, again and again.
+
+The newest version of a definition that is live holds: during a deploy the new one wins as soon as
+its first process has started, and when it is rolled back, the old one comes back after the last
+process of the new one has been gone for `GONE_SECONDS`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Row
+
+from worker.db.database import Database
+from worker.db.failures import PASSING
+from worker.db.schedules import REFRESH_SECONDS
+from worker.execution.cron import Definition, Schedule
+from worker.service import Service
+from worker.settings import Settings
+
+NEWER: Literal["newer"] = "newer"
+"""A definition that this process does not understand: those that do will adopt it."""
+
+logger = logging.getLogger("worker.schedule")
+
+
+class Registrar(Service):
+    """Registers the schedules of one process.
+
+    Raises:
+        InvalidSchedule: The arguments of one do not fit its task function.
+    """
+
+    passing = PASSING
+
+    def __init__(
+        self,
+        db: Database,
+        schedules: Sequence[Schedule],
+        settings: Settings,
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(REFRESH_SECONDS, on_death)
+        self._db = db
+        self._app = settings.app
+        self._definitions = {one.name: one.definition(settings.queue) for one in schedules}
+        self._began = time.monotonic()
+
+    async def run_once(self) -> int:
+        """Register; returns how many schedules are new or changed."""
+        if not self._definitions:
+            return 0
+        queries = self._db.queries
+        names = sorted(self._definitions)
+        ours = [self._definitions[name] for name in names]
+        about = {"app": self._app, "names": names}
+        await self._db.execute_once(
+            queries.register_versions,
+            {
+                **about,
+                "versions": [one.version for one in ours],
+                "definitions": [one.to_json() for one in ours],
+                "uptime": time.monotonic() - self._began,
+            },
+        )
+        await self._db.execute_once(queries.still_in_code, about)
+        changed = (await self._db.execute_once(queries.find_changed, about)).all()
+        if changed:
+            await self._adopt(changed)
+        return len(changed)
+
+    async def _adopt(self, changed: Sequence[Row[Any]]) -> None:
+        understood = [(row, first) for row in changed if (first := _first_tick(row)) != NEWER]
+        await self._db.execute_once(
+            self._db.queries.adopt,
+            {
+                "app": self._app,
+                "names": [row.name for row, _ in understood],
+                "versions": [row.version for row, _ in understood],
+                "definitions": [row.definition for row, _ in understood],
+                "nexts": [first for _, first in understood],
+            },
+        )
+        for row, first in understood:
+            expression = Definition.from_json(row.definition).expression
+            logger.info("schedule %s (%s): next at %s", row.name, expression, first)
+
+
+def _first_tick(row: Row[Any]) -> datetime | Literal["newer"] | None:
+    try:
+        return Definition.from_json(row.definition).timetable.next_after(row.now)
+    except (ValueError, TypeError):
+        return NEWER

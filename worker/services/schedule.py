@@ -1,0 +1,223 @@
+"""Makes tasks of the ticks of schedules: a duty of the leader.
+
+In one transaction the tick is noted under its unique key, its task is inserted and the schedule's
+next tick is written, so a tick has one task however many leaders think that they lead. The row of
+a schedule has everything that is needed: the leader may be a process of another service, or of an
+older version.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Result, Row, TextClause
+
+from worker.db.database import Database
+from worker.db.failures import PASSING
+from worker.execution.cron import Definition
+from worker.execution.due import Due, due
+from worker.failpoints import reach
+from worker.service import Service
+
+logger = logging.getLogger("worker.schedule")
+
+INTERVAL_SECONDS = 1.0
+"""Between two looks, unless a tick is due earlier: a schedule that somebody has changed, resumed
+or deployed, and a task that others wait for, are noticed within this."""
+
+BATCH = 100
+"""Schedules per transaction."""
+
+PUT_OFF = timedelta(minutes=1)
+
+Execute = Callable[[TextClause, dict[str, Any]], Awaitable[Result[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A tick that is to be noted.
+
+    Attributes:
+        fate: What has become of it: fired, waiting, overlapped or missed.
+        until: For missed ticks: the last of them.
+        task_id: Its task, should it be fired.
+    """
+
+    app: str
+    name: str
+    definition: Definition
+    tick: datetime
+    fate: str
+    until: datetime | None = None
+    task_id: UUID | None = None
+
+    @property
+    def key(self) -> tuple[str, str, datetime]:
+        """What it is known by."""
+        return self.app, self.name, self.tick
+
+
+class Scheduler(Service):
+    """Fires what is due."""
+
+    passing = PASSING
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        wake_relay: Callable[[], None],
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(INTERVAL_SECONDS, on_death)
+        self._db = db
+        self._wake_relay = wake_relay
+
+    async def run_once(self) -> int:
+        """Fire every tick that is due; returns how many tasks were made."""
+        made = 0
+        for one_batch in (self._fire_due, self._admit_waiting):
+            while True:
+                found, fired = await one_batch()
+                made += fired
+                if not found:
+                    break
+        if made:
+            self._wake_relay()
+        self.interval = await self._until_next()
+        return made
+
+    async def _until_next(self) -> float:
+        found = await self._db.execute_once(self._db.queries.until_next_tick, {})
+        wait = found.scalar_one_or_none()
+        return INTERVAL_SECONDS if wait is None else min(max(wait, 0.0), INTERVAL_SECONDS)
+
+    async def _fire_due(self) -> tuple[int, int]:
+        """One batch of schedules; returns how many were due, and how many tasks were made."""
+        queries = self._db.queries
+        async with self._db.transaction() as execute:
+            rows = (await execute(queries.find_due, {"limit": BATCH})).all()
+            if not rows:
+                return 0, 0
+            decided = [(row, _decide(row)) for row in rows]
+            await execute(queries.advance, _advance(decided))
+            ticks = [tick for row, ended in decided for tick in _ticks_of(row, ended)]
+            noted = await self._note(execute, ticks)
+            made = await self._make_tasks(execute, [one for one in noted if one.fate == "fired"])
+            reach("ticked")
+        return len(rows), made
+
+    async def _admit_waiting(self) -> tuple[int, int]:
+        """The ticks whose time has come because the task before them is settled."""
+        queries = self._db.queries
+        async with self._db.transaction() as execute:
+            rows = (await execute(queries.find_waiting, {"limit": BATCH})).all()
+            if not rows:
+                return 0, 0
+            made = await self._make_tasks(execute, [_fired(row, row.tick) for row in rows])
+        return made, made
+
+    async def _note(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
+        """Note ticks; returns those that nobody has noted before."""
+        found = await execute(
+            self._db.queries.note_ticks,
+            {**_columns(ticks), "untils": [one.until for one in ticks]},
+        )
+        new = {(row.app, row.name, row.tick) for row in found}
+        return [one for one in ticks if one.key in new]
+
+    async def _make_tasks(self, execute: Execute, ticks: Sequence[Tick]) -> int:
+        """Insert the tasks of ticks that are noted, and say which could not be."""
+        if not ticks:
+            return 0
+        queries = self._db.queries
+        found = await execute(queries.insert_ticked, _tasks_of(ticks))
+        made = {row.id for row in found}
+        fates = [
+            one if one.task_id in made else replace(one, fate=_not_now(one), task_id=None)
+            for one in ticks
+        ]
+        await execute(queries.decide_ticks, _columns(fates))
+        last = {(one.app, one.name): one.task_id for one in fates if one.task_id}
+        await execute(
+            queries.note_last_tasks,
+            {
+                "apps": [app for app, _ in last],
+                "names": [name for _, name in last],
+                "ids": list(last.values()),
+            },
+        )
+        return len(made)
+
+
+def _decide(row: Row[Any]) -> Due | None:
+    """What is to be run of a schedule; None: this process does not understand it."""
+    try:
+        definition = Definition.from_json(row.definition)
+        return due(
+            definition.timetable, definition.missed, definition.grace, row.next_tick, row.now
+        )
+    except (ValueError, TypeError) as error:
+        logger.error(  # noqa: TRY400 - where it was found is no help
+            "schedule %s of %s is not understood here, and put off for %s: %s",
+            row.name, row.app, PUT_OFF, error,
+        )  # fmt: skip
+        return None
+
+
+def _advance(decided: Iterable[tuple[Row[Any], Due | None]]) -> dict[str, Any]:
+    given: dict[str, list[Any]] = {"apps": [], "names": [], "nexts": [], "ticks": []}
+    for row, ended in decided:
+        given["apps"].append(row.app)
+        given["names"].append(row.name)
+        given["nexts"].append(row.now + PUT_OFF if ended is None else ended.following)
+        given["ticks"].append(ended.ticks[-1] if ended and ended.ticks else None)
+    return given
+
+
+def _ticks_of(row: Row[Any], ended: Due | None) -> list[Tick]:
+    if ended is None:
+        return []
+    ticks = [_fired(row, tick) for tick in ended.ticks]
+    if ended.missed is not None:
+        first, last = ended.missed
+        logger.warning("schedule %s of %s: no worker was there from %s to %s",
+                       row.name, row.app, first, last)  # fmt: skip
+        ticks.append(replace(_fired(row, first), fate="missed", until=last, task_id=None))
+    return ticks
+
+
+def _fired(row: Row[Any], tick: datetime) -> Tick:
+    definition = Definition.from_json(row.definition)
+    return Tick(row.app, row.name, definition, tick, "fired", task_id=uuid4())
+
+
+def _not_now(one: Tick) -> str:
+    """The fate of a tick whose schedule has an unsettled task."""
+    return "waiting" if one.definition.overlap == "queue" else "overlapped"
+
+
+def _columns(ticks: Sequence[Tick]) -> dict[str, Any]:
+    return {
+        "apps": [one.app for one in ticks],
+        "names": [one.name for one in ticks],
+        "ticks": [one.tick for one in ticks],
+        "fates": [one.fate for one in ticks],
+        "ids": [one.task_id for one in ticks],
+    }
+
+
+def _tasks_of(ticks: Sequence[Tick]) -> dict[str, Any]:
+    return {
+        "ids": [one.task_id for one in ticks],
+        "names": [one.definition.task for one in ticks],
+        "arguments": [one.definition.arguments for one in ticks],
+        "queues": [one.definition.queue for one in ticks],
+        "priorities": [one.definition.priority for one in ticks],
+        "keys": [one.definition.unique_key(one.app, one.name) for one in ticks],
+        "ticks": [one.tick for one in ticks],
+        "run_ats": [one.definition.starts(one.app, one.name, one.tick) for one in ticks],
+    }
