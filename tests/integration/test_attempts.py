@@ -615,6 +615,21 @@ async def test_the_idempotency_key_is_the_same_in_every_attempt(
     assert seen == [str(handle.id)] * 3
 
 
+async def test_arqs_number_of_the_try_is_that_of_the_attempt(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    seen: list[int] = []
+
+    @task("counts", backoff=AT_ONCE, registry=registry)
+    async def counts(ctx: TaskContext) -> None:
+        seen.append(ctx["job_try"])
+        if ctx["job_try"] < 3:
+            raise ValueError
+
+    await drain_until_settled(client, await client.enqueue(counts), drain)
+    assert seen == [1, 2, 3]
+
+
 async def test_progress_is_visible_while_the_task_runs(
     client: TaskClient, registry: Registry, drain: Drain
 ) -> None:

@@ -14,6 +14,9 @@ NO_RESULT = -1
 
 Action = Literal["done", "settled", "cron", "again", "unrun"]
 
+RETURNS = frozenset({"again", "unrun"})
+"""The job goes back into its queue."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

@@ -177,7 +177,8 @@ async def _perform_and_settle(
         else SeparateBlocks(runtime.db, task.id, task.attempt)
     )
     try:
-        outcome = await perform(function, {**ctx, "db": work, "task": task}, arguments, _rng)
+        context = {**ctx, "db": work, "task": task, "job_try": task.attempt}
+        outcome = await perform(function, context, arguments, _rng)
         reach("performed")
         if later is not None and isinstance(outcome, Completed) and not work.has_joined:
             later(function, task, outcome)

@@ -158,7 +158,7 @@ def cron(
         if not isinstance(task, TaskFunction):
             raise InvalidSchedule(f"@cron stands above @task, and {task!r} has none below it")
         given = dict(arguments or {})
-        called = name or _name_of(task, given)
+        called = _name_of(task, given) if name is None else name
         values = {
             "expression": expression, "timezone": timezone, "missed": missed,
             "grace": seconds(grace), "jitter": seconds(jitter), "overlap": overlap,

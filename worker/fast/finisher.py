@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from worker.broker.claims import BATCH, Finish, finish
+from worker.broker.claims import BATCH, RETURNS, Finish, finish
 from worker.broker.redis import AWAY
 from worker.broker.scripts import Call
 from worker.fast import company
@@ -59,7 +59,7 @@ class Finisher(Service):
 
     async def run_once(self) -> None:
         """Finish everything that is there."""
-        if not any(one.action in ("again", "unrun") for one in self._buffer):
+        if not any(one.action in RETURNS for one in self._buffer):
             await asyncio.sleep(0)  # a claim goes first: slots wait for its jobs
             await company.expected(self._is_busy)
         async with self._sending:

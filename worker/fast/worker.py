@@ -19,7 +19,7 @@ from typing import Any
 from arq.connections import create_pool, log_redis_info
 from arq.worker import Worker
 
-from worker.broker.claims import NO_RESULT, Claimed, Finish
+from worker.broker.claims import NO_RESULT, RETURNS, Claimed, Finish
 from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart
 from worker.broker.scripts import caller
 from worker.broker.wakeup import WatchedConnection
@@ -131,7 +131,7 @@ class FastWorker(Worker):
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
         call = self._watched.run
         self._claimer = Claimer(call, self.queues, self._lease_seconds, self.name, self._give_back)
-        self.finisher = Finisher(call, self.leases.let_go, self._is_busy)
+        self.finisher = Finisher(call, self._was_finished, self._is_busy)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
 
@@ -232,6 +232,11 @@ class FastWorker(Worker):
         """Let Redis do what is to become of a job; its slot is free before that."""
         held.ends = True
         self.finisher.put(finish)
+
+    def _was_finished(self, one: Finish) -> None:
+        self.leases.let_go(one)
+        if one.action in RETURNS:
+            self._intake.wake()  # it may be due before what we wait for, and nobody else tells us
 
     def _slot_is_free(self, held: Held, task: asyncio.Task[None]) -> None:
         if self.tasks.get(held.job_id) is task:

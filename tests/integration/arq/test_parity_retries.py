@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from arq.jobs import JobStatus
 from arq.utils import timestamp_ms
 from arq.worker import FailedJobs, JobExecutionFailed, Retry, RetryJob, func
 
+from tests.integration.arq import conftest
 from tests.integration.arq.conftest import FAR, Context, Make, running
+from worker.fast.worker import FastWorker
 
 tries: list[int] = []
 
@@ -45,6 +48,33 @@ async def test_a_job_that_asks_for_it_is_run_again(
     info = await job.result_info()
     assert info is not None
     assert info.job_try == 3
+
+
+def told_by_the_server(worker: FastWorker) -> Callable[[], Awaitable[bool]]:
+    async def is_told() -> bool:
+        return worker._is_open and worker._watched.is_told
+
+    return is_told
+
+
+async def test_a_retry_starts_when_it_is_due_also_where_nothing_else_happens(
+    client: ArqRedis, build: Make
+) -> None:
+    started: list[float] = []
+
+    async def once_more(ctx: Context) -> None:
+        started.append(asyncio.get_running_loop().time())
+        if len(started) == 1:
+            raise Retry(defer=0.3)
+
+    worker = build(func(once_more, name="once_more"), poll_delay=0.1)
+    async with running(worker):
+        if isinstance(worker, FastWorker):
+            await conftest.until(told_by_the_server(worker))
+        job = await client.enqueue_job("once_more")
+        assert job is not None
+        await job.result(10)
+    assert 0.3 <= started[1] - started[0] < 1.0  # and not when its lease would have ended
 
 
 async def test_a_retry_is_deferred_from_now_on(client: ArqRedis, build: Make) -> None:
