@@ -22,9 +22,11 @@ from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
 from worker.broker.redis import apart, arq_settings, connect, refuse_cluster
 from worker.db.database import Database
+from worker.errors import SettingsError
 from worker.execution.attempt import run
 from worker.execution.client import TaskClient
 from worker.execution.context import ProcessContext
+from worker.execution.cron import Schedule
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import deserializer
 from worker.execution.lease import StockLeases
@@ -157,7 +159,7 @@ async def _start_services(
         Retirement(db, settings.retention, die),
     ]
     leader = Leader(db, worker, duties, die)
-    registrar = Registrar(db, ctx["registry"].schedules, settings, die)
+    registrar = Registrar(db, _schedules(ctx["registry"], settings), settings, die)
     hints = Hints(redis)
     ctx["runtime"] = Runtime(
         db=db,
@@ -209,6 +211,18 @@ async def shutdown(ctx: ProcessContext) -> None:
     stack: contextlib.AsyncExitStack | None = ctx.pop("stack", None)
     if stack is not None:
         await stack.aclose()
+
+
+def _schedules(registry: Registry, settings: Settings) -> list[Schedule]:
+    if not settings.builtin_tasks:
+        if settings.prune_schedule or settings.stale_users_schedule:
+            raise SettingsError(
+                "WORKER_BUILTIN_TASKS=false, so their schedules have nothing to run"
+            )
+        return registry.schedules
+    from worker.tasks.schedules import builtin_schedules  # needs the extra `run`
+
+    return [*registry.schedules, *builtin_schedules(settings)]
 
 
 def _registered(function: TaskFunction[Any, Any]) -> Function:

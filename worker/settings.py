@@ -148,6 +148,13 @@ class Settings(BaseSettings):
     stale_user_days: int = Field(
         365, ge=1, description="Days without a visit after which a user counts as stale."
     )
+    stale_users_schedule: str | None = Field(
+        None, description="When `users.deactivate_stale` runs, as `0 3 * * *`; unset: never."
+    )
+    prune_schedule: str | None = Field(
+        None, description="When `maintenance.prune_tasks` runs; the leader prunes anyway."
+    )
+    schedule_timezone: str = Field("UTC", description="The zone of those two schedules.")
 
     @model_validator(mode="before")
     @classmethod

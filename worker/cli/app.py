@@ -34,6 +34,15 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def command(function: Callable[P, T]) -> Callable[P, T]:
     """Register a command whose errors are one line and exit code 1."""
+    return command_of(app)(function)
+
+
+def command_of(group: typer.Typer) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Register a command of a group, in the same way."""
+    return lambda function: _registered(group, function)
+
+
+def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,7 +59,7 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             _tell(f"{error.name} is not installed: pip install 'uow-worker[{extra}]'")
         raise typer.Exit(1)
 
-    app.command(name=function.__name__.removesuffix("_"))(run)
+    group.command(name=function.__name__.removesuffix("_"))(run)
     return run
 
 

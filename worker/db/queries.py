@@ -157,7 +157,7 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     **dict.fromkeys(("nexts", "run_ats", "ticks", "untils"), ARRAY(_MOMENT)),
     **dict.fromkeys(
         ("apps", "arguments", "definitions", "fates", "keys", "names", "processes", "queues",
-         "results", "states", "versions"),
+         "results", "states", "tasks", "versions"),
         ARRAY(Text()),
     ),
     "priorities": ARRAY(Integer()),

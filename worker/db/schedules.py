@@ -127,7 +127,7 @@ SCHEDULES = {
                CASE WHEN run_at > now() + {lead} THEN run_at - {lead}
                     WHEN run_at > now() AND priority > 0 THEN run_at
                     ELSE now() END
-        FROM unnest(:ids, :names, :arguments, :queues, :priorities, :keys, :ticks, :run_ats)
+        FROM unnest(:ids, :tasks, :arguments, :queues, :priorities, :keys, :ticks, :run_ats)
              AS given (id, name, args, queue, priority, unique_key, tick, run_at)
         ON CONFLICT DO NOTHING
         RETURNING id

@@ -34,6 +34,7 @@ from worker.execution.interventions import Filter, Interventions, Retryable
 from worker.execution.plain import PlainTasks
 from worker.execution.pusher import Pusher
 from worker.execution.reference import TaskRef
+from worker.execution.schedules import Schedules
 from worker.failpoints import reach
 from worker.settings import Settings, load_settings
 
@@ -51,6 +52,9 @@ class TaskClient:
         db: The database with the table `task`.
         redis: A client with our serializer.
         settings: Queue, schema and limits.
+
+    Attributes:
+        schedules: The schedules of `WORKER_APP`: to look at, pause, resume, run by hand.
     """
 
     def __init__(self, db: Database, redis: ArqRedis, settings: Settings) -> None:
@@ -69,6 +73,7 @@ class TaskClient:
             reader=self,
         )
         self._owned = contextlib.AsyncExitStack()
+        self.schedules = Schedules(db, settings.app)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None, *, db: Database | None = None) -> Self:

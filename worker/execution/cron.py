@@ -157,23 +157,48 @@ def cron(
     def decorate(task: TaskFunction[P, R]) -> TaskFunction[P, R]:
         if not isinstance(task, TaskFunction):
             raise InvalidSchedule(f"@cron stands above @task, and {task!r} has none below it")
-        given = dict(arguments or {})
-        called = _name_of(task, given) if name is None else name
-        values = {
-            "expression": expression, "timezone": timezone, "missed": missed,
-            "grace": seconds(grace), "jitter": seconds(jitter), "overlap": overlap,
-        }  # fmt: skip
-        try:
-            values["expression"] = _expression(expression, every, timezone)
-            _check(task, called, values)
-        except ValueError as error:
-            raise InvalidSchedule(f"schedule {called}: {error}") from None
-        if any(there.name == called for there in task.schedules):
-            raise InvalidSchedule(f"two schedules are called {called}: give one of them name=…")
-        task.schedules.append(Schedule(called, task, given, values))
+        made = schedule_of(
+            task, expression, every=every, timezone=timezone, arguments=arguments, name=name,
+            missed=missed, grace=grace, jitter=jitter, overlap=overlap,
+        )  # fmt: skip
+        if any(there.name == made.name for there in task.schedules):
+            raise InvalidSchedule(f"two schedules are called {made.name}: give one of them name=…")
+        task.schedules.append(made)
         return task
 
     return decorate
+
+
+def schedule_of(
+    task: TaskFunction[Any, Any],
+    expression: str | None = None,
+    *,
+    every: timedelta | None = None,
+    timezone: str = "UTC",
+    arguments: Mapping[str, object] | None = None,
+    name: str | None = None,
+    missed: Missed = "latest",
+    grace: Delay = DEFAULT_GRACE,
+    jitter: Delay = 0.0,
+    overlap: Overlap = "allow",
+) -> Schedule:
+    """A schedule of `task`, as `cron` says it, without giving it to the function.
+
+    Raises:
+        InvalidSchedule: As `cron`.
+    """
+    given = dict(arguments or {})
+    called = _name_of(task, given) if name is None else name
+    values = {
+        "expression": expression, "timezone": timezone, "missed": missed,
+        "grace": seconds(grace), "jitter": seconds(jitter), "overlap": overlap,
+    }  # fmt: skip
+    try:
+        values["expression"] = _expression(expression, every, timezone)
+        _check(task, called, values)
+    except ValueError as error:
+        raise InvalidSchedule(f"schedule {called}: {error}") from None
+    return Schedule(called, task, given, values)
 
 
 def _expression(expression: str | None, every: timedelta | None, timezone: str) -> str:

@@ -213,7 +213,7 @@ def _columns(ticks: Sequence[Tick]) -> dict[str, Any]:
 def _tasks_of(ticks: Sequence[Tick]) -> dict[str, Any]:
     return {
         "ids": [one.task_id for one in ticks],
-        "names": [one.definition.task for one in ticks],
+        "tasks": [one.definition.task for one in ticks],
         "arguments": [one.definition.arguments for one in ticks],
         "queues": [one.definition.queue for one in ticks],
         "priorities": [one.definition.priority for one in ticks],

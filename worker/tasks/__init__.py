@@ -7,11 +7,12 @@
 | ``users.send_welcome`` | something that cannot be rolled back, recorded once |
 | ``users.export_data`` | a file that is there whole or not at all |
 | ``users.deactivate_stale`` | upkeep in batches, for cron |
+| ``maintenance.prune_tasks`` | the same for our own tables |
 | ``webhooks.deliver`` | a request to somebody else's server, signed and kept out of our network |
 
 Importing this package registers them; ``WORKER_BUILTIN_TASKS=false`` leaves it unimported.
 """
 
-from worker.tasks import user_export, user_import, users, webhooks
+from worker.tasks import maintenance, user_export, user_import, users, webhooks
 
-__all__ = ["user_export", "user_import", "users", "webhooks"]
+__all__ = ["maintenance", "user_export", "user_import", "users", "webhooks"]

@@ -1,0 +1,26 @@
+"""Keeps the house in order. Meant for cron."""
+
+from datetime import timedelta
+
+from worker import TaskContext, task
+from worker.db.queries import queries_for
+from worker.execution.pruning import prune_batch
+
+
+@task("maintenance.prune_tasks", timeout=timedelta(hours=1), atomic=False)
+async def prune_tasks(ctx: TaskContext) -> int:
+    """Remove the settled tasks whose retention has ended, batch by batch.
+
+    The leader of the workers does the same, twice a minute. This is for a house without one that
+    stays: workers that only ever run with ``--burst``.
+
+    Returns:
+        How many it were in this attempt.
+    """
+    queries, removed = queries_for(ctx["settings"].database_schema), 0
+    while True:
+        async with ctx["db"].get_session() as session:
+            batch = await prune_batch(session.execute, queries, ctx["redis"])
+        if not batch:
+            return removed
+        removed += batch

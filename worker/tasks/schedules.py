@@ -1,0 +1,32 @@
+"""The schedules of the built-in tasks: off unless a setting says when."""
+
+from worker.errors import InvalidSchedule, SettingsError
+from worker.execution.cron import Schedule, schedule_of
+from worker.settings import Settings
+from worker.tasks.maintenance import prune_tasks
+from worker.tasks.users import deactivate_stale
+
+
+def builtin_schedules(settings: Settings) -> list[Schedule]:
+    """Those that the settings ask for.
+
+    Raises:
+        SettingsError: An expression or the zone is wrong.
+    """
+    wanted = {
+        "WORKER_PRUNE_SCHEDULE": (prune_tasks, settings.prune_schedule),
+        "WORKER_STALE_USERS_SCHEDULE": (deactivate_stale, settings.stale_users_schedule),
+    }
+    made = []
+    for name, (function, expression) in wanted.items():
+        if expression is None:
+            continue
+        try:
+            made.append(
+                schedule_of(
+                    function, expression, timezone=settings.schedule_timezone, overlap="skip"
+                )
+            )
+        except InvalidSchedule as error:
+            raise SettingsError(f"{name}: {error}") from None
+    return made
