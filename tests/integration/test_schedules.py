@@ -1,6 +1,7 @@
 """Schedules on a real database: each tick once, whoever leads, whatever was deployed."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -441,3 +442,28 @@ async def test_a_definition_that_is_not_understood_stops_no_other(
     assert await scheduler.run_once() == 1
     assert "newer of worker is not understood here" in caplog.text
     assert await scheduler.run_once() == 0
+
+
+async def test_a_pass_over_10_000_schedules_costs_nothing_when_nothing_is_due(
+    db: Database, settings: Settings, scheduler: Scheduler
+) -> None:
+    registry = Registry()
+
+    @task("many", registry=registry)
+    async def many(ctx: TaskContext, n: int) -> None: ...
+
+    for n in range(10_000):
+        cron("0 0 1 1 *", name=f"{n:05}", arguments={"n": n})(many)
+    registrar = Registrar(db, registry.schedules, settings)
+    assert await registrar.run_once() == 10_000
+    await scheduler.run_once()
+    began = time.perf_counter()
+    for _ in range(10):
+        assert await scheduler.run_once() == 0
+    assert (time.perf_counter() - began) / 10 < 0.1
+    plan = await db.execute_once(text("EXPLAIN " + _with_limit(db.queries.find_due.text)), {})
+    assert "ix_schedule_next_tick" in "".join(row[0] for row in plan)
+
+
+def _with_limit(statement: str) -> str:
+    return statement.replace(":limit", "100")

@@ -80,20 +80,32 @@ async def _schedules(settings: Settings) -> AsyncIterator[Schedules]:
 
 
 def _print_table(found: list[ScheduleView], *, every_app: bool) -> None:
-    table = Table("schedule", "when", "state", "last", "next", "next in UTC", show_lines=True)
+    table = Table(show_lines=True)
+    table.add_column("schedule", overflow="fold")  # a name is there to be copied
+    for column in ("next", "next in UTC"):
+        table.add_column(column, no_wrap=True)
     for one in found:
         clock, coming = wall_clock(one.definition.timezone), one.coming()
-        last = f"{in_utc(one.last_tick)}\n{one.last_outcome or ''}" if one.last_tick else NOTHING
         table.add_row(
-            f"{one.app}: {one.name}" if every_app else one.name,
-            f"{one.definition.expression}\n{one.definition.timezone}",
-            one.state,
-            last,
+            _in_short(one, every_app=every_app),
             "\n".join(in_zone(tick, clock) for tick in coming) or NOTHING,
             "\n".join(in_utc(tick) for tick in coming) or NOTHING,
         )
-    console = Console(highlight=False, markup=False)
-    console.print(table, width=None if console.is_terminal else 160)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _in_short(one: ScheduleView, *, every_app: bool) -> str:
+    """Name, expression and how far it is: five lines at most."""
+    lines = [
+        f"{one.app}: {one.name}" if every_app else one.name,
+        f"{one.definition.expression}  {one.definition.timezone}",
+        one.state,
+    ]
+    if one.last_tick is not None:
+        lines.append(f"last {in_utc(one.last_tick)}")
+    if one.last_outcome is not None:
+        lines.append(str(one.last_outcome))
+    return "\n".join(lines)
 
 
 def _said(one: ScheduleView) -> dict[str, object]:
@@ -109,7 +121,8 @@ def _said(one: ScheduleView) -> dict[str, object]:
         "overlap": definition.overlap,
         "jitter": f"{definition.jitter:g} s",
         "queue": definition.queue,
-        "last": f"{in_utc(one.last_tick)} {one.last_outcome or ''}" if one.last_tick else "never",
+        "last tick": in_utc(one.last_tick) if one.last_tick else "never",
+        "last task": f"{one.last_task_id} {one.last_outcome}" if one.last_task_id else "none",
         "waiting": f"{one.waiting} ticks",
     }
     if one.missed is not None:

@@ -205,7 +205,7 @@ class Schedule(Base):
     #: None: there is none any more.
     next_tick: Mapped[datetime | None]
     last_tick: Mapped[datetime | None]
-    #: The task of its last tick; it is kept beyond its retention.
+    #: Of its last tick, or asked for by hand since; it is kept beyond its retention.
     last_task_id: Mapped[UUID | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     #: When a live worker last had it in its code.

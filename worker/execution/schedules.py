@@ -26,7 +26,7 @@ class ScheduleView:
     Attributes:
         state: ``removed``: for five minutes no live worker of its app has had it in its code.
         next_tick: None: there is none.
-        last_outcome: State of the task of the last tick.
+        last_outcome: State of the last task, that of a tick or one that was asked for by hand.
         missed: The first and the last of the ticks that were missed latest.
         waiting: Ticks that wait until the task before them is settled.
     """
