@@ -73,9 +73,9 @@ class House:
     client: TaskClient
     _start: Callable[..., WorkerProcess]
 
-    async def start_worker(self, **environment: str) -> WorkerProcess:
+    async def start_worker(self, *, fresh: bool = False, **environment: str) -> WorkerProcess:
         """Start a worker and wait until it works."""
-        process = self._start(**environment)
+        process = self._start(fresh=fresh, **environment)
         await asyncio.to_thread(process.wait_for_log, READY)
         return process
 
@@ -95,8 +95,9 @@ async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
             shutdown_grace=0,
         )
 
-        def start(**environment: str) -> WorkerProcess:
-            started.append(WorkerProcess(settings, (), environment, kind=WORKERS[worker_kind]))
+        def start(*, fresh: bool = False, **environment: str) -> WorkerProcess:
+            kind = WORKERS[worker_kind]
+            started.append(WorkerProcess(settings, (), environment, kind=kind, fresh=fresh))
             return started[-1]
 
         async with Database.from_settings(settings.require_database()) as db:

@@ -44,11 +44,12 @@ SCHEDULES = {
         WHERE schedule.version IS DISTINCT FROM newest.version OR schedule.removed_at IS NOT NULL
         """,
     #
-    # A new schedule begins with :nexts, and so does one that was removed: never with the past. One
-    # that is changed keeps a tick that is due already.
+    # A new schedule begins with :nexts, later than :now, and so does one that was removed: never
+    # with the past. One that is changed keeps a tick that is due already.
     "adopt": """
-        INSERT INTO {schedule} AS schedule (app, name, version, definition, next_tick)
-        SELECT :app, given.name, given.version, CAST(given.definition AS jsonb), given.next_tick
+        INSERT INTO {schedule} AS schedule (app, name, version, definition, next_tick, created_at)
+        SELECT :app, given.name, given.version, CAST(given.definition AS jsonb), given.next_tick,
+               :now
         FROM unnest(:names, :versions, :definitions, :nexts)
              AS given (name, version, definition, next_tick)
         ORDER BY given.name
@@ -56,7 +57,8 @@ SCHEDULES = {
         SET version = excluded.version, definition = excluded.definition, seen_at = now(),
             removed_at = NULL,
             next_tick = CASE
-                WHEN schedule.removed_at IS NULL AND schedule.next_tick <= now()
+                WHEN schedule.removed_at IS NULL AND (
+                    schedule.version = excluded.version OR schedule.next_tick <= now())
                 THEN schedule.next_tick ELSE excluded.next_tick END
         """,
     #

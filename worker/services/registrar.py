@@ -45,25 +45,23 @@ class Registrar(Service):
         super().__init__(REFRESH_SECONDS, on_death)
         self._db = db
         self._app = settings.app
-        self._definitions = {one.name: one.definition(settings.queue) for one in schedules}
+        ours = {one.name: one.definition(settings.queue) for one in schedules}
+        self._names = sorted(ours)
+        self._said = {
+            "versions": [ours[name].version for name in self._names],
+            "definitions": [ours[name].to_json() for name in self._names],
+        }
         self._began = time.monotonic()
 
     async def run_once(self) -> int:
         """Register; returns how many schedules are new or changed."""
-        if not self._definitions:
+        if not self._names:
             return 0
         queries = self._db.queries
-        names = sorted(self._definitions)
-        ours = [self._definitions[name] for name in names]
-        about = {"app": self._app, "names": names}
+        about = {"app": self._app, "names": self._names}
+        uptime = time.monotonic() - self._began
         await self._db.execute_once(
-            queries.register_versions,
-            {
-                **about,
-                "versions": [one.version for one in ours],
-                "definitions": [one.to_json() for one in ours],
-                "uptime": time.monotonic() - self._began,
-            },
+            queries.register_versions, {**about, **self._said, "uptime": uptime}
         )
         await self._db.execute_once(queries.still_in_code, about)
         changed = (await self._db.execute_once(queries.find_changed, about)).all()
@@ -77,6 +75,7 @@ class Registrar(Service):
             self._db.queries.adopt,
             {
                 "app": self._app,
+                "now": changed[0].now,
                 "names": [row.name for row, _ in understood],
                 "versions": [row.version for row, _ in understood],
                 "definitions": [row.definition for row, _ in understood],

@@ -7,7 +7,7 @@ older version.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,6 +60,29 @@ class Tick:
         return self.app, self.name, self.tick
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is to be done about a schedule that is due; no definition: it is not understood."""
+
+    app: str
+    name: str
+    definition: Definition | None
+    due: Due
+
+    def ticks(self) -> Iterator[Tick]:
+        """The ticks that are to be noted."""
+        if self.definition is None:
+            return
+        about = (self.app, self.name, self.definition)
+        if self.due.missed is not None:
+            first, last = self.due.missed
+            logger.warning("schedule %s of %s: no worker was there from %s to %s",
+                           self.name, self.app, first, last)  # fmt: skip
+            yield Tick(*about, first, "missed", until=last)
+        for tick in self.due.ticks:
+            yield Tick(*about, tick, "fired", task_id=uuid4())
+
+
 class Scheduler(Service):
     """Fires what is due."""
 
@@ -102,10 +125,9 @@ class Scheduler(Service):
             rows = (await execute(queries.find_due, {"limit": BATCH})).all()
             if not rows:
                 return 0, 0
-            decided = [(row, _decide(row)) for row in rows]
+            decided = [_decide(row) for row in rows]
             await execute(queries.advance, _advance(decided))
-            ticks = [tick for row, ended in decided for tick in _ticks_of(row, ended)]
-            noted = await self._note(execute, ticks)
+            noted = await self._note(execute, [tick for one in decided for tick in one.ticks()])
             made = await self._make_tasks(execute, [one for one in noted if one.fate == "fired"])
             reach("ticked")
         return len(rows), made
@@ -117,7 +139,7 @@ class Scheduler(Service):
             rows = (await execute(queries.find_waiting, {"limit": BATCH})).all()
             if not rows:
                 return 0, 0
-            made = await self._make_tasks(execute, [_fired(row, row.tick) for row in rows])
+            made = await self._make_tasks(execute, [_waited(row) for row in rows])
         return made, made
 
     async def _note(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
@@ -153,46 +175,32 @@ class Scheduler(Service):
         return len(made)
 
 
-def _decide(row: Row[Any]) -> Due | None:
-    """What is to be run of a schedule; None: this process does not understand it."""
+def _decide(row: Row[Any]) -> Decided:
     try:
         definition = Definition.from_json(row.definition)
-        return due(
-            definition.timetable, definition.missed, definition.grace, row.next_tick, row.now
-        )
+        table = definition.timetable
+        ended = due(table, definition.missed, definition.grace, row.next_tick, row.now)
     except (ValueError, TypeError) as error:
         logger.error(  # noqa: TRY400 - where it was found is no help
             "schedule %s of %s is not understood here, and put off for %s: %s",
             row.name, row.app, PUT_OFF, error,
         )  # fmt: skip
-        return None
+        return Decided(row.app, row.name, None, Due([], None, row.now + PUT_OFF))
+    return Decided(row.app, row.name, definition, ended)
 
 
-def _advance(decided: Iterable[tuple[Row[Any], Due | None]]) -> dict[str, Any]:
-    given: dict[str, list[Any]] = {"apps": [], "names": [], "nexts": [], "ticks": []}
-    for row, ended in decided:
-        given["apps"].append(row.app)
-        given["names"].append(row.name)
-        given["nexts"].append(row.now + PUT_OFF if ended is None else ended.following)
-        given["ticks"].append(ended.ticks[-1] if ended and ended.ticks else None)
-    return given
+def _advance(decided: Sequence[Decided]) -> dict[str, Any]:
+    return {
+        "apps": [one.app for one in decided],
+        "names": [one.name for one in decided],
+        "nexts": [one.due.following for one in decided],
+        "ticks": [one.due.ticks[-1] if one.due.ticks else None for one in decided],
+    }
 
 
-def _ticks_of(row: Row[Any], ended: Due | None) -> list[Tick]:
-    if ended is None:
-        return []
-    ticks = [_fired(row, tick) for tick in ended.ticks]
-    if ended.missed is not None:
-        first, last = ended.missed
-        logger.warning("schedule %s of %s: no worker was there from %s to %s",
-                       row.name, row.app, first, last)  # fmt: skip
-        ticks.append(replace(_fired(row, first), fate="missed", until=last, task_id=None))
-    return ticks
-
-
-def _fired(row: Row[Any], tick: datetime) -> Tick:
+def _waited(row: Row[Any]) -> Tick:
     definition = Definition.from_json(row.definition)
-    return Tick(row.app, row.name, definition, tick, "fired", task_id=uuid4())
+    return Tick(row.app, row.name, definition, row.tick, "fired", task_id=uuid4())
 
 
 def _not_now(one: Tick) -> str:
