@@ -87,6 +87,6 @@ def test_every_command_in_the_readme_is_there() -> None:
         [sys.executable, "-m", "worker", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert listed == {
-        "migrate", "run", "api", "enqueue", "cancel", "retry", "demo", "chaos", "bench"
+        "migrate", "run", "api", "enqueue", "cancel", "retry", "cron", "demo", "chaos", "bench"
     }  # fmt: skip
     assert all(command in shown for command in listed)

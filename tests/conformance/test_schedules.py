@@ -18,7 +18,7 @@ from tests.conformance.conftest import House, wait_until
 from tests.conformance.cron_tasks import SCHEDULES
 from tests.processes import WorkerProcess
 
-SECONDS = float(os.environ.get("CRON_SECONDS", "16"))
+SECONDS = float(os.environ.get("CRON_SECONDS", "12"))
 WORKERS = int(os.environ.get("CRON_WORKERS", "3"))
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
