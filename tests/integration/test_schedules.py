@@ -248,6 +248,7 @@ class TestADeploy:
         new = await deploy("0 0 2 2 *")
         for registrar in (old, new, old):
             assert await registrar.run_once() == 0
+        await age(db, "schedule_version", "seen_at", 31)
         await deploy("0 0 1 1 *")  # an old process that has crashed is restarted
         assert "0 0 2 2 *" in (await schedule(db)).said
 
