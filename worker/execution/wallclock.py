@@ -6,7 +6,7 @@ means for a schedule is in `worker.execution.timetable`.
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -34,9 +34,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class WallClock:
-    """The clocks of one zone. Wall times are datetimes without a zone, moments are in UTC."""
+    """The clocks of one zone. Wall times are datetimes without a zone, moments are in UTC.
 
-    zone: ZoneInfo
+    Attributes:
+        zone: One that goes by `fold` where a time is shown twice: any but pytz's.
+    """
+
+    zone: tzinfo
 
     def offset(self, moment: datetime) -> timedelta:
         """The offset from UTC at a moment."""
