@@ -107,11 +107,16 @@ LOCALTIME = Path("/etc/localtime")
 
 
 def local_wall_clock() -> WallClock:
-    """The clocks of this machine: the zone that `TZ` names, or that it is set to, or UTC."""
+    """The clocks of this machine: the zone that `TZ` names, or that it is set to, or UTC.
+
+    Raises:
+        ValueError: `TZ` names no zone of the IANA database, nor a file that describes one.
+    """
     name = os.environ.get("TZ", "").removeprefix(":")
-    if name:
+    path = Path(name) if name.startswith("/") else LOCALTIME
+    if name and path is LOCALTIME:
         return wall_clock(name)
-    if LOCALTIME.exists():
-        with LOCALTIME.open("rb") as file:
-            return WallClock(ZoneInfo.from_file(file, key="local time"))
-    return wall_clock("UTC")
+    if not path.exists():
+        return wall_clock("UTC")  # as the C library does
+    with path.open("rb") as file:
+        return WallClock(ZoneInfo.from_file(file, key="local time"))
