@@ -116,7 +116,7 @@ def local_wall_clock() -> WallClock:
     path = Path(name) if name.startswith("/") else LOCALTIME
     if name and path is LOCALTIME:
         return wall_clock(name)
-    if not path.exists():
+    if not path.is_file():
         return wall_clock("UTC")  # as the C library does
     with path.open("rb") as file:
         return WallClock(ZoneInfo.from_file(file, key="local time"))

@@ -8,7 +8,7 @@ import pytest
 from arq.connections import ArqRedis
 from arq.cron import CronJob, cron
 from arq.utils import to_unix_ms
-from arq.worker import Retry
+from arq.worker import Retry, Worker
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.integration.arq.clock import Clock, connected, pushed
@@ -154,6 +154,44 @@ async def test_a_job_with_an_id_of_its_own_is_not_pushed_while_it_is_there(
         await late.run_cron(an_hour_ago + 6 * SECOND, 0.5)
     await run_all(client, make, cron(note, name="often", hour=far_hour()))
     assert ran == ["mine"]
+
+
+async def test_nor_while_its_result_is_kept(
+    client: ArqRedis, make: Make, an_hour_ago: datetime
+) -> None:
+    worker = make(FastWorker, cron_jobs=[often(job_id="mine")])
+    await client.set(keys.result("mine"), b"kept")
+    async with connected(client, worker):
+        await worker.run_cron(an_hour_ago, 0.5)
+        await worker.run_cron(an_hour_ago + 6 * SECOND, 0.5)
+    assert await client.zcard("arq:queue") == 0
+
+
+async def test_what_a_stock_worker_has_run_is_not_pushed_again(
+    client: ArqRedis, make: Make, an_hour_ago: datetime
+) -> None:
+    tick = to_unix_ms(an_hour_ago + 5 * SECOND)
+    await client.enqueue_job("often", _job_id=f"often:{tick}")
+    stock = make(Worker, cron_jobs=[cron(note, name="often", hour=far_hour())])
+    await stock.run_check()
+    late = make(FastWorker, cron_jobs=[often()])
+    async with connected(client, late):
+        await late.run_cron(an_hour_ago, 0.5)
+        await late.run_cron(an_hour_ago + 6 * SECOND, 0.5)
+    assert ran == [f"often:{tick}"]
+    assert await client.zcard("arq:queue") == 0
+
+
+async def test_a_tick_expires_as_arqs_jobs_do(
+    client: ArqRedis, make: Make, an_hour_ago: datetime
+) -> None:
+    worker = make(FastWorker, cron_jobs=[often()], expires_extra_ms=50_000)
+    client.expires_extra_ms = 50_000
+    async with connected(client, worker):
+        await worker.run_cron(an_hour_ago, 0.5)
+        await worker.run_cron(an_hour_ago + 4 * SECOND, 10.0)
+    lives = [await client.pttl(key) for key in await client.keys("arq:job:often:*")]
+    assert [round(one / 1000) for one in sorted(lives)] == [51, 61]
 
 
 async def test_jobs_that_are_not_unique_are_pushed_by_each_worker(
