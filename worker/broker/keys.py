@@ -36,9 +36,14 @@ def result(job_id: str) -> str:
     return result_key_prefix + job_id
 
 
-def ticked(job_id: str) -> str:
-    """That a tick of an arq cron job has been run; written by ``finish.lua``."""
-    return f"worker:ticked:{job_id}"
+def ticked(tick: str) -> str:
+    """That a tick of an arq cron job was pushed, or run: by ``tick.lua``, by ``finish.lua``."""
+    return f"worker:ticked:{tick}"
+
+
+def started(queue: str, cron_job: str) -> str:
+    """Which of the processes that start together has pushed a cron job of the start."""
+    return f"worker:started:{queue}:{cron_job}"
 
 
 def settled_channel(job_id: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -122,6 +123,12 @@ def arq_settings(url: str) -> RedisSettings:
         ssl=parts.scheme == "rediss",
         ssl_check_hostname=parts.scheme == "rediss",
     )
+
+
+async def server_time(redis: RedisClient) -> datetime:
+    """What time it is by Redis's clock, which is the same for all who ask it."""
+    seconds, microseconds = await redis.time()
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
 
 
 async def refuse_cluster(redis: RedisClient) -> None:

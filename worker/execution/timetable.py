@@ -10,7 +10,8 @@ open:
 - ``@every`` keeps its distance whatever the clocks show: its ticks are the multiples of it since
   1970, so every process knows them without asking.
 
-`cronsim` parses the expression and knows the calendar; it is asked about wall times only.
+`cronsim` parses the expression and knows the calendar; it is asked about wall times only, and so
+is arq for cron jobs of its own (`worker.fast.arq_times`).
 """
 
 import re
@@ -76,22 +77,23 @@ class Timetable(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Cron(Timetable):
-    """A cron expression in a time zone.
+class WallTimes(Timetable):
+    """Times that the clocks show, by the rule above; which ones, a subclass knows.
 
     Attributes:
-        expression: Five fields, or six with seconds in front.
         clock: The clocks that it goes by.
     """
 
-    expression: str
     clock: WallClock
 
     @property
+    @abstractmethod
     def follows_the_clocks(self) -> bool:
-        """Whether its minute or its hour begins with ``*``."""
-        *_, minute, hour, _day, _month, _weekday = self.expression.split()
-        return minute.startswith("*") or hour.startswith("*")
+        """Whether it follows the clocks in real time; otherwise each time is run once."""
+
+    @abstractmethod
+    def after(self, wall: datetime) -> Iterator[datetime]:
+        """The wall times that are meant and later than `wall`, in order, in whole seconds."""
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first tick later than `moment`; None: there is none within fifty years."""
@@ -100,26 +102,47 @@ class Cron(Timetable):
         except (StopIteration, OverflowError):
             return None
 
-    def explain(self) -> str:
-        """In English words."""
-        return f"{CronSim(self.expression, _EPOCH).explain()} ({self.clock.zone.key})"
-
     def _next_named(self, moment: datetime) -> datetime | None:
         """The tick of the first named time whose moment is later."""
-        ticks = map(self.clock.moment_of, CronSim(self.expression, self.clock.shows(moment)))
+        ticks = map(self.clock.moment_of, self.after(self.clock.shows(moment)))
         return next((tick for tick in ticks if tick > moment), None)
 
     def _next_real(self, moment: datetime) -> datetime:
         """The first moment at which the clocks show a time that is meant."""
         seen, offset = self.clock.shows(moment), self.clock.offset(moment)
         while True:
-            tick = (next(CronSim(self.expression, seen)) - offset).replace(tzinfo=UTC)
+            tick = (next(self.after(seen)) - offset).replace(tzinfo=UTC)
             change = self.clock.change_within(moment, tick)
             if change is None:
                 return tick
             # The clocks show something else from then on; the moment of the change counts, too.
             moment, offset = change.at, change.after
             seen = (moment + offset).replace(tzinfo=None) - SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Cron(WallTimes):
+    """A cron expression in a time zone.
+
+    Attributes:
+        expression: Five fields, or six with seconds in front.
+    """
+
+    expression: str
+
+    @property
+    def follows_the_clocks(self) -> bool:
+        """Whether its minute or its hour begins with ``*``."""
+        *_, minute, hour, _day, _month, _weekday = self.expression.split()
+        return minute.startswith("*") or hour.startswith("*")
+
+    def after(self, wall: datetime) -> Iterator[datetime]:
+        """The wall times that the expression means and that are later than `wall`."""
+        return CronSim(self.expression, wall)
+
+    def explain(self) -> str:
+        """In English words."""
+        return f"{CronSim(self.expression, _EPOCH).explain()} ({self.clock.zone})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +194,7 @@ def timetable(expression: str, timezone: str = "UTC") -> Timetable:
         raise ValueError(
             f"{expression!r} is no cron expression: {_reason(fields, error)}"
         ) from None
-    made = Cron(" ".join(fields.split()), clock)
+    made = Cron(clock, " ".join(fields.split()))
     if made.next_after(datetime.now(UTC)) is None:
         raise ValueError(f"{expression!r} never comes due")
     return made

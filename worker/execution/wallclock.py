@@ -6,7 +6,7 @@ means for a schedule is in `worker.execution.timetable`.
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -34,9 +34,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class WallClock:
-    """The clocks of one zone. Wall times are datetimes without a zone, moments are in UTC."""
+    """The clocks of one zone. Wall times are datetimes without a zone, moments are in UTC.
 
-    zone: ZoneInfo
+    Attributes:
+        zone: One that goes by `fold` where a time is shown twice: any but pytz's.
+    """
+
+    zone: tzinfo
 
     def offset(self, moment: datetime) -> timedelta:
         """The offset from UTC at a moment."""
@@ -103,11 +107,16 @@ LOCALTIME = Path("/etc/localtime")
 
 
 def local_wall_clock() -> WallClock:
-    """The clocks of this machine: the zone that `TZ` names, or that it is set to, or UTC."""
+    """The clocks of this machine: the zone that `TZ` names, or that it is set to, or UTC.
+
+    Raises:
+        ValueError: `TZ` names no zone of the IANA database, nor a file that describes one.
+    """
     name = os.environ.get("TZ", "").removeprefix(":")
-    if name:
+    path = Path(name) if name.startswith("/") else LOCALTIME
+    if name and path is LOCALTIME:
         return wall_clock(name)
-    if LOCALTIME.exists():
-        with LOCALTIME.open("rb") as file:
-            return WallClock(ZoneInfo.from_file(file, key="local time"))
-    return wall_clock("UTC")
+    if not path.is_file():
+        return wall_clock("UTC")  # as the C library does
+    with path.open("rb") as file:
+        return WallClock(ZoneInfo.from_file(file, key="local time"))

@@ -20,7 +20,7 @@ from arq.connections import create_pool, log_redis_info
 from arq.worker import Worker
 
 from worker.broker.claims import NO_RESULT, RETURNS, Claimed, Finish
-from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart
+from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart, server_time
 from worker.broker.scripts import caller
 from worker.broker.wakeup import WatchedConnection
 from worker.execution.running import Held, Running, process_name
@@ -30,8 +30,8 @@ from worker.fast.claimer import Claimer
 from worker.fast.finisher import Finisher
 from worker.fast.intake import Intake
 from worker.fast.leases import TokenLeases
-from worker.fast.ticks import skip_those_done
-from worker.fast.upkeep import Upkeep
+from worker.fast.ticks import Ticks
+from worker.fast.upkeep import INTERVAL_SECONDS, Upkeep
 from worker.heart import Heart
 from worker.settings import LEASE_SECONDS, STALL_LIMIT
 
@@ -60,6 +60,9 @@ class FastWorker(Worker):
     ) -> None:
         super().__init__(**options)
         self.queues = dict(queues or {self.queue_name: 1.0})
+        served = self.queue_name if self.queue_name in self.queues else next(iter(self.queues))
+        self._ticks = Ticks(self.cron_jobs, options.get("timezone"), served)
+        self.timezone = self._ticks.zone
         self.running = Running()
         self.heart = Heart(stall_limit, self.running.describe)
         self.name = process_name()
@@ -150,6 +153,7 @@ class FastWorker(Worker):
         with contextlib.suppress(TimeoutError, *AWAY):
             async with asyncio.timeout(SOCKET_TIMEOUT):  # the pool may have no limit of its own
                 await self.pool.delete(self.health_check_key)
+                await self._ticks.forget_start(self.pool)
         await self.pool.close(close_connection_pool=True)
         self._pool = None
 
@@ -267,11 +271,15 @@ class FastWorker(Worker):
         self._stopping = True
         super().handle_sig_wait_for_completion(signum)
 
+    async def heart_beat(self) -> None:
+        """Record the health, and push the cron jobs that are about to be due."""
+        await self.record_health()
+        if self.cron_jobs:
+            await self.run_cron(await server_time(self.pool), INTERVAL_SECONDS)
+
     async def run_cron(self, n: datetime, delay: float, num_windows: int = 2) -> None:
-        """Push the cron jobs that are about to be due, except ticks that have been run."""
-        until = n + timedelta(seconds=delay * num_windows)
-        await skip_those_done(self.pool, self.cron_jobs, until)
-        await super().run_cron(n, delay, num_windows)
+        """Push the ticks of cron jobs before `n` and `num_windows` times `delay` seconds."""
+        await self._ticks.push_due(self.pool, n, n + timedelta(seconds=delay * num_windows))
 
     async def _is_drained(self) -> bool:
         if 0 <= self.max_burst_jobs <= self._jobs_started() or not await self.are_jobs_left():

@@ -104,6 +104,27 @@ async def test_the_result_of_a_cron_job_that_keeps_it(client: ArqRedis, build: M
     assert (result.function, result.result) == ("cron:tick", "ticked")
 
 
+async def test_the_timeout_of_a_cron_job(client: ArqRedis, build: Make) -> None:
+    async def linger(ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    slow = cron(linger, name="slow", hour=far_hour(), run_at_startup=True, timeout=0.01)
+    worker = build(cron_jobs=[slow])
+    await worker.async_run()
+    assert worker.jobs_failed == 1
+
+
+async def test_a_tick_is_due_at_its_microsecond(client: ArqRedis, build: Make) -> None:
+    at = datetime.now(UTC).replace(minute=30, second=0, microsecond=654_000) + timedelta(hours=1)
+    worker = build(cron_jobs=[cron(tick, minute=30, microsecond=654_000)])
+    worker._pool = client
+    await worker.run_cron(at - timedelta(seconds=10), 0.5)
+    await worker.run_cron(at - timedelta(seconds=0.2), 0.5)
+    worker._pool = None
+    [(_, score)] = await client.zrange("arq:queue", 0, -1, withscores=True)
+    assert score == at.timestamp() * 1000
+
+
 # -- health ----------------------------------------------------------------------------------------
 
 
