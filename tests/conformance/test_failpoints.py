@@ -7,13 +7,16 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
+from sqlalchemy import text
 
 from tests.conformance import tasks
 from tests.conformance.conftest import wait_until
 from tests.processes import ROOT, WorkerProcess, environment_of
 from worker import Database, Settings, TaskClient, TaskState
 from worker.broker.redis import RedisClient
+from worker.execution.cron import schedule_of
 from worker.failpoints import POINTS
+from worker.services.registrar import Registrar
 
 Effects = Callable[[], Awaitable[list[str]]]
 StartWorker = Callable[..., WorkerProcess]
@@ -21,7 +24,9 @@ StartWorker = Callable[..., WorkerProcess]
 OF_PRODUCERS = ["enqueue_written", "enqueue_committed"]
 OF_RELAYS = ["relay_claimed", "relay_pushed"]
 OF_RESCUERS = ["rescued"]
-OF_ATTEMPTS = [p for p in POINTS if p not in {*OF_PRODUCERS, *OF_RELAYS, *OF_RESCUERS}]
+OF_SCHEDULERS = ["ticked"]
+OF_OTHERS = {*OF_PRODUCERS, *OF_RELAYS, *OF_RESCUERS, *OF_SCHEDULERS}
+OF_ATTEMPTS = [p for p in POINTS if p not in OF_OTHERS]
 
 PRODUCER = """
 import asyncio
@@ -124,4 +129,36 @@ async def test_a_rescuer_killed_in_the_middle_is_followed_by_another(
 
 
 def test_every_failpoint_is_tested_here() -> None:
-    assert {*OF_PRODUCERS, *OF_RELAYS, *OF_RESCUERS, *OF_ATTEMPTS} == set(POINTS)
+    assert {*OF_OTHERS, *OF_ATTEMPTS} == set(POINTS)
+
+
+@pytest.mark.parametrize("action", ["kill", "raise", "stall"])
+async def test_a_leader_that_fails_at_a_tick_leaves_its_effect_exactly_once(
+    action: str,
+    settings: Settings,
+    client: TaskClient,
+    db: Database,
+    redis: RedisClient,
+    start_worker: StartWorker,
+    effects: Effects,
+) -> None:
+    yearly = schedule_of(tasks.effect, "0 0 1 1 *", arguments={"what": "once"})
+    elsewhere = settings.model_copy(update={"app": "elsewhere"})  # the rows are enough
+    await Registrar(db, [yearly], elsewhere).run_once()
+    await db.execute_once(text("UPDATE schedule SET next_tick = now() - interval '1 s'"), {})
+    failing = start_worker(FAILPOINT=f"ticked:{action}", FAILPOINT_STALL="3")
+    if action == "stall":
+        await asyncio.to_thread(failing.wait_for_log, "failpoint ticked")
+    else:
+        code = await asyncio.to_thread(failing.wait)
+        assert code == (-signal.SIGKILL if action == "kill" else 1), failing.log
+    start_worker()
+
+    async def applied() -> bool:
+        return bool(await effects())
+
+    await wait_until(applied)
+    await is_settled(client, redis)
+    assert await effects() == ["once"]
+    ticks = await db.execute_once(text("SELECT fate FROM schedule_tick"), {})
+    assert ticks.scalars().all() == ["fired"]

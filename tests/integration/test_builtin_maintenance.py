@@ -1,0 +1,68 @@
+"""`maintenance.prune_tasks`, and when the built-in tasks run by themselves."""
+
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import Drain
+from worker import Database, Settings, TaskClient
+from worker.broker import keys
+from worker.broker.redis import RedisClient
+from worker.errors import SettingsError
+from worker.execution.pruning import BATCH
+from worker.execution.registry import Registry
+from worker.main import startup, worker_settings
+from worker.tasks.maintenance import prune_tasks
+from worker.tasks.schedules import builtin_schedules
+
+
+@pytest.fixture
+def registry() -> Registry:
+    registry = Registry()
+    registry.add(prune_tasks)
+    return registry
+
+
+async def test_prune_tasks_removes_in_batches_what_is_kept_no_longer(
+    db: Database, redis: RedisClient, client: TaskClient, drain: Drain
+) -> None:
+    made = (
+        "INSERT INTO task (name, state, settled_at, expires_at) "
+        "SELECT 'old', 'succeeded', now(), now() + CAST(:kept AS interval) "
+        "FROM generate_series(1, CAST(:n AS integer)) RETURNING id"
+    )
+    for kept, n in (("-1 s", BATCH + 5), ("1 hour", 3)):
+        await db.execute_once(text(made.replace(":kept", f"'{kept}'")), {"n": n})
+    in_redis = await db.execute_once(text("SELECT id FROM task WHERE expires_at < now()"), {})
+    await redis.set(keys.job(str(in_redis.scalars().first())), b"x")
+    handle = await client.enqueue(prune_tasks)
+    await drain()
+    left = await db.execute_once(text("SELECT count(*) FROM task WHERE name = 'old'"), {})
+    assert left.scalar_one() == 4  # one is still in Redis
+    assert await handle.result(5) <= BATCH + 4  # the worker's leader prunes, too
+
+
+def test_the_schedules_of_the_built_in_tasks_are_off_unless_a_setting_says_when(
+    settings: Settings,
+) -> None:
+    assert builtin_schedules(settings) == []
+    on = {"prune_schedule": "@daily", "stale_users_schedule": "0 3 * * *",
+          "schedule_timezone": "Asia/Tokyo"}  # fmt: skip
+    made = builtin_schedules(settings.model_copy(update=on))
+    assert [one.name for one in made] == ["maintenance.prune_tasks", "users.deactivate_stale"]
+    assert {one.definition("q").timezone for one in made} == {"Asia/Tokyo"}
+
+
+@pytest.mark.parametrize("wrong", [{"prune_schedule": "daily"}, {"schedule_timezone": "Mars"}])
+def test_a_wrong_setting_is_named(settings: Settings, wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="WORKER_PRUNE_SCHEDULE: schedule maintenance"):
+        builtin_schedules(settings.model_copy(update={"prune_schedule": "@daily", **wrong}))
+
+
+async def test_a_schedule_of_a_built_in_task_that_is_not_there_is_refused(
+    settings: Settings, registry: Registry, redis: RedisClient
+) -> None:
+    without = settings.model_copy(update={"builtin_tasks": False, "prune_schedule": "@daily"})
+    ctx = {**worker_settings(without, registry).ctx, "redis": redis}  # type: ignore[attr-defined]
+    with pytest.raises(SettingsError, match="WORKER_BUILTIN_TASKS=false"):
+        await startup(ctx)
+    await ctx["stack"].aclose()
