@@ -14,6 +14,15 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(monkeypatch: pytest.Mon
         load_settings()
 
 
+@pytest.mark.parametrize("name", ["WORKER_FOO", "WORKER_SIZE_OF_IT", "WORKER_HOME"])
+def test_a_name_that_is_like_none_gets_no_suggestion(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(SettingsError, match=f"{name} is not a setting; known are WORKER_API"):
+        load_settings()
+
+
 def test_an_unknown_name_in_the_env_file_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
