@@ -74,8 +74,7 @@ async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain)
     [
         (
             ["accept.efect"],
-            "no task function is called accept.efect; did you mean accept.effect? "
-            "(looked in WORKER_TASK_MODULES=tests.acceptance.tasks)",
+            "did you mean accept.effect? (looked in WORKER_TASK_MODULES=tests.acceptance.tasks)",
         ),
         (["accept.effect", "what=x", "--timeout", "5"], "--timeout needs --wait"),
         (["accept.effect"], "accept.effect: what: Field required"),
