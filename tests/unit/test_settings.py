@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,19 @@ def test_the_example_file_names_every_setting_and_no_other() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     named = {line.lstrip("# ").split("=")[0] for line in lines if "WORKER_" in line and "=" in line}
     assert sorted(named) == setting_names()
+
+
+def test_the_compose_file_passes_every_setting_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (ROOT / "docker-compose.yml").read_text().splitlines()
+    given = dict(re.findall(r"^    (WORKER_\w+): (.*)$", "\n".join(lines), re.MULTILINE))
+    assert sorted(given) == setting_names()
+    fixed = {"WORKER_DATABASE_URL", "WORKER_REDIS_URL", "WORKER_STORAGE_DIR", "WORKER_API_TOKENS"}
+    passed = {name for name, value in given.items() if value == f"${{{name}:-}}"}
+    assert passed == {*given} - fixed
+    defaults = load_settings()
+    for name in passed:
+        monkeypatch.setenv(name, "")
+    assert load_settings() == defaults
 
 
 def test_the_readme_has_every_setting_in_its_table() -> None:
