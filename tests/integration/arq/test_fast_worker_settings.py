@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings
 from arq.worker import get_kwargs
 
 from tests.integration.arq import fleet
 from tests.integration.arq.conftest import until
 from tests.processes import ROOT
 from worker.embedded import EmbeddedRedis
-from worker.errors import SettingsError
+from worker.errors import ServerUnreachable, SettingsError
 from worker.fast.arq_settings import load
 from worker.fast.worker import FastWorker
 
@@ -169,6 +169,14 @@ def test_the_command_refuses_pickle_without_being_told(start: Start) -> None:
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "who can write to Redis can run code here" in " ".join(said.split())
+
+
+async def test_a_redis_that_is_not_there_at_the_start_is_told_with_its_address() -> None:
+    nowhere = RedisSettings(port=1, conn_retries=0)
+    worker = FastWorker(functions=[fleet.startup], redis_settings=nowhere, handle_signals=False)
+    with pytest.raises(ServerUnreachable, match=r"no Redis \(.*localhost:1.*is redis_settings"):
+        await worker.async_run()
+    await worker.close()
 
 
 async def test_a_stock_class_runs_unchanged_as_a_process(client: ArqRedis, start: Start) -> None:
