@@ -60,6 +60,26 @@ def test_importing_the_package_connects_to_nothing_and_needs_no_settings() -> No
     assert done.stdout == "fine\n", done.stderr
 
 
+def test_the_commands_are_there_without_what_they_do() -> None:
+    """`worker --help` imports neither an ORM nor a server's client."""
+    code = "import sys, worker.cli; print({'sqlalchemy', 'arq', 'redis'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_every_error_of_enqueueing_can_be_caught_by_a_public_name() -> None:
+    from worker import errors
+
+    assert {kind.__name__ for kind in worker.EnqueueError.__subclasses__()} <= {*worker.__all__}
+    assert all(
+        getattr(worker, name) is getattr(errors, name)
+        for name in worker.__all__
+        if hasattr(errors, name)
+    )
+
+
 def test_a_service_that_only_enqueues_needs_no_extra() -> None:
     """Hide every optional dependency: the public names still import."""
     import subprocess

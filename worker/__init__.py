@@ -4,35 +4,48 @@ A task's database changes, its result and the record that it ran commit together
 all. Redis makes tasks start in milliseconds; Postgres remembers them.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from worker.db.database import Database
-from worker.db.models import TaskState
 from worker.errors import (
+    EnqueueError,
+    InvalidArguments,
+    InvalidOptions,
+    InvalidSchedule,
+    PayloadTooLarge,
     TaskCancelled,
     TaskFailed,
     TaskNotFound,
     TransactionAborted,
+    UniqueKeyTaken,
     UnitOfWorkLost,
+    UnknownTask,
     WorkerError,
 )
-from worker.execution.client import TaskClient
-from worker.execution.context import TaskContext
-from worker.execution.cron import cron
-from worker.execution.definition import TaskFunction, task
-from worker.execution.handle import TaskHandle
-from worker.execution.outcome import Cancel, Retry, Snooze
-from worker.execution.reference import TaskRef
-from worker.execution.retry import Backoff
-from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.api.deps import SessionDep
+    from worker.db.database import Database
+    from worker.db.models import TaskState
+    from worker.execution.client import TaskClient
+    from worker.execution.context import TaskContext
+    from worker.execution.cron import cron
+    from worker.execution.definition import TaskFunction, task
+    from worker.execution.handle import TaskHandle
+    from worker.execution.outcome import Cancel, Retry, Snooze
+    from worker.execution.reference import TaskRef
+    from worker.execution.retry import Backoff
+    from worker.settings import Settings
 
 __all__ = [
     "Backoff",
     "Cancel",
     "Database",
+    "EnqueueError",
+    "InvalidArguments",
+    "InvalidOptions",
+    "InvalidSchedule",
+    "PayloadTooLarge",
     "Retry",
     "SessionDep",
     "Settings",
@@ -47,20 +60,44 @@ __all__ = [
     "TaskRef",
     "TaskState",
     "TransactionAborted",
+    "UniqueKeyTaken",
     "UnitOfWorkLost",
+    "UnknownTask",
     "WorkerError",
     "cron",
     "task",
 ]
 
+_PLACES = {
+    "Backoff": "execution.retry",
+    "Cancel": "execution.outcome",
+    "Database": "db.database",
+    "Retry": "execution.outcome",
+    "SessionDep": "api.deps",
+    "Settings": "settings",
+    "Snooze": "execution.outcome",
+    "TaskClient": "execution.client",
+    "TaskContext": "execution.context",
+    "TaskFunction": "execution.definition",
+    "TaskHandle": "execution.handle",
+    "TaskRef": "execution.reference",
+    "TaskState": "db.models",
+    "cron": "execution.cron",
+    "task": "execution.definition",
+}
+"""Imported when they are asked for: the commands start without an ORM."""
+
 
 def __getattr__(name: str) -> Any:
-    if name == "SessionDep":  # needs FastAPI, which only a web service has
-        try:
-            from worker.api.deps import SessionDep
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"worker.SessionDep needs {error.name}: pip install 'uow-worker[api]'"
-            ) from error
-        return SessionDep
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        found = getattr(import_module(f"worker.{_PLACES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if name != "SessionDep":  # which needs FastAPI, as only a web service has it
+            raise
+        raise ImportError(
+            f"worker.SessionDep needs {error.name}: pip install 'uow-worker[api]'"
+        ) from error
+    globals()[name] = found
+    return found

@@ -5,10 +5,9 @@ a `Settings`; everything else gets the part it needs. A name with the prefix tha
 is refused with the nearest right one, because pydantic-settings alone would ignore the typo.
 """
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,8 +18,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from worker.errors import SettingsError
 from worker.queues import weights_of
-
-PREFIX = "WORKER_"
+from worker.setting_names import PREFIX, fault_in
 
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
@@ -31,9 +29,6 @@ thread that a blocked event loop does not stop."""
 
 STALL_LIMIT = 60.0
 """Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
-
-# Kubernetes sets these in every container when a Service is called "worker".
-_FROM_KUBERNETES = re.compile(r"WORKER_(SERVICE_(HOST|PORT)|PORT)(_.*)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +269,9 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: A name is unknown or a value does not fit; every fault in one message.
     """
-    _refuse_unknown_names(os.environ)
-    _refuse_unknown_names(DotEnvSettingsSource(Settings, env_file=".env").env_vars)
+    for given in (os.environ, DotEnvSettingsSource(Settings, env_file=".env").env_vars):
+        if fault := fault_in(given, setting_names()):
+            raise SettingsError(fault)
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -290,17 +286,6 @@ def load_settings(**overrides: Any) -> Settings:
 def setting_names() -> list[str]:
     """The environment variables that are settings, sorted."""
     return sorted(PREFIX + name.upper() for name in Settings.model_fields)
-
-
-def _refuse_unknown_names(environment: Mapping[str, str | None]) -> None:
-    known = setting_names()
-    for given in sorted(environment):
-        name = given.upper()
-        if not name.startswith(PREFIX) or name in known or _FROM_KUBERNETES.match(name):
-            continue
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-        raise SettingsError(f"{name} is not a setting{hint}")
 
 
 def _check_url(value: SecretStr, schemes: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from worker import TaskContext, task
+from worker import Cancel, TaskContext, task
 
 
 @task("accept.effect")
@@ -21,6 +21,11 @@ async def endless(ctx: TaskContext) -> None:
     await ctx["task"].report(running=True)
     if ctx["task"].attempt == 1:
         await asyncio.Event().wait()
+
+
+@task("accept.cancels")
+async def cancels(ctx: TaskContext) -> None:
+    raise Cancel("nobody wants it")
 
 
 @task("accept.plain", durable=False)

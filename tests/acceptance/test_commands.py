@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from importlib import metadata
 from uuid import UUID, uuid4
 
 import pytest
@@ -71,7 +72,11 @@ async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["accept.efect"], "no task function is called accept.efect; did you mean accept.effect?"),
+        (
+            ["accept.efect"],
+            "did you mean accept.effect? (looked in WORKER_TASK_MODULES=tests.acceptance.tasks)",
+        ),
+        (["accept.effect", "what=x", "--timeout", "5"], "--timeout needs --wait"),
         (["accept.effect"], "accept.effect: what: Field required"),
         (["accept.effect", "what"], "'what' is not key=value"),
         (["accept.plain", "n=many"], "accept.plain: n: Input should be a valid integer"),
@@ -95,6 +100,33 @@ async def test_enqueueing_nonsense_is_one_clear_line_and_exit_code_1(
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+async def test_enqueueing_an_unknown_name_without_task_modules_says_which_setting_names_them(
+    settings: Settings,
+) -> None:
+    done = await run_command(
+        settings, "enqueue", "orders.confirm", WORKER_TASK_MODULES="", WORKER_BUILTIN_TASKS="true"
+    )
+    assert done.returncode == 1
+    assert "no task function is called orders.confirm" in done.stderr
+    assert "WORKER_TASK_MODULES is not set, so only built-in tasks are known" in done.stderr
+
+
+async def test_enqueueing_with_wait_says_why_a_task_was_cancelled(
+    settings: Settings, drain: Drain
+) -> None:
+    waiting = asyncio.create_task(run_command(settings, "enqueue", "accept.cancels", "--wait"))
+    while not waiting.done():
+        await drain()
+    done = waiting.result()
+    assert done.returncode == 1
+    assert "was cancelled: nobody wants it" in done.stderr
+
+
+async def test_the_version_is_that_of_the_installed_package(settings: Settings) -> None:
+    done = await run_command(settings, "--version")
+    assert done.stdout == f"uow-worker {metadata.version('uow-worker')}\n", done.stderr
 
 
 async def test_enqueue_takes_a_key_that_is_held_while_the_task_waits(

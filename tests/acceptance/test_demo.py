@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,13 +34,22 @@ def users(place: Path) -> Path:
     return file
 
 
-def demo(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start_demo(place: Path, *arguments: str) -> subprocess.Popen[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("WORKER_")}
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "worker", "demo", *arguments],
         env={**inherited, "TMPDIR": str(place), "COLUMNS": "120"}, cwd=ROOT, text=True,
-        capture_output=True, timeout=140,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+def demo(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    with start_demo(place, *arguments) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=140)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
 def figure(name: str, output: str) -> int:
@@ -58,6 +69,28 @@ def test_the_demo_shows_that_each_row_has_one_user_and_one_welcome(
     assert "(0 repeated)" in done.stdout
     assert not done.stderr
     assert [file.name for file in place.iterdir()] == ["mine.csv"]  # it leaves nothing behind
+
+
+def test_what_it_keeps_running_is_reached_as_it_says_and_ends_with_ctrl_c(
+    users: Path, place: Path
+) -> None:
+    with start_demo(place, f"--users={users}", "--keep") as process:
+        assert process.stdout is not None
+        said = ""
+        while "Ctrl-C ends it all" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        (psql,) = re.findall(r"^\S*psql .*$", said, re.MULTILINE)
+        asked = [*shlex.split(psql), "--no-psqlrc", "-Atc", "SELECT count(*) FROM users"]
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+        assert answer.stdout == f"{ROWS}\n", answer.stderr
+        assert {"WORKER_DATABASE_URL", "WORKER_REDIS_URL"} == set(
+            re.findall(r"export (\w+)=", said)
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert [file.name for file in place.iterdir()] == ["mine.csv"]
 
 
 @pytest.mark.timeout(150)

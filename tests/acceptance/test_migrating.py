@@ -72,6 +72,20 @@ async def test_step_0_a_stock_class_runs_unchanged(pickling: ArqRedis, run: Run)
     assert "confirm_order(7)" in said
 
 
+async def test_step_0_without_redis_url_is_one_clear_line(app: Path) -> None:
+    command = [sys.executable, "-m", "worker", "run", "app.jobs.WorkerSettings"]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=app, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (said,) = done.stderr.splitlines()
+    assert said == (
+        "worker: app.jobs.WorkerSettings: cannot import app.jobs: KeyError: 'REDIS_URL' "
+        "(app/jobs.py:12)"
+    )
+
+
 async def test_step_1_both_kinds_of_bytes_are_read(
     pickling: ArqRedis, redis: RedisClient, run: Run, app: Path
 ) -> None:

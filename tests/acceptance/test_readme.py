@@ -1,6 +1,7 @@
 """What the README tells a newcomer to type, typed."""
 
 import asyncio
+import dataclasses
 import re
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from sqlalchemy import text
 
 from tests.acceptance.conftest import wait_until
 from tests.processes import ROOT, environment_of
-from worker import Database, Settings
+from worker import Database, Settings, TaskContext
+from worker.execution.context import RunningTask
+from worker.execution.definition import DEFAULT_TIMEOUT
+from worker.execution.retry import RetryPolicy
 
 README = (ROOT / "README.md").read_text()
 
@@ -22,7 +26,7 @@ README = (ROOT / "README.md").read_text()
 def app(tmp_path: Path) -> Path:
     """The two files of the README, in a folder of their own."""
     files = re.findall(r"`(app/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL)
-    assert [name for name, _ in files] == ["app/tasks.py", "app/api.py"]
+    assert [name for name, _ in files] == ["app/tasks.py", "app/api.py", "app/order.py"]
     (tmp_path / "app").mkdir()
     for name, source in files:
         (tmp_path / name).write_text(source)
@@ -71,6 +75,44 @@ async def test_a_newcomers_own_task_runs_exactly_once(
     await wait_until(confirmed)
     found = await db.execute_once(text("SELECT CAST(id AS text), state, result FROM task"), {})
     assert found.all() == [(response.json()["task"], "succeeded", "confirmed")]
+
+
+async def test_a_plain_script_enqueues_and_waits_for_the_result(
+    app: Path,
+    db: Database,
+    environment: dict[str, str],
+    processes: list[subprocess.Popen[bytes]],
+) -> None:
+    await db.execute_once(
+        text("CREATE TABLE orders (id bigserial PRIMARY KEY, confirmed boolean DEFAULT false)"), {}
+    )
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-m", "app.order"], cwd=app, env=environment,
+        capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert done.stdout == "confirmed\n", done.stderr
+    found = await db.execute_once(text("SELECT confirmed FROM orders"), {})
+    assert found.all() == [(True,)]
+
+
+def test_the_readme_lists_all_that_is_in_ctx_and_in_its_task() -> None:
+    section = README.partition("## What is in `ctx`\n")[2].partition("\n## ")[0]
+    keys = re.findall(r'^\| `"(\w+)"` \|', section, re.MULTILINE)
+    assert sorted(keys) == sorted(TaskContext.__annotations__)
+    rows = section.partition('`ctx["task"].…`')[2]
+    named = {name for row in rows.splitlines() for name in re.findall(r"`(?:await )?(\w+)", row)}
+    fields = {field.name for field in dataclasses.fields(RunningTask)} - {"db"}
+    assert {*fields, "report"} <= named
+
+
+def test_the_readme_names_the_defaults_of_a_task() -> None:
+    policy = RetryPolicy()
+    assert f"{policy.max_tries} by default" in README
+    assert f"({DEFAULT_TIMEOUT:g} s by default)" in README
+    backoff = ", ".join(
+        f"{name}={getattr(policy.backoff, name):g}" for name in ("base", "factor", "cap", "jitter")
+    )
+    assert f"`{backoff}`" in README
 
 
 def address_of(server: subprocess.Popen[bytes]) -> str:

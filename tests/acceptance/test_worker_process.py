@@ -215,6 +215,24 @@ async def test_redis_unreachable_at_start_is_one_clear_line_and_exit_code_1(
     assert len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("server", "setting", "url"),
+    [
+        ("Postgres at 127.0.0.1:1/d", "DATABASE", "postgresql://u:canary-4711@127.0.0.1:1/d"),
+        ("Redis at 127.0.0.1:1", "REDIS", "redis://:canary-4711@127.0.0.1:1/0"),
+    ],
+)
+async def test_whoever_starts_a_worker_is_told_which_server_it_waits_for(
+    server: str, setting: str, url: str, settings: Settings
+) -> None:
+    more = {f"WORKER_{setting}_URL": url, "WORKER_CONNECT_TIMEOUT": "1.5"}
+    code, output = await run_worker(settings, **more)
+    assert code == 1
+    assert f"waiting for {server}, 1.5 s at most" in output.splitlines()[0]
+    assert "canary-4711" not in output
+    assert len(output.splitlines()) == 2
+
+
 async def test_a_redis_cluster_is_refused_with_the_reason(settings: Settings) -> None:
     async with EmbeddedRedis(tcp=True, settings={"cluster-enabled": "yes"}) as cluster:
         code, output = await run_worker(settings, WORKER_REDIS_URL=cluster.url)

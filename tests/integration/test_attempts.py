@@ -153,9 +153,23 @@ class TestRetries:
 
         handle = await client.enqueue(cancels)
         await drain()
-        with pytest.raises(TaskCancelled):
+        with pytest.raises(TaskCancelled, match="was cancelled: nobody needs it any more"):
             await handle.result(1)
         assert (await view_of(client, handle)).errors[0].message == "nobody needs it any more"
+
+    async def test_the_reason_of_an_earlier_cancel_is_not_that_of_a_later_one(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("cancels", registry=registry)
+        async def cancels(ctx: TaskContext) -> None:
+            raise Cancel("nobody needs it any more")
+
+        handle = await client.enqueue(cancels)
+        await drain()
+        assert await handle.retry()
+        assert await handle.cancel()
+        with pytest.raises(TaskCancelled, match="was cancelled$"):
+            await handle.result(1)
 
     @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "53300", "57P01", "08006"])
     async def test_infrastructure_errors_burn_no_try_and_settle_nothing(
@@ -274,7 +288,7 @@ class TestLimits:
 
         handle = await client.enqueue(odd)
         await drain()
-        with pytest.raises(TaskFailed, match="InvalidResult: odd: the result"):
+        with pytest.raises(TaskFailed, match="InvalidResult: odd: the result: Unable to serialize"):
             await handle.result(1)
         assert (await view_of(client, handle)).tries == 1
         left = await db.execute_once(text("SELECT count(*) FROM effect"), {})
@@ -597,6 +611,63 @@ async def test_a_failure_is_logged_once_with_the_functions_traceback(
     traced = [record for record in caplog.records if record.exc_info]
     assert [record.name for record in traced] == ["worker.attempt"]
     assert caplog.text.count('raise ValueError("no good")') == 1
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_last_retry_on_purpose_is_logged_in_one_line_without_a_traceback(
+    durable: bool,
+    client: TaskClient,
+    registry: Registry,
+    drain: Drain,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @task("asks", max_tries=1, durable=durable, registry=registry)
+    async def asks(ctx: TaskContext) -> None:
+        raise Retry(delay=60, reason="the shop is closed")
+
+    await client.enqueue(asks)
+    await drain()
+    (said,) = [
+        record
+        for record in caplog.records
+        if record.levelno == logging.ERROR and record.name.startswith("worker.")
+    ]
+    assert said.exc_info is None
+    assert "failed for good" in said.message
+    assert "Retry: the shop is closed" in said.message
+
+
+async def test_a_retry_that_an_error_led_to_is_logged_with_the_errors_traceback(
+    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("asks", max_tries=1, registry=registry)
+    async def asks(ctx: TaskContext) -> None:
+        try:
+            raise ValueError("no good")
+        except ValueError as error:
+            raise Retry from error
+
+    await client.enqueue(asks)
+    await drain()
+    assert caplog.text.count('raise ValueError("no good")') == 1
+
+
+async def test_an_attempt_whose_task_was_cancelled_is_not_logged_as_handed_back(
+    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("waits", registry=registry)
+    async def waits(ctx: TaskContext) -> None:
+        assert await client.cancel(ctx["task"].id or uuid4())
+        await asyncio.Event().wait()
+
+    caplog.set_level(logging.INFO)
+    handle = await client.enqueue(waits)
+    await drain()
+    assert await handle.status() is TaskState.CANCELLED
+    told = [record for record in caplog.records if record.name == "worker.attempt"]
+    assert [record.levelname for record in told] == ["INFO", "INFO"]
+    assert "was cancelled while it ran" in told[0].message
+    assert "attempt 1 has no say any more" in told[1].message
 
 
 async def test_the_idempotency_key_is_the_same_in_every_attempt(

@@ -1,6 +1,8 @@
 """Rescuer, pruner, leader: what a crash has taken comes back, what has ended goes."""
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -198,6 +200,48 @@ class TestTheDead:
         await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
         await rescuer.take_back()
         assert await one(db) == ("failed", QUARANTINE_DEATHS)
+
+    async def test_the_log_names_the_processes_and_a_few_of_their_tasks(
+        self,
+        db: Database,
+        rescuer: Rescuer,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        await beat_long_enough(presence, monkeypatch)
+        for tasks, said in (
+            (1, r"a process has ended \(dead\): a task is taken back: [0-9a-f-]{36}$"),
+            (7, r"ended \(dead\): 7 tasks are taken back: ([0-9a-f-]{36}, ){5}…$"),
+        ):
+            caplog.clear()
+            await db.execute_once(text("DELETE FROM task"), {})
+            await db.execute_once(INSERT, {"n": tasks})
+            await db.execute_once(RUNNING, {"worker": "dead", "deaths": 0, "alone": False})
+            await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+            assert await rescuer.take_back() == tasks
+            (told,) = caplog.records
+            assert told.levelname == "WARNING"
+            assert re.search(said, told.message), told.message
+
+    @pytest.mark.parametrize(("leaving", "level"), [(True, "INFO"), (False, "WARNING")])
+    async def test_only_a_process_that_was_not_told_to_stop_is_a_warning_if_it_left_no_task(
+        self,
+        leaving: bool,
+        level: str,
+        db: Database,
+        rescuer: Rescuer,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        await beat_long_enough(presence, monkeypatch)
+        await db.execute_once(BEAT_OF_DEAD, {"id": "gone", "leaving": leaving})
+        assert await rescuer.take_back() == 0
+        (told,) = [record for record in caplog.records if record.name == "worker.rescuer"]
+        assert told.levelname == level
+        assert told.message == "a process has ended (gone), and left no task behind"
 
     async def test_their_leases_are_ended_and_their_tasks_pushed(
         self,

@@ -200,6 +200,7 @@ def test_an_unknown_name_is_an_error_where_the_task_modules_are_loaded(
     [
         (None, "cannot import broken: there is no broken; the current directory is on the path"),
         ("import nowhere", "cannot import broken: ModuleNotFoundError: No module named 'nowhere'"),
+        ("\nopen('nowhere')", r"cannot import broken: FileNotFoundError: .* \(.*broken.py:2\)"),
         ("1 / 0", "cannot import broken: ZeroDivisionError: division by zero"),
         ("def", "cannot import broken: SyntaxError: invalid syntax"),
     ],

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ ROOT = Path(__file__).parents[2]
 def test_an_unknown_name_is_refused_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_CONCURENCY", "5")
     with pytest.raises(SettingsError, match="did you mean WORKER_CONCURRENCY"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["WORKER_FOO", "WORKER_SIZE_OF_IT", "WORKER_HOME"])
+def test_a_name_that_is_like_none_gets_no_suggestion(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(SettingsError, match=f"{name} is not a setting; known are WORKER_API"):
         load_settings()
 
 
@@ -117,6 +127,19 @@ def test_the_example_file_names_every_setting_and_no_other() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     named = {line.lstrip("# ").split("=")[0] for line in lines if "WORKER_" in line and "=" in line}
     assert sorted(named) == setting_names()
+
+
+def test_the_compose_file_passes_every_setting_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (ROOT / "docker-compose.yml").read_text().splitlines()
+    given = dict(re.findall(r"^    (WORKER_\w+): (.*)$", "\n".join(lines), re.MULTILINE))
+    assert sorted(given) == setting_names()
+    fixed = {"WORKER_DATABASE_URL", "WORKER_REDIS_URL", "WORKER_STORAGE_DIR", "WORKER_API_TOKENS"}
+    passed = {name for name, value in given.items() if value == f"${{{name}:-}}"}
+    assert passed == {*given} - fixed
+    defaults = load_settings()
+    for name in passed:
+        monkeypatch.setenv(name, "")
+    assert load_settings() == defaults
 
 
 def test_the_readme_has_every_setting_in_its_table() -> None:

@@ -4,8 +4,9 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from importlib import metadata
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,7 +20,6 @@ T = TypeVar("T")
 
 app = typer.Typer(
     name="worker",
-    help="A background worker in which every task is a unit of work.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -30,6 +30,22 @@ EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api
 """What an optional dependency comes with."""
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"uow-worker {metadata.version('uow-worker')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version."),
+    ] = False,
+) -> None:
+    """A background worker in which every task is a unit of work."""
 
 
 def command(function: Callable[P, T]) -> Callable[P, T]:

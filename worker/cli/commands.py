@@ -108,9 +108,12 @@ def enqueue(
     queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait at most.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to --wait at most; default: as long as it takes."),
+    ] = None,
 ) -> None:
-    """Enqueue one task and print its id."""
+    """Enqueue one task and print its id; its module is one of WORKER_TASK_MODULES."""
     from worker.cli.enqueue import enqueue_one, parse_arguments
 
     settings = start()

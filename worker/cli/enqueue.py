@@ -3,7 +3,7 @@
 import typer
 
 from worker.broker import codec
-from worker.errors import InvalidArguments
+from worker.errors import InvalidArguments, InvalidOptions, UnknownTask
 from worker.execution.client import TaskClient
 from worker.execution.options import OptionValues
 from worker.execution.reference import TaskRef
@@ -40,10 +40,14 @@ async def enqueue_one(
     """Enqueue, print the id, and with `wait` the result as JSON.
 
     Raises:
-        EnqueueError: The name, the arguments or the options do not fit.
+        EnqueueError: The name, the arguments or the options do not fit; `timeout` without `wait`.
         TaskError: With `wait`: the task failed or was cancelled.
     """
+    if timeout is not None and not wait:
+        raise InvalidOptions("--timeout needs --wait: without it nothing is waited for")
     default_registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    if name not in default_registry:
+        raise UnknownTask(f"{default_registry.no_such(name)} ({_where_looked(settings)})")
     given: OptionValues = {k: v for k, v in options.items() if v is not None}  # type: ignore[assignment]
     async with TaskClient.from_settings(settings) as client:
         await wait_for_tables(client.db, settings.connect_timeout)
@@ -54,6 +58,12 @@ async def enqueue_one(
             typer.echo("nothing new: this task has the unique key", err=True)
         if wait:
             typer.echo(codec.to_bytes(await handle.result(timeout)).decode())
+
+
+def _where_looked(settings: Settings) -> str:
+    if not settings.task_modules:
+        return "WORKER_TASK_MODULES is not set, so only built-in tasks are known here"
+    return f"looked in WORKER_TASK_MODULES={','.join(settings.task_modules)}"
 
 
 def _typed(name: str, arguments: dict[str, str]) -> dict[str, object]:

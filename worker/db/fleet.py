@@ -27,9 +27,9 @@ FLEET = {
         SET leaving = true, running = '{{}}', heartbeat_at = '-infinity' WHERE id = :worker
         """,
     #
-    # -> id of each process whose heartbeat is older than :seconds
+    # -> id of each process whose heartbeat is older than :seconds, and whether it was leaving
     "find_dead": """
-        SELECT id, {fenced} FROM {worker_process}
+        SELECT id, leaving, {fenced} FROM {worker_process}
         WHERE heartbeat_at < now() - make_interval(secs => :seconds) FOR UPDATE SKIP LOCKED
         """,
     #

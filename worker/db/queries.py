@@ -275,12 +275,17 @@ _TEMPLATES = {
         """,
     #
     #
-    # How far a task is. -> state, result, and the last error (error_type, message, traceback)
+    # How far a task is. -> state, result, and the last error (error_type, message, traceback); of
+    # a cancelled task only if its function has cancelled it, for that says why
     "ending": """
         SELECT state, CAST(result AS text) AS result, error_type, message, traceback
         FROM {task} LEFT JOIN LATERAL (
             SELECT error_type, message, traceback FROM {task_error}
-            WHERE task_id = :id AND state = 'failed' ORDER BY {task_error}.id DESC LIMIT 1
+            WHERE task_id = :id
+              AND (state = 'failed'
+                   OR state = 'cancelled' AND error_type = 'Cancel'
+                      AND {task_error}.attempt = {task}.attempt)
+            ORDER BY {task_error}.id DESC LIMIT 1
         ) AS last ON true
         WHERE {task}.id = :id
         """,

@@ -167,7 +167,7 @@ def _print_bad_lines(report: ImportReport) -> None:
 
 
 async def _keep(house: House, workers: Workers) -> None:
-    """Leave everything running, and say how to look at it."""
+    """Leave everything running until Ctrl-C, and say how to look at it."""
     console.print("\nEverything is still running. In another shell:\n")
     for name, value in environment_variables(house.settings).items():
         if name in ("WORKER_DATABASE_URL", "WORKER_REDIS_URL"):
@@ -176,7 +176,8 @@ async def _keep(house: House, workers: Workers) -> None:
         "\nuv run worker enqueue users.create username=new email=new@example.org "
         f"--queue {house.settings.queue} --wait\n"
         "uv run worker api    # then http://127.0.0.1:8000/users/1\n"
-        f"tail -f {workers.log}\n\nCtrl-C ends it.",
+        f"{shlex.join(house.postgres.psql)}\n"
+        f"tail -f {workers.log}\n\nCtrl-C ends it all.",
         highlight=False,
         soft_wrap=True,
     )

@@ -85,6 +85,12 @@ class EmbeddedPostgres(EmbeddedServer):
         # The port is said aloud because asyncpg would take it from PGPORT.
         return f"postgresql+asyncpg://postgres@/{path}?host={quote(str(home.path))}&port={PORT}"
 
+    @property
+    def psql(self) -> list[str]:
+        """A command line that opens a shell on the database `postgres`."""
+        program = shutil.which("psql") or str(self._programs.postgres.with_name("psql"))
+        return [program, self.url.replace("+asyncpg", "", 1)]
+
     def _find_program(self, home: Home, undo: ExitStack) -> None:
         self._programs = find_postgres(self._source, home.account, undo)
 

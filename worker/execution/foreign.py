@@ -60,7 +60,7 @@ async def answer_from_row(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
         case TaskState.SUCCEEDED:
             await _store_result(runtime, delivery, codec.from_bytes(ending.result))
         case TaskState.CANCELLED:
-            await _store_result(runtime, delivery, asyncio.CancelledError())
+            await _store_result(runtime, delivery, asyncio.CancelledError(ending.reason or ""))
         case TaskState.FAILED:
             await _store_result(runtime, delivery, ending.error)
 

@@ -59,16 +59,25 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How far a task is: its state, its result as JSON, and its last error once it failed."""
+    """How far a task is.
+
+    Attributes:
+        result: As JSON.
+        error: Its last error, once it failed.
+        reason: Why its function has cancelled it.
+    """
 
     state: TaskState
     result: bytes | None = None
     error: TaskFailed | None = None
+    reason: str | None = None
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> Self:
         """What the statement `ending` has found."""
         state = TaskState(row.state)
+        if state is TaskState.CANCELLED:
+            return cls(state, reason=row.message)
         if state is not TaskState.FAILED:
             return cls(state, None if row.result is None else row.result.encode())
         error = TaskFailed(row.error_type or "unknown", row.message or "", row.traceback or "")
@@ -146,7 +155,7 @@ class TaskHandle(Generic[R_co]):
         if ending.error is not None:
             raise ending.error
         if ending.state is TaskState.CANCELLED:
-            raise TaskCancelled(f"{self!r} was cancelled")
+            raise TaskCancelled(f"{self!r} was cancelled{_because(ending.reason)}")
         return self._decode(ending.result or b"null")
 
     async def cancel(self) -> bool:
@@ -201,3 +210,7 @@ class TaskHandle(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<task {self.name} {self.id}>"
+
+
+def _because(reason: str | None) -> str:
+    return "" if reason is None else f": {reason}"

@@ -16,8 +16,15 @@ class Signal(Exception):
     """Base of what a task function raises on purpose. The unit of work is rolled back."""
 
 
+def traceback_of(error: BaseException) -> BaseException | None:
+    """What a log is to show the traceback of: not of a `Signal`, unless an error led to it."""
+    if isinstance(error, Signal) and error.__cause__ is None and error.__context__ is None:
+        return None
+    return error
+
+
 class Retry(Signal):
-    """Try again, counted as a try.
+    """Try again, counted as a failure: the last of `max_tries` fails the task for good.
 
     Args:
         delay: Seconds (or timedelta) until then; without one the task's backoff decides.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import InvalidOptions, InvalidSchedule, SettingsError, WorkerError
+from worker.user_code import described
 
 if TYPE_CHECKING:
     from worker.execution.cron import Schedule
@@ -108,7 +109,7 @@ def _why_not_imported(module: str, error: Exception) -> str:
     what = f"WORKER_TASK_MODULES: cannot import {module}"
     if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
         return f"{what}: there is no {error.name}; the current directory is on the path"
-    return f"{what}: {type(error).__name__}: {error}"
+    return f"{what}: {described(error)}"
 
 
 def _origin(function: "TaskFunction[Any, Any]") -> str:

@@ -23,6 +23,9 @@ from worker.settings import Settings
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
 
+NAMED = 5
+"""Tasks that are named in a line of the log."""
+
 logger = logging.getLogger("worker.rescuer")
 
 
@@ -41,9 +44,10 @@ async def take_back(
     queries = db.queries
     async with db.engine.begin() as connection:
         found = await connection.execute(queries.find_dead, {"seconds": settings.dead_after})
-        dead = [row.id for row in found if only in (None, row.id)]
-        if not dead:
+        gone = [row for row in found if only in (None, row.id)]
+        if not gone:
             return []
+        dead = [row.id for row in gone]
         await connection.execute(queries.note_storm, {"processes": dead, "duty": FLEET_DUTY})
         rescued = await connection.execute(
             queries.rescue,
@@ -56,12 +60,24 @@ async def take_back(
         rows = rescued.all()
         await connection.execute(queries.forget_dead, {"processes": dead})
         reach("rescued")
-    logger.warning("%d processes have ended: %s; %d tasks of theirs are taken back",
-                   len(dead), ", ".join(dead), len(rows))  # fmt: skip
-    for row in rows:
+    _log(gone, rows)
+    return rows
+
+
+def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:
+    ended = "a process has" if len(gone) == 1 else f"{len(gone)} processes have"
+    names = ", ".join(row.id for row in gone)
+    if not rescued:
+        level = logging.INFO if all(row.leaving for row in gone) else logging.WARNING
+        logger.log(level, "%s ended (%s), and left no task behind", ended, names)
+        return
+    tasks = "a task is" if len(rescued) == 1 else f"{len(rescued)} tasks are"
+    ids = [str(row.id) for row in rescued[:NAMED]]
+    more = ", …" if len(rescued) > NAMED else ""
+    logger.warning("%s ended (%s): %s taken back: %s%s", ended, names, tasks, ", ".join(ids), more)
+    for row in rescued:
         if row.state == TaskState.FAILED:
             logger.error("task %s is quarantined: %d processes died under it", row.id, row.deaths)
-    return rows
 
 
 async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:

@@ -10,6 +10,8 @@ import random
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import TextClause
+
 from worker.broker import codec
 from worker.db.database import Database
 from worker.db.failures import is_infrastructure
@@ -24,6 +26,7 @@ from worker.execution.outcome import (
     Outcome,
     Retrying,
     Snoozed,
+    traceback_of,
 )
 from worker.execution.retry import decide
 from worker.execution.runtime import Runtime
@@ -89,34 +92,52 @@ async def record(
     Returns:
         The outcome; None: the guard did not hold.
     """
-    queries = runtime.db.queries
-    more: dict[str, object]
-    match outcome:
-        case Retrying(delay, error):
-            described = codec.describe(error)
-            logger.warning("%s %s failed, again in %.1f s: %s: %s", task.name, task.id, delay,
-                           described["error_type"], described["message"])  # fmt: skip
-            statement, more = queries.retry, {"delay": delay, **described}
-        case Failed(error):
-            logger.error("%s %s failed for good", task.name, task.id, exc_info=error)
-            statement = queries.fail
-            more = {"state": TaskState.FAILED, "counted": 1, **codec.describe(error)}
-        case Cancelled(error):
-            statement = queries.fail
-            more = {"state": TaskState.CANCELLED, "counted": 0, **codec.describe(error)}
-        case Snoozed(delay):
-            statement, more = queries.hand_back, {"state": TaskState.SCHEDULED, "delay": delay}
-        case HandedBack(delay, reason):
-            logger.warning("%s %s handed back: %s", task.name, task.id, reason)
-            statement, more = queries.hand_back, {"state": TaskState.QUEUED, "delay": delay}
-        case Completed():
-            raise AssertionError("success is committed by the unit of work")
-    if statement is queries.fail:
-        more["retention"] = retention_of(runtime, function)
+    statement, more = _statement_for(runtime, function, outcome)
     found = await runtime.db.execute_once(
         statement, {"id": task.id, "attempt": task.attempt, **more}
     )
-    return None if found.first() is None else outcome
+    if found.first() is None:
+        logger.info("%s %s: attempt %d has no say any more: settled or taken over meanwhile",
+                    task.name, task.id, task.attempt)  # fmt: skip
+        return None
+    _log(task, outcome)
+    return outcome
+
+
+def _statement_for(
+    runtime: Runtime, function: TaskFunction[Any, Any], outcome: Outcome
+) -> tuple[TextClause, dict[str, object]]:
+    queries = runtime.db.queries
+    kept = {"retention": retention_of(runtime, function)}
+    match outcome:
+        case Retrying(delay, error):
+            return queries.retry, {"delay": delay, **codec.describe(error)}
+        case Failed(error):
+            failed = {"state": TaskState.FAILED, "counted": 1, **kept}
+            return queries.fail, {**failed, **codec.describe(error)}
+        case Cancelled(error):
+            cancelled = {"state": TaskState.CANCELLED, "counted": 0, **kept}
+            return queries.fail, {**cancelled, **codec.describe(error)}
+        case Snoozed(delay):
+            return queries.hand_back, {"state": TaskState.SCHEDULED, "delay": delay}
+        case HandedBack(delay, _):
+            return queries.hand_back, {"state": TaskState.QUEUED, "delay": delay}
+        case Completed():
+            raise AssertionError("success is committed by the unit of work")
+
+
+def _log(task: RunningTask, outcome: Outcome) -> None:
+    """Tell what was written, and no sooner: a guard that does not hold makes it untrue."""
+    match outcome:
+        case Retrying(delay, error):
+            logger.warning("%s %s failed, again in %.1f s: %s: %s", task.name, task.id, delay,
+                           type(error).__name__, error)  # fmt: skip
+        case Failed(error):
+            logger.error("%s %s failed for good (try %d): %s: %s", task.name, task.id,
+                         task.tries + 1, type(error).__name__, error,
+                         exc_info=traceback_of(error))  # fmt: skip
+        case HandedBack(_, reason):
+            logger.warning("%s %s handed back: %s", task.name, task.id, reason)
 
 
 async def fail_without_attempt(

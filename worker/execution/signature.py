@@ -8,7 +8,7 @@ from typing import Any, Generic, NotRequired, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import ErrorDetails, PydanticSerializationError
 from typing_extensions import TypedDict
 
 from worker.broker import codec
@@ -65,7 +65,7 @@ class TypedSignature(Generic[R]):
             checked = self._result.validate_python((result,))
             return codec.refuse_unstorable(self._result.dump_json(checked)[1:-1])
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
-            raise InvalidResult(f"{self.name}: the result {_in_one_line(error)}") from None
+            raise InvalidResult(f"{self.name}: the result: {_in_one_line(error)}") from None
 
     def decode_result(self, written: bytes) -> R:
         """Read a result back into its annotated type."""
@@ -113,9 +113,11 @@ class TypedSignature(Generic[R]):
 def _in_one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         faults = error.errors(include_input=False, include_url=False)
-        return "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'value'}: "
-            + fault["msg"].removeprefix("Value error, ")
-            for fault in faults
-        )
+        return "; ".join(map(_described, faults))
     return " ".join(str(error).split())
+
+
+def _described(fault: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in fault["loc"][1:])  # nowhere: the whole of a result
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

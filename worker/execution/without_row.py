@@ -13,7 +13,7 @@ from worker.execution.answer import hand_back, shielded
 from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
-from worker.execution.outcome import Cancelled, Completed, Failed, Outcome
+from worker.execution.outcome import Cancelled, Completed, Failed, Outcome, traceback_of
 from worker.execution.perform import perform
 from worker.execution.retry import decide
 from worker.execution.running import Held
@@ -92,7 +92,8 @@ async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> obj
             await runtime.flush_pushes()
             return codec.from_bytes(result)
         case Failed(error) | Cancelled(error):
-            logger.error("%s failed for good", delivery, exc_info=error)
+            logger.error("%s failed for good: %s: %s", delivery, type(error).__name__, error,
+                         exc_info=traceback_of(error))  # fmt: skip
             raise TaskFailed(**codec.describe(error)) from error
         case _:
             logger.warning("%s again in %.1f s", delivery, outcome.delay)

@@ -9,12 +9,14 @@ import inspect
 import pickle
 from collections.abc import Mapping
 from importlib import import_module
-from types import FunctionType
+from importlib.util import find_spec
+from types import FunctionType, ModuleType
 from typing import Any
 
 from arq.worker import Worker
 
 from worker.errors import SettingsError
+from worker.user_code import described
 
 OURS = ("lease_seconds", "stall_limit", "queues")
 """What such a class may say beyond arq's own names."""
@@ -43,17 +45,34 @@ def _find(path: str) -> object:
     name_of_module, _, name = path.replace(":", ".").rpartition(".")
     if not name_of_module or name_of_module.startswith("."):
         raise SettingsError(f"{path}: expected module.Name of a settings class")
-    try:
-        module = import_module(name_of_module)
-    except ModuleNotFoundError as error:
-        if not f"{name_of_module}.".startswith(f"{error.name}."):
-            raise  # it is there, but something that it imports is not
-        raise SettingsError(f"{path}: there is no module {error.name}") from error
+    module = _import(path, name_of_module)
+    if _is_module(f"{name_of_module}.{name}", module):
+        raise SettingsError(
+            f"{path} is a module; which class in it? (Modules with @task functions are not named "
+            "here but in WORKER_TASK_MODULES.)"
+        )
     if not hasattr(module, name):
         near = difflib.get_close_matches(name, vars(module), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SettingsError(f"{path}: there is no {name} in {name_of_module}{hint}")
     return getattr(module, name)
+
+
+def _import(path: str, name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except Exception as error:  # whatever somebody's code raises when it is imported
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise SettingsError(f"{path}: there is no module {error.name}") from error
+        raise SettingsError(f"{path}: cannot import {name}: {described(error)}") from error
+
+
+def _is_module(name: str, parent: ModuleType) -> bool:
+    """Whether `name` is a module of `parent`."""
+    there = getattr(parent, name.rpartition(".")[2], None)
+    if there is None:  # or it was not imported yet
+        return hasattr(parent, "__path__") and find_spec(name) is not None
+    return isinstance(there, ModuleType)
 
 
 def _options_of(path: str, settings: object) -> dict[str, Any]:

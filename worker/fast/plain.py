@@ -11,7 +11,7 @@ from worker.broker import codec
 from worker.broker.claims import NO_RESULT, Action, Finish
 from worker.errors import TaskFailed
 from worker.execution.delivery import Delivery
-from worker.execution.outcome import Cancelled, Completed, Failed
+from worker.execution.outcome import Cancelled, Completed, Failed, traceback_of
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.without_row import attempt_without_row
@@ -53,7 +53,8 @@ class PlainAttempts:
                 finish = self._with_result(held, delivery, began, result)
             case Failed(error) | Cancelled(error):
                 engine.jobs_failed += 1
-                logger.error("%s failed for good", delivery, exc_info=error)
+                logger.error("%s failed for good: %s: %s", delivery, type(error).__name__, error,
+                             exc_info=traceback_of(error))  # fmt: skip
                 finish = self._with_result(
                     held, delivery, began, TaskFailed(**codec.describe(error))
                 )

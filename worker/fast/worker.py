@@ -16,13 +16,14 @@ from collections.abc import Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from arq.connections import create_pool, log_redis_info
+from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.worker import Worker
 
 from worker.broker.claims import NO_RESULT, RETURNS, Claimed, Finish
 from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart, server_time
 from worker.broker.scripts import caller
 from worker.broker.wakeup import WatchedConnection
+from worker.errors import ServerUnreachable
 from worker.execution.running import Held, Running, process_name
 from worker.fast.aborts import Aborts
 from worker.fast.arq_jobs import ArqJob
@@ -80,14 +81,7 @@ class FastWorker(Worker):
 
     async def main(self) -> None:
         """Start, serve until told to stop, or in burst mode until nothing is left."""
-        if self._pool is None:
-            self._pool = await create_pool(
-                self.redis_settings,
-                job_deserializer=self.job_deserializer,
-                job_serializer=self.job_serializer,
-                default_queue_name=self.queue_name,
-                expires_extra_ms=self.expires_extra_ms,
-            )
+        self._pool = self._pool or await self._connect()
         names = ", ".join(self.functions)
         arqs_logger.info("Starting worker for %d functions: %s", len(self.functions), names)
         with contextlib.suppress(*AWAY):
@@ -97,13 +91,23 @@ class FastWorker(Worker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         await self.begin_serving()
-        with contextlib.suppress(
-            *AWAY
-        ):  # cron jobs of the start, before a burst looks what is left
-            await self._upkeep.run_once()
+        with contextlib.suppress(*AWAY):
+            await self._upkeep.run_once()  # cron jobs of the start, before a burst ends
         await self._upkeep.start()
         self._cleanup.push_async_callback(self._upkeep.stop)
         await self._intake.serve(self._claimer, lambda: self._watched.is_told)
+
+    async def _connect(self) -> ArqRedis:
+        try:
+            return await create_pool(
+                self.redis_settings,
+                job_deserializer=self.job_deserializer,
+                job_serializer=self.job_serializer,
+                default_queue_name=self.queue_name,
+                expires_extra_ms=self.expires_extra_ms,
+            )
+        except AWAY as error:
+            raise ServerUnreachable(f"no Redis ({error}): is redis_settings right?") from error
 
     async def begin_serving(self) -> None:
         """The startup hook has run; for a subclass."""

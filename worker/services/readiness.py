@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 
 from redis.exceptions import AuthenticationError
@@ -13,10 +14,15 @@ from worker.db.failures import PASSING, sqlstate
 from worker.errors import SchemaError, ServerUnreachable
 from worker.settings import Settings
 
+logger = logging.getLogger("worker.readiness")
+
 PAUSE = 0.25
 """Seconds between two tries."""
 
 LAST_TRY_SECONDS = 1.0
+
+SILENT_SECONDS = 1.0
+"""Who waits for longer is told what for."""
 
 NEWEST_TABLE = "worker_leader"
 """What the newest migration has made: an older schema does not do."""
@@ -104,6 +110,9 @@ async def _wait_until(
     ping: Callable[[], Awaitable[None]], server: str, setting: str, timeout: float
 ) -> None:
     last: BaseException | None = None
+    said = asyncio.get_running_loop().call_later(
+        SILENT_SECONDS, logger.info, "waiting for %s, %g s at most", server, timeout
+    )
     try:
         async with asyncio.timeout(timeout):
             while True:
@@ -119,6 +128,8 @@ async def _wait_until(
         with contextlib.suppress(*PASSING, *AWAY):
             async with asyncio.timeout(LAST_TRY_SECONDS):
                 return await ping()
+    finally:
+        said.cancel()
     reason = f" ({_reason(last)})" if last else ""
     if last is not None and _is_hopeless(last):
         raise ServerUnreachable(f"{server} refuses us{reason}: check {setting}")

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings
 from arq.worker import get_kwargs
 
 from tests.integration.arq import fleet
 from tests.integration.arq.conftest import until
 from tests.processes import ROOT
 from worker.embedded import EmbeddedRedis
-from worker.errors import SettingsError
+from worker.errors import ServerUnreachable, SettingsError
 from worker.fast.arq_settings import load
 from worker.fast.worker import FastWorker
 
@@ -85,15 +85,36 @@ def test_a_path_that_is_none(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("source", "error"),
-    [("import wor", "No module named 'wor'"), ("int.nothing", "has no attribute 'nothing'")],
+    [
+        ("import wor", r"ModuleNotFoundError: No module named 'wor' \(worbroken.py:1\)"),
+        ("\nint.nothing", r"AttributeError: .* has no attribute 'nothing' \(worbroken.py:2\)"),
+        ("import os\n\nos.environ['NOT_SET']", r"KeyError: 'NOT_SET' \(worbroken.py:3\)"),
+        ("def", r"SyntaxError: invalid syntax \(worbroken.py, line 1\)"),
+    ],
 )
-def test_an_error_inside_the_module_is_told_as_it_is(
+def test_an_error_inside_the_module_is_told_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, error: str
 ) -> None:
     (tmp_path / "worbroken.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises((ModuleNotFoundError, AttributeError), match=error):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        SettingsError, match=f"worbroken.Settings: cannot import worbroken: {error}"
+    ):
         load("worbroken.Settings")
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_module_in_place_of_a_class_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported: bool
+) -> None:
+    package = tmp_path / f"worpackage{imported}"
+    package.mkdir()
+    (package / "__init__.py").write_text("from . import tasks" if imported else "")
+    (package / "tasks.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingsError, match=r"tasks is a module; which class in it\?"):
+        load(f"{package.name}.tasks")
 
 
 # -- as a process ----------------------------------------------------------------------------------
@@ -148,6 +169,14 @@ def test_the_command_refuses_pickle_without_being_told(start: Start) -> None:
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "who can write to Redis can run code here" in " ".join(said.split())
+
+
+async def test_a_redis_that_is_not_there_at_the_start_is_told_with_its_address() -> None:
+    nowhere = RedisSettings(port=1, conn_retries=0)
+    worker = FastWorker(functions=[fleet.startup], redis_settings=nowhere, handle_signals=False)
+    with pytest.raises(ServerUnreachable, match=r"no Redis \(.*localhost:1.*is redis_settings"):
+        await worker.async_run()
+    await worker.close()
 
 
 async def test_a_stock_class_runs_unchanged_as_a_process(client: ArqRedis, start: Start) -> None:

@@ -1,0 +1,33 @@
+"""Where in somebody's own code an error comes from, for a message of one line."""
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+_OURS = Path(__file__).parent
+_INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
+
+
+def described(error: BaseException) -> str:
+    """Type, message and, if a line of somebody's own code led to it, that line's place.
+
+    For example ``KeyError: 'REDIS_URL' (app/jobs.py:13)``. A `SyntaxError` says its place itself.
+    """
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    place = None if isinstance(error, SyntaxError) else _place(error)
+    return f"{said} ({place})" if place else said
+
+
+def _place(error: BaseException) -> str | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_somebodys_own(Path(frame.filename))]
+    return f"{_seen_from_here(Path(own[-1].filename))}:{own[-1].lineno}" if own else None
+
+
+def _is_somebodys_own(file: Path) -> bool:
+    """Neither the import system's, nor a library's, nor ours."""
+    return file.is_file() and not any(file.is_relative_to(code) for code in (_OURS, *_INSTALLED))
+
+
+def _seen_from_here(file: Path) -> Path:
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
