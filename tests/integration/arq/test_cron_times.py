@@ -123,7 +123,7 @@ def test_a_change_of_the_clocks_leads_to_exactly_the_ticks_of_the_rule(
         assert list(times.ticks(since, until)) == expected, job.name
 
 
-@pytest.mark.parametrize(("zone", "at"), CHANGES)
+@pytest.mark.parametrize(("zone", "at"), CHANGES[::3])  # forward and back, by hours and by halves
 async def test_a_worker_pushes_exactly_those(
     client: ArqRedis, make: Make, monkeypatch: pytest.MonkeyPatch, zone: str, at: datetime
 ) -> None:
