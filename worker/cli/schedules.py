@@ -117,7 +117,7 @@ def _said(one: ScheduleView) -> dict[str, object]:
         "task": definition.task,
         "arguments": definition.arguments,
         "when": f"{definition.expression}: {definition.timetable.explain()}",
-        "missed": f"{definition.missed}, after {definition.grace:g} s",
+        "missed": f"{definition.missed}, grace {definition.grace:g} s",
         "overlap": definition.overlap,
         "jitter": f"{definition.jitter:g} s",
         "queue": definition.queue,

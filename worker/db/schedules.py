@@ -78,10 +78,15 @@ SCHEDULES = {
         RETURNING app, name
         """,
     #
-    # The leader's batch: schedules with a tick that is due, each for one leader only.
-    # -> app, name, definition, next_tick, now
+    # The leader's batch: schedules with a tick that is due, each for one leader only. :uptime is
+    # for how many seconds it has lived; others that live may have done so for longer.
+    # -> app, name, definition, next_tick, now, attended_since (since then there was a worker)
     "find_due": """
-        SELECT app, name, CAST(definition AS text) AS definition, next_tick, now() AS now, {fenced}
+        SELECT app, name, CAST(definition AS text) AS definition, next_tick, now() AS now,
+               least(now() - make_interval(secs => :uptime),
+                     (SELECT min(started_at) FROM {worker_process}
+                      WHERE heartbeat_at > now() - interval '2 seconds')) AS attended_since,
+               {fenced}
         FROM {schedule}
         WHERE paused_at IS NULL AND removed_at IS NULL AND next_tick <= now() AND {live}
         ORDER BY next_tick LIMIT :limit FOR UPDATE SKIP LOCKED

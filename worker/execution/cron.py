@@ -24,8 +24,8 @@ Overlap = Literal["allow", "skip", "queue"]
 """What becomes of a tick whose schedule has an unsettled task: it runs beside it, it is left out,
 or it waits until that is settled."""
 
-DEFAULT_GRACE = 15.0
-"""Seconds in which another leader takes over, and some more: such a tick is late, not missed."""
+DEFAULT_GRACE = 1.0
+"""Seconds: a worker that starts so shortly after a tick has not missed it."""
 
 LONGEST_NAME = 400
 
@@ -37,7 +37,7 @@ class Definition:
     Attributes:
         task: The task function's name.
         arguments: Its arguments, as JSON.
-        grace: Seconds by which a tick may be late without being missed.
+        grace: Seconds by which a tick may be late without being missed, though nobody was there.
         jitter: Seconds over which the schedule's starts are spread.
     """
 
@@ -143,8 +143,10 @@ def cron(
         arguments: What the task function is called with.
         name: Stable and unique in the app. By default the task function's name, with the arguments
             if there are any.
-        missed: What is done about ticks that were missed, because no worker was there.
-        grace: Seconds (or timedelta) by which a tick may be late without being missed.
+        missed: What is done about ticks that were missed: no worker was there, or all of them stood
+            still for half a minute. The ``"latest"`` is run, ``"all"`` are, or none (``"skip"``).
+        grace: Seconds (or timedelta) by which a tick may be late without being missed, though no
+            worker was there. (While another leader takes over, a tick is late, never missed.)
         jitter: Seconds (or timedelta) over which the starts are spread, so that what many
             schedules do at the full hour is not done at once.
         overlap: What is done about a tick while a task of the schedule is unsettled.

@@ -10,6 +10,10 @@ from worker.execution.timetable import Timetable
 LIMIT = 100
 """Ticks of one schedule that are run at once; the rest a moment later."""
 
+TAKEOVER_SECONDS = 30.0
+"""A tick that is later than this was missed, also if there was a worker: all of them stood still,
+or Postgres was away. Another leader takes over within eight seconds."""
+
 MOMENT = timedelta(microseconds=1)
 
 
@@ -28,19 +32,32 @@ class Due:
     following: datetime | None
 
 
-def due(table: Timetable, missed: Missed, grace: float, next_tick: datetime, now: datetime) -> Due:
-    """Decide about the ticks from `next_tick` to `now`.
+def due(
+    table: Timetable, missed: Missed, next_tick: datetime, now: datetime, on_time: datetime
+) -> Due:
+    """Decide about the ticks from `next_tick` to `now`: those before `on_time` were missed.
 
-    What is later than `grace` was missed. The time that is missed is not walked through, however
-    long it is: only the ticks that are run are looked for, and the last one.
+    The time that is missed is not walked through, however long it is: only the ticks that are run
+    are looked for, and the last one that was missed.
     """
-    on_time = now - timedelta(seconds=grace)
     if missed == "all" or next_tick >= on_time:
         ticks = [next_tick, *itertools.islice(table.ticks(next_tick, now), LIMIT - 1)]
         return Due(ticks, None, table.next_after(ticks[-1]))
     ticks = list(itertools.islice(table.ticks(on_time - MOMENT, now), LIMIT))
+    following = table.next_after(ticks[-1] if ticks else now)
     last = table.last_until(on_time - MOMENT, after=next_tick) or next_tick
-    if ticks or missed == "skip":
-        return Due(ticks, (next_tick, last), table.next_after(ticks[-1] if ticks else now))
+    if missed == "skip":
+        return Due(ticks, (next_tick, last), following)
     before = table.last_until(last - MOMENT, after=next_tick) or next_tick
-    return Due([last], None if last == next_tick else (next_tick, before), table.next_after(now))
+    return Due([last, *ticks], None if last == next_tick else (next_tick, before), following)
+
+
+def on_time_from(now: datetime, attended_since: datetime, grace: float) -> datetime:
+    """The moment from which on a tick that is due counts as on time, if late.
+
+    Args:
+        attended_since: Since then there always was a worker, though it may not have led.
+        grace: Seconds by which a tick may be late without being missed, worker or not.
+    """
+    late = min((now - attended_since).total_seconds(), TAKEOVER_SECONDS)
+    return now - timedelta(seconds=max(late, grace))

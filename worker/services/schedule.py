@@ -7,6 +7,7 @@ older version.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from sqlalchemy import Result, Row, TextClause
 from worker.db.database import Database
 from worker.db.failures import PASSING
 from worker.execution.cron import Definition
-from worker.execution.due import Due, due
+from worker.execution.due import Due, due, on_time_from
 from worker.failpoints import reach
 from worker.service import Service
 
@@ -98,6 +99,7 @@ class Scheduler(Service):
         super().__init__(INTERVAL_SECONDS, on_death)
         self._db = db
         self._wake_relay = wake_relay
+        self._began = time.monotonic()
 
     async def run_once(self) -> int:
         """Fire every tick that is due; returns how many tasks were made."""
@@ -122,7 +124,9 @@ class Scheduler(Service):
         """One batch of schedules; returns how many were due, and how many tasks were made."""
         queries = self._db.queries
         async with self._db.transaction() as execute:
-            rows = (await execute(queries.find_due, {"limit": BATCH})).all()
+            uptime = time.monotonic() - self._began
+            found = await execute(queries.find_due, {"limit": BATCH, "uptime": uptime})
+            rows = found.all()
             if not rows:
                 return 0, 0
             decided = [_decide(row) for row in rows]
@@ -179,7 +183,8 @@ def _decide(row: Row[Any]) -> Decided:
     try:
         definition = Definition.from_json(row.definition)
         table = definition.timetable
-        ended = due(table, definition.missed, definition.grace, row.next_tick, row.now)
+        on_time = on_time_from(row.now, row.attended_since, definition.grace)
+        ended = due(table, definition.missed, row.next_tick, row.now, on_time)
     except (ValueError, TypeError) as error:
         logger.error(  # noqa: TRY400 - where it was found is no help
             "schedule %s of %s is not understood here, and put off for %s: %s",
