@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,6 +19,7 @@ from tests.conftest import Drain
 from worker import Database, Settings, TaskClient, TaskContext, task
 from worker.broker.redis import RedisClient
 from worker.db import migrations
+from worker.execution.jobs import is_anything_due
 from worker.execution.registry import Registry
 from worker.services.relay import BATCH, Listener, Relay
 
@@ -59,6 +61,30 @@ async def test_while_redis_is_away_the_rows_stay_due(db: Database) -> None:
     due = await db.execute_once(text("SELECT count(*) FROM task WHERE dispatch_at <= now()"), {})
     assert due.scalar_one() == 1
     await away.aclose()
+
+
+async def test_a_burst_waits_for_a_row_that_is_still_to_be_pushed(
+    db: Database, redis: RedisClient
+) -> None:
+    assert not await is_anything_due(db, redis, "arq:queue")
+    await db.execute_once(INSERT, {"n": 1})
+    assert await is_anything_due(db, redis, "arq:queue")
+    await Relay(db, redis).run_once()
+    assert await is_anything_due(db, redis, "arq:queue")
+
+
+async def test_a_burst_sees_what_is_pushed_while_it_asks(
+    db: Database, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db.execute_once(INSERT, {"n": 1})
+    asked = db.execute_once
+
+    async def pushed_meanwhile(*arguments: Any) -> Any:
+        await Relay(db, redis).run_once()
+        return await asked(*arguments)
+
+    monkeypatch.setattr(db, "execute_once", pushed_meanwhile)
+    assert await is_anything_due(db, redis, "arq:queue")
 
 
 async def test_settled_rows_are_not_looked_at(db: Database, redis: RedisClient) -> None:
