@@ -158,7 +158,7 @@ async def _start_services(
         Pruner(db, redis, die),
         Retirement(db, settings.retention, die),
     ]
-    leader = Leader(db, worker, duties, die)
+    ctx["leader"] = leader = Leader(db, worker, duties, die)
     registrar = Registrar(db, _schedules(ctx["registry"], settings), settings, die)
     hints = Hints(redis)
     ctx["runtime"] = Runtime(
@@ -257,6 +257,13 @@ def _prepare_to_leave(ctx: ProcessContext) -> None:
     vitals.prepare_to_leave()
     grace = ctx["settings"].shutdown_grace
     loop.call_soon_threadsafe(loop.call_later, grace, vitals.running.interrupt_all)
+    loop.call_soon_threadsafe(_resign, ctx)
+
+
+def _resign(ctx: ProcessContext) -> None:
+    # Somebody leads who stays; nobody fires ticks while nobody is there to run them.
+    leader: Leader = ctx["leader"]
+    ctx["resigns"] = asyncio.ensure_future(leader.stop())
 
 
 def _longest_timeout(registry: Registry) -> float:

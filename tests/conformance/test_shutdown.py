@@ -40,6 +40,21 @@ async def test_running_tasks_get_their_grace(house: House) -> None:
     assert not (await waiting.status()).settled
 
 
+async def test_a_leader_that_is_told_to_stop_leads_no_longer_while_its_tasks_end(
+    house: House,
+) -> None:
+    """Else it fired the ticks of a deploy, and nobody would run them in time."""
+    worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="20")
+    await asyncio.to_thread(worker.wait_for_log, "leads the fleet")
+    handle = await house.client.enqueue(tasks.hold, what="once")
+    await wait_until_running(house.client, handle.id)
+    worker.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(worker.wait_for_log, "does not lead the fleet any more", 5)
+    assert worker.process.poll() is None
+    other = await house.start_worker()
+    await asyncio.to_thread(other.wait_for_log, "leads the fleet", 5)
+
+
 async def test_a_task_that_ignores_its_cancellation_does_not_hold_the_process(
     house: House,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -560,6 +561,23 @@ class TestStrays:
         await client.redis.zadd("arq:queue", {str(handle.id): 1})
         await drain()
         assert await handle.result(1) == "deployed"
+
+    @pytest.mark.parametrize(("waited", "pause"), [(0, 1), (10, 10), (600, 30)])
+    async def test_an_unknown_name_is_delivered_more_and_more_rarely(
+        self, waited: int, pause: int, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("known", registry=registry)
+        async def known(ctx: TaskContext) -> None: ...
+
+        handle = await client.enqueue("of.the.next.version")
+        await client.db.execute_once(
+            text("UPDATE task SET run_at = run_at - make_interval(secs => :waited)"),
+            {"waited": float(waited)},
+        )
+        await drain()
+        score = await client.redis.zscore("arq:queue", str(handle.id))
+        assert score is not None
+        assert pause - 1 < score / 1000 - time.time() <= pause + 1.5
 
     async def test_an_unknown_name_fails_after_the_grace(
         self, client: TaskClient, registry: Registry, drain: Drain, settings: Settings

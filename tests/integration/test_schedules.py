@@ -1,6 +1,7 @@
 """Schedules on a real database: each tick once, whoever leads, whatever was deployed."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -11,11 +12,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskContext, cron, task
+from worker import Database, Settings, TaskClient, TaskContext, cron, task
+from worker.errors import ScheduleNotFound
 from worker.execution.registry import Registry
 from worker.services.registrar import Registrar
 from worker.services.retirement import Retirement
-from worker.services.schedule import Scheduler
+from worker.services.schedule import WAITING_SECONDS, Scheduler
 
 TASKS = text(
     "SELECT id, name, state, tick, run_at, CAST(args AS text) AS args, queue "
@@ -361,6 +363,28 @@ class TestRemoved:
         await deploy("0 0 1 1 *")
         assert await scheduler.run_once() == 1
 
+    async def test_its_waiting_ticks_are_run_by_nobody_any_more(
+        self, db: Database, scheduler: Scheduler, deploy: Deploy, settings: Settings
+    ) -> None:
+        await deploy("* * * * * *", overlap="queue")
+        await due_since(db, seconds=3)
+        await scheduler.run_once()
+        await age(db, "schedule", "seen_at", 301)
+        await beat(db, "worker", old=True)
+        await Retirement(db, settings.retention).run_once()
+        fates = [one.fate for one in await rows(db, TICKS)]
+        assert fates[0] == "fired"
+        assert set(fates[1:]) == {"missed"}
+
+    async def test_it_is_neither_run_nor_resumed(
+        self, db: Database, client: TaskClient, deploy: Deploy
+    ) -> None:
+        await deploy()
+        await age(db, "schedule", "seen_at", 301)
+        for act in (client.schedules.run, client.schedules.resume):
+            with pytest.raises(ScheduleNotFound, match="nightly was removed"):
+                await act("nightly")
+
     async def test_what_was_removed_is_forgotten_after_the_retention(
         self, db: Database, scheduler: Scheduler, deploy: Deploy
     ) -> None:
@@ -434,6 +458,32 @@ class TestOverlap:
             await self.settle(db, made.id)
             await scheduler.run_once()
         assert [one.fate for one in await rows(db, TICKS)] == ["fired"] * 3
+
+    async def test_a_new_tick_does_not_overtake_those_that_wait(
+        self, db: Database, scheduler: Scheduler, deploy: Deploy
+    ) -> None:
+        await deploy("* * * * * *", overlap="queue")
+        await due_since(db, seconds=3)
+        await scheduler.run_once()
+        order = []
+        for _ in range(4):
+            (made,) = [one for one in await rows(db) if one.state == "queued"]
+            order.append(made.tick)
+            await self.settle(db, made.id)
+            await asyncio.sleep(1.01)  # the next tick is due, while some wait
+            await scheduler.run_once()
+        assert order == sorted(order)
+        assert {b - a for a, b in itertools.pairwise(order)} == {timedelta(seconds=1)}
+
+    async def test_while_a_tick_waits_the_leader_looks_more_often(
+        self, db: Database, scheduler: Scheduler, deploy: Deploy
+    ) -> None:
+        await deploy("0 0 1 1 *", overlap="queue")
+        for _ in range(2):
+            await due_since(db, seconds=1)
+            await db.execute_once(text("UPDATE schedule_tick SET tick = tick - interval '1 h'"), {})
+            await scheduler.run_once()
+        assert scheduler.interval == WAITING_SECONDS
 
 
 async def test_the_last_task_of_a_schedule_outlives_its_retention(

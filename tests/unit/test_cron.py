@@ -27,6 +27,8 @@ def function(registry: Registry | None = None, **options: Any) -> TaskFunction[.
         ({}, "either an expression or every"),
         ({"expression": "@daily", "every": timedelta(hours=1)}, "either an expression or every"),
         ({"every": timedelta(seconds=0.1)}, "whole number of seconds"),
+        ({"every": 5}, "every=5 is not a whole number of seconds"),
+        ({"expression": "@daily", "jitter": "x"}, "reports.send: could not convert"),
         ({"expression": "@daily", "missed": "sometimes"}, "missed='sometimes' is not one of"),
         ({"expression": "@daily", "overlap": "maybe"}, "overlap='maybe' is not one of"),
         ({"expression": "@daily", "grace": -1}, "grace=-1.0 is not from 0 s"),

@@ -56,6 +56,8 @@ def print_span(
     if since is None or until is None:
         raise InvalidSchedule("a span has --from and --until")
     span = _moment("--from", since), _moment("--until", until)
+    if span[0] > span[1]:
+        raise InvalidSchedule(f"--from={since} is later than --until={until}")
     ticks = table.ticks(span[0] - MOMENT, span[1] - MOMENT)
     if as_json:
         _print_json(ticks)

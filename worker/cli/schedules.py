@@ -41,7 +41,7 @@ async def show_one(settings: Settings, name: str, *, as_json: bool) -> None:
         return
     for label, value in _said(found).items():
         typer.echo(f"{label + ':':14} {value}")
-    typer.echo("next:")
+    typer.echo("next:" if found.state == "active" else f"next: none, it is {found.state}")
     for tick in found.coming():
         typer.echo(f"  {in_zone(tick, wall_clock(found.definition.timezone)):30} {in_utc(tick)}")
     typer.echo("latest ticks:")
@@ -66,7 +66,7 @@ async def resume(settings: Settings, name: str) -> None:
 async def run(settings: Settings, name: str) -> None:
     """Run one schedule's task now."""
     async with _schedules(settings) as schedules:
-        typer.echo(str(await schedules.run(name)))
+        typer.echo(str((await schedules.run(name)).id))
 
 
 NOTHING = "-"
@@ -104,7 +104,7 @@ def _in_short(one: ScheduleView, *, every_app: bool) -> str:
     if one.last_tick is not None:
         lines.append(f"last {in_utc(one.last_tick)}")
     if one.last_outcome is not None:
-        lines.append(str(one.last_outcome))
+        lines.append(f"last task {one.last_outcome}")
     return "\n".join(lines)
 
 

@@ -67,15 +67,22 @@ SCHEDULES = {
         WHERE app = :app AND name = ANY(:names) AND seen_at < now() - {refresh}
         """,
     #
-    # Live workers of the app have had their time to register it, and have not.
+    # Live workers of the app have had their time to register it, and have not. The ticks that wait
+    # are run by nobody any more. -> app, name
     "retire": """
-        UPDATE {schedule} AS schedule SET removed_at = now()
-        WHERE removed_at IS NULL AND NOT {live}
-          AND EXISTS (SELECT FROM {worker_process} AS process
-                      WHERE process.app = schedule.app AND NOT process.leaving
-                        AND process.heartbeat_at > now() - make_interval(secs => 60)
-                        AND process.started_at < now() - {gone})
-        RETURNING app, name
+        WITH retired AS (
+            UPDATE {schedule} AS schedule SET removed_at = now()
+            WHERE removed_at IS NULL AND NOT {live}
+              AND EXISTS (SELECT FROM {worker_process} AS process
+                          WHERE process.app = schedule.app AND NOT process.leaving
+                            AND process.heartbeat_at > now() - make_interval(secs => 60)
+                            AND process.started_at < now() - {gone})
+            RETURNING app, name
+        ), missed AS (
+            UPDATE {schedule_tick} SET fate = 'missed', until = tick
+            WHERE fate = 'waiting' AND (app, name) IN (SELECT app, name FROM retired)
+        )
+        SELECT app, name FROM retired
         """,
     #
     # The leader's batch: schedules with a tick that is due, each for one leader only. :uptime is
@@ -107,12 +114,13 @@ SCHEDULES = {
         ORDER BY tick.tick LIMIT :limit FOR UPDATE OF tick SKIP LOCKED
         """,
     #
-    # -> seconds until the next tick of any schedule; NULL: there is none
+    # -> seconds until the next tick of any schedule (NULL: there is none), and whether a tick waits
     "until_next_tick": """
-        SELECT CAST(extract(epoch FROM next_tick - clock_timestamp()) AS double precision)
-        FROM {schedule}
-        WHERE paused_at IS NULL AND removed_at IS NULL AND next_tick IS NOT NULL AND {live}
-        ORDER BY next_tick LIMIT 1
+        SELECT (SELECT CAST(extract(epoch FROM next_tick - clock_timestamp()) AS double precision)
+                FROM {schedule}
+                WHERE paused_at IS NULL AND removed_at IS NULL AND next_tick IS NOT NULL AND {live}
+                ORDER BY next_tick LIMIT 1) AS seconds,
+               EXISTS (SELECT FROM {schedule_tick} WHERE fate = 'waiting') AS waiting
         """,
     #
     # -> app, name, tick of each that nobody has noted before
@@ -192,10 +200,12 @@ SCHEDULES = {
         WHERE tick.app = :app AND tick.name = :name ORDER BY tick.tick DESC LIMIT :limit
         """,
     #
-    # -> definition, now; locked, so that a leader does not fire meanwhile
+    # -> definition, paused_at, now; locked, so that a leader does not fire meanwhile; none, if it
+    #    was removed
     "lock_schedule": """
         SELECT CAST(definition AS text) AS definition, paused_at, now() AS now, {fenced}
-        FROM {schedule} WHERE app = :app AND name = :name FOR UPDATE
+        FROM {schedule}
+        WHERE app = :app AND name = :name AND removed_at IS NULL AND {live} FOR UPDATE
         """,
     #
     "pause": "UPDATE {schedule} SET paused_at = now() WHERE app = :app AND name = :name",

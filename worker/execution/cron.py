@@ -191,14 +191,14 @@ def schedule_of(
     """
     given = dict(arguments or {})
     called = _name_of(task, given) if name is None else name
-    values = {
-        "expression": expression, "timezone": timezone, "missed": missed,
-        "grace": seconds(grace), "jitter": seconds(jitter), "overlap": overlap,
-    }  # fmt: skip
     try:
-        values["expression"] = _expression(expression, every, timezone)
+        values = {
+            "expression": _expression(expression, every, timezone), "timezone": timezone,
+            "missed": missed, "grace": seconds(grace), "jitter": seconds(jitter),
+            "overlap": overlap,
+        }  # fmt: skip
         _check(task, called, values)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InvalidSchedule(f"schedule {called}: {error}") from None
     return Schedule(called, task, given, values)
 

@@ -15,6 +15,8 @@ from worker.db.database import Database
 from worker.db.models import TaskState
 from worker.errors import ScheduleBusy, ScheduleNotFound
 from worker.execution.cron import Definition
+from worker.execution.enqueue import current_reader
+from worker.execution.handle import TaskHandle
 
 END = datetime.max.replace(tzinfo=UTC)
 
@@ -119,7 +121,12 @@ class Schedules:
         return found[0]
 
     async def ticks(self, name: str, limit: int = 10) -> list[TickView]:
-        """The latest ticks of a schedule, newest first."""
+        """The latest ticks of a schedule, newest first.
+
+        Raises:
+            ScheduleNotFound: The app has none of that name.
+        """
+        await self.get(name)
         about = {"app": self._app, "name": name, "limit": limit}
         found = await self._db.execute_once(self._db.queries.read_ticks, about)
         return [TickView(**row) for row in found.mappings()]
@@ -141,26 +148,23 @@ class Schedules:
             The next tick.
 
         Raises:
-            ScheduleNotFound: The app has none of that name.
+            ScheduleNotFound: The app has none of that name, or it was removed.
         """
         about = {"app": self._app, "name": name}
         async with self._db.transaction() as execute:
             row = (await execute(self._db.queries.lock_schedule, about)).first()
             if row is None:
-                raise ScheduleNotFound(await self._no_such(name))
+                raise ScheduleNotFound(await self._not_in_code(name))
             following = Definition.from_json(row.definition).timetable.next_after(row.now)
             if row.paused_at is not None:
                 await execute(self._db.queries.resume, {**about, "next": following})
         return following
 
-    async def run(self, name: str) -> UUID:
+    async def run(self, name: str) -> TaskHandle[Any]:
         """Ask for a task of the schedule now, paused or not; its ticks stay as they are.
 
-        Returns:
-            The id of the task.
-
         Raises:
-            ScheduleNotFound: The app has none of that name.
+            ScheduleNotFound: The app has none of that name, or it was removed.
             ScheduleBusy: A task of it is unsettled, and it does not overlap.
         """
         queries, task_id = self._db.queries, uuid4()
@@ -168,7 +172,7 @@ class Schedules:
             about = {"app": self._app, "name": name}
             row = (await execute(queries.lock_schedule, about)).first()
             if row is None:
-                raise ScheduleNotFound(await self._no_such(name))
+                raise ScheduleNotFound(await self._not_in_code(name))
             definition = Definition.from_json(row.definition)
             asked = _asked(self._app, name, row.now, definition, task_id)
             if not (await execute(queries.insert_ticked, asked)).all():
@@ -178,12 +182,17 @@ class Schedules:
                 )
             await execute(queries.note_ticks, asked)
             await execute(queries.note_last_tasks, asked)
-        return task_id
+        return TaskHandle(task_id, definition.task, current_reader, codec.from_bytes)
 
     async def _read(self, app: str | None, name: str | None) -> list[ScheduleView]:
         about = {"app": app, "name": name}
         found = await self._db.execute_once(self._db.queries.read_schedules, about)
         return [ScheduleView.from_row(row) for row in found]
+
+    async def _not_in_code(self, name: str) -> str:
+        if await self._read(self._app, name):
+            return f"schedule {name} was removed: it is in no worker's code any more"
+        return await self._no_such(name)
 
     async def _no_such(self, name: str) -> str:
         names = [one.name for one in await self.all()]

@@ -50,7 +50,7 @@ async def _wait_for_deploy(runtime: Runtime, delivery: Delivery, name: str) -> N
         waited = -row.wait
     if waited < runtime.settings.unknown_task_grace:
         logger.warning("%s: no task function of that name here; handed back", delivery)
-        raise hand_back(min(2.0 ** min(delivery.job_try - 1, 5), LONGEST_WAIT))
+        raise hand_back(min(max(waited, 1.0), LONGEST_WAIT))  # doubled each time
     fault = UnknownTask(f"{runtime.registry.no_such(name)} (waited {waited:.0f} s for a deploy)")
     await _fail(runtime, delivery, delivery.row_id, fault)
 

@@ -166,7 +166,11 @@ def ticks_every(interval: timedelta) -> str:
     Raises:
         ValueError: It is no whole number of seconds from one second to a year.
     """
-    if interval % SECOND or not SECOND <= interval <= LONGEST:
+    if (
+        not isinstance(interval, timedelta)
+        or interval % SECOND
+        or not SECOND <= interval <= LONGEST
+    ):
         raise ValueError(f"every={interval!r} is not a whole number of seconds up to a year")
     return f"@every {interval // SECOND} s"
 

@@ -27,7 +27,10 @@ logger = logging.getLogger("worker.schedule")
 
 INTERVAL_SECONDS = 1.0
 """Between two looks, unless a tick is due earlier: a schedule that somebody has changed, resumed
-or deployed, and a task that others wait for, are noticed within this."""
+or deployed is noticed within this."""
+
+WAITING_SECONDS = 0.1
+"""The same while ticks wait until a task is settled: they follow it within this."""
 
 BATCH = 100
 """Schedules per transaction."""
@@ -80,8 +83,10 @@ class Decided:
             logger.warning("schedule %s of %s: no worker was there from %s to %s",
                            self.name, self.app, first, last)  # fmt: skip
             yield Tick(*about, first, "missed", until=last)
+        # A tick that may have to wait gets in line behind those that do.
+        fate = "waiting" if self.definition.overlap == "queue" else "fired"
         for tick in self.due.ticks:
-            yield Tick(*about, tick, "fired", task_id=uuid4())
+            yield Tick(*about, tick, fate, task_id=uuid4() if fate == "fired" else None)
 
 
 class Scheduler(Service):
@@ -116,9 +121,9 @@ class Scheduler(Service):
         return made
 
     async def _until_next(self) -> float:
-        found = await self._db.execute_once(self._db.queries.until_next_tick, {})
-        wait = found.scalar_one_or_none()
-        return INTERVAL_SECONDS if wait is None else min(max(wait, 0.0), INTERVAL_SECONDS)
+        row = (await self._db.execute_once(self._db.queries.until_next_tick, {})).one()
+        longest = WAITING_SECONDS if row.waiting else INTERVAL_SECONDS
+        return longest if row.seconds is None else min(max(row.seconds, 0.0), longest)
 
     async def _fire_due(self) -> tuple[int, int]:
         """One batch of schedules; returns how many were due, and how many tasks were made."""
