@@ -25,6 +25,7 @@ class Slots(Protocol):
     """What the intake needs of the worker whose slots it fills."""
 
     max_jobs: int
+    burst: bool
 
     @property
     def free(self) -> int:
@@ -75,6 +76,8 @@ class Intake:
             wait = await self._claim(claimer, is_told)
             if await self._slots.is_done():
                 return
+            if self._slots.burst:
+                wait = min(wait, POLL_SECONDS)  # what it waits for may be somebody else's to do
             if wait > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
