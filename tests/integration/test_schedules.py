@@ -17,7 +17,7 @@ from worker.errors import ScheduleNotFound
 from worker.execution.registry import Registry
 from worker.services.registrar import Registrar
 from worker.services.retirement import Retirement
-from worker.services.schedule import WAITING_SECONDS, Scheduler
+from worker.services.schedule import INTERVAL_SECONDS, WAITING_SECONDS, Scheduler
 
 TASKS = text(
     "SELECT id, name, state, tick, run_at, CAST(args AS text) AS args, queue "
@@ -484,6 +484,9 @@ class TestOverlap:
             await db.execute_once(text("UPDATE schedule_tick SET tick = tick - interval '1 h'"), {})
             await scheduler.run_once()
         assert scheduler.interval == WAITING_SECONDS
+        await db.execute_once(text("UPDATE schedule SET paused_at = now()"), {})
+        await scheduler.run_once()
+        assert scheduler.interval == INTERVAL_SECONDS
 
 
 async def test_the_last_task_of_a_schedule_outlives_its_retention(

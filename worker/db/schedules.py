@@ -120,7 +120,9 @@ SCHEDULES = {
                 FROM {schedule}
                 WHERE paused_at IS NULL AND removed_at IS NULL AND next_tick IS NOT NULL AND {live}
                 ORDER BY next_tick LIMIT 1) AS seconds,
-               EXISTS (SELECT FROM {schedule_tick} WHERE fate = 'waiting') AS waiting
+               EXISTS (SELECT FROM {schedule_tick} JOIN {schedule} USING (app, name)
+                       WHERE fate = 'waiting' AND paused_at IS NULL AND removed_at IS NULL)
+                   AS waiting
         """,
     #
     # -> app, name, tick of each that nobody has noted before
