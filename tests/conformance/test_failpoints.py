@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -12,9 +13,8 @@ from sqlalchemy import text
 from tests.conformance import tasks
 from tests.conformance.conftest import wait_until
 from tests.processes import ROOT, WorkerProcess, environment_of
-from worker import Database, Settings, TaskClient, TaskState
+from worker import Database, Settings, TaskClient, TaskState, cron
 from worker.broker.redis import RedisClient
-from worker.execution.cron import schedule_of
 from worker.failpoints import POINTS
 from worker.services.registrar import Registrar
 
@@ -142,9 +142,9 @@ async def test_a_leader_that_fails_at_a_tick_leaves_its_effect_exactly_once(
     start_worker: StartWorker,
     effects: Effects,
 ) -> None:
-    yearly = schedule_of(tasks.effect, "0 0 1 1 *", arguments={"what": "once"})
+    yearly = cron("0 0 1 1 *", arguments={"what": "once"})(replace(tasks.effect, schedules=[]))
     elsewhere = settings.model_copy(update={"app": "elsewhere"})  # the rows are enough
-    await Registrar(db, [yearly], elsewhere).run_once()
+    await Registrar(db, yearly.schedules, elsewhere).run_once()
     await db.execute_once(text("UPDATE schedule SET next_tick = now() - interval '1 s'"), {})
     failing = start_worker(FAILPOINT=f"ticked:{action}", FAILPOINT_STALL="3")
     if action == "stall":

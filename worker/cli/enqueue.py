@@ -3,12 +3,11 @@
 import typer
 
 from worker.broker import codec
+from worker.cli.client import open_client
 from worker.errors import InvalidArguments, InvalidOptions, UnknownTask
-from worker.execution.client import TaskClient
 from worker.execution.options import OptionValues
 from worker.execution.reference import TaskRef
 from worker.execution.registry import default_registry
-from worker.services.readiness import wait_for_tables
 from worker.settings import Settings
 
 
@@ -49,8 +48,7 @@ async def enqueue_one(
     if name not in default_registry:
         raise UnknownTask(f"{default_registry.no_such(name)} ({_where_looked(settings)})")
     given: OptionValues = {k: v for k, v in options.items() if v is not None}  # type: ignore[assignment]
-    async with TaskClient.from_settings(settings) as client:
-        await wait_for_tables(client.db, settings.connect_timeout)
+    async with open_client(settings) as client:
         reference = TaskRef(name).options(**given)
         handle = await client.enqueue(reference, **_typed(name, arguments))
         typer.echo(str(handle.id))

@@ -1,17 +1,16 @@
 """``worker cancel`` and ``worker retry``: one line for each task."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypedDict
 from uuid import UUID
 
 import typer
 
+from worker.cli.client import open_client
 from worker.errors import InvalidOptions, TaskNotFound, UniqueKeyTaken
 from worker.execution.client import TaskClient
 from worker.execution.interventions import Retryable
-from worker.services.readiness import wait_for_tables
 from worker.settings import Settings
 
 
@@ -57,7 +56,7 @@ def filter_of(
 
 async def cancel_each(settings: Settings, ids: Sequence[str]) -> bool:
     """Cancel tasks and print what happened to each; returns whether all were cancelled."""
-    async with _client(settings) as client:
+    async with open_client(settings) as client:
 
         async def cancel(task_id: UUID) -> str | None:
             return None if await client.cancel(task_id) else await _state(client, task_id)
@@ -69,7 +68,7 @@ async def retry_each(settings: Settings, ids: Sequence[str]) -> bool:
     """Retry tasks and print what happened to each; returns whether all run again."""
     if not ids:
         raise InvalidOptions("say which: ids, --failed, --cancelled or another filter")
-    async with _client(settings) as client:
+    async with open_client(settings) as client:
 
         async def retry(task_id: UUID) -> str | None:
             try:
@@ -84,7 +83,7 @@ async def retry_each(settings: Settings, ids: Sequence[str]) -> bool:
 
 async def retry_matching(settings: Settings, which: FilterValues) -> None:
     """Retry what a filter means and print how many."""
-    async with _client(settings) as client:
+    async with open_client(settings) as client:
         count = await client.retry_many(**which)
     typer.echo(f"{count} retried")
 
@@ -103,13 +102,6 @@ async def _each(
 async def _state(client: TaskClient, task_id: UUID) -> str:
     ending = await client.ending(task_id)
     return "not found" if ending is None else f"left alone: it is {ending.state}"
-
-
-@asynccontextmanager
-async def _client(settings: Settings) -> AsyncIterator[TaskClient]:
-    async with TaskClient.from_settings(settings) as client:
-        await wait_for_tables(client.db, settings.connect_timeout)
-        yield client
 
 
 def _id(given: str) -> UUID:

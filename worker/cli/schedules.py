@@ -1,8 +1,6 @@
 """``worker cron list``, ``show``, ``pause``, ``resume`` and ``run``."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -11,18 +9,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from worker.cli.client import open_client
 from worker.cli.preview import in_utc, in_zone
-from worker.db.database import Database
-from worker.execution.schedules import Schedules, ScheduleView, TickView
+from worker.execution.schedules import ScheduleView, TickView
 from worker.execution.wallclock import wall_clock
-from worker.services.readiness import wait_for_tables
 from worker.settings import Settings
 
 
 async def show_all(settings: Settings, *, every_app: bool, as_json: bool) -> None:
     """Print every schedule with its next five times."""
-    async with _schedules(settings) as schedules:
-        found = await schedules.all(every_app=every_app)
+    async with open_client(settings) as client:
+        found = await client.schedules.all(every_app=every_app)
     if as_json:
         _print_json([_as_json(one) for one in found])
     elif not found:
@@ -33,9 +30,9 @@ async def show_all(settings: Settings, *, every_app: bool, as_json: bool) -> Non
 
 async def show_one(settings: Settings, name: str, *, as_json: bool) -> None:
     """Print one schedule and its latest ticks."""
-    async with _schedules(settings) as schedules:
-        found = await schedules.get(name)
-        ticks = await schedules.ticks(name)
+    async with open_client(settings) as client:
+        found = await client.schedules.get(name)
+        ticks = await client.schedules.ticks(name)
     if as_json:
         _print_json({**_as_json(found), "ticks": [asdict(tick) for tick in ticks]})
         return
@@ -51,32 +48,25 @@ async def show_one(settings: Settings, name: str, *, as_json: bool) -> None:
 
 async def pause(settings: Settings, name: str) -> None:
     """Pause one schedule."""
-    async with _schedules(settings) as schedules:
-        await schedules.pause(name)
+    async with open_client(settings) as client:
+        await client.schedules.pause(name)
     typer.echo(f"{name} is paused; `worker cron resume {name}` lets it go on")
 
 
 async def resume(settings: Settings, name: str) -> None:
     """Resume one schedule."""
-    async with _schedules(settings) as schedules:
-        following = await schedules.resume(name)
+    async with open_client(settings) as client:
+        following = await client.schedules.resume(name)
     typer.echo(f"{name} goes on: next at {in_utc(following) if following else 'no time'}")
 
 
 async def run(settings: Settings, name: str) -> None:
     """Run one schedule's task now."""
-    async with _schedules(settings) as schedules:
-        typer.echo(str((await schedules.run(name)).id))
+    async with open_client(settings) as client:
+        typer.echo(str((await client.schedules.run(name)).id))
 
 
 NOTHING = "-"
-
-
-@asynccontextmanager
-async def _schedules(settings: Settings) -> AsyncIterator[Schedules]:
-    async with Database.from_settings(settings.require_database()) as db:
-        await wait_for_tables(db, settings.connect_timeout)
-        yield Schedules(db, settings.app)
 
 
 def _print_table(found: list[ScheduleView], *, every_app: bool) -> None:

@@ -100,10 +100,10 @@ SCHEDULES = {
         """,
     #
     # The ticks that wait until the task before them is settled, the first of each schedule.
-    # -> app, name, definition, tick, now
+    # -> app, name, definition, tick
     "find_waiting": """
         SELECT tick.app, tick.name, CAST(schedule.definition AS text) AS definition, tick.tick,
-               now() AS now, {fenced}
+               {fenced}
         FROM {schedule_tick} AS tick JOIN {schedule} AS schedule USING (app, name)
         WHERE tick.fate = 'waiting' AND paused_at IS NULL AND removed_at IS NULL
           AND NOT EXISTS (SELECT FROM {schedule_tick} AS earlier
@@ -171,17 +171,17 @@ SCHEDULES = {
         WHERE schedule.app = given.app AND schedule.name = given.name
         """,
     #
-    # -> app, name, definition, version, next_tick, last_tick, last_task_id, last_outcome (the state
+    # -> app, name, definition, next_tick, last_tick, last_task_id, last_outcome (the state
     #    of that task), missed_from, missed_until (of the latest ticks that were missed), waiting
-    #    (how many ticks), paused_at, removed_at, created_at, now
+    #    (how many ticks), paused_at, removed_at, now
     "read_schedules": """
-        SELECT schedule.app, schedule.name, CAST(definition AS text) AS definition, version,
+        SELECT schedule.app, schedule.name, CAST(definition AS text) AS definition,
                next_tick, last_tick, last_task_id, task.state AS last_outcome,
                missed.tick AS missed_from, missed.until AS missed_until,
                (SELECT count(*) FROM {schedule_tick} AS tick
                 WHERE tick.app = schedule.app AND tick.name = schedule.name
                   AND tick.fate = 'waiting') AS waiting,
-               paused_at, schedule.created_at, now() AS now,
+               paused_at, now() AS now,
                CASE WHEN {live} THEN removed_at ELSE coalesce(removed_at, seen_at + {gone})
                END AS removed_at
         FROM {schedule} AS schedule

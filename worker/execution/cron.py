@@ -159,56 +159,34 @@ def cron(
     def decorate(task: TaskFunction[P, R]) -> TaskFunction[P, R]:
         if not isinstance(task, TaskFunction):
             raise InvalidSchedule(f"@cron stands above @task, and {task!r} has none below it")
-        made = schedule_of(
-            task, expression, every=every, timezone=timezone, arguments=arguments, name=name,
-            missed=missed, grace=grace, jitter=jitter, overlap=overlap,
-        )  # fmt: skip
-        if any(there.name == made.name for there in task.schedules):
-            raise InvalidSchedule(f"two schedules are called {made.name}: give one of them name=…")
-        task.schedules.append(made)
+        given = dict(arguments or {})
+        called = _name_of(task, given) if name is None else name
+        try:
+            values = {
+                "expression": _expression(expression, every, timezone), "timezone": timezone,
+                "missed": missed, "grace": seconds(grace), "jitter": seconds(jitter),
+                "overlap": overlap,
+            }  # fmt: skip
+            _check(task, called, values)
+        except (ValueError, TypeError) as error:
+            raise InvalidSchedule(f"schedule {called}: {error}") from None
+        if any(there.name == called for there in task.schedules):
+            raise InvalidSchedule(f"two schedules are called {called}: give one of them name=…")
+        task.schedules.append(Schedule(called, task, given, values))
         return task
 
     return decorate
 
 
-def schedule_of(
-    task: TaskFunction[Any, Any],
-    expression: str | None = None,
-    *,
-    every: timedelta | None = None,
-    timezone: str = "UTC",
-    arguments: Mapping[str, object] | None = None,
-    name: str | None = None,
-    missed: Missed = "latest",
-    grace: Delay = DEFAULT_GRACE,
-    jitter: Delay = 0.0,
-    overlap: Overlap = "allow",
-) -> Schedule:
-    """A schedule of `task`, as `cron` says it, without giving it to the function.
-
-    Raises:
-        InvalidSchedule: As `cron`.
-    """
-    given = dict(arguments or {})
-    called = _name_of(task, given) if name is None else name
-    try:
-        values = {
-            "expression": _expression(expression, every, timezone), "timezone": timezone,
-            "missed": missed, "grace": seconds(grace), "jitter": seconds(jitter),
-            "overlap": overlap,
-        }  # fmt: skip
-        _check(task, called, values)
-    except (ValueError, TypeError) as error:
-        raise InvalidSchedule(f"schedule {called}: {error}") from None
-    return Schedule(called, task, given, values)
-
-
 def _expression(expression: str | None, every: timedelta | None, timezone: str) -> str:
-    if (expression is None) == (every is None):
+    if expression is not None and every is None:
+        text = expression
+    elif every is not None and expression is None:
+        text = ticks_every(every)
+    else:
         raise ValueError("give either an expression or every=timedelta(…)")
-    text = expression if every is None else ticks_every(every)
-    timetable(text or "", timezone)
-    return text or ""
+    timetable(text, timezone)
+    return text
 
 
 def _check(task: TaskFunction[Any, Any], name: str, values: Mapping[str, Any]) -> None:

@@ -4,18 +4,13 @@ In small batches, so that no lock is held for long. A row stays while its job ma
 stock client's job would be taken for a new one without it.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from redis.asyncio import Redis
-from sqlalchemy import Result, TextClause
 
 from worker.broker import keys
+from worker.db.database import Execute
 from worker.db.queries import Queries
 
 BATCH = 1000
-
-Execute = Callable[[TextClause, dict[str, Any]], Awaitable[Result[Any]]]
 
 
 async def prune_batch(execute: Execute, queries: Queries, redis: Redis) -> int:

@@ -17,6 +17,7 @@ from worker.errors import ScheduleBusy, ScheduleNotFound
 from worker.execution.cron import Definition
 from worker.execution.enqueue import current_reader
 from worker.execution.handle import TaskHandle
+from worker.execution.tick import Tick, columns_of, tasks_of
 
 END = datetime.max.replace(tzinfo=UTC)
 
@@ -174,14 +175,14 @@ class Schedules:
             if row is None:
                 raise ScheduleNotFound(await self._not_in_code(name))
             definition = Definition.from_json(row.definition)
-            asked = _asked(self._app, name, row.now, definition, task_id)
-            if not (await execute(queries.insert_ticked, asked)).all():
+            asked = Tick(self._app, name, definition, row.now, "asked", task_id=task_id)
+            if not (await execute(queries.insert_ticked, tasks_of([asked]))).all():
                 raise ScheduleBusy(
                     f"a task of schedule {name} is unsettled, and with "
                     f"overlap={definition.overlap!r} there is one at a time"
                 )
-            await execute(queries.note_ticks, asked)
-            await execute(queries.note_last_tasks, asked)
+            await execute(queries.note_ticks, columns_of([asked]))
+            await execute(queries.note_last_tasks, columns_of([asked]))
         return TaskHandle(task_id, definition.task, current_reader, codec.from_bytes)
 
     async def _read(self, app: str | None, name: str | None) -> list[ScheduleView]:
@@ -199,23 +200,3 @@ class Schedules:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
         return f"{self._app} has no schedule {name}; {hint}"
-
-
-def _asked(
-    app: str, name: str, now: datetime, definition: Definition, task_id: UUID
-) -> dict[str, Any]:
-    """One tick that somebody has asked for, as the statements about ticks want it."""
-    return {
-        "apps": [app],
-        "names": [name],
-        "ticks": [now],
-        "fates": ["asked"],
-        "untils": [None],
-        "ids": [task_id],
-        "tasks": [definition.task],
-        "arguments": [definition.arguments],
-        "queues": [definition.queue],
-        "priorities": [definition.priority],
-        "keys": [definition.unique_key(app, name)],
-        "run_ats": [now],
-    }

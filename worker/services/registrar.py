@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Row
 
@@ -19,9 +19,6 @@ from worker.db.schedules import REFRESH_SECONDS
 from worker.execution.cron import Definition, Schedule
 from worker.service import Service
 from worker.settings import Settings
-
-NEWER: Literal["newer"] = "newer"
-"""A definition that this process does not understand: those that do will adopt it."""
 
 logger = logging.getLogger("worker.schedule")
 
@@ -70,25 +67,26 @@ class Registrar(Service):
         return len(changed)
 
     async def _adopt(self, changed: Sequence[Row[Any]]) -> None:
-        understood = [(row, first) for row in changed if (first := _first_tick(row)) != NEWER]
+        ours = [(row, *parsed) for row in changed if (parsed := _understood(row)) is not None]
         await self._db.execute_once(
             self._db.queries.adopt,
             {
                 "app": self._app,
                 "now": changed[0].now,
-                "names": [row.name for row, _ in understood],
-                "versions": [row.version for row, _ in understood],
-                "definitions": [row.definition for row, _ in understood],
-                "nexts": [first for _, first in understood],
+                "names": [row.name for row, _, _ in ours],
+                "versions": [row.version for row, _, _ in ours],
+                "definitions": [row.definition for row, _, _ in ours],
+                "nexts": [first for _, _, first in ours],
             },
         )
-        for row, first in understood:
-            expression = Definition.from_json(row.definition).expression
-            logger.info("schedule %s (%s): next at %s", row.name, expression, first)
+        for row, definition, first in ours:
+            logger.info("schedule %s (%s): next at %s", row.name, definition.expression, first)
 
 
-def _first_tick(row: Row[Any]) -> datetime | Literal["newer"] | None:
+def _understood(row: Row[Any]) -> tuple[Definition, datetime | None] | None:
+    """A definition and its first tick; None: it is of a newer version, whose process adopts it."""
     try:
-        return Definition.from_json(row.definition).timetable.next_after(row.now)
+        definition = Definition.from_json(row.definition)
+        return definition, definition.timetable.next_after(row.now)
     except (ValueError, TypeError):
-        return NEWER
+        return None

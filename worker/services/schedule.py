@@ -8,18 +8,19 @@ older version.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from sqlalchemy import Result, Row, TextClause
+from sqlalchemy import Row
 
-from worker.db.database import Database
+from worker.db.database import Database, Execute
 from worker.db.failures import PASSING
 from worker.execution.cron import Definition
 from worker.execution.due import Due, due, on_time_from
+from worker.execution.tick import Tick, columns_of, tasks_of
 from worker.failpoints import reach
 from worker.service import Service
 
@@ -36,32 +37,6 @@ BATCH = 100
 """Schedules per transaction."""
 
 PUT_OFF = timedelta(minutes=1)
-
-Execute = Callable[[TextClause, dict[str, Any]], Awaitable[Result[Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A tick that is to be noted.
-
-    Attributes:
-        fate: What has become of it: fired, waiting, overlapped or missed.
-        until: For missed ticks: the last of them.
-        task_id: Its task, should it be fired.
-    """
-
-    app: str
-    name: str
-    definition: Definition
-    tick: datetime
-    fate: str
-    until: datetime | None = None
-    task_id: UUID | None = None
-
-    @property
-    def key(self) -> tuple[str, str, datetime]:
-        """What it is known by."""
-        return self.app, self.name, self.tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,51 +112,42 @@ class Scheduler(Service):
             decided = [_decide(row) for row in rows]
             await execute(queries.advance, _advance(decided))
             noted = await self._note(execute, [tick for one in decided for tick in one.ticks()])
-            made = await self._make_tasks(execute, [one for one in noted if one.fate == "fired"])
+            fired = [one for one in noted if one.fate == "fired"]
+            made = await self._make_tasks(execute, fired)
+            if len(made) < len(fired):
+                ids = {one.task_id for one in made}
+                others = [one for one in fired if one.task_id not in ids]
+                overlapped = [replace(one, fate="overlapped", task_id=None) for one in others]
+                await execute(queries.decide_ticks, columns_of(overlapped))
             reach("ticked")
-        return len(rows), made
+        return len(rows), len(made)
 
     async def _admit_waiting(self) -> tuple[int, int]:
         """The ticks whose time has come because the task before them is settled."""
         queries = self._db.queries
         async with self._db.transaction() as execute:
             rows = (await execute(queries.find_waiting, {"limit": BATCH})).all()
-            if not rows:
-                return 0, 0
             made = await self._make_tasks(execute, [_waited(row) for row in rows])
-        return made, made
+            if made:
+                await execute(queries.decide_ticks, columns_of(made))
+        return len(made), len(made)
 
     async def _note(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
         """Note ticks; returns those that nobody has noted before."""
-        found = await execute(
-            self._db.queries.note_ticks,
-            {**_columns(ticks), "untils": [one.until for one in ticks]},
-        )
+        found = await execute(self._db.queries.note_ticks, columns_of(ticks))
         new = {(row.app, row.name, row.tick) for row in found}
         return [one for one in ticks if one.key in new]
 
-    async def _make_tasks(self, execute: Execute, ticks: Sequence[Tick]) -> int:
-        """Insert the tasks of ticks that are noted, and say which could not be."""
+    async def _make_tasks(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
+        """Insert the tasks of ticks; returns those whose schedule does not mind one now."""
         if not ticks:
-            return 0
-        queries = self._db.queries
-        found = await execute(queries.insert_ticked, _tasks_of(ticks))
-        made = {row.id for row in found}
-        fates = [
-            one if one.task_id in made else replace(one, fate=_not_now(one), task_id=None)
-            for one in ticks
-        ]
-        await execute(queries.decide_ticks, _columns(fates))
-        last = {(one.app, one.name): one.task_id for one in fates if one.task_id}
-        await execute(
-            queries.note_last_tasks,
-            {
-                "apps": [app for app, _ in last],
-                "names": [name for _, name in last],
-                "ids": list(last.values()),
-            },
-        )
-        return len(made)
+            return []
+        found = await execute(self._db.queries.insert_ticked, tasks_of(ticks))
+        ids = {row.id for row in found}
+        made = [one for one in ticks if one.task_id in ids]
+        last = list({(one.app, one.name): one for one in made}.values())
+        await execute(self._db.queries.note_last_tasks, columns_of(last))
+        return made
 
 
 def _decide(row: Row[Any]) -> Decided:
@@ -211,31 +177,3 @@ def _advance(decided: Sequence[Decided]) -> dict[str, Any]:
 def _waited(row: Row[Any]) -> Tick:
     definition = Definition.from_json(row.definition)
     return Tick(row.app, row.name, definition, row.tick, "fired", task_id=uuid4())
-
-
-def _not_now(one: Tick) -> str:
-    """The fate of a tick whose schedule has an unsettled task."""
-    return "waiting" if one.definition.overlap == "queue" else "overlapped"
-
-
-def _columns(ticks: Sequence[Tick]) -> dict[str, Any]:
-    return {
-        "apps": [one.app for one in ticks],
-        "names": [one.name for one in ticks],
-        "ticks": [one.tick for one in ticks],
-        "fates": [one.fate for one in ticks],
-        "ids": [one.task_id for one in ticks],
-    }
-
-
-def _tasks_of(ticks: Sequence[Tick]) -> dict[str, Any]:
-    return {
-        "ids": [one.task_id for one in ticks],
-        "tasks": [one.definition.task for one in ticks],
-        "arguments": [one.definition.arguments for one in ticks],
-        "queues": [one.definition.queue for one in ticks],
-        "priorities": [one.definition.priority for one in ticks],
-        "keys": [one.definition.unique_key(one.app, one.name) for one in ticks],
-        "ticks": [one.tick for one in ticks],
-        "run_ats": [one.definition.starts(one.app, one.name, one.tick) for one in ticks],
-    }

@@ -1,7 +1,9 @@
 """The schedules of the built-in tasks: off unless a setting says when."""
 
+from dataclasses import replace
+
 from worker.errors import InvalidSchedule, SettingsError
-from worker.execution.cron import Schedule, schedule_of
+from worker.execution.cron import Schedule, cron
 from worker.settings import Settings
 from worker.tasks.maintenance import prune_tasks
 from worker.tasks.users import deactivate_stale
@@ -17,16 +19,16 @@ def builtin_schedules(settings: Settings) -> list[Schedule]:
         "WORKER_PRUNE_SCHEDULE": (prune_tasks, settings.prune_schedule),
         "WORKER_STALE_USERS_SCHEDULE": (deactivate_stale, settings.stale_users_schedule),
     }
-    made = []
+    made: list[Schedule] = []
     for name, (function, expression) in wanted.items():
         if expression is None:
             continue
         try:
-            made.append(
-                schedule_of(
-                    function, expression, timezone=settings.schedule_timezone, overlap="skip"
-                )
+            # Of a copy: in a process with other settings the function has no schedule.
+            scheduled = cron(expression, timezone=settings.schedule_timezone, overlap="skip")(
+                replace(function, schedules=[])
             )
         except InvalidSchedule as error:
             raise SettingsError(f"{name}: {error}") from None
+        made += scheduled.schedules
     return made
