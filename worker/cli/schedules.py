@@ -15,6 +15,8 @@ from worker.execution.schedules import ScheduleView, TickView
 from worker.execution.wallclock import wall_clock
 from worker.settings import Settings
 
+NOTHING = "-"
+
 
 async def show_all(settings: Settings, *, every_app: bool, as_json: bool) -> None:
     """Print every schedule with its next five times."""
@@ -64,9 +66,6 @@ async def run(settings: Settings, name: str) -> None:
     """Run one schedule's task now."""
     async with open_client(settings) as client:
         typer.echo(str((await client.schedules.run(name)).id))
-
-
-NOTHING = "-"
 
 
 def _print_table(found: list[ScheduleView], *, every_app: bool) -> None:

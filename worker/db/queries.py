@@ -180,8 +180,7 @@ _TEMPLATES = {
         SELECT given.id, :name, CAST(given.args AS jsonb),
                CASE WHEN due.run_at > now() THEN 'scheduled' ELSE 'queued' END,
                :queue, due.priority, :user_id, :unique_key, :waiting_key, due.run_at,
-               CASE WHEN due.run_at > now() + {lead} THEN due.run_at - {lead}
-                    WHEN due.run_at > now() AND due.priority > 0 THEN due.run_at
+               CASE {held_back}
                     WHEN CAST(:announced AS boolean) THEN now() + {look_after}
                     ELSE now() END
         FROM unnest(CAST(:ids AS uuid[]), CAST(:arguments AS text[])) AS given (id, args),

@@ -141,9 +141,7 @@ SCHEDULES = {
         SELECT id, name, CAST(args AS jsonb),
                CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
                queue, priority, unique_key, tick, run_at,
-               CASE WHEN run_at > now() + {lead} THEN run_at - {lead}
-                    WHEN run_at > now() AND priority > 0 THEN run_at
-                    ELSE now() END
+               CASE {held_back} ELSE now() END
         FROM unnest(:ids, :tasks, :arguments, :queues, :priorities, :keys, :ticks, :run_ats)
              AS given (id, name, args, queue, priority, unique_key, tick, run_at)
         ON CONFLICT DO NOTHING

@@ -65,6 +65,11 @@ FRAGMENTS = {
     # unsettled rows, which has the id in it, too: a plan that was made while the table was small
     # would read that whole index for each row from then on.
     "unsettled": "state NOT IN ('succeeded', 'failed', 'cancelled')",
+    # What is due much later stays in Postgres; so does a priority that is not due, which in Redis
+    # would be run at once. When the relay looks at it then, as the first arms of a CASE.
+    "held_back": """
+        WHEN run_at > now() + {lead} THEN run_at - {lead}
+        WHEN run_at > now() AND priority > 0 THEN run_at""",
     "record_error": """
         INSERT INTO {task_error} (task_id, attempt, error_type, message, traceback, worker,
                                   started_at)
@@ -199,10 +204,7 @@ TRANSITIONS = {
         UPDATE {task}
         SET state = CASE WHEN state = 'scheduled' AND run_at <= now() THEN 'queued'
                          ELSE state END,
-            dispatch_at = CASE
-                WHEN run_at > now() + {lead} THEN run_at - {lead}
-                WHEN run_at > now() AND priority > 0 THEN run_at
-                ELSE 'infinity' END
+            dispatch_at = CASE {held_back} ELSE 'infinity' END
         WHERE id IN (SELECT id FROM {task}
                      WHERE settled_at IS NULL AND dispatch_at <= now()
                      ORDER BY dispatch_at LIMIT :limit FOR UPDATE SKIP LOCKED)

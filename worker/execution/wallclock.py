@@ -97,10 +97,8 @@ def wall_clock(timezone: str) -> WallClock:
     """
     try:
         return WallClock(ZoneInfo(timezone))
-    except (ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError
+    except (KeyError, ValueError, OSError) as error:  # not found, not a name, a folder
         raise ValueError(f"there is no time zone {timezone!r}") from error
-    except KeyError:
-        raise ValueError(f"there is no time zone {timezone!r}") from None
 
 
 LOCALTIME = Path("/etc/localtime")

@@ -11,7 +11,7 @@ in memory may be lost at any moment.
     leases        who holds what, kept from the heart's thread
     finisher      what has ended, said to Redis in batches
     arq_jobs      one job as arq runs it; `arq_payload`: what it says; `arq_results`: what it leaves
-    upkeep        health, `aborts` that stock clients ask for, `ticks` of arq's cron jobs, each
+    upkeep        health, `aborts` that stock clients ask for, `arq_ticks` of arq's cron jobs, each
                   once; `arq_times`: when they are due
     task_worker   the worker that knows what a task is
     attempts      attempts with a row, started together; `completions`: completed together

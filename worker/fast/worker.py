@@ -27,11 +27,11 @@ from worker.errors import ServerUnreachable
 from worker.execution.running import Held, Running, process_name
 from worker.fast.aborts import Aborts
 from worker.fast.arq_jobs import ArqJob
+from worker.fast.arq_ticks import Ticks
 from worker.fast.claimer import Claimer
 from worker.fast.finisher import Finisher
 from worker.fast.intake import Intake
 from worker.fast.leases import TokenLeases
-from worker.fast.ticks import Ticks
 from worker.fast.upkeep import INTERVAL_SECONDS, Upkeep
 from worker.heart import Heart
 from worker.settings import LEASE_SECONDS, STALL_LIMIT

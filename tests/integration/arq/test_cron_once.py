@@ -133,7 +133,7 @@ async def test_a_tick_that_redis_has_not_taken_is_pushed_in_the_next_round(
     async with connected(client, worker):
         await worker.run_cron(an_hour_ago, 0.5)
         with monkeypatch.context() as patch:
-            patch.setattr("worker.fast.ticks.push_tick", away)
+            patch.setattr("worker.fast.arq_ticks.push_tick", away)
             with pytest.raises(RedisConnectionError):
                 await worker.run_cron(an_hour_ago + 5 * SECOND, 0.5)
         await worker.run_cron(an_hour_ago + 6 * SECOND, 0.5)

@@ -11,7 +11,7 @@ TICKED_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class ArqTick:
     """A job that several workers may want to push.
 
     Attributes:
@@ -34,7 +34,7 @@ class Tick:
     unless: Sequence[str] = ()
 
 
-async def push_tick(call: Call, tick: Tick) -> bool:
+async def push_tick(call: Call, tick: ArqTick) -> bool:
     """Push a tick unless somebody has; returns whether this call has decided about it."""
     there = [keys.job(tick.job_id), keys.result(tick.job_id), *tick.unless]
     arguments: list[str | int | bytes] = [

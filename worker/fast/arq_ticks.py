@@ -24,8 +24,8 @@ from arq.jobs import serialize_job
 from arq.utils import timestamp_ms, to_unix_ms
 
 from worker.broker import keys
+from worker.broker.arq_ticks import TICKED_MS, ArqTick, push_tick
 from worker.broker.scripts import caller
-from worker.broker.ticks import TICKED_MS, Tick, push_tick
 from worker.execution.wallclock import WallClock
 from worker.fast.arq_times import ArqTimes, zone_of
 
@@ -112,14 +112,14 @@ class Ticks:
             one = replace(one, guard=guard, guarded_ms=DEPLOY_MS)
         await push_tick(caller(redis), one)
 
-    def _tick(self, cron_job: CronJob, redis: ArqRedis, tick: datetime, now: datetime) -> Tick:
+    def _tick(self, cron_job: CronJob, redis: ArqRedis, tick: datetime, now: datetime) -> ArqTick:
         """What is pushed; with arq's id, unless the job has one, and with arq's bytes."""
         name = f"{cron_job.job_id or cron_job.name}:{to_unix_ms(tick)}"
         early_ms = max(to_unix_ms(tick) - to_unix_ms(now), 0)
         serialized = serialize_job(
             cron_job.name, (), {}, None, timestamp_ms(), serializer=redis.job_serializer
         )
-        return Tick(
+        return ArqTick(
             queue=self._queue,
             job_id=cron_job.job_id or name,
             score=to_unix_ms(now) + early_ms,
