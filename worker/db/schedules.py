@@ -12,6 +12,12 @@ REFRESH_SECONDS = 30
 
 FRAGMENTS = {
     "live": "seen_at > now() - {gone}",
+    # Of a tick that waits, should the schedule be active. LATERAL with a LIMIT, so that a plan that
+    # was made while the tables were small begins with the ticks: most often there is none.
+    "its_schedule": """(
+            SELECT app, name, definition FROM {schedule} AS one
+            WHERE one.app = tick.app AND one.name = tick.name
+              AND one.paused_at IS NULL AND one.removed_at IS NULL LIMIT 1) AS schedule""",
     "key_of_schedule": "'schedule:' || schedule.app || ':' || schedule.name",
 }
 
@@ -104,8 +110,8 @@ SCHEDULES = {
     "find_waiting": """
         SELECT tick.app, tick.name, CAST(schedule.definition AS text) AS definition, tick.tick,
                {fenced}
-        FROM {schedule_tick} AS tick JOIN {schedule} AS schedule USING (app, name)
-        WHERE tick.fate = 'waiting' AND paused_at IS NULL AND removed_at IS NULL
+        FROM {schedule_tick} AS tick CROSS JOIN LATERAL {its_schedule}
+        WHERE tick.fate = 'waiting'
           AND NOT EXISTS (SELECT FROM {schedule_tick} AS earlier
                           WHERE earlier.app = tick.app AND earlier.name = tick.name
                             AND earlier.fate = 'waiting' AND earlier.tick < tick.tick)
@@ -120,9 +126,8 @@ SCHEDULES = {
                 FROM {schedule}
                 WHERE paused_at IS NULL AND removed_at IS NULL AND next_tick IS NOT NULL AND {live}
                 ORDER BY next_tick LIMIT 1) AS seconds,
-               EXISTS (SELECT FROM {schedule_tick} JOIN {schedule} USING (app, name)
-                       WHERE fate = 'waiting' AND paused_at IS NULL AND removed_at IS NULL)
-                   AS waiting
+               EXISTS (SELECT FROM {schedule_tick} AS tick CROSS JOIN LATERAL {its_schedule}
+                       WHERE fate = 'waiting') AS waiting
         """,
     #
     # -> app, name, tick of each that nobody has noted before
