@@ -103,6 +103,12 @@ class Task(Base):
     deaths: Mapped[int] = mapped_column(server_default=text("0"))
     #: Its attempt runs alone in its process.
     alone: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: What handed its last attempt back, if that was a server's failure; None: it was not.
+    setback: Mapped[str | None]
+    #: How many attempts in a row it has.
+    setbacks: Mapped[int] = mapped_column(server_default=text("0"))
+    #: When a worker first met it without knowing its name.
+    unknown_since: Mapped[datetime | None]
     worker: Mapped[str | None]
     progress: Mapped[dict[str, Any] | None]
     result: Mapped[Any | None] = mapped_column(JSONB)
