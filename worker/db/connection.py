@@ -3,6 +3,10 @@
 SQLAlchemy, and asyncpg's own transaction below it, say ``COMMIT`` as ever; here it becomes
 ``EXECUTE …; COMMIT``, which Postgres takes as one message and of which it does all or nothing. Such
 a message has no parameters; values are written into it, as digits alone.
+
+And it knows whether it is idle. A statement that somebody has left running (`asyncio.gather` on one
+session, of which one part fails) makes the driver refuse a ROLLBACK; SQLAlchemy then takes the
+connection for clean, and whoever gets it next works in a transaction that nobody commits.
 """
 
 import re
@@ -10,10 +14,14 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
+from asyncpg.protocol.protocol import PreparedStatementState
 
 GUARD_FAILED = "22012"
 """The SQLSTATE of a commit whose last statement has changed no row: division by zero. A deferred
 trigger of the user's may have it, too: the row tells."""
+
+_ROLLBACK = "ROLLBACK;"
+"""As asyncpg's transaction says it."""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
@@ -24,6 +32,28 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         self._last_words = ""
         self._names: dict[str, str] = {}
         self._names_given = 0
+        self._nothing = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
+
+    def is_idle(self) -> bool:
+        """Whether it is open, runs no statement and is in no transaction; asks no server.
+
+        The driver refuses a second statement before it looks at what the statement is given: who
+        gives it nothing, and is told so, has found it idle.
+        """
+        if self.is_closed() or self.is_in_transaction():
+            return False
+        return not self._is_busy()
+
+    def _is_busy(self) -> bool:
+        probe = self._protocol.bind_execute(self._nothing, None, "", 0, False, None)
+        try:
+            probe.send(None)
+        except asyncpg.InternalClientError:  # "expected a sequence"
+            return False
+        except asyncpg.InterfaceError:  # "another operation is in progress"
+            return True
+        probe.close()  # it waits for a statement that is being cancelled
+        return True
 
     def commit_only_after(
         self, statement: str, values: Sequence[object], *, prepare: bool = True
@@ -50,7 +80,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
             self._last_words = re.sub(r"\$(\d+)", lambda n: casts[int(n[1]) - 1], guarded) + ";"
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
-        """As asyncpg's."""
+        """As asyncpg's. A ROLLBACK of a busy connection ends it, which rolls back, too."""
+        if query == _ROLLBACK and self._is_busy():
+            self.terminate()
+            return "ROLLBACK"
         last_words, self._last_words = self._last_words, ""
         if not last_words:
             return str(await super().execute(query, *args, timeout=timeout))
@@ -61,7 +94,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         except asyncpg.PostgresError:
             self._names.clear()  # nobody knows how far it came
             if not self.is_closed() and self.is_in_transaction():
-                await super().execute("ROLLBACK;")
+                await super().execute(_ROLLBACK)
             raise
 
     def _named(self, statement: str, types: str) -> tuple[str, str]:

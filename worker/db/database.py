@@ -85,7 +85,8 @@ class Database:
             },
         )
         note_first_errors(self.engine.sync_engine)
-        event.listen(self.engine.sync_engine.pool, "checkout", _refuse_closed)
+        event.listen(self.engine.sync_engine.pool, "checkin", _end_unless_idle)
+        event.listen(self.engine.sync_engine.pool, "checkout", _refuse_unless_idle)
         event.listen(self.engine.sync_engine, "do_connect", _connect)
         self.sessions = async_sessionmaker(
             self.engine,
@@ -187,10 +188,17 @@ class Database:
         await self.dispose()
 
 
-def _refuse_closed(connection: Any, *_: object) -> None:
-    """Let the pool replace a connection that the server has closed: a ping without a round trip."""
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError("the server has closed this connection")
+def _end_unless_idle(connection: Any, *_: object) -> None:
+    """Whatever was done to a connection, who gets it next meets nothing of it."""
+    if connection is not None and not connection.driver_connection.is_idle():
+        connection.driver_connection.terminate()
+
+
+def _refuse_unless_idle(connection: Any, *_: object) -> None:
+    """Let the pool replace a connection that is closed, or was used after it had come back."""
+    if not connection.driver_connection.is_idle():
+        connection.driver_connection.terminate()
+        raise DisconnectionError("this connection is closed, or somebody else's statement runs")
 
 
 def _connect(
