@@ -8,7 +8,10 @@
     ├── SchemaError                  the database does not have our tables as they should be
     ├── SessionError                 what went wrong around a database session
     │   ├── TransactionAborted       a commit would have been a silent rollback
+    │   ├── SessionEnded             a session was used after its block
     │   ├── SessionAlreadyOpen       two sessions at once in one attempt
+    │   ├── SessionLeftOpen          a task function has returned inside the block of a session
+    │   ├── AttemptOver              the unit of work of an attempt was used after its end
     │   ├── UnitOfWorkLost           the attempt's transaction is gone with its connection
     │   └── AttemptSuperseded        somebody else has decided about this task meanwhile
     ├── EnqueueError                 the caller asked for something that cannot be done
@@ -76,6 +79,13 @@ class TransactionAborted(SessionError):
     """
 
 
+class SessionEnded(SessionError):
+    """A session was used after its block had ended, where nobody would commit what it writes.
+
+    For example a FastAPI `BackgroundTasks` function that was handed the request's session.
+    """
+
+
 class SessionAlreadyOpen(SessionError):
     """A second session was opened while one was open in the same attempt.
 
@@ -84,10 +94,26 @@ class SessionAlreadyOpen(SessionError):
     """
 
 
+class SessionLeftOpen(SessionError):
+    """A task function has returned while a session that it, or what it started, opened was open.
+
+    What that session does would be half committed; so the attempt fails and commits nothing.
+    """
+
+
+class AttemptOver(SessionError):
+    """`ctx["db"]`, or a session of it, was used after its attempt had ended.
+
+    For example by an asyncio task that the function had started and not awaited. Nothing of it is
+    stored.
+    """
+
+
 class UnitOfWorkLost(SessionError):
     """The connection was lost after a block had joined the attempt's transaction.
 
-    That block's changes are gone, so the attempt cannot be completed; it is retried.
+    That block's changes are gone, so the attempt cannot be completed; it is retried. Its cause, if
+    one is known, is the error with which the connection ended.
     """
 
 

@@ -5,10 +5,14 @@ that on as success. A transaction becomes aborted when a statement fails and the
 error. So the first error of a transaction is noted on its connection, and a commit that finds a
 note asks the server whether the transaction still works. Errors inside the user's own
 `begin_nested()` do not count: rolling back to the savepoint removes the note.
+
+And a session whose end is one: SQLAlchemy lets a closed session begin again, in a transaction that
+nobody commits. Ours refuses every use after its block, with both places.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -17,10 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from worker.errors import TransactionAborted
+from worker.db.places import place_of_caller
+from worker.errors import SessionEnded, SessionError, TransactionAborted
 
 FIRST_ERROR = "worker.first_error"
 _PROBE = text("SELECT 1")
+
+_lost: WeakKeyDictionary[Connection, BaseException] = WeakKeyDictionary()
 
 
 def note_first_errors(engine: Engine) -> None:
@@ -31,6 +38,11 @@ def note_first_errors(engine: Engine) -> None:
     """
     event.listen(engine, "handle_error", _note)
     event.listen(engine.pool, "checkout", _forget_at_checkout)
+
+
+def what_ended(connection: Connection) -> BaseException | None:
+    """The error with which `connection` was lost, or in which a statement of it was cancelled."""
+    return _lost.get(connection)
 
 
 def refuse_if_aborted(connection: Connection) -> None:
@@ -64,10 +76,13 @@ def aborted_by(error: BaseException) -> TransactionAborted:
 
 
 class CheckedSession(Session):
-    """The sync half: looks at its connection before each commit.
+    """The sync half: looks at its connection before each commit, and knows when it has ended.
 
     Args:
         guard: Called with the connection before the outermost commit; raises to refuse it.
+
+    Attributes:
+        opened_at: Where somebody's code has opened it.
     """
 
     def __init__(
@@ -76,12 +91,46 @@ class CheckedSession(Session):
         super().__init__(*args, **kwargs)
         self.guard = guard
         self.current: Connection | None = None
+        self.opened_at = "unknown place"
+        self._ended: tuple[type[SessionError], str] | None = None
+
+    def end(self, kind: type[SessionError], why: str) -> None:
+        """Refuse every use from now on; the first reason stays."""
+        self._ended = self._ended or (kind, why)
+
+    def refuse_if_ended(self) -> None:
+        """Raise if this session has ended.
+
+        Raises:
+            SessionError: Of the kind that `end` was told.
+        """
+        if self._ended is not None:
+            kind, why = self._ended
+            raise kind(
+                f"{place_of_caller()} uses the session that was opened at {self.opened_at}, {why}"
+            )
+
+    def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
+        # What every use goes through. Were it ever called otherwise, SQLAlchemy itself would refuse
+        # (close_resets_only=False), in words that name no place.
+        self.refuse_if_ended()
+        return super()._autobegin_t(begin)
+
+
+_AFTER_ITS_BLOCK = (
+    "whose block has ended: nobody would commit what is written now. Use it inside its block, or "
+    "open another one: async with db.get_session() as session"
+)
 
 
 class WorkerSession(AsyncSession):
     """The async half, which is what `get_session()` hands out."""
 
     sync_session_class = CheckedSession
+    sync_session: CheckedSession
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, close_resets_only=False, **kwargs)
 
     async def commit(self) -> None:
         """Commit.
@@ -94,15 +143,22 @@ class WorkerSession(AsyncSession):
         except PendingRollbackError as error:
             raise aborted_by(self._first_error() or error) from error
 
+    async def __aenter__(self) -> Self:
+        self.sync_session.opened_at = place_of_caller()
+        return self
+
     async def __aexit__(self, *error: object) -> None:
-        """Close; without an asyncio task and a greenlet if there is nothing to wait for."""
-        if self.in_transaction():
-            await super().__aexit__(*error)
-        else:
-            self.sync_session.close()
+        """Close for good; without an asyncio task and a greenlet if nothing is to be done."""
+        try:
+            if self.in_transaction():
+                await super().__aexit__(*error)
+            else:
+                self.sync_session.close()
+        finally:
+            self.sync_session.end(SessionEnded, _AFTER_ITS_BLOCK)
 
     def _first_error(self) -> BaseException | None:
-        current = self.sync_session.current  # type: ignore[attr-defined]
+        current = self.sync_session.current
         if current is None or current.closed or current.invalidated:
             return None
         first: BaseException | None = current.info.get(FIRST_ERROR)
@@ -110,10 +166,13 @@ class WorkerSession(AsyncSession):
 
 
 def _note(context: ExceptionContext) -> None:
-    if context.connection is not None and not context.is_disconnect:
-        context.connection.info.setdefault(
-            FIRST_ERROR, context.sqlalchemy_exception or context.original_exception
-        )
+    if context.connection is None:
+        return
+    error = context.sqlalchemy_exception or context.original_exception
+    if context.is_disconnect:  # or a cancellation, after which SQLAlchemy lets the connection go
+        _lost.setdefault(context.connection, error)
+    else:
+        context.connection.info.setdefault(FIRST_ERROR, error)
 
 
 def _forget(connection: Connection) -> None:
@@ -136,10 +195,12 @@ def _remember_connection(
     session: CheckedSession, _: SessionTransaction, connection: Connection
 ) -> None:
     session.current = connection
+    session.refuse_if_ended()  # it may have ended while this connection was made
 
 
 @event.listens_for(CheckedSession, "before_commit")
 def _check_before_commit(session: CheckedSession) -> None:
+    session.refuse_if_ended()
     connection = session.current
     if connection is None or connection.closed or not connection.in_transaction():
         return

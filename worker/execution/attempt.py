@@ -37,9 +37,10 @@ from worker.execution.rescue import start, start_over
 from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
+from worker.execution.separate_blocks import SeparateBlocks
 from worker.execution.settle import record, settle
 from worker.execution.solo import NotAlone, patience_of
-from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
+from worker.execution.unit_of_work import UnitOfWork, Work
 from worker.execution.without_row import run_without_row
 from worker.failpoints import reach
 
@@ -193,4 +194,5 @@ async def _perform_and_settle(
             return None
         raise
     finally:
-        await work.rollback()
+        if not work.is_untouched:
+            await shielded(work.rollback())

@@ -10,6 +10,7 @@ from worker.execution.context import ProcessContext
 from worker.execution.definition import TaskFunction
 from worker.execution.outcome import Completed, Outcome
 from worker.execution.retry import decide
+from worker.execution.unit_of_work import Work
 
 
 async def perform(
@@ -17,18 +18,22 @@ async def perform(
 ) -> Outcome:
     """Run one attempt of `function` with `arguments` (a JSON object).
 
-    The timeout ends with the function: the commit is not in it.
+    The timeout ends with the function: the commit is not in it. So does the unit of work.
 
     Raises:
         asyncio.CancelledError: The attempt was interrupted from outside.
     """
+    work: Work = ctx["db"]
     try:
         result = await _call(function, ctx, arguments)
+        work.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, ctx["settings"].max_payload_bytes)
         return Completed(written)
     except Exception as error:
         return decide(error, ctx["task"].tries, function.policy, rng)
+    finally:
+        work.end()
 
 
 async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str) -> object:

@@ -1,20 +1,16 @@
-"""What `ctx["db"]` is inside a task.
+"""What `ctx["db"]` is inside a task: every session of the attempt joins one transaction.
 
-`UnitOfWork`: every session of the attempt joins one transaction, which the wrapper commits together
-with the task's completion after the function has returned. `SeparateBlocks` (``atomic=False``):
-every session commits for itself, after checking that the attempt is still the current one.
+The wrapper commits it together with the task's completion after the function has returned.
 
 The first block works on the bare transaction: if it fails, the transaction is rolled back and
 nothing is lost, because nothing had joined. From the moment something has joined, a block works
 inside a savepoint, so that its failure undoes what followed its last commit and that alone.
+
+It ends with its attempt: see `worker.execution.open_sessions`.
 """
 
-import contextlib
-import sys
 from collections.abc import AsyncGenerator, Mapping
-from types import FrameType
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -28,10 +24,13 @@ from worker.db import direct
 from worker.db.connection import GUARD_FAILED
 from worker.db.database import Database
 from worker.db.failures import sqlstate
+from worker.db.places import place_of_caller
 from worker.db.provider import session_provider
-from worker.db.session import CheckedSession, WorkerSession
-from worker.errors import AttemptSuperseded, SessionAlreadyOpen, UnitOfWorkLost
+from worker.db.session import CheckedSession, WorkerSession, what_ended
+from worker.errors import SessionAlreadyOpen, UnitOfWorkLost
+from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
+from worker.execution.separate_blocks import SeparateBlocks
 
 
 class JoiningSession(CheckedSession):
@@ -44,6 +43,7 @@ class JoiningSession(CheckedSession):
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
         """The attempt's connection, taken from the pool at the first statement."""
+        self.refuse_if_ended()
         return self.unit.connection()
 
 
@@ -54,8 +54,9 @@ class UnitOfWork:
         self._db = db
         self._connection: Connection | None = None
         self._joined = False
-        self._open_at: str | None = None
+        self._sessions = OpenSessions()
         self._pushes: list[PendingPushes] = []
+        self._undone_by: BaseException | None = None
 
     @session_provider
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
@@ -65,11 +66,12 @@ class UnitOfWork:
         followed the block's last commit.
 
         Raises:
+            AttemptOver: The attempt has ended.
             SessionAlreadyOpen: Another session of this attempt is open.
             UnitOfWorkLost: The connection was lost after something had joined.
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
-        self._enter(_place_of_caller())
+        self._refuse_a_second()
         if self._connection is not None and _is_lost(self._connection):
             await greenlet_spawn(self._connection.invalidate)  # a new one, now, not in mid-block
         session = WorkerSession(
@@ -78,19 +80,14 @@ class UnitOfWork:
             expire_on_commit=False,
             autoflush=False,
         )
-        try:
+        with self._sessions.counted(session):
             async with session:
                 try:
                     yield session
                     await session.commit()
-                except BaseException:
-                    # Closing a joined session does not roll back; a failing rollback must not hide
-                    # the error, and what it means for the connection is found out at its next use.
-                    with contextlib.suppress(SQLAlchemyError):
-                        await session.rollback()
+                except BaseException as error:
+                    await self._undo_block(session, error)
                     raise
-        finally:
-            self._open_at = None
 
     @property
     def has_joined(self) -> bool:
@@ -109,15 +106,23 @@ class UnitOfWork:
 
     def connection(self) -> Connection:
         """The connection with the transaction begun (in SQLAlchemy's greenlet)."""
+        self._sessions.refuse_if_over()
         self.refuse_if_lost()
         if self._connection is not None and self._connection.invalidated:
             self._connection.close()
             self._connection = None
         if self._connection is None:
-            self._connection = self._db.engine.sync_engine.connect()
+            self._connection = self._connect()
         if not self._connection.in_transaction():
             self._connection.begin()
         return self._connection
+
+    def _connect(self) -> Connection:
+        connection = self._db.engine.sync_engine.connect()
+        if self._sessions.is_over:  # the attempt has ended meanwhile, and nobody would give it back
+            connection.close()
+            self._sessions.refuse_if_over()
+        return connection
 
     def joined(self, session: Session) -> None:
         """A session has committed into the transaction: from now on there is something to lose."""
@@ -142,7 +147,7 @@ class UnitOfWork:
             raise UnitOfWorkLost(
                 "the connection was lost after an earlier block of this attempt had joined its "
                 "transaction, so that block's changes are gone; the attempt will be retried"
-            )
+            ) from self._lost_by
 
     async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
         """Commit everything together with the guarded `completion`.
@@ -176,11 +181,39 @@ class UnitOfWork:
                 pushes.release()
         await self.rollback()
 
+    def refuse_if_open(self) -> None:
+        """The function has returned.
+
+        Raises:
+            SessionLeftOpen: A session of it is open still; the attempt fails.
+        """
+        self._sessions.refuse_if_open()
+
+    def end(self) -> None:
+        """The function has returned or failed: whoever comes from now on is refused."""
+        self._sessions.end()
+
     async def rollback(self) -> None:
-        """Undo everything and give the connection back."""
+        """Undo everything and give the connection back, whatever still runs on it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await greenlet_spawn(connection.close)
+
+    @property
+    def _lost_by(self) -> BaseException | None:
+        if self._undone_by is not None or self._connection is None:
+            return self._undone_by
+        return what_ended(self._connection)
+
+    async def _undo_block(self, session: AsyncSession, error: BaseException) -> None:
+        """Undo a block that has failed. Closing a joined session would not."""
+        try:
+            await session.rollback()
+        except SQLAlchemyError:
+            # A statement of the block runs still: then nobody knows what else of it stays.
+            self._undone_by = error
+            if self._connection is not None and not _is_lost(self._connection):
+                direct.driver_of(self._connection.connection).terminate()
 
     @property
     def _has_begun(self) -> bool:
@@ -202,64 +235,14 @@ class UnitOfWork:
             direct.commit_only_after(driver, completion, parameters, prepare=not self._db.pooler)
             connection.commit()
 
-    def _enter(self, place: str) -> None:
+    def _refuse_a_second(self) -> None:
+        self._sessions.refuse_if_over()
         self.refuse_if_lost()
-        if self._open_at is not None:
+        if self._sessions.open_at is not None:
             raise SessionAlreadyOpen(
-                f"{place} opens a session while the one opened at {self._open_at} is still open in "
-                "the same attempt: pass that session down, or leave its block first"
-            )
-        self._open_at = place
-
-
-class SeparateBlocks:
-    """``atomic=False``: a transaction per block, refused once the attempt is not current.
-
-    Args:
-        task_id: The row to check; None: a task without a row, which nobody can take over.
-        attempt: The attempt that must be current.
-    """
-
-    def __init__(self, db: Database, task_id: UUID | None, attempt: int) -> None:
-        self._db = db
-        self._row = None if task_id is None else {"id": task_id, "attempt": attempt}
-
-    @session_provider
-    async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
-        """A session with a transaction of its own.
-
-        Raises:
-            AttemptSuperseded: On commit, if the task was settled or taken over meanwhile.
-            TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
-        """
-        async with self._db.sessions(guard=self._guard) as session:
-            yield session
-            await session.commit()
-
-    is_untouched = True
-
-    @property
-    def has_joined(self) -> bool:
-        """Nothing ever waits for the commit: each block has had its own."""
-        return False
-
-    async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
-        """Write the guarded `completion`; False if the guard did not hold."""
-        return (await self._db.execute_once(completion, parameters)).first() is not None
-
-    async def commit(self) -> None:
-        """Nothing is left to commit."""
-
-    async def rollback(self) -> None:
-        """Nothing is left to roll back: a block has ended before the function has."""
-
-    def _guard(self, connection: Connection) -> None:
-        if self._row is None:
-            return
-        if connection.execute(self._db.queries.is_current, self._row).first() is None:
-            raise AttemptSuperseded(
-                f"task {self._row['id']} was settled or taken over meanwhile; this block was "
-                "rolled back"
+                f"{place_of_caller()} opens a session while the one opened at "
+                f"{self._sessions.open_at} is still open in the same attempt: pass that session "
+                "down, or leave its block first"
             )
 
 
@@ -276,14 +259,3 @@ def _join(session: JoiningSession) -> None:
 def _is_lost(connection: Connection) -> bool:
     """Whether it is of no use any more; SQLAlchemy does not know it after every kind of error."""
     return connection.invalidated or direct.driver_of(connection.connection).is_closed()
-
-
-def _place_of_caller() -> str:
-    """Where user code opened the session: the first frame outside this package and contextlib."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way is slower
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(("worker.execution", "worker.db", "contextlib", "sqlalchemy")):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "unknown place"

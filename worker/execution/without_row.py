@@ -18,7 +18,8 @@ from worker.execution.perform import perform
 from worker.execution.retry import decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
-from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
+from worker.execution.separate_blocks import SeparateBlocks
+from worker.execution.unit_of_work import UnitOfWork, Work
 
 logger = logging.getLogger("worker.attempt")
 

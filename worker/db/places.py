@@ -1,0 +1,30 @@
+"""Where somebody's code uses a session, for a message of one line."""
+
+import sys
+from types import FrameType
+
+from greenlet import getcurrent
+
+_NOT_SOMEBODYS = (
+    "worker.execution",
+    "worker.db",
+    "contextlib",
+    "sqlalchemy",
+    "fastapi",
+    "starlette",
+)
+"""Between the place and us; tasks of ours, in `worker.tasks`, count as somebody's."""
+
+
+def place_of_caller() -> str:
+    """File and line of the innermost code that is neither ours nor a library's."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way is slower
+    current = getcurrent()
+    while frame is not None:
+        if not frame.f_globals.get("__name__", "").startswith(_NOT_SOMEBODYS):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+        if frame is None and current.parent is not None:  # SQLAlchemy calls in a greenlet
+            current = current.parent
+            frame = current.gr_frame
+    return "unknown place"

@@ -1,0 +1,93 @@
+"""What `ctx["db"]` is inside a task that is `atomic=False`: a transaction per block."""
+
+from collections.abc import AsyncGenerator, Mapping
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import TextClause
+
+from worker.db.database import Database
+from worker.db.provider import session_provider
+from worker.errors import AttemptSuperseded
+from worker.execution.open_sessions import OpenSessions
+
+
+class SeparateBlocks:
+    """``atomic=False``: a transaction per block, refused once the attempt is not current.
+
+    Args:
+        task_id: The row to check; None: a task without a row, which nobody can take over.
+        attempt: The attempt that must be current.
+    """
+
+    def __init__(self, db: Database, task_id: UUID | None, attempt: int) -> None:
+        self._db = db
+        self._row = None if task_id is None else {"id": task_id, "attempt": attempt}
+        self._sessions = OpenSessions()
+        self._was_refused = False
+
+    @session_provider
+    async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
+        """A session with a transaction of its own.
+
+        Raises:
+            AttemptOver: The attempt has ended.
+            AttemptSuperseded: On commit, if the task was settled or taken over meanwhile.
+            TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
+        """
+        self._sessions.refuse_if_over()
+        session = self._db.sessions(guard=self._guard)
+        with self._sessions.counted(session):
+            async with session:
+                yield session
+                await session.commit()
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no session holds a connection."""
+        return self._sessions.open_at is None
+
+    @property
+    def has_joined(self) -> bool:
+        """Each block has had its own commit; the completion must hear of one that was refused."""
+        return self._was_refused
+
+    async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
+        """Write the guarded `completion`; False if the guard did not hold, now or for a block.
+
+        An attempt whose block was refused has not done what its function says, whether the function
+        has swallowed that or not.
+        """
+        if self._was_refused:
+            return False
+        return (await self._db.execute_once(completion, parameters)).first() is not None
+
+    async def commit(self) -> None:
+        """Nothing is left to commit."""
+
+    def refuse_if_open(self) -> None:
+        """The function has returned.
+
+        Raises:
+            SessionLeftOpen: A session of it is open still; the attempt fails.
+        """
+        self._sessions.refuse_if_open()
+
+    def end(self) -> None:
+        """The function has returned or failed: whoever comes from now on is refused."""
+        self._sessions.end()
+
+    async def rollback(self) -> None:
+        """Take back the connection of a block that goes on after the function."""
+        await self._sessions.close()
+
+    def _guard(self, connection: Connection) -> None:
+        if self._row is None:
+            return
+        if connection.execute(self._db.queries.is_current, self._row).first() is None:
+            self._was_refused = True
+            raise AttemptSuperseded(
+                f"task {self._row['id']} was settled or taken over meanwhile; this block was "
+                "rolled back"
+            )
