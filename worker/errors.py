@@ -15,6 +15,7 @@
     │   ├── UnitOfWorkLost           the attempt's transaction is gone with its connection
     │   └── AttemptSuperseded        somebody else has decided about this task meanwhile
     ├── EnqueueError                 the caller asked for something that cannot be done
+    │   ├── AmbiguousClient          several open clients could be meant by a session
     │   ├── InvalidArguments         the arguments do not fit the task function
     │   ├── InvalidOptions           the options do not fit the task
     │   ├── PayloadTooLarge          arguments or result are larger than the limit
@@ -123,6 +124,10 @@ class AttemptSuperseded(SessionError):
 
 class EnqueueError(WorkerError):
     """The caller asked for something that cannot be done; nothing was enqueued."""
+
+
+class AmbiguousClient(EnqueueError):
+    """Several clients are open, and the session's engine does not tell which one is meant."""
 
 
 class InvalidArguments(EnqueueError):

@@ -31,7 +31,7 @@ from worker.clock import utcnow
 from worker.db import migrations
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from worker.errors import ClientClosed, SchemaError, ServerUnreachable, SettingsError
-from worker.execution.enqueue import current_reader
+from worker.execution.outlets import reader_of
 from worker.execution.registry import Registry
 
 DEAD_POSTGRES = SecretStr("postgresql+asyncpg://user:hunter2@127.0.0.1:1/none")
@@ -866,9 +866,10 @@ class TestComposition:
         app = create_app(unconnected, registry)
         async with app.router.lifespan_context(app):
             assert app.state.client.db is app.state.db
-            assert current_reader() is app.state.client
+            engine = app.state.db.engine.sync_engine
+            assert reader_of(engine) is app.state.client
         with pytest.raises(ClientClosed):
-            current_reader()
+            reader_of(engine)
 
 
 class TestServe:

@@ -18,19 +18,18 @@ from worker.broker.redis import connect
 from worker.broker.scripts import Job
 from worker.db.database import Database
 from worker.db.models import TaskState
+from worker.errors import InvalidOptions
 from worker.execution.enqueue import (
     Enqueueable,
-    Outlet,
     Request,
-    close_outlet,
     enqueue_in,
     handle_for,
     insertion,
     jobs_of,
-    open_outlet,
 )
 from worker.execution.handle import AttemptError, Ending, TaskHandle, TaskView
 from worker.execution.interventions import Filter, Interventions, Retryable
+from worker.execution.outlets import Outlet, close_outlet, open_outlet
 from worker.execution.plain import PlainTasks
 from worker.execution.pusher import Pusher
 from worker.execution.reference import TaskRef
@@ -46,7 +45,7 @@ ROWS_PER_STATEMENT = 2_000
 
 
 class TaskClient:
-    """Enqueues tasks; while it is open it is the process's pusher and answers handles.
+    """Enqueues tasks; while it is open it pushes for its database's sessions and answers handles.
 
     Args:
         db: The database with the table `task`.
@@ -71,6 +70,7 @@ class TaskClient:
             max_payload_bytes=settings.max_payload_bytes,
             announce=self._pusher.announce,
             reader=self,
+            engine=db.engine.sync_engine,
         )
         self._owned = contextlib.AsyncExitStack()
         self.schedules = Schedules(db, settings.app)
@@ -145,6 +145,10 @@ class TaskClient:
         """
         target = TaskRef(task) if isinstance(task, str) else task
         request = target.request_many([dict(arguments) for arguments in many])
+        if request.options.bind is not None:
+            raise InvalidOptions(
+                f"{request.name}: bind= is for a session of yours; this is our own"
+            )
         if not many:
             return []
         if not request.durable:
@@ -252,7 +256,8 @@ class TaskClient:
             jobs = await self._insert_in_chunks(parameters)
         reach("enqueue_committed")
         self._pusher.announce(jobs)
-        return [handle_for(request, task_id, self._outlet) for task_id in ids]
+        engine = self.db.engine.sync_engine
+        return [handle_for(request, task_id, engine) for task_id in ids]
 
     async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Job]:
         jobs: list[Job] = []

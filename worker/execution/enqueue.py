@@ -7,26 +7,31 @@ statement names our schema itself, so any `AsyncSession` of the database will do
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row
+from sqlalchemy import Engine, Row
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from worker.broker import codec
 from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
 from worker.db.queries import queries_for
-from worker.errors import ClientClosed, InvalidOptions
-from worker.execution.handle import Reader, TaskHandle
+from worker.errors import InvalidOptions, UniqueKeyTaken
+from worker.execution.binding import connection_of
+from worker.execution.handle import TaskHandle
 from worker.execution.options import Options
+from worker.execution.outlets import Outlet, outlet_of, reader_of
 from worker.execution.pusher import push_after_commit
 from worker.failpoints import reach
-from worker.settings import Settings, load_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+LOOKS_FOR_A_HOLDER = 20
+"""How often a unique key may be let go of between our insert and our look at who has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,78 +90,47 @@ class Enqueueable(ABC, Generic[P, R]):
         return await enqueue_in(session, self.request_many([dict(one) for one in many]))
 
 
-@dataclass(frozen=True, slots=True)
-class Outlet:
-    """Where this process's tasks go: the part of the settings that enqueueing needs.
-
-    Attributes:
-        announce: Takes the jobs whose rows are committed; None: the relay finds them.
-        reader: What handles ask; None: nobody.
-    """
-
-    schema: str
-    queue: str
-    max_payload_bytes: int
-    announce: Callable[[list[Job]], None] | None = None
-    reader: Reader | None = None
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "Outlet":
-        """An outlet without a pusher."""
-        return cls(settings.database_schema, settings.queue, settings.max_payload_bytes)
-
-
-_open: list[Outlet] = []
-
-
-def open_outlet(outlet: Outlet) -> None:
-    """Make `outlet` the process's: what an open `TaskClient` and a worker do."""
-    _open.append(outlet)
-
-
-def close_outlet(outlet: Outlet) -> None:
-    """Undo `open_outlet`."""
-    _open.remove(outlet)
-
-
-def current_outlet() -> Outlet:
-    """The process's outlet; without an open one, what the environment says."""
-    return _open[-1] if _open else _outlet_of_environment()
-
-
-@cache
-def _outlet_of_environment() -> Outlet:
-    return Outlet.from_settings(load_settings())
-
-
 async def enqueue_in(
     session: AsyncSession, request: Request[R], outlet: Outlet | None = None
 ) -> list[TaskHandle[R]]:
     """Write tasks in `session`'s transaction; their push follows the outermost COMMIT.
 
+    Args:
+        outlet: Instead of the one that the session's engine leads to.
+
     Raises:
+        AmbiguousClient: Several clients are open, and the session's engine does not tell which.
         InvalidOptions: The task is `durable=False`: it has no row that could be rolled back. Or
-            several tasks have one unique key.
+            several tasks have one unique key, or the session several connections.
         PayloadTooLarge: The arguments are too large.
+        SessionError: The session has ended.
+        UniqueKeyTaken: Its unique key changes hands faster than we can look.
     """
     _refuse_without_row(request)
     if not request.arguments:
         return []
-    outlet = outlet or current_outlet()
+    return await session.run_sync(_write, request, outlet)
+
+
+def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list[TaskHandle[R]]:
+    connection = connection_of(session, request.options.bind)
+    outlet = outlet or outlet_of(connection.engine)
     ids, parameters = insertion(request, outlet)
     queries = queries_for(outlet.schema)
-    while not (rows := (await session.execute(queries.insert, parameters)).all()):
+    for _ in range(LOOKS_FOR_A_HOLDER):
+        if rows := connection.execute(queries.insert, parameters).all():
+            break
         keys = {key: parameters[key] for key in ("unique_key", "waiting_key")}
-        holder = await session.scalar(queries.find_holder, keys)
+        holder = connection.scalar(queries.find_holder, keys)
         if holder is not None:
-            return [handle_for(request, holder, outlet, created=False)]
+            return [handle_for(request, holder, connection.engine, created=False)]
         # The holder was settled, or started, between the two statements: the key is free.
+    else:
+        raise UniqueKeyTaken(f"{request.name}: its unique key changes hands all the time")
     reach("enqueue_written")
     if outlet.announce is not None:
-        connection = (await session.connection()).sync_connection
-        assert connection is not None  # noqa: S101 - the statement above ran on it
         push_after_commit(session, connection, jobs_of(rows, parameters), outlet.announce)
-    return [handle_for(request, task_id, outlet) for task_id in ids]
+    return [handle_for(request, task_id, connection.engine) for task_id in ids]
 
 
 def _refuse_without_row(request: Request[Any]) -> None:
@@ -203,21 +177,8 @@ def jobs_of(rows: Sequence[Row[Any]], parameters: dict[str, Any]) -> list[Job]:
 
 
 def handle_for(
-    request: Request[R], task_id: UUID, outlet: Outlet, *, created: bool = True
+    request: Request[R], task_id: UUID, engine: Engine, *, created: bool = True
 ) -> TaskHandle[R]:
-    """The handle of a task of `request`; it asks whichever client is open when it is used."""
-    return TaskHandle(task_id, request.name, current_reader, request.decode, created=created)
-
-
-def current_reader() -> Reader:
-    """What handles ask.
-
-    Raises:
-        ClientClosed: No `TaskClient` is open in this process.
-    """
-    reader = current_outlet().reader
-    if reader is None:
-        raise ClientClosed(
-            "this needs an open client: async with TaskClient.from_settings() as client: …"
-        )
-    return reader
+    """The handle of a task of `request`; it asks the client that is open for the database."""
+    reader = partial(reader_of, engine)
+    return TaskHandle(task_id, request.name, reader, request.decode, created=created)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, Self, TypedDict, get_args
 
 from worker.errors import InvalidOptions
+from worker.execution.binding import Bind
 from worker.execution.outcome import Delay, seconds
 
 MAX_PRIORITY = 9
@@ -32,6 +33,7 @@ class OptionValues(TypedDict, total=False):
     unique: Unique
     queue: str | None
     priority: int | None
+    bind: Bind | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Options:
             a run is not swallowed. The two kinds of key do not see each other.
         queue: The queue; the process's own by default.
         priority: 0 to 9; higher runs first, whatever waits below it.
+        bind: Of a session that has several connections, the one to write on: an engine, or a mapped
+            class whose rows are written on it.
     """
 
     delay: float | None = None
@@ -56,6 +60,7 @@ class Options:
     unique: Unique = "unsettled"
     queue: str | None = None
     priority: int | None = None
+    bind: Bind | None = None
 
     @classmethod
     def checked(cls, name: str, values: OptionValues) -> Self:
@@ -76,6 +81,7 @@ class Options:
             unique=values.get("unique") or "unsettled",
             queue=values.get("queue"),
             priority=values.get("priority"),
+            bind=values.get("bind"),
         )
         fault = options._fault()
         if fault is not None:
@@ -108,6 +114,9 @@ class Options:
             return f"unique={self.unique!r} is neither 'unsettled' nor 'waiting'"
         if self.unique != "unsettled" and self.unique_key is None:
             return f"unique={self.unique!r} says how long a unique_key is held, but there is none"
+        bind: object = self.bind
+        if not isinstance(bind, Bind | None):
+            return f"bind={bind!r} is neither an engine nor a mapped class"
         for name in ("user_id", "unique_key", "queue"):
             value = getattr(self, name)
             if value is not None and not is_storable(value):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from worker.broker import scripts
@@ -82,10 +81,14 @@ class PendingPushes:
         self.root = connection.get_transaction()
         self.announce = announce
         self._jobs: list[tuple[bool, Job]] = []
-        event.listen(connection, "rollback_savepoint", self._drop_nested)
+        self._connection = connection
+        self._follows = False
 
     def add(self, jobs: Sequence[Job], *, nested: bool) -> None:
         """Remember `jobs`; `nested`: they were enqueued inside a savepoint."""
+        if nested and not self._follows:
+            self._follows = True
+            event.listen(self._connection, "rollback_savepoint", self._drop_nested)
         self._jobs += ((nested, job) for job in jobs)
 
     def release(self) -> None:
@@ -100,12 +103,17 @@ class PendingPushes:
         """Whether the outermost transaction has ended; asked right after a commit."""
         return self.root is None or not self.root.is_active
 
+    def forget(self) -> None:
+        """The transaction has ended; its connection may have many more of them."""
+        if self._follows:
+            event.remove(self._connection, "rollback_savepoint", self._drop_nested)
+
     def _drop_nested(self, *_: Any) -> None:
         self._jobs = [(nested, job) for nested, job in self._jobs if not nested]
 
 
 def push_after_commit(
-    session: AsyncSession,
+    session: Session,
     connection: Connection,
     jobs: Sequence[Job],
     announce: Callable[[list[Job]], None],
@@ -115,12 +123,15 @@ def push_after_commit(
     If the session has joined a transaction that somebody else commits, nobody tells us; then the
     relay pushes them.
     """
-    sync = session.sync_session
-    pending = sync.info.get(_PENDING)
+    pending = pending_of(session)
     if pending is None or pending.root is not connection.get_transaction():
-        event.listen(sync, "after_commit", _release_if_outermost)  # once, however often it is said
-        event.listen(sync, "after_transaction_end", _drop_with_transaction)
-        pending = sync.info[_PENDING] = PendingPushes(connection, announce)
+        event.listen(
+            session, "after_commit", _release_if_outermost
+        )  # once, however often it is said
+        event.listen(session, "after_transaction_end", _drop_with_transaction)
+        if pending is not None:
+            pending.forget()
+        pending = session.info[_PENDING] = PendingPushes(connection, announce)
     pending.add(jobs, nested=connection.in_nested_transaction())
 
 
@@ -139,5 +150,5 @@ def _release_if_outermost(session: Session) -> None:
 
 def _drop_with_transaction(session: Session, transaction: SessionTransaction) -> None:
     # Whatever its end was: what was to be pushed has been taken by now.
-    if transaction.parent is None:
-        session.info.pop(_PENDING, None)
+    if transaction.parent is None and (pending := session.info.pop(_PENDING, None)) is not None:
+        pending.forget()

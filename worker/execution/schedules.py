@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
@@ -15,8 +16,8 @@ from worker.db.database import Database
 from worker.db.models import TaskState
 from worker.errors import ScheduleBusy, ScheduleNotFound
 from worker.execution.cron import Definition
-from worker.execution.enqueue import current_reader
 from worker.execution.handle import TaskHandle
+from worker.execution.outlets import reader_of
 from worker.execution.tick import Tick, columns_of, tasks_of
 
 END = datetime.max.replace(tzinfo=UTC)
@@ -183,7 +184,8 @@ class Schedules:
                 )
             await execute(queries.note_ticks, columns_of([asked]))
             await execute(queries.note_last_tasks, columns_of([asked]))
-        return TaskHandle(task_id, definition.task, current_reader, codec.from_bytes)
+        reader = partial(reader_of, self._db.engine.sync_engine)
+        return TaskHandle(task_id, definition.task, reader, codec.from_bytes)
 
     async def _read(self, app: str | None, name: str | None) -> list[ScheduleView]:
         about = {"app": app, "name": name}

@@ -195,6 +195,7 @@ class UnitOfWork:
 
     async def rollback(self) -> None:
         """Undo everything and give the connection back, whatever still runs on it."""
+        await self._sessions.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             await greenlet_spawn(connection.close)
@@ -207,6 +208,8 @@ class UnitOfWork:
 
     async def _undo_block(self, session: AsyncSession, error: BaseException) -> None:
         """Undo a block that has failed. Closing a joined session would not."""
+        if self._sessions.is_over:
+            return
         try:
             await session.rollback()
         except SQLAlchemyError:

@@ -1,0 +1,161 @@
+"""Nothing that user code does to its session reaches another task through the pool."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tests.conftest import Drain
+from worker import Database, TaskClient, TaskContext, task
+from worker.db import direct
+from worker.db.connection import Connection
+from worker.execution.registry import Registry
+from worker.settings import DatabaseSettings, Settings
+
+INSERT = text("INSERT INTO effect VALUES (:what)")
+SLOW = text("INSERT INTO effect SELECT 'left running' FROM pg_sleep(0.2)")
+
+Bug = Callable[[AsyncSession], Awaitable[object]]
+
+
+@pytest.fixture
+async def single(settings: Settings) -> AsyncIterator[Database]:
+    """A pool of one connection: whoever is next gets what was left."""
+    part = settings.require_database()
+    one = DatabaseSettings(part.url, 1, part.schema, part.pooler)
+    async with Database.from_settings(one) as database:
+        await database.execute_once(text("CREATE TABLE effect (what text)"), {})
+        yield database
+        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def gather_of_which_one_part_fails(session: AsyncSession) -> None:
+    async def fail() -> None:
+        raise ValueError("one of the two fails")
+
+    await session.execute(text("SELECT 1"))
+    await asyncio.gather(session.execute(SLOW), fail())
+
+
+async def statement_left_running(session: AsyncSession) -> None:
+    await session.execute(text("SELECT 1"))
+    running = asyncio.ensure_future(session.execute(SLOW))
+    await asyncio.sleep(0)
+    running.add_done_callback(lambda done: done.exception())
+    raise ValueError("and the block is left")
+
+
+async def driver_left_running(session: AsyncSession) -> None:
+    raw = await driver(session)
+    running = asyncio.ensure_future(raw.execute("SELECT pg_sleep(0.2)"))
+    await asyncio.sleep(0)
+    running.add_done_callback(lambda done: done.exception())
+
+
+async def transaction_begun_by_hand(session: AsyncSession) -> None:
+    await (await driver(session)).execute("BEGIN; SELECT 1")
+
+
+async def driver(session: AsyncSession) -> Connection:
+    pooled = await (await session.connection()).get_raw_connection()
+    found = pooled.driver_connection
+    assert isinstance(found, Connection)
+    return found
+
+
+BUGS: list[Bug] = [
+    gather_of_which_one_part_fails,
+    statement_left_running,
+    driver_left_running,
+    transaction_begun_by_hand,
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+async def test_what_a_block_leaves_behind_is_gone_before_the_next_has_the_connection(
+    single: Database, bug: Bug
+) -> None:
+    for _ in range(2):
+        with suppress(ValueError):
+            async with single.get_session() as session:
+                await bug(session)
+        await single.execute_once(INSERT, {"what": "acknowledged"})
+        async with single.get_session() as session:
+            await session.execute(INSERT, {"what": "acknowledged"})
+    other = single.engine.url.render_as_string(hide_password=False)
+    async with Database(other) as outside:
+        seen = await outside.execute_once(text("SELECT what FROM effect"), {})
+    assert seen.scalars().all() == ["acknowledged"] * 4
+
+
+async def test_a_connection_that_is_used_after_it_has_come_back_is_replaced(
+    single: Database,
+) -> None:
+    async with single.get_session() as session:
+        leaked = await driver(session)
+    await leaked.execute("BEGIN; INSERT INTO effect VALUES ('leaked')")
+    await single.execute_once(INSERT, {"what": "acknowledged"})
+    found = await single.execute_once(text("SELECT what FROM effect"), {})
+    assert found.scalars().all() == ["acknowledged"]
+    assert leaked.is_closed()
+
+
+async def test_whether_a_connection_is_idle_is_known_without_asking_the_server(
+    single: Database,
+) -> None:
+    async with single.get_session() as session:
+        raw = await driver(session)
+        assert raw.is_idle()
+        running = asyncio.ensure_future(raw.execute("SELECT 1"))
+        await asyncio.sleep(0)
+        assert not raw.is_idle()
+        await running
+        assert raw.is_idle()
+        await raw.execute("BEGIN")
+        assert not raw.is_idle()
+        await raw.execute("ROLLBACK")
+        running = asyncio.ensure_future(raw.execute("SELECT pg_sleep(60)"))
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.sleep(0)
+        assert not raw.is_idle(), "it is being cancelled"
+        with suppress(asyncio.CancelledError):
+            await running
+        queries = raw._protocol.queries_count
+        raw.is_idle()
+        assert raw._protocol.queries_count == queries
+
+
+@pytest.mark.parametrize("bug", BUGS[:3], ids=lambda bug: bug.__name__)
+async def test_a_task_with_a_statement_left_running_fails_alone(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, bug: Bug
+) -> None:
+    await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+
+    @task("bug", max_tries=1, registry=registry)
+    async def buggy(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            await bug(session)
+
+    @task("innocent", max_tries=1, registry=registry)
+    async def innocent(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "innocent"})
+
+    for _ in range(3):
+        await client.enqueue_many(buggy, [{}] * 3)
+        handles = await client.enqueue_many(innocent, [{}] * 5)
+        await drain()
+        for handle in handles:
+            await handle.result(1)
+    found = await db.execute_once(text("SELECT what FROM effect"), {})
+    assert found.scalars().all() == ["innocent"] * 15
+
+
+async def test_the_drivers_connection_can_be_asked_through_the_pool(single: Database) -> None:
+    async with single.engine.connect() as connection:
+        pooled = await connection.get_raw_connection()
+        assert direct.driver_of(pooled).is_idle()  # type: ignore[arg-type]
