@@ -8,6 +8,7 @@
     ├── SchemaError                  the database does not have our tables as they should be
     ├── SessionError                 what went wrong around a database session
     │   ├── TransactionAborted       a commit would have been a silent rollback
+    │   ├── TransactionEnded         a statement has ended it: a COMMIT or ROLLBACK as text
     │   ├── SessionEnded             a session was used after its block
     │   ├── SessionAlreadyOpen       two sessions at once in one attempt
     │   ├── SessionLeftOpen          a task function has returned inside the block of a session
@@ -77,6 +78,14 @@ class TransactionAborted(SessionError):
 
     Postgres answers such a COMMIT with a silent ROLLBACK, so nothing of the block was stored.
     The message names the first error.
+    """
+
+
+class TransactionEnded(SessionError):
+    """The code has sent ``COMMIT`` or ``ROLLBACK`` as a statement inside a block.
+
+    Then its effects are not in one transaction any more: some are committed, or undone, already. A
+    task fails for good, because a repetition might do them twice.
     """
 
 

@@ -19,7 +19,7 @@ from worker import (
     task,
 )
 from worker.db.failures import PASSING
-from worker.errors import AttemptSuperseded, SessionAlreadyOpen
+from worker.errors import AttemptSuperseded, SessionAlreadyOpen, TransactionEnded
 from worker.execution.registry import Registry
 from worker.execution.unit_of_work import UnitOfWork
 
@@ -356,3 +356,50 @@ async def test_a_deferred_constraint_that_fails_at_the_commit_is_the_tasks_failu
     with pytest.raises(TaskFailed, match="IntegrityError"):
         await handle.result(1)
     assert await applied(db) == []
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("swallows", [False, True])
+@pytest.mark.parametrize("blocks", [0, 1])
+async def test_a_transaction_that_a_statement_has_ended_fails_the_task_for_good(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain,
+    statement: str, swallows: bool, blocks: int,
+) -> None:  # fmt: skip
+    @task("by.hand", backoff=AT_ONCE, registry=registry)
+    async def by_hand(ctx: TaskContext) -> None:
+        for _ in range(blocks):
+            async with ctx["db"].get_session() as session:
+                await session.execute(INSERT, {"what": "earlier"})
+        try:
+            async with ctx["db"].get_session() as session:
+                await session.execute(INSERT, {"what": "before"})
+                if ";" in statement:  # several are one message of the driver's own
+                    pooled = await (await session.connection()).get_raw_connection()
+                    await pooled.driver_connection.execute(statement)  # type: ignore[union-attr]
+                else:
+                    await session.execute(text(statement))
+                await session.execute(INSERT, {"what": "after"})
+        except Exception:
+            if not swallows:
+                raise
+
+    handle = await client.enqueue(by_hand)
+    await drain()
+    with pytest.raises(TaskFailed, match="TransactionEnded.*as text"):
+        await handle.result(1)
+    view = await client.get(handle.id)
+    assert view is not None
+    assert view.attempt == 1
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK"])
+async def test_a_block_outside_a_task_tells_that_a_statement_has_ended_its_transaction(
+    db: Database, statement: str
+) -> None:
+    with pytest.raises(TransactionEnded, match="as text"):
+        async with db.get_session() as session:
+            await session.execute(INSERT, {"what": "before"})
+            await session.execute(text(statement))
+    async with db.get_session() as session:
+        await session.execute(INSERT, {"what": "next"})
+    assert (await applied(db))[-1] == "next"

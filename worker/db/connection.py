@@ -44,6 +44,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
             return False
         return not self._is_busy()
 
+    def was_ended_by_hand(self) -> bool:
+        """Whether a statement, and not the driver, has ended the transaction that it has begun."""
+        return self._top_xact is not None and not self.is_in_transaction()
+
     def _is_busy(self) -> bool:
         probe = self._protocol.bind_execute(self._nothing, None, "", 0, False, None)
         try:

@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from worker.db.direct import driver_of
 from worker.db.places import place_of_caller
-from worker.errors import SessionEnded, SessionError, TransactionAborted
+from worker.errors import SessionEnded, SessionError, TransactionAborted, TransactionEnded
 
 FIRST_ERROR = "worker.first_error"
 _PROBE = text("SELECT 1")
@@ -63,6 +64,20 @@ def refuse_if_aborted(connection: Connection) -> None:
     except DBAPIError:
         raise aborted_by(first) from first
     _forget(connection)
+
+
+def refuse_if_ended_by_hand(connection: Connection) -> None:
+    """Raise if a statement has ended the transaction of `connection`.
+
+    Raises:
+        TransactionEnded: One has.
+    """
+    if not connection.invalidated and driver_of(connection.connection).was_ended_by_hand():
+        raise TransactionEnded(
+            "the transaction was ended by a statement (COMMIT or ROLLBACK as text): what came "
+            "before it is committed or undone already, and what came after it is in none. "
+            "Use session.commit(), session.rollback() or session.begin_nested()"
+        )
 
 
 def aborted_by(error: BaseException) -> TransactionAborted:
@@ -204,6 +219,7 @@ def _check_before_commit(session: CheckedSession) -> None:
     connection = session.current
     if connection is None or connection.closed or not connection.in_transaction():
         return
+    refuse_if_ended_by_hand(connection)
     refuse_if_aborted(connection)
     if session.guard is not None and session.get_nested_transaction() is None:
         session.guard(connection)

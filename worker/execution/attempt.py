@@ -181,7 +181,7 @@ async def _perform_and_settle(
         context = {**ctx, "db": work, "task": task, "job_try": task.attempt}
         outcome = await perform(function, context, arguments, _rng)
         reach("performed")
-        if later is not None and isinstance(outcome, Completed) and not work.has_joined:
+        if later is not None and isinstance(outcome, Completed) and not work.needs_commit:
             later(function, task, outcome)
             return TAKEN_OVER
         settled = await shielded(settle(runtime, function, task, work, outcome, _rng))

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from worker.db.failures import is_infrastructure
-from worker.errors import AttemptSuperseded, EnqueueError, InvalidResult
+from worker.errors import AttemptSuperseded, EnqueueError, InvalidResult, TransactionEnded
 from worker.execution.outcome import (
     Cancel,
     Cancelled,
@@ -20,7 +20,7 @@ from worker.execution.outcome import (
 HAND_BACK_SECONDS = (1.0, 5.0)
 """How long a task waits that met a failing server; spread, so that they do not return at once."""
 
-ALWAYS_FINAL = (EnqueueError, InvalidResult)
+ALWAYS_FINAL = (EnqueueError, InvalidResult, TransactionEnded)
 """What no repetition can mend."""
 
 

@@ -49,7 +49,7 @@ class SeparateBlocks:
         return self._sessions.open_at is None
 
     @property
-    def has_joined(self) -> bool:
+    def needs_commit(self) -> bool:
         """Each block has had its own commit; the completion must hear of one that was refused."""
         return self._was_refused
 

@@ -26,8 +26,13 @@ from worker.db.database import Database
 from worker.db.failures import sqlstate
 from worker.db.places import place_of_caller
 from worker.db.provider import session_provider
-from worker.db.session import CheckedSession, WorkerSession, what_ended
-from worker.errors import SessionAlreadyOpen, UnitOfWorkLost
+from worker.db.session import (
+    CheckedSession,
+    WorkerSession,
+    refuse_if_ended_by_hand,
+    what_ended,
+)
+from worker.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
 from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
 from worker.execution.separate_blocks import SeparateBlocks
@@ -57,6 +62,7 @@ class UnitOfWork:
         self._sessions = OpenSessions()
         self._pushes: list[PendingPushes] = []
         self._undone_by: BaseException | None = None
+        self._ended_by_hand: TransactionEnded | None = None
 
     @session_provider
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
@@ -90,9 +96,9 @@ class UnitOfWork:
                     raise
 
     @property
-    def has_joined(self) -> bool:
-        """Whether something waits for the commit."""
-        return self._joined
+    def needs_commit(self) -> bool:
+        """Whether something waits for the commit, or is to be told there."""
+        return self._joined or self._ended_by_hand is not None
 
     @property
     def is_untouched(self) -> bool:
@@ -138,8 +144,11 @@ class UnitOfWork:
         """Raise if what had joined is gone.
 
         Raises:
+            TransactionEnded: A statement of the task function has ended the transaction.
             UnitOfWorkLost: The connection was lost, or a query cancelled, after something joined.
         """
+        if self._ended_by_hand is not None:
+            raise self._ended_by_hand
         connection = self._connection
         if self._joined and (
             connection is None or _is_lost(connection) or not connection.in_transaction()
@@ -156,9 +165,12 @@ class UnitOfWork:
             False if the guard did not hold; then everything is rolled back.
 
         Raises:
+            TransactionEnded: A statement of the task function has ended the transaction.
             UnitOfWorkLost: As in `get_session`.
         """
         self.refuse_if_lost()
+        if self._connection is not None:
+            refuse_if_ended_by_hand(self._connection)
         if not self._has_begun:
             await self.rollback()
             return (await self._db.execute_once(completion, parameters)).first() is not None
@@ -198,7 +210,7 @@ class UnitOfWork:
         await self._sessions.close()
         connection, self._connection = self._connection, None
         if connection is not None:
-            await greenlet_spawn(connection.close)
+            await greenlet_spawn(_give_back, connection)
 
     @property
     def _lost_by(self) -> BaseException | None:
@@ -210,6 +222,8 @@ class UnitOfWork:
         """Undo a block that has failed. Closing a joined session would not."""
         if self._sessions.is_over:
             return
+        if isinstance(error, TransactionEnded):
+            self._ended_by_hand = error
         try:
             await session.rollback()
         except SQLAlchemyError:
@@ -262,3 +276,9 @@ def _join(session: JoiningSession) -> None:
 def _is_lost(connection: Connection) -> bool:
     """Whether it is of no use any more; SQLAlchemy does not know it after every kind of error."""
     return connection.invalidated or direct.driver_of(connection.connection).is_closed()
+
+
+def _give_back(connection: Connection) -> None:
+    if _is_lost(connection):
+        connection.invalidate()
+    connection.close()
