@@ -104,6 +104,7 @@ async def test_a_background_task_of_a_request_cannot_enqueue_in_the_requests_ses
     async with serving(app) as http:
         assert (await http.post("/")).status_code == 200
     assert len(refused) == 1
+    assert "FastAPI's Depends" in str(refused[0])
 
 
 class Background:
