@@ -5,14 +5,7 @@ from types import FrameType
 
 from greenlet import getcurrent
 
-_NOT_SOMEBODYS = (
-    "worker.execution",
-    "worker.db",
-    "contextlib",
-    "sqlalchemy",
-    "fastapi",
-    "starlette",
-)
+_BETWEEN = ("worker.execution", "worker.db", "contextlib", "sqlalchemy")
 """Between the place and us; tasks of ours, in `worker.tasks`, count as somebody's."""
 
 
