@@ -5,7 +5,7 @@ from types import FrameType
 
 from greenlet import getcurrent
 
-_BETWEEN = ("worker.execution", "worker.db", "contextlib", "sqlalchemy")
+_BETWEEN = ("worker.execution", "worker.db", "worker.api.deps", "contextlib", "sqlalchemy")
 """Between the place and us; tasks of ours, in `worker.tasks`, count as somebody's."""
 
 
