@@ -1,8 +1,9 @@
-"""The driver's connection, which can commit together with one last statement: in one round trip.
+"""The driver's connection, which can say more with a BEGIN and a COMMIT: in one round trip.
 
-SQLAlchemy, and asyncpg's own transaction below it, say ``COMMIT`` as ever; here it becomes
-``EXECUTE …; COMMIT``, which Postgres takes as one message and of which it does all or nothing. Such
-a message has no parameters; values are written into it, as digits alone.
+SQLAlchemy, and asyncpg's own transaction below it, say ``BEGIN`` and ``COMMIT`` as ever. Here the
+one becomes ``BEGIN; SET LOCAL …``, and the other ``EXECUTE …; COMMIT``, which Postgres takes as one
+message and of which it does all or nothing. Such a message has no parameters; values are written
+into it, as digits alone.
 """
 
 import re
@@ -21,9 +22,16 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
-        self._last_words = ""
+        self._first_words = self._last_words = ""
         self._names: dict[str, str] = {}
         self._names_given = 0
+
+    def begin_with(self, settings: str) -> None:
+        """Let the next BEGIN bring `settings` along (``SET LOCAL …;``); empty: nothing.
+
+        Behind a pooling proxy, too, they are where the transaction is.
+        """
+        self._first_words = settings
 
     def commit_only_after(
         self, statement: str, values: Sequence[object], *, prepare: bool = True
@@ -51,6 +59,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
         """As asyncpg's."""
+        if self._first_words and query.startswith("BEGIN"):
+            return await self._begin(query, timeout)
         last_words, self._last_words = self._last_words, ""
         if not last_words:
             return str(await super().execute(query, *args, timeout=timeout))
@@ -62,6 +72,14 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
             self._names.clear()  # nobody knows how far it came
             if not self.is_closed() and self.is_in_transaction():
                 await super().execute("ROLLBACK;")
+            raise
+
+    async def _begin(self, query: str, timeout: float | None) -> str:
+        first_words, self._first_words = self._first_words, ""
+        try:
+            return str(await super().execute(query + first_words, timeout=timeout))
+        except asyncpg.PostgresError:
+            self.terminate()  # the driver believes that it has begun; the pool replaces it
             raise
 
     def _named(self, statement: str, types: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ inside a savepoint, so that its failure undoes what followed its last commit and
 
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from types import FrameType
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.session import JoinTransactionMode
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
@@ -31,6 +31,7 @@ from worker.db.failures import sqlstate
 from worker.db.provider import session_provider
 from worker.db.session import CheckedSession, WorkerSession
 from worker.errors import AttemptSuperseded, SessionAlreadyOpen, UnitOfWorkLost
+from worker.execution.definition import DEFAULT_TIMEOUT
 from worker.execution.pusher import PendingPushes, pending_of
 
 
@@ -47,11 +48,24 @@ class JoiningSession(CheckedSession):
         return self.unit.connection()
 
 
-class UnitOfWork:
-    """One attempt's database transaction. Not shared between attempts."""
+class BlockSession(CheckedSession):
+    """The sync half of a session whose transaction is its own and an attempt's all the same."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, *args: Any, fence: Callable[[Connection], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fence = fence
+
+
+class UnitOfWork:
+    """One attempt's database transaction. Not shared between attempts.
+
+    Args:
+        timeout: Seconds that the attempt may take: no longer does its transaction stand idle.
+    """
+
+    def __init__(self, db: Database, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._db = db
+        self._timeout = timeout
         self._connection: Connection | None = None
         self._joined = False
         self._open_at: str | None = None
@@ -116,6 +130,7 @@ class UnitOfWork:
         if self._connection is None:
             self._connection = self._db.engine.sync_engine.connect()
         if not self._connection.in_transaction():
+            self._db.fence(self._connection, self._timeout)
             self._connection.begin()
         return self._connection
 
@@ -218,10 +233,12 @@ class SeparateBlocks:
     Args:
         task_id: The row to check; None: a task without a row, which nobody can take over.
         attempt: The attempt that must be current.
+        timeout: Seconds that it may take: no longer does a transaction of it stand idle.
     """
 
-    def __init__(self, db: Database, task_id: UUID | None, attempt: int) -> None:
+    def __init__(self, db: Database, task_id: UUID | None, attempt: int, timeout: float) -> None:
         self._db = db
+        self._timeout = timeout
         self._row = None if task_id is None else {"id": task_id, "attempt": attempt}
 
     @session_provider
@@ -232,7 +249,9 @@ class SeparateBlocks:
             AttemptSuperseded: On commit, if the task was settled or taken over meanwhile.
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
-        async with self._db.sessions(guard=self._guard) as session:
+        async with self._db.sessions(
+            sync_session_class=BlockSession, guard=self._guard, fence=self._fence
+        ) as session:
             yield session
             await session.commit()
 
@@ -253,6 +272,9 @@ class SeparateBlocks:
     async def rollback(self) -> None:
         """Nothing is left to roll back: a block has ended before the function has."""
 
+    def _fence(self, connection: Connection) -> None:
+        self._db.fence(connection, self._timeout)
+
     def _guard(self, connection: Connection) -> None:
         if self._row is None:
             return
@@ -271,6 +293,12 @@ def _join(session: JoiningSession) -> None:
     # Fires for the release of the user's own savepoints, too; those are inside the block still.
     if session.get_nested_transaction() is None:
         session.unit.joined(session)
+
+
+@event.listens_for(BlockSession, "after_begin")
+def _begin(session: BlockSession, begun: SessionTransaction, connection: Connection) -> None:
+    if not begun.nested:  # before the BEGIN, which the driver says with the first statement
+        session.fence(connection)
 
 
 def _is_lost(connection: Connection) -> bool:
