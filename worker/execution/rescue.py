@@ -8,6 +8,7 @@ If not, the attempt is overtaken: the row decides which of the two may commit.
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -75,8 +76,13 @@ async def _end_sessions(db: Database, dead: Sequence[str]) -> None:
     try:
         await db.execute_once(db.queries.end_sessions, {"marks": [mark_of(name) for name in dead]})
     except PASSING as error:
-        logger.warning("what dead processes do in Postgres is not ended: %s: %s",
-                       type(error).__name__, error)  # fmt: skip
+        _say_once(f"{type(error).__name__}: {error}")
+
+
+@lru_cache(maxsize=10)
+def _say_once(reason: str) -> None:
+    logger.warning("what a dead process has left in Postgres cannot be ended (%s): its locks are "
+                   "held for as long as its attempt's timeout", reason)  # fmt: skip
 
 
 def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:
