@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -30,14 +29,15 @@ def pgbouncer(database_url: str, **settings: str) -> Iterator[str]:
         config.chmod(0o644)
         other = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
         process = subprocess.Popen([program, "-q", str(config)], **other)  # type: ignore[call-overload]
-        socket = Path(directory) / ".s.PGSQL.6432"
-        while not socket.exists():
-            assert process.poll() is None
-            os.sched_yield()
-        database = make_url(database_url).database
-        yield f"postgresql+asyncpg://postgres@/{database}?host={directory}&port=6432"
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
+        try:
+            while not (Path(directory) / ".s.PGSQL.6432").exists():
+                assert process.poll() is None
+                os.sched_yield()
+            database = make_url(database_url).database
+            yield f"postgresql+asyncpg://postgres@/{database}?host={directory}&port=6432"
+        finally:
+            process.kill()
+            process.wait(10)
 
 
 def _config(database_url: str, directory: str, settings: dict[str, str]) -> str:
