@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     )
     database_pooler: bool | Pooler = Field(
         False,
-        description="The URL leads to a proxy that pools: `transaction` (or `true`), `session`.",
+        description="What a pooling proxy (PgBouncer) that the URL leads to pools: `transaction` "
+        "(or `true`) or `session`.",
     )
     pool_size: int | None = Field(
         None, ge=1, description="Connections to Postgres per process; default: concurrency + 4."
