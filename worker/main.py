@@ -67,9 +67,9 @@ HAND_BACK_MARGIN = 1.0
 """Seconds that arq waits beyond the grace, in which our attempts hand their jobs back. arq's own
 cancellation ends its process with an error if it meets a job that is just being finished."""
 
-FENCE_MARGIN = 60.0
-"""Seconds beyond the longest timeout after which Postgres ends a transaction that stands idle: its
-process has stalled, and holds locks that others wait for."""
+IDLE_SECONDS = 60.0
+"""After so long Postgres ends a transaction of this process that stands idle and is no attempt's:
+the process has stalled, and holds locks that others wait for. An attempt's ends by its timeout."""
 
 HEALTH_SECONDS = 10
 """How often arq says in Redis that the worker lives, for ``arq --check``."""
@@ -125,9 +125,11 @@ async def startup(ctx: ProcessContext) -> None:
     deadline = Deadline(settings.shutdown_grace, partial(_prepare_to_leave, ctx))
     stack.callback(deadline.release)
     ctx["loop"] = asyncio.get_running_loop()
+    engine: TaskWorker | None = ctx.get("engine")
+    worker = process_name() if engine is None else engine.name
     ctx["db"] = db = await stack.enter_async_context(
         Database.from_settings(
-            settings.require_database(), fence_seconds=_longest_timeout(ctx["registry"])
+            settings.require_database(), fence_seconds=IDLE_SECONDS, process=worker
         )
     )
     await wait_for_tables(db, settings.connect_timeout)
@@ -136,19 +138,21 @@ async def startup(ctx: ProcessContext) -> None:
     redis = connect(settings.redis_url.get_secret_value(), queue=settings.queue)
     stack.push_async_callback(redis.aclose)
     ctx["client"] = await stack.enter_async_context(TaskClient(db, redis, settings))
-    await _start_services(ctx, stack, db, redis)
+    await _start_services(ctx, stack, db, redis, worker)
     deadline.watch()
     logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
 
 async def _start_services(
-    ctx: ProcessContext, stack: contextlib.AsyncExitStack, db: Database, redis: ArqRedis
+    ctx: ProcessContext,
+    stack: contextlib.AsyncExitStack,
+    db: Database,
+    redis: ArqRedis,
+    worker: str,
 ) -> None:
     """Start what keeps turning in this process."""
     settings: Settings = ctx["settings"]
     ctx["die"] = die = partial(_stop_process, ctx)
-    engine: TaskWorker | None = ctx.get("engine")
-    worker = process_name() if engine is None else engine.name
     ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
     ctx["relay"] = relay = Relay(db, redis, on_death=die)
     rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.wake, on_death=die)
@@ -196,7 +200,7 @@ async def _start_vitals(
         leases = StockLeases(running, redis, beats, settings.queue, settings.lease_seconds)
         stack.push_async_callback(await heart.keep(leases))
     part = replace(settings.require_database(), pool_size=1)
-    db = Database.from_settings(part)
+    db = Database.from_settings(part, fence_seconds=IDLE_SECONDS, process=worker)
     stack.push_async_callback(lambda: heart.run(db.dispose()))
     presence = Presence(
         db, worker, settings,
@@ -264,10 +268,6 @@ def _resign(ctx: ProcessContext) -> None:
     # Somebody leads who stays; nobody fires ticks while nobody is there to run them.
     leader: Leader = ctx["leader"]
     ctx["resigns"] = asyncio.ensure_future(leader.stop())
-
-
-def _longest_timeout(registry: Registry) -> float:
-    return max((function.timeout for function in registry), default=0.0) + FENCE_MARGIN
 
 
 def _stop_process(ctx: ProcessContext, error: BaseException) -> None:

@@ -31,6 +31,10 @@ STALL_LIMIT = 60.0
 """Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
 
+Pooler = Literal["transaction", "session"]
+"""What a pooling proxy keeps a connection of the server for."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
     """What `Database` needs to know."""
@@ -38,7 +42,7 @@ class DatabaseSettings:
     url: str = field(repr=False)
     pool_size: int
     schema: str
-    pooler: bool
+    pooler: bool | Pooler
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,10 @@ class Settings(BaseSettings):
     database_schema: str = Field(
         "public", description="Schema of our tables; one of their own lets them live beside yours."
     )
-    database_pooler: bool = Field(
-        False, description="The URL points to a transaction-pooling proxy such as PgBouncer."
+    database_pooler: bool | Pooler = Field(
+        False,
+        description="What a pooling proxy (PgBouncer) that the URL leads to pools: `transaction` "
+        "(or `true`) or `session`.",
     )
     pool_size: int | None = Field(
         None, ge=1, description="Connections to Postgres per process; default: concurrency + 4."

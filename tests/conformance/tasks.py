@@ -12,6 +12,8 @@ from worker import Backoff, TaskContext, task
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 
+COUNT = text("UPDATE counter SET n = n + 1")
+
 UNANNOUNCED = text(
     "INSERT INTO task (name, args) "
     "VALUES ('conform.effect', jsonb_build_object('what', CAST(:what AS text)))"
@@ -37,6 +39,26 @@ async def hold(ctx: TaskContext, what: str, seconds: float = 3600.0) -> None:
     await ctx["task"].report(attempt=ctx["task"].attempt)
     if ctx["task"].attempt == 1:
         await asyncio.sleep(seconds)
+
+
+@task("conform.count", timeout=6, max_tries=1)
+async def count(ctx: TaskContext) -> None:
+    """Changes a row, which its first attempt then keeps locked in a long statement."""
+    async with ctx["db"].get_session() as session:
+        await session.execute(COUNT)
+        await ctx["task"].report(attempt=ctx["task"].attempt)
+        if ctx["task"].attempt == 1:
+            await session.execute(text("SELECT pg_sleep(3600)"))
+
+
+@task("conform.count_and_wait", timeout=6, max_tries=1)
+async def count_and_wait(ctx: TaskContext) -> None:
+    """Changes a row, which its first attempt then keeps locked in an idle transaction."""
+    async with ctx["db"].get_session() as session:
+        await session.execute(COUNT)
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    if ctx["task"].attempt == 1:
+        await asyncio.sleep(3600)
 
 
 @task("conform.linger")

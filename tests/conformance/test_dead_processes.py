@@ -1,6 +1,7 @@
 """Processes die, stall or are stopped: their tasks run elsewhere, once; only the guilty fail."""
 
 import asyncio
+import contextlib
 import time
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from tests.conformance.conftest import (
     wait_until,
     wait_until_running,
 )
+from tests.pgbouncer import pgbouncer
 from worker import TaskHandle, TaskState
 from worker.broker.redis import connect
 from worker.db.transitions import QUARANTINE_DEATHS
@@ -97,6 +99,32 @@ async def test_a_task_that_kills_its_process_is_quarantined_and_its_neighbours_a
     assert "quarantined" in view.errors[-1].message
     assert view.tries == 0
     assert await effects_of(house.db) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("way", ["direct", "pooled"])
+async def test_a_row_that_a_lost_process_has_locked_costs_the_next_attempt_no_try(
+    house: House, how: str, way: str
+) -> None:
+    """Its only try: were it to wait for the lock, it would time out."""
+    await house.db.execute_once(text("CREATE TABLE counter AS SELECT 0 AS n"), {})
+    async with contextlib.AsyncExitStack() as stack:
+        environment = {}
+        if way == "pooled":
+            url = stack.enter_context(pgbouncer(house.postgres.url))
+            environment = {"WORKER_DATABASE_URL": url, "WORKER_DATABASE_POOLER": "true"}
+        lost = await house.start_worker(**environment)
+        work = tasks.count_and_wait if how == "stopped" else tasks.count
+        handle = await house.client.enqueue(work)
+        await wait_until_running(house.client, handle.id)
+        pause(lost) if how == "stopped" else lost.kill9()
+        await house.start_worker(**environment)
+        await handle.result(20)
+        view = await house.client.get(handle.id)
+    assert view is not None
+    assert (view.tries, [error.error_type for error in view.errors]) == (0, ["ProcessDied"])
+    found = await house.db.execute_once(text("SELECT n FROM counter"), {})
+    assert found.scalar_one() == 1
 
 
 @pytest.mark.parametrize("how", ["stopped", "blocked"])

@@ -1,24 +1,13 @@
 """The relay: what is committed and not in Redis gets there; what is there is left alone."""
 
 import asyncio
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import text
 
-from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskContext, task
+from worker import Database, TaskClient, TaskContext, task
 from worker.broker.redis import RedisClient
-from worker.db import migrations
 from worker.execution.jobs import is_anything_due
 from worker.execution.registry import Registry
 from worker.services.relay import BATCH, Listener, Relay
@@ -152,58 +141,3 @@ async def test_the_listener_connects_again_when_its_connection_ends(db: Database
     async with asyncio.timeout(5):
         await woken.wait()
     await listener.stop()
-
-
-@pytest.fixture
-def pgbouncer(database_url: str) -> Iterator[str]:
-    """A PgBouncer in transaction mode before the test's database."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("PgBouncer is not installed (apt-get install pgbouncer); CI has it")
-    parts = urlsplit(database_url)
-    query = parse_qs(parts.query)
-    with tempfile.TemporaryDirectory(prefix="pgb-") as directory:
-        Path(directory).chmod(0o777)
-        config = Path(directory) / "pgbouncer.ini"
-        config.write_text(
-            "[databases]\n"
-            f"* = host={query['host'][0]} port={query['port'][0]} user=postgres\n"
-            "[pgbouncer]\npool_mode = transaction\ndefault_pool_size = 3\nauth_type = any\n"
-            f"listen_addr =\nunix_socket_dir = {directory}\nlisten_port = 6432\n"
-        )
-        config.chmod(0o644)
-        user = ["nobody"] if os.geteuid() == 0 else None
-        process = subprocess.Popen(
-            [program, "-q", str(config)], **({"user": user[0], "group": "nogroup"} if user else {})
-        )
-        socket = Path(directory) / ".s.PGSQL.6432"
-        while not socket.exists():
-            assert process.poll() is None
-            os.sched_yield()
-        yield f"postgresql+asyncpg://postgres@/{parts.path[1:]}?host={directory}&port=6432"
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
-
-
-async def test_everything_works_through_a_transaction_pooling_proxy(
-    pgbouncer: str, settings: Settings, registry: Registry, drain: Drain
-) -> None:
-    proxied = {"database_url": SecretStr(pgbouncer), "database_pooler": True}
-    settings.__dict__.update(settings.model_copy(update=proxied).__dict__)
-
-    @task("through.the.proxy", registry=registry)
-    async def through(ctx: TaskContext, n: int) -> int:
-        async with ctx["db"].get_session() as session:
-            first = await session.scalar(text("SELECT CAST(:n AS integer)"), {"n": n})
-        async with ctx["db"].get_session() as session:
-            return int(first or 0) + int(await session.scalar(text("SELECT 1")) or 0)
-
-    async with TaskClient.from_settings(settings) as client:
-        await migrations.upgrade(client.db)
-        handles = await client.enqueue_many(through, [{"n": n} for n in range(40)])
-        async with client.db.get_session() as session:
-            handles.append(await through.enqueue(session, n=40))
-        await asyncio.gather(*(client.db.ping() for _ in range(20)))
-        await drain()
-        results = await asyncio.gather(*(handle.result(5) for handle in handles))
-    assert results == [n + 1 for n in range(41)]

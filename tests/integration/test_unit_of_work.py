@@ -358,7 +358,7 @@ async def test_a_deferred_constraint_that_fails_at_the_commit_is_the_tasks_failu
     assert await applied(db) == []
 
 
-@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "COMMIT AND CHAIN", "COMMIT; BEGIN"])
 @pytest.mark.parametrize("swallows", [False, True])
 @pytest.mark.parametrize("blocks", [0, 1])
 async def test_a_transaction_that_a_statement_has_ended_fails_the_task_for_good(

@@ -74,6 +74,21 @@ def test_a_malformed_url_is_refused_without_repeating_it(
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("true", True), ("0", False), ("transaction", "transaction"), ("session", "session")],
+)
+def test_a_pooler_is_of_a_kind(said: str, meant: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_DATABASE_POOLER", said)
+    assert load_settings().database_pooler == meant
+
+
+def test_a_pooler_of_no_known_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_DATABASE_POOLER", "statement")
+    with pytest.raises(SettingsError, match="WORKER_DATABASE_POOLER: .*'transaction' or 'session'"):
+        load_settings()
+
+
 def test_secrets_do_not_show_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "WORKER_DATABASE_URL": "postgresql://user:canary@host/d",

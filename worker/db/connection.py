@@ -1,8 +1,9 @@
-"""The driver's connection, which can commit together with one last statement: in one round trip.
+"""The driver's connection, which can say more with a BEGIN and a COMMIT: in one round trip.
 
-SQLAlchemy, and asyncpg's own transaction below it, say ``COMMIT`` as ever; here it becomes
-``EXECUTE …; COMMIT``, which Postgres takes as one message and of which it does all or nothing. Such
-a message has no parameters; values are written into it, as digits alone.
+SQLAlchemy, and asyncpg's own transaction below it, say ``BEGIN`` and ``COMMIT`` as ever. Here the
+one becomes ``BEGIN; SET LOCAL …``, and the other ``EXECUTE …; COMMIT``, which Postgres takes as one
+message and of which it does all or nothing. Such a message has no parameters; values are written
+into it, as digits alone.
 
 And it knows whether it is idle. A statement that somebody has left running (`asyncio.gather` on one
 session, of which one part fails) makes the driver refuse a ROLLBACK; SQLAlchemy then takes the
@@ -20,6 +21,17 @@ GUARD_FAILED = "22012"
 """The SQLSTATE of a commit whose last statement has changed no row: division by zero. A deferred
 trigger of the user's may have it, too: the row tells."""
 
+ENDED_BY_HAND = "2201E"
+"""The SQLSTATE of a commit whose transaction was begun by a statement, after one had ended ours (a
+``COMMIT AND CHAIN``): a logarithm of zero."""
+
+BEGUN = "SET LOCAL worker.begun = '1';"
+"""Marks a transaction, for as long as it lasts."""
+
+_GUARDED = """
+    WITH last AS ({}) SELECT CASE current_setting('worker.begun', true)
+        WHEN '1' THEN 1 / count(*) ELSE CAST(ln(0.0 * count(*)) AS bigint) END FROM last"""
+
 _ROLLBACK = "ROLLBACK;"
 """As asyncpg's transaction says it."""
 
@@ -29,7 +41,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
-        self._last_words = ""
+        self._first_words = self._last_words = ""
         self._names: dict[str, str] = {}
         self._names_given = 0
         self._nothing = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
@@ -59,20 +71,27 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         probe.close()  # it waits for a statement that is being cancelled
         return True
 
+    def begin_with(self, settings: str) -> None:
+        """Let the next BEGIN bring `settings` along (``SET LOCAL …;``); empty: nothing.
+
+        Behind a pooling proxy, too, they are where the transaction is.
+        """
+        self._first_words = settings
+
     def commit_only_after(
         self, statement: str, values: Sequence[object], *, prepare: bool = True
     ) -> None:
         """Let the next COMMIT come after `statement`, and only if that returns a row.
 
-        If it does not, the commit raises `GUARD_FAILED`. After that and any other error the
-        transaction has been rolled back.
+        If it does not, the commit raises `GUARD_FAILED`; if the transaction is not the one that
+        began with `BEGUN`, `ENDED_BY_HAND`. After these and any other error it was rolled back.
 
         Args:
             statement: With ``$1``, ``$2``, … for the `values`.
             prepare: Plan it once. Not behind a pooling proxy, where the next message may go to
                 another connection of the server.
         """
-        guarded = f"WITH last AS ({statement}) SELECT 1 / count(*) FROM last"  # noqa: S608 - ours
+        guarded = _GUARDED.format(statement)
         written = [_written(value) for value in values]
         if prepare:
             types = ", ".join(type_ for type_, _ in written)
@@ -88,6 +107,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         if query == _ROLLBACK and self._is_busy():
             self.terminate()
             return "ROLLBACK"
+        if self._first_words and query.startswith("BEGIN"):
+            return await self._begin(query, timeout)
         last_words, self._last_words = self._last_words, ""
         if not last_words:
             return str(await super().execute(query, *args, timeout=timeout))
@@ -99,6 +120,14 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
             self._names.clear()  # nobody knows how far it came
             if not self.is_closed() and self.is_in_transaction():
                 await super().execute(_ROLLBACK)
+            raise
+
+    async def _begin(self, query: str, timeout: float | None) -> str:
+        first_words, self._first_words = self._first_words, ""
+        try:
+            return str(await super().execute(query + first_words, timeout=timeout))
+        except asyncpg.PostgresError:
+            self.terminate()  # the driver believes that it has begun; the pool replaces it
             raise
 
     def _named(self, statement: str, types: str) -> tuple[str, str]:

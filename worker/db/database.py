@@ -11,9 +11,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, Result, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import ArgumentError, DisconnectionError
+import asyncpg
+from sqlalchemy import URL, Result, event
+from sqlalchemy import Connection as PooledConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -26,11 +27,12 @@ from sqlalchemy.util import greenlet_spawn
 from worker.db import direct
 from worker.db.connection import Connection
 from worker.db.models import SCHEMA
+from worker.db.opening import Opening
 from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
-from worker.errors import ServerUnreachable, SettingsError
-from worker.settings import DatabaseSettings, load_settings
+from worker.db.transitions import FENCE_SECONDS
+from worker.settings import DatabaseSettings, Pooler, load_settings
 
 Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
 """Runs a statement with parameters."""
@@ -43,10 +45,14 @@ class Database:
         url: ``postgresql+asyncpg://…``; without the driver's name it is added.
         pool_size: Connections that are kept and never exceeded.
         schema: Where our own tables are. Your models are not touched by it.
-        pooler: The URL leads to a transaction-pooling proxy: no prepared statement outlives its
-            transaction and no startup parameter is sent.
+        pooler: The URL leads to a pooling proxy. True or "transaction": to one that pools
+            transactions; no prepared statement outlives its own. "session": to one that keeps a
+            connection of the server for each of ours. To neither is a startup parameter sent. One
+            that is not named is refused at the first connection (`SettingsError`).
         fence_seconds: After so long Postgres ends a transaction that stands idle, and with it the
             locks of a process that has stalled or cannot be reached; None: as the server says.
+        process: The worker process that this is for. Its sessions carry the name, so that what it
+            leaves behind when it dies can be ended; None: it is no worker.
         expire_on_commit: As in SQLAlchemy; off, so that objects can be read after the block.
         autoflush: As in SQLAlchemy; off, so that a query never writes.
         **engine_options: Passed to `create_async_engine`.
@@ -58,17 +64,26 @@ class Database:
         *,
         pool_size: int = 10,
         schema: str = "public",
-        pooler: bool = False,
+        pooler: bool | Pooler = False,
         fence_seconds: float | None = None,
+        process: str | None = None,
         expire_on_commit: bool = False,
         autoflush: bool = False,
         **engine_options: Any,
     ) -> None:
         self.schema = schema
-        self.pooler = pooler
+        kind: Pooler | None = "transaction" if pooler is True else pooler or None
+        self.pooler = kind == "transaction"
         self.queries: Queries = queries_for(schema)
+        self._opening = Opening(
+            url,
+            engine_options.get("connect_args", {}),
+            pooler=kind,
+            process=process,
+            fence_seconds=fence_seconds,
+        )
         self.engine: AsyncEngine = create_async_engine(
-            _with_driver(url),
+            self._opening.url,
             **{
                 "pool_size": pool_size,
                 "max_overflow": 0,
@@ -77,17 +92,13 @@ class Database:
                 "hide_parameters": True,  # arguments belong to users, not to logs
                 "execution_options": {"schema_translate_map": {SCHEMA: schema}},
                 **engine_options,
-                "connect_args": {
-                    **(_for_pooler() if pooler else _fence(fence_seconds)),
-                    **engine_options.get("connect_args", {}),
-                    "connection_class": Connection,
-                },
+                "connect_args": self._opening.arguments,
             },
         )
         note_first_errors(self.engine.sync_engine)
         event.listen(self.engine.sync_engine.pool, "checkin", _end_unless_idle)
         event.listen(self.engine.sync_engine.pool, "checkout", _refuse_unless_idle)
-        event.listen(self.engine.sync_engine, "do_connect", _connect)
+        event.listen(self.engine.sync_engine, "do_connect", self._opening.connect)
         self.sessions = async_sessionmaker(
             self.engine,
             class_=WorkerSession,
@@ -97,7 +108,11 @@ class Database:
 
     @classmethod
     def from_settings(
-        cls, settings: DatabaseSettings | None = None, *, fence_seconds: float | None = None
+        cls,
+        settings: DatabaseSettings | None = None,
+        *,
+        fence_seconds: float | None = None,
+        process: str | None = None,
     ) -> Self:
         """Build it from the settings; without any, from the environment.
 
@@ -111,6 +126,7 @@ class Database:
             schema=part.schema,
             pooler=part.pooler,
             fence_seconds=fence_seconds,
+            process=process,
         )
 
     @session_provider
@@ -132,24 +148,52 @@ class Database:
     ) -> Result[Any]:
         """Run one statement in a short transaction of its own and return its buffered rows.
 
+        That is READ COMMITTED, whatever the database's default. What Postgres has undone because of
+        another transaction (a deadlock) is repeated once.
+
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
         """
-        if self.pooler:  # a transaction keeps parse and execute on one connection of the server
-            async with self.transaction() as execute:
-                return await execute(statement, parameters)
         async with self._driver() as driver:
-            return await direct.execute(driver, statement, parameters)
+            if not self._must_begin:
+                with contextlib.suppress(asyncpg.TransactionRollbackError):
+                    return await direct.execute(driver, statement, parameters)
+            async with self._begun(driver):
+                return await direct.execute(driver, statement, parameters)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Execute, None]:
-        """A transaction for several statements, which the yielded function runs.
+        """A transaction for several statements of ours, which the yielded function runs.
+
+        It is READ COMMITTED, whatever the database's default, and ended when it stands idle for
+        longer than `FENCE_SECONDS`.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
         """
-        async with self._driver() as driver, driver.transaction():
+        async with self._driver() as driver, self._begun(driver):
             yield partial(direct.execute, driver)
+
+    def fence(self, connection: PooledConnection, timeout: float) -> None:
+        """Let the transaction that begins next on `connection` be an attempt's.
+
+        Nothing that the attempt leaves behind holds a lock for long: Postgres ends the transaction
+        when it has stood idle for `timeout` and `FENCE_SECONDS`, or when its process is gone.
+        """
+        driver = direct.driver_of(connection.connection)
+        driver.begin_with(self._opening.fence(timeout + FENCE_SECONDS))
+
+    @property
+    def _must_begin(self) -> bool:
+        """Whether a statement of ours needs a BEGIN: known when a connection has been made."""
+        # Behind a proxy it keeps parse and execute on one connection of the server.
+        return self.pooler or self.engine.dialect.default_isolation_level != "READ COMMITTED"
+
+    @contextlib.asynccontextmanager
+    async def _begun(self, driver: Connection) -> AsyncGenerator[None, None]:
+        driver.begin_with(f"SET LOCAL idle_in_transaction_session_timeout = '{FENCE_SECONDS}s';")
+        async with driver.transaction(isolation="read_committed"):
+            yield
 
     @contextlib.asynccontextmanager
     async def _driver(self) -> AsyncGenerator[Connection, None]:
@@ -196,58 +240,8 @@ def _end_unless_idle(connection: Any, *_: object) -> None:
 
 def _refuse_unless_idle(connection: Any, *_: object) -> None:
     """Let the pool replace a connection that is closed, or was used after it had come back."""
-    if not connection.driver_connection.is_idle():
-        connection.driver_connection.terminate()
+    driver = connection.driver_connection
+    driver.begin_with("")  # forget what a BEGIN that was never said would have brought along
+    if not driver.is_idle():
+        driver.terminate()
         raise DisconnectionError("this connection is closed, or somebody else's statement runs")
-
-
-def _connect(
-    dialect: Dialect, _: object, arguments: tuple[Any, ...], options: dict[str, Any]
-) -> DBAPIConnection:
-    """Connect, telling a server that is away apart from the OSErrors of user code."""
-    try:
-        return dialect.connect(*arguments, **options)
-    except OSError as error:
-        raise ServerUnreachable(f"Postgres cannot be reached ({error})") from error
-    except TypeError as error:
-        raise SettingsError(
-            f"the database URL has a parameter that asyncpg does not know: {error}"
-        ) from error
-
-
-def _with_driver(url: str | URL) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise SettingsError(
-            "the database URL is not a URL; for example postgresql+asyncpg://user:password@host/db"
-        ) from None
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+asyncpg")
-    if "sslmode" in parsed.query:  # libpq's word, which hosted databases hand out
-        mode = parsed.query["sslmode"]
-        return parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
-    return parsed
-
-
-def _fence(seconds: float | None) -> dict[str, Any]:
-    if seconds is None:
-        return {}
-    settings = {
-        "idle_in_transaction_session_timeout": f"{int(seconds * 1000)}ms",
-        # A worker that cannot be reached any more is found out by the server itself.
-        "tcp_keepalives_idle": "10",
-        "tcp_keepalives_interval": "5",
-        "tcp_keepalives_count": "3",
-    }
-    return {"server_settings": settings}
-
-
-def _for_pooler() -> dict[str, Any]:
-    # An unnamed statement lives until the next one is parsed, which within one transaction, and
-    # so on one server connection, is never before it was executed.
-    return {
-        "statement_cache_size": 0,
-        "prepared_statement_cache_size": 0,
-        "prepared_statement_name_func": lambda: "",
-    }

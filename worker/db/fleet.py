@@ -48,6 +48,15 @@ FLEET = {
     #
     "forget_dead": "DELETE FROM {worker_process} WHERE id = ANY(:processes)",
     #
+    # Dead processes, named by :marks, may have left transactions behind: a statement that goes on,
+    # or one that was stopped between two. Sees, and may end, those of the same role.
+    "end_sessions": """
+        SELECT pg_terminate_backend(pid)
+        FROM pg_stat_activity JOIN unnest(:marks) AS dead (mark)
+             ON strpos(application_name, mark) > 0
+        WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid()
+        """,
+    #
     # Take or keep the lead. -> nothing: somebody else has it
     "lead": """
         INSERT INTO {worker_leader} (duty, holder, until)

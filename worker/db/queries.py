@@ -75,6 +75,7 @@ class Queries:
     find_dead: TextClause
     note_storm: TextClause
     forget_dead: TextClause
+    end_sessions: TextClause
     lead: TextClause
     resign: TextClause
     watched: TextClause
@@ -156,8 +157,8 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     **dict.fromkeys(("ids", "running"), ARRAY(Uuid())),
     **dict.fromkeys(("nexts", "run_ats", "ticks", "untils"), ARRAY(_MOMENT)),
     **dict.fromkeys(
-        ("apps", "arguments", "definitions", "fates", "keys", "names", "processes", "queues",
-         "results", "states", "tasks", "versions"),
+        ("apps", "arguments", "definitions", "fates", "keys", "marks", "names", "processes",
+         "queues", "results", "states", "tasks", "versions"),
         ARRAY(Text()),
     ),
     "priorities": ARRAY(Integer()),

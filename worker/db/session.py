@@ -73,11 +73,16 @@ def refuse_if_ended_by_hand(connection: Connection) -> None:
         TransactionEnded: One has.
     """
     if not connection.invalidated and driver_of(connection.connection).was_ended_by_hand():
-        raise TransactionEnded(
-            "the transaction was ended by a statement (COMMIT or ROLLBACK as text): what came "
-            "before it is committed or undone already, and what came after it is in none. "
-            "Use session.commit(), session.rollback() or session.begin_nested()"
-        )
+        raise ended_by_hand()
+
+
+def ended_by_hand() -> TransactionEnded:
+    """The `TransactionEnded` that says what to write instead."""
+    return TransactionEnded(
+        "the transaction was ended by a statement (COMMIT or ROLLBACK as text): what came before "
+        "it is committed or undone already, and what came after it is in another one or none. Use "
+        "session.commit(), session.rollback() or session.begin_nested()"
+    )
 
 
 def aborted_by(error: BaseException) -> TransactionAborted:

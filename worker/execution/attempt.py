@@ -173,9 +173,9 @@ async def _perform_and_settle(
 ) -> Outcome | TakenOver | None:
     assert task.id is not None  # noqa: S101 - it has a row
     work: Work = (
-        UnitOfWork(runtime.db)
+        UnitOfWork(runtime.db, function.timeout)
         if function.atomic
-        else SeparateBlocks(runtime.db, task.id, task.attempt)
+        else SeparateBlocks(runtime.db, task.id, task.attempt, function.timeout)
     )
     try:
         context = {**ctx, "db": work, "task": task, "job_try": task.attempt}

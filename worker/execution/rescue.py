@@ -8,14 +8,17 @@ If not, the attempt is overtaken: the row decides which of the two may commit.
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from worker.db.database import Database
+from worker.db.failures import PASSING
 from worker.db.fleet import FLEET_DUTY
 from worker.db.models import TaskState
+from worker.db.opening import mark_of
 from worker.execution.runtime import Runtime
 from worker.failpoints import reach
 from worker.settings import Settings
@@ -42,14 +45,14 @@ async def take_back(
         are settled.
     """
     queries = db.queries
-    async with db.engine.begin() as connection:
-        found = await connection.execute(queries.find_dead, {"seconds": settings.dead_after})
+    async with db.transaction() as execute:
+        found = await execute(queries.find_dead, {"seconds": settings.dead_after})
         gone = [row for row in found if only in (None, row.id)]
         if not gone:
             return []
         dead = [row.id for row in gone]
-        await connection.execute(queries.note_storm, {"processes": dead, "duty": FLEET_DUTY})
-        rescued = await connection.execute(
+        await execute(queries.note_storm, {"processes": dead, "duty": FLEET_DUTY})
+        rescued = await execute(
             queries.rescue,
             {
                 "processes": dead,
@@ -58,10 +61,28 @@ async def take_back(
             },
         )
         rows = rescued.all()
-        await connection.execute(queries.forget_dead, {"processes": dead})
+        await execute(queries.forget_dead, {"processes": dead})
         reach("rescued")
+    await _end_sessions(db, dead)
     _log(gone, rows)
     return rows
+
+
+async def _end_sessions(db: Database, dead: Sequence[str]) -> None:
+    """End what Postgres still does for dead processes: the next attempt would wait for its locks.
+
+    Optional: what this cannot end, the attempt's fence does (`Database.fence`).
+    """
+    try:
+        await db.execute_once(db.queries.end_sessions, {"marks": [mark_of(name) for name in dead]})
+    except PASSING as error:
+        _say_once(f"{type(error).__name__}: {error}")
+
+
+@lru_cache(maxsize=10)
+def _say_once(reason: str) -> None:
+    logger.warning("what a dead process has left in Postgres cannot be ended (%s): its locks are "
+                   "held for as long as its attempt's timeout", reason)  # fmt: skip
 
 
 def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:

@@ -1,16 +1,27 @@
 """What `ctx["db"]` is inside a task that is `atomic=False`: a transaction per block."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.sql.elements import TextClause
 
 from worker.db.database import Database
 from worker.db.provider import session_provider
+from worker.db.session import CheckedSession
 from worker.errors import AttemptSuperseded
 from worker.execution.open_sessions import OpenSessions
+
+
+class BlockSession(CheckedSession):
+    """The sync half of a session whose transaction is its own and an attempt's all the same."""
+
+    def __init__(self, *args: Any, fence: Callable[[Connection], None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fence = fence
 
 
 class SeparateBlocks:
@@ -19,10 +30,12 @@ class SeparateBlocks:
     Args:
         task_id: The row to check; None: a task without a row, which nobody can take over.
         attempt: The attempt that must be current.
+        timeout: Seconds that it may take: no longer does a transaction of it stand idle.
     """
 
-    def __init__(self, db: Database, task_id: UUID | None, attempt: int) -> None:
+    def __init__(self, db: Database, task_id: UUID | None, attempt: int, timeout: float) -> None:
         self._db = db
+        self._timeout = timeout
         self._row = None if task_id is None else {"id": task_id, "attempt": attempt}
         self._sessions = OpenSessions()
         self._was_refused = False
@@ -37,7 +50,9 @@ class SeparateBlocks:
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
         self._sessions.refuse_if_over()
-        session = self._db.sessions(guard=self._guard)
+        session = self._db.sessions(
+            sync_session_class=BlockSession, guard=self._guard, fence=self._fence
+        )
         with self._sessions.counted(session):
             async with session:
                 yield session
@@ -82,6 +97,9 @@ class SeparateBlocks:
         """Take back the connection of a block that goes on after the function."""
         await self._sessions.close()
 
+    def _fence(self, connection: Connection) -> None:
+        self._db.fence(connection, self._timeout)
+
     def _guard(self, connection: Connection) -> None:
         if self._row is None:
             return
@@ -91,3 +109,9 @@ class SeparateBlocks:
                 f"task {self._row['id']} was settled or taken over meanwhile; this block was "
                 "rolled back"
             )
+
+
+@event.listens_for(BlockSession, "after_begin")
+def _begin(session: BlockSession, begun: SessionTransaction, connection: Connection) -> None:
+    if not begun.nested:  # before the BEGIN, which the driver says with the first statement
+        session.fence(connection)

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
-from worker.db.connection import GUARD_FAILED
+from worker.db.connection import ENDED_BY_HAND, GUARD_FAILED
 from worker.db.database import Database
 from worker.db.failures import sqlstate
 from worker.db.places import place_of_caller
@@ -29,13 +29,17 @@ from worker.db.provider import session_provider
 from worker.db.session import (
     CheckedSession,
     WorkerSession,
+    ended_by_hand,
     refuse_if_ended_by_hand,
     what_ended,
 )
 from worker.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
+from worker.execution.definition import DEFAULT_TIMEOUT
 from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
 from worker.execution.separate_blocks import SeparateBlocks
+
+NO_SUCH_SAVEPOINT = "3B001"
 
 
 class JoiningSession(CheckedSession):
@@ -53,10 +57,15 @@ class JoiningSession(CheckedSession):
 
 
 class UnitOfWork:
-    """One attempt's database transaction. Not shared between attempts."""
+    """One attempt's database transaction. Not shared between attempts.
 
-    def __init__(self, db: Database) -> None:
+    Args:
+        timeout: Seconds that the attempt may take: no longer does its transaction stand idle.
+    """
+
+    def __init__(self, db: Database, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._db = db
+        self._timeout = timeout
         self._connection: Connection | None = None
         self._joined = False
         self._sessions = OpenSessions()
@@ -93,6 +102,9 @@ class UnitOfWork:
                     await session.commit()
                 except BaseException as error:
                     await self._undo_block(session, error)
+                    if _is_savepoint_gone(error):
+                        self._ended_by_hand = ended_by_hand()
+                        raise self._ended_by_hand from error
                     raise
 
     @property
@@ -120,6 +132,7 @@ class UnitOfWork:
         if self._connection is None:
             self._connection = self._connect()
         if not self._connection.in_transaction():
+            self._db.fence(self._connection, self._timeout)
             self._connection.begin()
         return self._connection
 
@@ -177,6 +190,8 @@ class UnitOfWork:
         try:
             await greenlet_spawn(self._commit_with, completion, parameters)
         except DBAPIError as error:
+            if sqlstate(error) == ENDED_BY_HAND:
+                raise ended_by_hand() from error
             if sqlstate(error) == GUARD_FAILED and await self._is_settled(parameters):
                 return False
             raise
@@ -282,3 +297,8 @@ def _give_back(connection: Connection) -> None:
     if _is_lost(connection):
         connection.invalidate()
     connection.close()
+
+
+def _is_savepoint_gone(error: BaseException) -> bool:
+    """Whether a block's own savepoint has ended with a transaction that a statement has ended."""
+    return sqlstate(error) == NO_SUCH_SAVEPOINT and "sa_savepoint" in str(error)

@@ -63,7 +63,11 @@ async def attempt_without_row(
         user_id=None,
         idempotency_key=delivery.job_id,
     )
-    work: Work = UnitOfWork(runtime.db) if function.atomic else SeparateBlocks(runtime.db, None, 0)
+    work: Work = (
+        UnitOfWork(runtime.db, function.timeout)
+        if function.atomic
+        else SeparateBlocks(runtime.db, None, 0, function.timeout)
+    )
     await runtime.solo.enter()
     try:
         context = {**ctx, "db": work, "task": task}

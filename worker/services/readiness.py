@@ -38,7 +38,8 @@ async def wait_for_servers(settings: Settings) -> None:
         ServerUnreachable: Postgres or Redis did not answer within `settings.connect_timeout`
             seconds, or refused the login.
         SchemaError: The migrations have not been run.
-        SettingsError: `WORKER_DATABASE_URL` is not set, or Redis is a cluster.
+        SettingsError: `WORKER_DATABASE_URL` is not set or leads to a pooling proxy that
+            `WORKER_DATABASE_POOLER` does not speak of, or Redis is a cluster.
     """
     async with (
         Database.from_settings(settings.require_database()) as db,
@@ -70,6 +71,7 @@ async def wait_for_tables(db: Database, timeout: float) -> None:
     Raises:
         SchemaError: It has not; with the command to run.
         ServerUnreachable: It did not answer within `timeout` seconds, or refused the login.
+        SettingsError: There is a pooling proxy that the settings do not speak of.
     """
     await _wait_for_postgres(db, lambda: refuse_unmigrated(db), timeout)
 
@@ -79,6 +81,7 @@ async def wait_for_postgres(db: Database, timeout: float) -> None:
 
     Raises:
         ServerUnreachable: It did not within `timeout` seconds, or refused the login.
+        SettingsError: There is a pooling proxy that the settings do not speak of.
     """
     await _wait_for_postgres(db, db.ping, timeout)
 

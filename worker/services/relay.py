@@ -56,10 +56,8 @@ class Relay(Service):
                 return pushed
 
     async def _one_batch(self) -> tuple[int, int]:
-        async with self._db.engine.begin() as connection:
-            found = await connection.execute(
-                self._db.queries.claim_due_for_dispatch, {"limit": BATCH}
-            )
+        async with self._db.transaction() as execute:
+            found = await execute(self._db.queries.claim_due_for_dispatch, {"limit": BATCH})
             rows = found.all()
             reach("relay_claimed")
             pushed = await self._push_missing([row for row in rows if row.near])

@@ -1,0 +1,104 @@
+"""A database that is serializable by default: users' transactions are, the worker's own are not."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import Drain
+from worker import Database, Settings, TaskClient, TaskContext, task
+from worker.execution.registry import Registry
+
+SHOWN = text("SELECT current_setting('transaction_isolation')")
+BEAT = {"worker": "me", "app": "worker", "queue": "arq:queue", "running": [], "leaving": False}
+TOUCH = text("UPDATE worker_process SET heartbeat_at = now()")
+WAITS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
+async def make_serializable(db: Database) -> None:
+    name = (await db.execute_once(text("SELECT current_database()"), {})).scalar_one()
+    default = f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
+    await db.execute_once(text(default), {})
+
+
+@pytest.fixture
+async def strict(database_url: str) -> AsyncIterator[Database]:
+    """The test's database, where transactions are serializable from now on."""
+    async with Database(database_url) as db:
+        await make_serializable(db)
+    async with Database(database_url) as db:
+        yield db
+
+
+async def beat_against_another(db: Database) -> None:
+    """A heartbeat that waits for a change of its row, which is committed then."""
+    await db.execute_once(db.queries.beat, BEAT)
+    async with db.engine.connect() as other:
+        await other.execute(TOUCH)
+        beat = asyncio.create_task(db.execute_once(db.queries.beat, BEAT))
+        while not (await db.execute_once(WAITS, {})).scalar():
+            await asyncio.sleep(0)
+        await other.commit()
+        await beat
+
+
+async def test_a_statement_of_ours_that_meets_another_is_no_failure(strict: Database) -> None:
+    await beat_against_another(strict)
+
+
+async def test_a_default_that_is_changed_under_way_is_no_failure_either(db: Database) -> None:
+    await db.ping()
+    await make_serializable(db)
+    await db.engine.dispose()
+    await beat_against_another(db)
+
+
+async def test_several_statements_of_ours_see_what_is_committed_between_them(
+    strict: Database,
+) -> None:
+    async with strict.transaction() as execute:
+        assert (await execute(SHOWN, {})).scalar_one() == "read committed"
+
+
+async def test_users_transactions_are_what_the_database_says(
+    strict: Database, client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    seen = []
+
+    async def look(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            seen.append(await session.scalar(SHOWN))
+
+    for name, atomic in (("together", True), ("apart", False)):
+        await client.enqueue(task(name, atomic=atomic, registry=registry)(look))
+    await drain()
+    async with strict.get_session() as session:
+        seen.append(await session.scalar(SHOWN))
+    assert seen == ["serializable"] * 3
+
+
+async def test_many_tasks_run_and_nobody_calls_it_an_outage(
+    strict: Database,
+    client: TaskClient,
+    registry: Registry,
+    drain: Drain,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @task("busy", registry=registry)
+    async def busy(ctx: TaskContext) -> None:
+        await ctx["task"].report(at=1)
+
+    handles = await client.enqueue_many(busy, [{} for _ in range(150)])
+    with caplog.at_level(logging.WARNING):
+        await asyncio.gather(drain(), drain())
+    for handle in handles:
+        await handle.result(5)
+    assert caplog.messages == []
+    handed_back = text("SELECT count(*) FROM task WHERE attempt > 1 OR tries > 0")
+    assert (await strict.execute_once(handed_back, {})).scalar_one() == 0

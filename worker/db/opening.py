@@ -1,0 +1,223 @@
+"""How the connections of a `Database` are opened: where they lead, what is said at their start, and
+whether the way there is the one that the settings speak of.
+
+Through a proxy that pools transactions a prepared statement of one connection may be executed on
+another's: rows of one table end in another one's, and nobody says so. So the first connection is
+asked whether there is a proxy, and one that the settings do not name is refused.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.util import await_only
+
+from worker.db.connection import BEGUN, Connection
+from worker.db.failures import sqlstate
+from worker.errors import ServerUnreachable, SettingsError
+from worker.settings import Pooler
+
+CHECK_SECONDS = 2
+"""How often Postgres looks, during a long statement of an attempt, whether its process is there."""
+
+NAME_LENGTH = 63
+"""Bytes of an `application_name`."""
+
+MARK_LENGTH = 44
+"""Characters of a process's name in it; the end is what no other process has."""
+
+_PROTOCOL_VIOLATION = "08P01"
+
+
+def with_driver(url: str | URL) -> URL:
+    """The URL with the driver's name, and with libpq's words in the driver's.
+
+    Raises:
+        SettingsError: It is no URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            "the database URL is not a URL; for example postgresql+asyncpg://user:password@host/db"
+        ) from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+asyncpg")
+    if "sslmode" in parsed.query:  # which hosted databases hand out
+        mode = parsed.query["sslmode"]
+        return parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+    return parsed
+
+
+def mark_of(process: str) -> str:
+    """What the names of a worker process's sessions end with in `pg_stat_activity`."""
+    return "uow " + re.sub(r"[^\w.:-]", "-", process, flags=re.ASCII)[-MARK_LENGTH:]
+
+
+class Opening:
+    """Opens the connections of one `Database`.
+
+    Args:
+        url: As `Database` was given it.
+        given: The user's `connect_args`.
+        pooler: What kind of pooling proxy there is; None: none.
+        process: The worker process whose sessions these are; None: it is no worker.
+        fence_seconds: After so long Postgres ends a transaction that stands idle; None: as it says.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        given: Mapping[str, Any],
+        *,
+        pooler: Pooler | None,
+        process: str | None,
+        fence_seconds: float | None,
+    ) -> None:
+        parsed = with_driver(url)
+        self.url = parsed.difference_update_query(["application_name"])
+        self._pooler = pooler
+        self._process = process
+        said = {**_application_name(parsed), **given.get("server_settings", {})}
+        self._name = _session_name(said.get("application_name", ""), process)
+        if pooler is None and fence_seconds is not None:
+            said = {**_fence(fence_seconds), **said}
+        if process is not None and pooler != "transaction":
+            said["application_name"] = self._name
+        self.arguments: dict[str, Any] = {
+            **(_for_pooler() if pooler == "transaction" else {}),
+            **given,
+            "server_settings": said,
+            "connection_class": Connection,
+        }
+        self._looked = self._checks = False
+
+    def connect(
+        self, dialect: Dialect, _: object, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> DBAPIConnection:
+        """Connect, telling a server that is away apart from the OSErrors of user code.
+
+        Raises:
+            ServerUnreachable: It is away.
+            SettingsError: The settings do not fit what is there.
+        """
+        try:
+            connection = dialect.connect(*arguments, **options)
+        except OSError as error:
+            raise ServerUnreachable(f"Postgres cannot be reached ({error})") from error
+        except TypeError as error:
+            raise SettingsError(
+                f"the database URL has a parameter that asyncpg does not know: {error}"
+            ) from error
+        except Exception as error:
+            if sqlstate(error) == _PROTOCOL_VIOLATION and "startup parameter" in str(error):
+                raise self._refused(error) from error
+            raise
+        if not self._looked:
+            await_only(self._look(dialect.get_driver_connection(connection)))
+        return connection
+
+    def fence(self, seconds: float) -> str:
+        """What an attempt's BEGIN says, so that nothing it has left behind holds a lock for long.
+
+        Postgres ends its transaction when that has stood idle for `seconds`, and a statement of it
+        soon after its process is gone; and its session can be told from others'.
+        """
+        said = [f"idle_in_transaction_session_timeout = {int(seconds * 1000)}"]
+        if self._checks:
+            said.append(f"client_connection_check_interval = {CHECK_SECONDS * 1000}")
+        if self._process is not None and self._pooler == "transaction":
+            # For each connection it would cost the proxy a round trip at each change of hands.
+            said.append(f"application_name = '{self._name}'")
+        return BEGUN + "".join(f"SET LOCAL {one};" for one in said)
+
+    async def _look(self, driver: Any) -> None:
+        """See what is at the other end of the first connection, and refuse what would do harm.
+
+        By simple messages, each of which any proxy passes on as a whole.
+        """
+        try:
+            if self._pooler is None:
+                await _refuse_proxy(driver)
+            self._checks = self._process is not None and await _may_check_client(driver)
+        except BaseException:
+            driver.terminate()
+            raise
+        self._looked = True
+
+    def _refused(self, error: Exception) -> SettingsError:
+        said = f"the database URL leads to a pooling proxy that refuses us ({error})"
+        if self._pooler is None:
+            return SettingsError(f"{said}. {_SAY_SO}")
+        return SettingsError(
+            f"{said}: take that parameter out of the URL or the `connect_args`, or let the proxy "
+            "ignore it"
+        )
+
+
+_SAY_SO = (
+    "Say of which kind it is, or statements of one connection may be executed on another's: "
+    "WORKER_DATABASE_POOLER=transaction for one that pools transactions (PgBouncer's "
+    "pool_mode=transaction; in code: pooler=True), WORKER_DATABASE_POOLER=session for one that "
+    'keeps a connection of the server for each of ours (pooler="session")'
+)
+
+
+async def _refuse_proxy(driver: Any) -> None:
+    """Raise if it is not the server itself that has answered: a proxy says a number of its own."""
+    pid = driver.get_server_pid()
+    if await driver.execute(f"SELECT WHERE pg_backend_pid() = {pid}") != "SELECT 1":
+        raise SettingsError(f"the database URL leads to a pooling proxy. {_SAY_SO}")
+
+
+async def _may_check_client(driver: Any) -> bool:
+    """Whether the server can look if its client is there, and nobody has told it when.
+
+    Optional: a server may be older, or on a system that cannot tell.
+    """
+    try:
+        said: str = await driver.execute(
+            "SELECT set_config('client_connection_check_interval', '1', true) "
+            "WHERE current_setting('client_connection_check_interval', true) = '0'"
+        )
+    except asyncpg.PostgresError:
+        return False
+    return said == "SELECT 1"
+
+
+def _application_name(url: URL) -> dict[str, str]:
+    """libpq's word in the URL, which the driver does not know."""
+    name = url.query.get("application_name")
+    return {"application_name": name} if isinstance(name, str) else {}
+
+
+def _session_name(users: str, process: str | None) -> str:
+    if process is None:
+        return users
+    mark = mark_of(process)
+    plain = re.sub(r"[^\w .:/@-]", "-", users, flags=re.ASCII)
+    return f"{plain[: NAME_LENGTH - len(mark) - 1]} {mark}".strip()
+
+
+def _fence(seconds: float) -> dict[str, str]:
+    return {
+        "idle_in_transaction_session_timeout": f"{int(seconds * 1000)}ms",
+        # A worker that cannot be reached any more is found out by the server itself.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
+
+
+def _for_pooler() -> dict[str, Any]:
+    # An unnamed statement lives until the next one is parsed, which within one transaction, and
+    # so on one server connection, is never before it was executed.
+    return {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: "",
+    }
