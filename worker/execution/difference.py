@@ -1,11 +1,13 @@
 """Whether what comes back from JSON is what was given, types and all."""
 
 import dataclasses
+import marshal
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +22,9 @@ LONGEST_STEP = 40
 _SPECIALISED = (datetime, date, time, timedelta, UUID, Decimal)
 # Drivers and libraries have subclasses of these, and pydantic lets them pass as they are: whoever
 # annotates with `UUID` gets one. Of every other type a subclass is another type.
+
+_SIMPLE = frozenset({str, int, bool, bytes, UUID})
+# Equal is the same, and most values are of these.
 
 _MISSING = object()
 
@@ -43,26 +48,40 @@ class Fault:
 def difference(given: object, back: object) -> Fault | None:
     """The first place where `back` is not what `given` is; None: they are the same."""
     try:
-        return next(_differences(given, back, ()), None)
+        return None if _are_one_to_marshal(given, back) else _difference(given, back)
     except RecursionError:
         return Fault((), "leads back to itself, or is nested too deeply to be compared")
 
 
-def _differences(given: object, back: object, place: Place) -> Iterator[Fault]:
-    if given is back:
-        return
+def _are_one_to_marshal(given: Any, back: Any) -> bool:
+    """Whether they are made of Python's simplest types alone, and the same: a quick answer.
+
+    Marshal knows exactly those types and no subclass of them. In its format 2 it writes each
+    value by itself; later ones refer to what was there before.
+    """
+    try:
+        return marshal.dumps(given, 2) == marshal.dumps(back, 2)
+    except ValueError:
+        return False
+
+
+def _difference(given: Any, back: Any) -> Fault | None:
+    kind = type(given)
+    if given is back or (kind is type(back) and kind in _SIMPLE and given == back):
+        return None
     if not _of_one_type(given, back):
-        yield Fault(place, f"{_kind(given)} would arrive as {_kind(back)}; {_CONVERTED}")
-        return
+        return Fault((), f"{_kind(given)} would arrive as {_kind(back)}; {_CONVERTED}")
     parts, parts_back = _parts(given), _parts(back)
     if parts is None or parts_back is None:
-        if not _equal(given, back):
-            yield Fault(place, f"another {type(given).__name__} would arrive; {_CHANGED}")
-    elif _steps(parts) != _steps(parts_back):
-        yield Fault(place, f"{_kind(given)} with other keys would arrive; {_RENAMED}")
-    else:
-        for step, part in parts.items():
-            yield from _differences(part, parts_back[step], (*place, step))
+        changed = f"another {kind.__name__} would arrive; {_CHANGED}"
+        return None if _equal(given, back) else Fault((), changed)
+    if not _same_steps(parts, parts_back):
+        return Fault((), f"{_kind(given)} with other keys would arrive; {_RENAMED}")
+    for step, part in parts.items():
+        fault = _difference(part, parts_back[step])
+        if fault is not None:
+            return Fault((step, *fault.place), fault.reason)
+    return None
 
 
 def _of_one_type(given: object, back: object) -> bool:
@@ -76,30 +95,27 @@ def _of_one_type(given: object, back: object) -> bool:
     return kind in _SPECIALISED and isinstance(given, kind)
 
 
-def _parts(value: object) -> Mapping[Any, object] | None:
+def _parts(value: Any) -> Mapping[Any, object] | None:
     """What `value` consists of; None: nothing that could be looked at by itself."""
     match value:
-        case BaseModel():
-            return _parts_of_model(value)
         case dict():
             return value
         case list() | tuple() | deque():
             return dict(enumerate(value))
+        case float() | datetime() | Enum():
+            return None
+        case BaseModel():
+            fields = {name: getattr(value, name, _MISSING) for name in type(value).model_fields}
+            return fields | (value.model_extra or {}) | (value.__pydantic_private__ or {})
     if dataclasses.is_dataclass(value):
-        names: Iterable[str] = (field.name for field in dataclasses.fields(value))
+        names = [field.name for field in dataclasses.fields(value)]
         return {name: getattr(value, name, _MISSING) for name in names}
-    if type(value).__eq__ is object.__eq__:
-        return getattr(value, "__dict__", None)
-    return None
+    has_no_equality = getattr(type(value), "__eq__", None) is object.__eq__
+    return getattr(value, "__dict__", None) if has_no_equality else None
 
 
-def _parts_of_model(model: BaseModel) -> dict[str, object]:
-    fields = {name: getattr(model, name, _MISSING) for name in type(model).model_fields}
-    return {**fields, **(model.__pydantic_extra__ or {}), **(model.__pydantic_private__ or {})}
-
-
-def _steps(parts: Mapping[Any, object]) -> list[tuple[type, object]]:
-    return [(type(step), step) for step in parts]
+def _same_steps(parts: Mapping[Any, object], others: Mapping[Any, object]) -> bool:
+    return [*parts] == [*others] and [*map(type, parts)] == [*map(type, others)]
 
 
 def _equal(given: Any, back: object) -> bool:

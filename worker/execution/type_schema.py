@@ -12,6 +12,11 @@ from worker.execution.difference import Fault, Place
 Node = Mapping[str, Any]
 """A schema of pydantic-core, or a field in one."""
 
+CONFIDENTIAL = (
+    "is a secret, which is written as asterisks, and a row is no place for it: pass the name under "
+    "which the task function finds it, or a str if the row may have it"
+)
+
 _INNER = ("schema", "items_schema", "keys_schema", "values_schema", "extras_schema", "choices",
           "fields", "steps", "json_schema", "lax_schema")  # fmt: skip
 
@@ -89,15 +94,9 @@ def _faults(
 
 def _own_faults(node: Node, definitions: Mapping[str, Node]) -> Iterator[str]:
     if _is_masked(node):
-        yield (
-            "is a secret, which is written as asterisks, and a row is no place for it: pass the "
-            "name under which the task function finds it, or a str if the row may have it"
-        )
+        yield CONFIDENTIAL
     if (keys := _unreadable_keys(node, definitions)) is not None:
-        yield (
-            f"a dict whose keys are of the type {keys}, but in JSON keys are text: use a list "
-            "of pairs"
-        )
+        yield f"the keys are of the type {keys}, but in JSON they are text: use a list of pairs"
     if _is_written_only(node):
         yield (
             "the field is init=False, so it is written but never "
