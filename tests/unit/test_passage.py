@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -322,6 +322,7 @@ NEVER: list[tuple[Any, str]] = [
     (dict[Point, str], "it: the keys are of the type named-tuple"),
     (dict[Price, str], "it: the keys are of the type dataclass"),
     (Made, r"it\.y: the field is init=False"),
+    (Iterable[int], "it: is an iterator"),
     (list[Made | None], r"it\.y: the field is init=False"),
 ]
 

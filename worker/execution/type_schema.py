@@ -95,6 +95,8 @@ def _faults(
 def _own_faults(node: Node, definitions: Mapping[str, Node]) -> Iterator[str]:
     if _is_masked(node):
         yield CONFIDENTIAL
+    if node["type"] == "generator":
+        yield "is an iterator, which is read once and never again: use list"
     if (keys := _unreadable_keys(node, definitions)) is not None:
         yield f"the keys are of the type {keys}, but in JSON they are text: use a list of pairs"
     if _is_written_only(node):
