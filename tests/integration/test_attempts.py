@@ -719,6 +719,21 @@ async def test_a_retry_that_an_error_led_to_is_logged_with_the_errors_traceback(
     assert caplog.text.count('raise ValueError("no good")') == 1
 
 
+async def test_a_report_of_progress_has_a_size_limit(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    @task("reports", max_tries=1, registry=registry)
+    async def reports(ctx: TaskContext) -> None:
+        await ctx["task"].report(text="x" * 8_000)
+        await ctx["task"].report(text="x" * 9_000)
+
+    handle = await client.enqueue(reports)
+    await drain()
+    with pytest.raises(TaskFailed, match="PayloadTooLarge: reports: progress of 9,011 bytes"):
+        await handle.result(1)
+    assert (await view_of(client, handle)).progress == {"text": "x" * 8_000}
+
+
 async def test_an_attempt_whose_task_was_cancelled_is_not_logged_as_handed_back(
     client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
 ) -> None:
