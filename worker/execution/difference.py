@@ -105,13 +105,18 @@ def _parts(value: Any) -> Mapping[Any, object] | None:
         case float() | datetime() | Enum():
             return None
         case BaseModel():
-            fields = {name: getattr(value, name, _MISSING) for name in type(value).model_fields}
-            return fields | (value.model_extra or {}) | (value.__pydantic_private__ or {})
+            return _parts_of_model(value)
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
         return {name: getattr(value, name, _MISSING) for name in names}
     has_no_equality = getattr(type(value), "__eq__", None) is object.__eq__
     return getattr(value, "__dict__", None) if has_no_equality else None
+
+
+def _parts_of_model(model: BaseModel) -> dict[str, object]:
+    there = model.__dict__  # what is cached may be there, too
+    parts = {name: there.get(name, _MISSING) for name in type(model).model_fields}
+    return parts | (model.__pydantic_extra__ or {}) | (model.__pydantic_private__ or {})
 
 
 def _same_steps(parts: Mapping[Any, object], others: Mapping[Any, object]) -> bool:
