@@ -318,9 +318,9 @@ NEVER: list[tuple[Any, str]] = [
     (list[Secret[int]], "it: is a secret"),
     (Login, r"it\.password: is a secret"),
     (dict[str, tuple[Login, Login]], r"it\.password: is a secret"),
-    (dict[tuple[int, int], str], "it: the keys are of the type tuple"),
-    (dict[Point, str], "it: the keys are of the type named-tuple"),
-    (dict[Price, str], "it: the keys are of the type dataclass"),
+    (dict[tuple[int, int], str], "it: its keys are of the type tuple"),
+    (dict[Point, str], "it: its keys are of the type named-tuple"),
+    (dict[Price, str], "it: its keys are of the type dataclass"),
     (Made, r"it\.y: the field is init=False"),
     (Iterable[int], "it: is an iterator"),
     (list[Made | None], r"it\.y: the field is init=False"),
@@ -350,6 +350,42 @@ def test_a_type_that_is_known_later_only_is_refused_when_the_modules_are_loaded(
             registry.load([], builtin=False)
     finally:
         del later.function.__globals__["Later"]
+
+
+def test_a_type_that_is_not_complete_yet_does_not_stop_a_definition(registry: Registry) -> None:
+    class Parent(BaseModel):
+        child: "Child"
+
+    async def function(ctx: TaskContext, it: Any) -> None: ...
+
+    for hint in (Parent, "datetime.not_there_yet", "not python"):
+        function.__annotations__["it"] = hint
+        task("early", registry=registry)(function)
+
+    class Child(BaseModel):
+        n: int
+
+    function.__annotations__["it"] = Parent
+    complete = task("early", registry=registry)(function)
+    Parent.model_rebuild(_types_namespace={"Child": Child})
+    assert sent(complete, {"child": {"n": 1}}) == Parent(child=Child(n=1))
+
+
+def test_what_its_owner_writes_or_reads_in_a_way_of_his_own_is_tried(registry: Registry) -> None:
+    def read(given: Any) -> Any:
+        return {
+            tuple(key.split(",")) if isinstance(key, str) else key: n for key, n in given.items()
+        }
+
+    grid = taking(registry, Annotated[dict[tuple[str, str], int], BeforeValidator(read)])
+    assert sent(grid, {("a", "b"): 1}) == {("a", "b"): 1}
+
+    def read_pairs(given: Any) -> Any:
+        return given if isinstance(given, dict) else {tuple(key): n for key, n in given}
+
+    pairs = (BeforeValidator(read_pairs), PlainSerializer(lambda grid: list(grid.items())))
+    grid = taking(registry, Annotated[dict[tuple[str, str], int], *pairs])
+    assert sent(grid, {("a", "b"): 1}) == {("a", "b"): 1}
 
 
 def test_a_secret_whose_owner_writes_it_in_the_clear_is_not_refused(registry: Registry) -> None:

@@ -155,7 +155,7 @@ def task(
     ) -> TaskFunction[P, R]:
         _check_function(name, function)
         made = TaskFunction(name, function, policy, limit, atomic, durable, kept, defaults)
-        made.signature.check_if_resolvable()
+        made.signature.check_early()
         (registry or default_registry).add(made)
         return made
 

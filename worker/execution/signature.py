@@ -1,6 +1,5 @@
 """What a task function takes and gives, as JSON: checked against its type hints both ways."""
 
-import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -87,14 +86,18 @@ class TypedSignature(Generic[R]):
         except (NameError, PydanticUserError) as error:
             raise InvalidOptions(f"{self.name}: a type hint does not work: {error}") from error
 
-    def check_if_resolvable(self) -> None:
-        """As `check`, unless a type hint names what is not there yet.
+    def check_early(self) -> None:
+        """As `check`, as far as it can be told: a type hint may name what is defined later.
 
         Raises:
             InvalidOptions: No value of a type can be read back from JSON.
         """
-        with contextlib.suppress(NameError, PydanticUserError):
+        try:
             _ = self._arguments, self._result
+        except InvalidOptions:
+            raise
+        except Exception:  # whatever half a module leads to
+            return
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -132,7 +135,7 @@ class TypedSignature(Generic[R]):
         start = ": ".join(filter(None, (self.name, whole)))
         match error:
             case CannotComeBack():
-                return f"{start}: {error} ({self._annotation(error.place, whole)})"
+                return f"{start}: {error}{self._annotation(error.place, whole)}"
             case ValidationError():
                 faults = error.errors(include_input=False, include_url=False)
                 return f"{start}: {'; '.join(map(_described, faults))}"
@@ -140,9 +143,11 @@ class TypedSignature(Generic[R]):
                 return f"{start}: {' '.join(str(error).split())}"
 
     def _annotation(self, place: Place, whole: str) -> str:
-        name = "return" if whole else str(place[0]) if place else ""
+        name = "return" if whole else str(place[0]) if place else None
+        if name is None:
+            return ""  # a validator that does not say what it stumbled over
         hint = inspect.formatannotation(self._hints.get(name, Any))
-        return f"-> {hint}" if whole else f"{name}: {hint}"
+        return f" (-> {hint})" if whole else f" ({name}: {hint})"
 
 
 def _described(fault: ErrorDetails) -> str:

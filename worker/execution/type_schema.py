@@ -5,6 +5,7 @@ names; a name that it changes some day makes us look at more values, never at fe
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from worker.execution.difference import Fault, Place
@@ -16,6 +17,13 @@ CONFIDENTIAL = (
     "is a secret, which is written as asterisks, and a row is no place for it: pass the name under "
     "which the task function finds it, or a str if the row may have it"
 )
+
+WRITTEN_ONLY = (
+    "the field is init=False, so it is written and never read: annotate it with "
+    "Annotated[…, pydantic.Field(exclude=True)]"
+)
+
+KEYS_ARE_TEXT = "in JSON they are text: use a list of pairs"
 
 _INNER = ("schema", "items_schema", "keys_schema", "values_schema", "extras_schema", "choices",
           "fields", "steps", "json_schema", "lax_schema")  # fmt: skip
@@ -46,6 +54,9 @@ _PLAIN_CONFIG = {"title", "extra_fields_behavior", "hide_input_in_errors", "ser_
 _NO_KEYS = ("tuple", "list", "named-tuple", "frozenset", "set", "model", "dataclass", "dict")
 """What JSON writes as the key of an object in a way that nobody can read."""
 
+_OF_ITS_OWN = ("function-plain", "function-wrap", "function-before")
+"""Somebody's own way of writing or reading: what it makes of a value only the value shows."""
+
 
 def is_plain(node: Node) -> bool:
     """Whether every value of the type surely comes back as it was; if in doubt, not."""
@@ -60,11 +71,11 @@ def _holds_plain_things(node: Node) -> bool:
         case "list":
             return "items_schema" in node  # a bare list holds anything
         case "dict":
-            return "values_schema" in node and node["keys_schema"]["type"] == "str"
+            return "values_schema" in node and node.get("keys_schema", node)["type"] == "str"
         case "typed-dict":
             config = node.get("config", {}).keys()
             return (
-                not node["computed_fields"]
+                not node.get("computed_fields")
                 and node.get("extra_behavior") != "allow"
                 and config <= _PLAIN_CONFIG
             )
@@ -72,38 +83,54 @@ def _holds_plain_things(node: Node) -> bool:
 
 
 def faults(node: Node) -> Iterator[Fault]:
-    """Why values of the type can never come back."""
-    yield from _faults(node, (), {}, set())
+    """Why values of the type can never come back, each reason once."""
+    yield from _Search().faults(node, ())
 
 
-def _faults(
-    node: Node, place: Place, definitions: dict[str, Node], seen: set[str]
-) -> Iterator[Fault]:
-    if node["type"] == "definitions":
-        definitions |= {each["ref"]: each for each in node["definitions"]}
-    reference = node.get("schema_ref")
-    if reference in definitions and reference not in seen:
-        yield from _faults(definitions[reference], place, definitions, seen | {reference})
-    for reason in _own_faults(node, definitions):
-        yield Fault(place, reason)
-    if node.get("serialization", {}).get("type") == "function-plain":
-        return  # how it is written is the type's own affair
-    for step, inner in _inner(node):
-        yield from _faults(inner, (*place, *step), definitions, seen)
+@dataclass
+class _Search:
+    """A walk through a schema.
 
+    Attributes:
+        definitions: The parts that it refers to by name.
+        seen: Those of them that were looked at.
+    """
 
-def _own_faults(node: Node, definitions: Mapping[str, Node]) -> Iterator[str]:
-    if _is_masked(node):
-        yield CONFIDENTIAL
-    if node["type"] == "generator":
-        yield "is an iterator, which is read once and never again: use list"
-    if (keys := _unreadable_keys(node, definitions)) is not None:
-        yield f"the keys are of the type {keys}, but in JSON they are text: use a list of pairs"
-    if _is_written_only(node):
-        yield (
-            "the field is init=False, so it is written but never "
-            "read: annotate it with Annotated[…, pydantic.Field(exclude=True)]"
-        )
+    definitions: dict[str, Node] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+
+    def faults(self, node: Node, place: Place, *, converted: bool = False) -> Iterator[Fault]:
+        """Those of `node`; `converted`: a validator of somebody's own has read it before."""
+        if node["type"] == "definitions":
+            self.definitions |= {each["ref"]: each for each in node["definitions"]}
+        if _is_masked(node):
+            yield Fault(place, CONFIDENTIAL)
+        if node.get("serialization", {}).get("type") in _OF_ITS_OWN:
+            return  # how it is written is the type's own affair
+        converted = converted or node["type"] in _OF_ITS_OWN
+        if not converted and (reason := self._reason(node)):
+            yield Fault(place, reason)
+        for step, inner in (*_inner(node), *self._meant_by(node)):
+            yield from self.faults(inner, (*place, *step), converted=converted)
+
+    def _meant_by(self, node: Node) -> Iterator[tuple[Place, Node]]:
+        reference = node.get("schema_ref")
+        if reference in self.definitions and reference not in self.seen:
+            self.seen.add(reference)
+            yield (), self.definitions[reference]
+
+    def _reason(self, node: Node) -> str | None:
+        match node["type"]:
+            case "generator":
+                return "is an iterator, which is read once and never again: use list"
+            case "dataclass-field" if node.get("init") is False:
+                return None if node.get("serialization_exclude") else WRITTEN_ONLY
+            case "dict" if "keys_schema" in node:
+                keys: Node = node["keys_schema"]
+                keys = self.definitions.get(keys.get("schema_ref", ""), keys)
+                if keys["type"] in _NO_KEYS and "serialization" not in keys:
+                    return f"its keys are of the type {keys['type']}, but {KEYS_ARE_TEXT}"
+        return None
 
 
 def _is_masked(node: Node) -> bool:
@@ -112,22 +139,6 @@ def _is_masked(node: Node) -> bool:
     named = getattr(function, "__name__", "")
     module = getattr(function, "__module__", "")
     return module == "pydantic.types" and named.startswith("_serialize_secret")
-
-
-def _unreadable_keys(node: Node, definitions: Mapping[str, Node]) -> str | None:
-    if node["type"] != "dict" or "keys_schema" not in node:
-        return None
-    keys = node["keys_schema"]
-    keys = definitions.get(keys.get("schema_ref", ""), keys)
-    return keys["type"] if keys["type"] in _NO_KEYS and "serialization" not in keys else None
-
-
-def _is_written_only(node: Node) -> bool:
-    return (
-        node["type"] == "dataclass-field"
-        and node.get("init") is False
-        and not node.get("serialization_exclude")
-    )
 
 
 def _inner(node: Node) -> Iterator[tuple[Place, Node]]:
