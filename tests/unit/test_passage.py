@@ -319,7 +319,6 @@ NEVER: list[tuple[Any, str]] = [
     (Login, r"it\.password: is a secret"),
     (dict[str, tuple[Login, Login]], r"it\.password: is a secret"),
     (dict[tuple[int, int], str], "it: its keys are of the type tuple"),
-    (dict[Point, str], "it: its keys are of the type named-tuple"),
     (dict[Price, str], "it: its keys are of the type dataclass"),
     (Made, r"it\.y: the field is init=False"),
     (Iterable[int], "it: is an iterator"),
