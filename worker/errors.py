@@ -148,7 +148,7 @@ class InvalidOptions(EnqueueError):
 
 
 class PayloadTooLarge(EnqueueError):
-    """Arguments or a result are larger than ``WORKER_MAX_PAYLOAD_BYTES``."""
+    """Arguments or a result exceed ``WORKER_MAX_PAYLOAD_BYTES``, or reported progress 8 KiB."""
 
 
 class UniqueKeyTaken(EnqueueError):

@@ -30,6 +30,9 @@ thread that a blocked event loop does not stop."""
 STALL_LIMIT = 60.0
 """Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
+SHORTEST_TOKEN = 16
+"""Characters: less can be guessed by trying."""
+
 
 Pooler = Literal["transaction", "session"]
 """What a pooling proxy keeps a connection of the server for."""
@@ -127,7 +130,9 @@ class Settings(BaseSettings):
         "INFO", description="Level of the process's log."
     )
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="Tokens of the HTTP API, separated by commas; none: loopback only."
+        (),
+        description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
+        "none: loopback only.",
     )
     storage_dir: Path = Field(
         Path("storage"), description="The one folder that file tasks read from and write to."
@@ -199,6 +204,16 @@ class Settings(BaseSettings):
     @classmethod
     def _have_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         weights_of(value)
+        return value
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in value):
+            raise ValueError(
+                f"every token needs at least {SHORTEST_TOKEN} characters; "
+                'python -c "import secrets; print(secrets.token_urlsafe())" makes a good one'
+            )
         return value
 
     @property

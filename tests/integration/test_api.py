@@ -937,7 +937,9 @@ class TestServe:
 
     async def test_as_a_process(self, settings: Settings) -> None:
         """Without tokens it exits with 1; with one it serves until it is told to stop."""
-        with_token = settings.model_copy(update={"api_tokens": (SecretStr("alpha"),)})
+        with_token = settings.model_copy(
+            update={"api_tokens": (SecretStr("alpha-token-of-the-api"),)}
+        )
         async with (
             self.process(settings, "0.0.0.0") as refused,
             self.process(with_token, "0.0.0.0") as serving,
@@ -959,7 +961,7 @@ class TestServe:
         assert port is not None, log
         url = f"http://127.0.0.1:{int(port[1])}"
         async with httpx.AsyncClient(
-            base_url=url, headers={"authorization": "Bearer alpha"}
+            base_url=url, headers={"authorization": "Bearer alpha-token-of-the-api"}
         ) as http:
             assert (await http.get("/health/ready")).status_code == 200
             body = {"name": "users.send_welcome", "args": {"user_id": 1}}

@@ -3,11 +3,14 @@
 import asyncio
 import logging
 import time
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic.alias_generators import to_camel
 from sqlalchemy import text
 
 from tests.conftest import Drain
@@ -45,6 +48,52 @@ async def drain_until_settled(
     while not (view := await view_of(client, handle)).state.settled:
         await drain()
     return view
+
+
+class Order(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    order_id: UUID
+    placed_at: datetime
+    prices: dict[str, Decimal]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def total(self) -> Decimal:
+        return sum(self.prices.values(), Decimal())
+
+
+class TestValues:
+    @pytest.mark.parametrize("durable", [True, False])
+    async def test_a_function_gets_what_was_given_and_its_result_comes_back_as_it_was(
+        self, durable: bool, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        got: list[tuple[Order, set[int]]] = []
+
+        @task("values", durable=durable, registry=registry)
+        async def values(ctx: TaskContext, order: Order, lines: set[int]) -> Order:
+            got.append((order, lines))
+            return order
+
+        given = Order.model_validate(
+            {"orderId": uuid4(), "placedAt": datetime.now(UTC), "prices": {"a": "1.50"}}
+        )
+        handle = await client.enqueue(values, order=given, lines={1, 2})
+        await drain()
+        assert got == [(given, {1, 2})]
+        if durable:
+            assert await handle.result(1) == given
+
+    async def test_a_result_that_would_come_back_changed_fails_the_task(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("values", max_tries=1, registry=registry)
+        async def values(ctx: TaskContext) -> dict[str, Any]:
+            return {"at": datetime.now(UTC)}
+
+        handle = await client.enqueue(values)
+        await drain()
+        with pytest.raises(TaskFailed, match="InvalidResult: values: the result: at: a datetime"):
+            await handle.result(1)
 
 
 class TestRetries:
@@ -668,6 +717,21 @@ async def test_a_retry_that_an_error_led_to_is_logged_with_the_errors_traceback(
     await client.enqueue(asks)
     await drain()
     assert caplog.text.count('raise ValueError("no good")') == 1
+
+
+async def test_a_report_of_progress_has_a_size_limit(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    @task("reports", max_tries=1, registry=registry)
+    async def reports(ctx: TaskContext) -> None:
+        await ctx["task"].report(text="x" * 8_000)
+        await ctx["task"].report(text="x" * 9_000)
+
+    handle = await client.enqueue(reports)
+    await drain()
+    with pytest.raises(TaskFailed, match="PayloadTooLarge: reports: progress of 9,011 bytes"):
+        await handle.result(1)
+    assert (await view_of(client, handle)).progress == {"text": "x" * 8_000}
 
 
 async def test_an_attempt_whose_task_was_cancelled_is_not_logged_as_handed_back(

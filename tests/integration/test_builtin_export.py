@@ -1,9 +1,11 @@
 """`users.export_data`: a copy of everything about a user."""
 
+import contextlib
 import csv
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from tests.conftest import Drain
 from worker import Database, Settings, TaskClient, TaskFailed, TaskHandle
 from worker.db.users import create_user
 from worker.execution.registry import Registry
-from worker.tasks.archive import as_csv, write_archive
-from worker.tasks.user_export import export_data
+from worker.tasks.archive import Record, Records, as_csv, write_archive
+from worker.tasks.user_export import TASKS_AT_ONCE, export_data
 from worker.tasks.users import send_welcome
 
 
@@ -117,12 +119,39 @@ async def test_an_exports_folder_that_leads_elsewhere_is_refused(
 
 def test_an_archive_that_cannot_be_written_leaves_the_old_one(tmp_path: Path):
     target = tmp_path / "user.zip"
-    write_archive(target, {"id": 1}, [])
+    with contextlib.closing(Records(tmp_path)) as tasks:
+        write_archive(target, {"id": 1}, tasks)
     before = target.read_bytes()
-    with pytest.raises(Exception, match="Unable to serialize"):
-        write_archive(target, {"id": 1}, [{"args": object()}])
+    with pytest.raises(ValueError, match="closed file"):
+        write_archive(target, {"id": 2}, tasks)
     assert target.read_bytes() == before
     assert list(tmp_path.iterdir()) == [target]
+
+
+async def test_an_export_has_few_of_its_tasks_in_memory_at_once(
+    client: TaskClient, drain: Drain, settings: Settings, ann: int, monkeypatch: pytest.MonkeyPatch
+):
+    added: list[int] = []
+
+    def add(self: Records, records: Sequence[Record]) -> None:
+        added.append(len(records))
+        original(self, records)
+
+    original = Records.add
+    monkeypatch.setattr(Records, "add", add)
+    later = send_welcome.options(user_id=ann, delay=3600)
+    many = [{"user_id": number} for number in range(1, 2 * TASKS_AT_ONCE + 1)]
+    await client.enqueue_many(later, many)
+    path = await (await finished(client, drain, ann)).result(5)
+    assert added == [TASKS_AT_ONCE, TASKS_AT_ONCE, 1]
+    with zipfile.ZipFile(settings.storage_dir / path) as archive:
+        tasks = json.loads(archive.read("tasks.json"))
+        rows = read_csv(archive.read("tasks.csv"))
+    assert [row["id"] for row in rows] == [task["id"] for task in tasks]
+    assert len({task["id"] for task in tasks}) == len(many) + 1
+    assert sorted(task["args"]["user_id"] for task in tasks) == sorted(
+        [*range(1, len(many) + 1), ann]
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from email.utils import format_datetime
@@ -29,6 +30,7 @@ from worker.execution.registry import Registry
 from worker.execution.retry import Backoff
 from worker.tasks import egress
 from worker.tasks.egress import is_public
+from worker.tasks.resolver import Resolver
 from worker.tasks.webhooks import deliver, retry_after
 
 PAYLOAD = {"id": 1, "name": "Å"}
@@ -268,6 +270,24 @@ async def test_the_next_address_is_tried_when_one_takes_no_connection(
 ):
     resolve_to("127.0.0.2", "127.0.0.1")
     assert await call(f"http://hooks.test:{receiver.port}/") == 204
+
+
+async def test_slow_name_servers_hold_up_webhooks_only_and_these_are_tried_again(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait())
+    monkeypatch.setattr(egress, "resolver", Resolver(seconds=0.2))
+    try:
+        calls = [asyncio.create_task(call("http://slow.test/")) for _ in range(40)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(threading.active_count)
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+    finally:
+        answer.set()
+    assert {type(error) for error in errors} == {TimeoutError}
+    assert not issubclass(TimeoutError, deliver.policy.final)
 
 
 async def test_a_proxy_from_the_environment_is_not_asked(

@@ -93,7 +93,7 @@ def test_secrets_do_not_show_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> Non
     for name, value in {
         "WORKER_DATABASE_URL": "postgresql://user:canary@host/d",
         "WORKER_REDIS_URL": "redis://:canary@host",
-        "WORKER_API_TOKENS": "canary,canary2",
+        "WORKER_API_TOKENS": "canary-of-the-first,canary-of-the-second",
         "WORKER_SMTP_PASSWORD": "canary",
         "WORKER_WEBHOOK_SECRET": "canary",
     }.items():
@@ -101,7 +101,20 @@ def test_secrets_do_not_show_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = load_settings()
     assert "canary" not in repr(settings)
     assert "canary" not in repr(settings.require_database())
-    assert [token.get_secret_value() for token in settings.api_tokens] == ["canary", "canary2"]
+    assert [token.get_secret_value() for token in settings.api_tokens] == [
+        "canary-of-the-first",
+        "canary-of-the-second",
+    ]
+
+
+@pytest.mark.parametrize("tokens", ["canary", "canary-4711-471", "long-enough-for-this,canary"])
+def test_a_token_that_could_be_guessed_is_refused_without_repeating_it(
+    tokens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKER_API_TOKENS", tokens)
+    with pytest.raises(SettingsError, match="WORKER_API_TOKENS: every .* 16 characters") as caught:
+        load_settings()
+    assert "canary" not in str(caught.value)
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

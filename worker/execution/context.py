@@ -12,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from worker.broker import codec
 from worker.db.database import Database
-from worker.errors import AttemptSuperseded
+from worker.errors import AttemptSuperseded, PayloadTooLarge
 from worker.settings import Settings
+
+MAX_PROGRESS_BYTES = 8192
+"""Of one report, as JSON: each one replaces the row's, and everybody who looks reads it."""
 
 
 class Sessions(Protocol):
@@ -49,21 +52,25 @@ class RunningTask:
     async def report(self, **progress: object) -> None:
         """Show progress on the task, at once, in a transaction of its own.
 
-        Does nothing for a task without a row.
+        For a task without a row there is nothing to show it on.
 
         Raises:
+            PayloadTooLarge: It is more than 8 KiB of JSON.
+            InvalidArguments: It is not JSON.
             AttemptSuperseded: The task was cancelled or taken over meanwhile; let it leave the
                 function.
         """
+        written = codec.to_bytes(progress)
+        if len(written) > MAX_PROGRESS_BYTES:
+            raise PayloadTooLarge(
+                f"{self.name}: progress of {len(written):,} bytes of JSON, but at most "
+                f"{MAX_PROGRESS_BYTES:,} are kept: report how far it is, and return the rest"
+            )
         if self.id is None:
             return
         found = await self.db.execute_once(
             self.db.queries.report_progress,
-            {
-                "id": self.id,
-                "attempt": self.attempt,
-                "progress": codec.to_bytes(progress).decode(),
-            },
+            {"id": self.id, "attempt": self.attempt, "progress": written.decode()},
         )
         if found.first() is None:
             raise AttemptSuperseded(f"{self.name} {self.id} was settled or taken over meanwhile")

@@ -141,8 +141,8 @@ def task(
         registry: Where it is registered; for tests.
 
     Raises:
-        InvalidOptions: A value does not fit, the function is not ``async def f(ctx, …)``, or the
-            name is taken.
+        InvalidOptions: A value does not fit, the function is not ``async def f(ctx, …)``, the
+            name is taken, or values of a type hint could not be read back from JSON.
     """
     policy = RetryPolicy(max_tries, backoff or Backoff(), final)
     defaults = Options.checked(name, {"queue": queue, "priority": priority})
@@ -155,6 +155,7 @@ def task(
     ) -> TaskFunction[P, R]:
         _check_function(name, function)
         made = TaskFunction(name, function, policy, limit, atomic, durable, kept, defaults)
+        made.signature.check_early()
         (registry or default_registry).add(made)
         return made
 

@@ -4,11 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
+from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter
+
 from worker.broker import codec
 from worker.errors import InvalidArguments, UnknownTask
 from worker.execution.enqueue import Enqueueable, Request
 from worker.execution.options import Options, OptionValues
 from worker.execution.registry import default_registry
+from worker.execution.type_schema import CONFIDENTIAL
+
+MASK = b"**********"
+"""What pydantic writes for a secret."""
+
+_ANYTHING = TypeAdapter[object](object)  # makes dicts of models, and leaves secrets what they are
 
 
 @dataclass(frozen=True)
@@ -54,5 +62,24 @@ class TaskRef(Enqueueable[..., Any]):
             return known.request_many(many, self.chosen.over(known.defaults))
         if default_registry.loaded:
             raise UnknownTask(default_registry.no_such(self.name))
-        encoded = [codec.to_bytes(arguments) for arguments in many]
+        encoded = [self._encode(arguments) for arguments in many]
         return Request(self.name, encoded, self.chosen, codec.from_bytes)
+
+    def _encode(self, arguments: dict[str, object]) -> bytes:
+        written = codec.to_bytes(arguments)
+        if MASK in written:
+            for name, value in arguments.items():
+                if _holds_secret(_ANYTHING.dump_python(value)):
+                    raise InvalidArguments(f"{self.name}: {name}: {CONFIDENTIAL}")
+        return written
+
+
+def _holds_secret(value: object) -> bool:
+    match value:
+        case SecretStr() | SecretBytes() | Secret():
+            return True
+        case dict():
+            return any(map(_holds_secret, value.values()))
+        case list() | tuple() | set() | frozenset():
+            return any(map(_holds_secret, value))
+    return False

@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, NotRequired, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails, PydanticSerializationError
 from typing_extensions import TypedDict
 
-from worker.broker import codec
 from worker.errors import InvalidArguments, InvalidOptions, InvalidResult
+from worker.execution.difference import Place
+from worker.execution.passage import JSON, CannotComeBack, Passage
 
 R = TypeVar("R")
-
-_JSON = ConfigDict(
-    extra="forbid", hide_input_in_errors=True, ser_json_inf_nan="strings", ser_json_bytes="base64",
-    val_json_bytes="base64",
-)  # fmt: skip
 
 _typed_dict: Any = TypedDict  # type checkers only know it with literal fields
 
@@ -45,42 +41,63 @@ class TypedSignature(Generic[R]):
             raise InvalidArguments(f"{self.name}: {error}") from None
 
     def encode_arguments(self, arguments: Mapping[str, object]) -> bytes:
-        """Check `arguments` against the type hints and write them as a JSON object."""
+        """Check `arguments` against the type hints and write them as a JSON object.
+
+        Raises:
+            InvalidArguments: They do not fit, or the function would not get what was given.
+            InvalidOptions: As `check`.
+        """
         try:
-            checked = self._arguments.validate_python((arguments,))
-            return codec.refuse_unstorable(self._arguments.dump_json(checked)[1:-1])
+            return self._arguments.write(arguments)
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
-            raise InvalidArguments(f"{self.name}: {_in_one_line(error)}") from None
+            raise InvalidArguments(self._in_one_line(error)) from None
 
     def decode_arguments(self, written: str) -> dict[str, Any]:
         """Read arguments back, checked again: the code may have changed meanwhile."""
         try:
-            return dict(self._arguments.validate_json(f"[{written}]")[0])
+            return dict(self._arguments.read(written.encode()))
         except ValidationError as error:
-            raise InvalidArguments(f"{self.name}: {_in_one_line(error)}") from None
+            raise InvalidArguments(self._in_one_line(error)) from None
 
     def encode_result(self, result: object) -> bytes:
-        """Check `result` against the return annotation and write it as JSON."""
+        """Check `result` against the return annotation and write it as JSON.
+
+        Raises:
+            InvalidResult: It does not fit, or would come back from a handle as something else.
+        """
         try:
-            checked = self._result.validate_python((result,))
-            return codec.refuse_unstorable(self._result.dump_json(checked)[1:-1])
+            return self._result.write(result)
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
-            raise InvalidResult(f"{self.name}: the result: {_in_one_line(error)}") from None
+            raise InvalidResult(self._in_one_line(error, "the result")) from None
 
     def decode_result(self, written: bytes) -> R:
         """Read a result back into its annotated type."""
-        return self._result.validate_json(b"[%b]" % written)[0]
+        return self._result.read(written)
 
     def check(self) -> None:
         """Resolve the type hints now, so that a fault shows when the process starts.
 
         Raises:
-            InvalidOptions: A name is not there, or pydantic has no schema for a type.
+            InvalidOptions: A name is not there, pydantic has no schema for a type, or no value of
+                it can be read back from JSON.
         """
         try:
             _ = self._arguments, self._result
         except (NameError, PydanticUserError) as error:
             raise InvalidOptions(f"{self.name}: a type hint does not work: {error}") from error
+
+    def check_early(self) -> None:
+        """As `check`, as far as it can be told: a type hint may name what is defined later.
+
+        Raises:
+            InvalidOptions: No value of a type can be read back from JSON.
+        """
+        try:
+            _ = self._arguments, self._result
+        except InvalidOptions:
+            raise
+        except Exception:  # whatever half a module leads to
+            return
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -91,30 +108,46 @@ class TypedSignature(Generic[R]):
     def _hints(self) -> dict[str, Any]:
         return get_type_hints(self.function, include_extras=True)
 
-    # Both adapters are for a tuple of one, because pydantic takes the rules for bytes and infinity
-    # from the outermost type only, and will not be told them for a TypedDict or a model.
-
     @cached_property
-    def _arguments(self) -> TypeAdapter[Any]:
+    def _arguments(self) -> Passage[dict[str, Any]]:
         fields: dict[str, Any] = {}
         for name, parameter in self._signature.parameters.items():
             hint = self._hints.get(name, Any)
             fields[name] = hint if parameter.default is parameter.empty else NotRequired[hint]
         arguments = _typed_dict("arguments", fields)
-        arguments.__pydantic_config__ = _JSON
-        return TypeAdapter(tuple[arguments], config=_JSON)  # type: ignore[valid-type]
+        arguments.__pydantic_config__ = JSON
+        return self._passage(arguments)
 
     @cached_property
-    def _result(self) -> TypeAdapter[tuple[R]]:
-        hint: Any = tuple[self._hints.get("return", Any)]  # type: ignore[misc]
-        return TypeAdapter(hint, config=_JSON)
+    def _result(self) -> Passage[R]:
+        hint = self._hints.get("return", Any)
+        # A function that does not say what it returns promises JSON, whatever came of it.
+        return self._passage(hint, "the result", compared=hint is not Any)
 
+    def _passage(self, hint: Any, whole: str = "", *, compared: bool = True) -> Passage[Any]:
+        try:
+            return Passage(hint, compared=compared)
+        except CannotComeBack as error:
+            raise InvalidOptions(self._in_one_line(error, whole)) from None
 
-def _in_one_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        faults = error.errors(include_input=False, include_url=False)
-        return "; ".join(map(_described, faults))
-    return " ".join(str(error).split())
+    def _in_one_line(self, error: Exception, whole: str = "") -> str:
+        """The name, what is meant if it is not an argument, and the fault."""
+        start = ": ".join(filter(None, (self.name, whole)))
+        match error:
+            case CannotComeBack():
+                return f"{start}: {error}{self._annotation(error.place, whole)}"
+            case ValidationError():
+                faults = error.errors(include_input=False, include_url=False)
+                return f"{start}: {'; '.join(map(_described, faults))}"
+            case _:
+                return f"{start}: {' '.join(str(error).split())}"
+
+    def _annotation(self, place: Place, whole: str) -> str:
+        name = "return" if whole else str(place[0]) if place else None
+        if name is None:
+            return ""  # a validator that does not say what it stumbled over
+        hint = inspect.formatannotation(self._hints.get(name, Any))
+        return f" (-> {hint})" if whole else f" ({name}: {hint})"
 
 
 def _described(fault: ErrorDetails) -> str:

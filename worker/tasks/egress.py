@@ -5,10 +5,8 @@ a name that resolves differently a moment later changes nothing. Host header, SN
 the certificate stay with the name. No redirect is followed, no proxy is asked, no body is read.
 """
 
-import asyncio
 import functools
 import logging
-import socket
 import ssl
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -16,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import httpx
 
 from worker.errors import WebhookRefused
+from worker.tasks.resolver import resolver
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 """Seconds for each read and write, and for each connect."""
@@ -41,7 +40,7 @@ async def post(
 
     Raises:
         WebhookRefused: The URL is none of ours to call, or an address of its host is private.
-        OSError: The host cannot be resolved.
+        OSError: The host cannot be resolved, or not in time.
         httpx.TransportError: No address answers, or none in time.
     """
     target = check_url(url)
@@ -74,14 +73,17 @@ def check_url(url: str) -> httpx.URL:
 
 
 async def resolve(url: httpx.URL) -> list[str]:
-    """The addresses of the URL's host, in the order in which they should be tried."""
+    """The addresses of the URL's host, in the order in which they should be tried.
+
+    Raises:
+        WebhookRefused: The host is no name.
+        OSError: It cannot be resolved, or not in time.
+    """
     port = url.port or (443 if url.scheme == "https" else 80)
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(url.raw_host.decode(), port, type=socket.SOCK_STREAM)
+        return await resolver.addresses_of(url.raw_host.decode(), port)
     except UnicodeError as error:
         raise WebhookRefused(f"{url.host} is not a host name") from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -45,6 +45,12 @@ def find_file(folder: Path, path: str) -> Path:
     return found
 
 
+def nameless_file(folder: Path) -> BinaryIO:
+    """A file in `folder` that nobody else sees, and that is gone when it is closed."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
+
+
 @contextmanager
 def written_atomically(target: Path) -> Iterator[BinaryIO]:
     """A file that nobody but its owner can read, and that is at `target` whole or not at all.
