@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def pgbouncer(database_url: str, **settings: str) -> Iterator[str]:
         other = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
         process = subprocess.Popen([program, "-q", str(config)], **other)  # type: ignore[call-overload]
         try:
-            while not (Path(directory) / ".s.PGSQL.6432").exists():
+            while not _listens(Path(directory) / ".s.PGSQL.6432"):
                 assert process.poll() is None
                 os.sched_yield()
             database = make_url(database_url).database
@@ -38,6 +39,11 @@ def pgbouncer(database_url: str, **settings: str) -> Iterator[str]:
         finally:
             process.kill()
             process.wait(10)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as one:
+        return one.connect_ex(str(path)) == 0
 
 
 def _config(database_url: str, directory: str, settings: dict[str, str]) -> str:
