@@ -17,28 +17,37 @@ Bind = AsyncEngine | Engine | type
 """An engine of the session's, or a mapped class whose rows are on it."""
 
 
-def connection_of(session: Session, bind: Bind | None) -> Connection:
-    """The connection for a row (in SQLAlchemy's greenlet); its transaction is begun.
+def bind_of(session: Session, named: Bind | None) -> Engine | Connection:
+    """What leads to the connection for a row (in SQLAlchemy's greenlet).
+
+    Args:
+        named: What the caller has said.
 
     Raises:
-        InvalidOptions: The session may have several, and nobody has said which.
+        InvalidOptions: The session may have several connections, and nobody has said which.
     """
-    match bind:
+    match named:
         case AsyncEngine():
-            return _on_engine(session, bind.sync_engine)
+            return named.sync_engine
         case Engine():
-            return _on_engine(session, bind)
+            return named
         case type():
-            return session.connection(bind_arguments={"mapper": bind})
+            return session.get_bind(mapper=named)
     _refuse_if_it_chooses(session)
-    connection = session.connection()
-    _refuse_if_not_alone(session)
-    return connection
+    return session.get_bind()
 
 
-def _on_engine(session: Session, engine: Engine) -> Connection:
+def connection_of(session: Session, bind: Engine | Connection, named: Bind | None) -> Connection:
+    """The connection that `bind` leads to, its transaction begun (in SQLAlchemy's greenlet).
+
+    Raises:
+        InvalidOptions: The transaction has another one, too, and nobody has said which.
+    """
     # Not session.connection(): that asks a get_bind of the user's, which need not know of `bind`.
-    return session._connection_for_bind(engine)  # noqa: SLF001
+    connection = session._connection_for_bind(bind)  # noqa: SLF001
+    if named is None:
+        _refuse_if_not_alone(session)
+    return connection
 
 
 def _refuse_if_it_chooses(session: Session) -> None:

@@ -20,7 +20,7 @@ from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
 from worker.db.queries import queries_for
 from worker.errors import InvalidOptions, UniqueKeyTaken
-from worker.execution.binding import connection_of
+from worker.execution.binding import bind_of, connection_of
 from worker.execution.handle import TaskHandle
 from worker.execution.options import Options
 from worker.execution.outlets import Outlet, outlet_of, reader_of
@@ -113,9 +113,10 @@ async def enqueue_in(
 
 
 def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list[TaskHandle[R]]:
-    connection = connection_of(session, request.options.bind)
-    outlet = outlet or outlet_of(connection.engine)
+    bind = bind_of(session, request.options.bind)
+    outlet = outlet or outlet_of(bind.engine)
     ids, parameters = insertion(request, outlet)
+    connection = connection_of(session, bind, request.options.bind)
     queries = queries_for(outlet.schema)
     for _ in range(LOOKS_FOR_A_HOLDER):
         if rows := connection.execute(queries.insert, parameters).all():
