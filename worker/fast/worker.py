@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from arq.connections import ArqRedis, create_pool, log_redis_info
-from arq.worker import Worker
+from arq.typing import WorkerCoroutine
+from arq.worker import Function, Worker
 
 from worker.broker.claims import NO_RESULT, RETURNS, Claimed, Finish
 from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart, server_time
@@ -38,13 +40,19 @@ from worker.settings import LEASE_SECONDS, STALL_LIMIT
 
 logger = logging.getLogger("worker.fast")
 
+PATIENCE_SECONDS = 1.0
+"""How often `close` looks whether Redis is there for those who wait for it."""
+
 arqs_logger = logging.getLogger("arq.worker")  # for what stock arq says, too
 
 
 class FastWorker(Worker):
     """Runs any arq worker's functions.
 
+    It can be run again: with what is open, or after `close` from the beginning.
+
     Args:
+        functions: Those that it runs.
         queues: Names of the queues, with weights: how often each is served first, in proportion.
         lease_seconds: A killed worker's jobs start again within this.
         stall_limit: Seconds after which a blocked event loop counts as dead.
@@ -53,19 +61,22 @@ class FastWorker(Worker):
 
     def __init__(
         self,
+        functions: Sequence[Function | WorkerCoroutine] = (),
         *,
         queues: Mapping[str, float] | None = None,
         lease_seconds: float = LEASE_SECONDS,
         stall_limit: float = STALL_LIMIT,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(functions, **options)
+        self._given_pool = self._pool
         self.queues = dict(queues or {self.queue_name: 1.0})
         served = self.queue_name if self.queue_name in self.queues else next(iter(self.queues))
         self._ticks = Ticks(self.cron_jobs, options.get("timezone"), served)
         self.timezone = self._ticks.zone
         self.running = Running()
         self.heart = Heart(stall_limit, self.running.describe)
+        self._stall_limit = stall_limit
         self.name = process_name()
         self._claiming = True
         self._lease_seconds = lease_seconds
@@ -75,13 +86,15 @@ class FastWorker(Worker):
         self.starting = 0
         self._upkeep = Upkeep(self, self.running, self._aborts, self._intake.end)
         self._is_open = False
+        self._has_started = False
         self._stopping = False
 
     # -- life --------------------------------------------------------------------------------------
 
     async def main(self) -> None:
         """Start, serve until told to stop, or in burst mode until nothing is left."""
-        self._pool = self._pool or await self._connect()
+        self._has_started = False
+        self._pool = self._pool or self._given_pool or await self._connect()
         names = ", ".join(self.functions)
         arqs_logger.info("Starting worker for %d functions: %s", len(self.functions), names)
         with contextlib.suppress(*AWAY):
@@ -90,12 +103,13 @@ class FastWorker(Worker):
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
+        self._has_started = True
         await self.begin_serving()
         with contextlib.suppress(*AWAY):
             await self._upkeep.run_once()  # cron jobs of the start, before a burst ends
         await self._upkeep.start()
-        self._cleanup.push_async_callback(self._upkeep.stop)
         await self._intake.serve(self._claimer, lambda: self._watched.is_told)
+        await self._upkeep.stop()
 
     async def _connect(self) -> ArqRedis:
         try:
@@ -122,15 +136,27 @@ class FastWorker(Worker):
         return self.finisher.is_full
 
     async def _open(self) -> None:
-        """The connections and services of the engine."""
+        """Have the engine; none of it, if a part of it fails."""
+        if self._is_open:
+            return
+        try:
+            await self._start_engine()
+        except BaseException:
+            await self._cleanup.aclose()
+            raise
         self._is_open = True
+
+    async def _start_engine(self) -> None:
+        """The connections and services of the engine."""
         redis, beats = apart(self.pool), apart(self.pool)
         self._cleanup.push_async_callback(redis.aclose)
+        self._cleanup.push_async_callback(self._upkeep.stop)
         self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
         self._cleanup.push_async_callback(self._watched.stop)
         await self._watched.start()
-        await self.heart.begin()
+        self.heart = Heart(self._stall_limit, self.running.describe)
         self._cleanup.push_async_callback(self.heart.end)
+        await self.heart.begin()
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
         self.leases = TokenLeases(
             self.running, caller(beats), self._lease_seconds, self.loop.call_soon_threadsafe
@@ -143,23 +169,59 @@ class FastWorker(Worker):
         self._cleanup.push_async_callback(self.finisher.stop)
 
     async def close(self) -> None:
-        """Hand back what still runs, finish what is done, and close everything."""
+        """Hand back what still runs, finish what is done, and close everything.
+
+        It ends after any failure, and whatever a part of it raises, the rest is closed.
+        """
         if not self._handle_signals:
             self.handle_sig(signal.SIGUSR1)
         if self._pool is None:
             return
-        await self.end_serving()
+        async with contextlib.AsyncExitStack() as rest:
+            rest.push_async_callback(self._leave_redis)
+            rest.push_async_callback(self._close_engine)
+            rest.push_async_callback(self._shut_down)
+            await self._end_main()
+            await self._end_jobs()
+
+    async def _end_main(self) -> None:
+        """Serve no more: a claim that still comes must not open again what is closed."""
+        main = self.main_task
+        if main is not None and not main.done() and main is not asyncio.current_task():
+            main.cancel()
+            await asyncio.wait([main], timeout=SOCKET_TIMEOUT)  # a hook may ignore it
+
+    async def _end_jobs(self) -> None:
+        """Wait for what still runs, but for no Redis that is away, and finish what is done."""
+        ending = asyncio.ensure_future(self.end_serving())
+        while not (await asyncio.wait([ending], timeout=PATIENCE_SECONDS))[0]:
+            if self._is_open and not await self._flush():
+                self.finisher.give_up()
         if self._is_open:
             await self._flush()
-        if self.on_shutdown:
-            await self.on_shutdown(self.ctx)
+        await ending
+
+    async def _shut_down(self) -> None:
+        """Call the user's hook; after a start that failed, its error is not the one to be heard."""
+        try:
+            if self.on_shutdown:
+                await self.on_shutdown(self.ctx)
+        except Exception:
+            if self._has_started:
+                raise
+            logger.exception("after a start that failed, on_shutdown failed as well")
+
+    async def _close_engine(self) -> None:
+        self._is_open = False
         await self._cleanup.aclose()
+
+    async def _leave_redis(self) -> None:
+        pool, self._pool, self._stopping = self.pool, None, False
         with contextlib.suppress(TimeoutError, *AWAY):
             async with asyncio.timeout(SOCKET_TIMEOUT):  # the pool may have no limit of its own
-                await self.pool.delete(self.health_check_key)
-                await self._ticks.forget_start(self.pool)
-        await self.pool.close(close_connection_pool=True)
-        self._pool = None
+                await pool.delete(self.health_check_key)
+                await self._ticks.forget_start(pool)
+        await pool.close(close_connection_pool=True)
 
     @property
     def claiming(self) -> bool:
@@ -192,6 +254,16 @@ class FastWorker(Worker):
             await self._aborts.look_up(self.pool, jobs)
         held = [(one, self._hold(one)) for one in jobs]
         self.start_claimed([(one, lease) for one, lease in held if lease is not None])
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Run these jobs on arq's engine: for who turns a worker by hand, as arq's own tests do."""
+        await super().start_jobs(job_ids)
+        for job_id, task in self.tasks.items():
+            task.add_done_callback(partial(self._forget, job_id))
+
+    def _forget(self, job_id: str, task: asyncio.Task[None]) -> None:
+        if self.tasks.get(job_id) is task:
+            del self.tasks[job_id]
 
     async def is_done(self) -> bool:
         """Whether this is a burst, and nothing is left."""
@@ -247,8 +319,7 @@ class FastWorker(Worker):
             self._intake.wake()  # it may be due before what we wait for, and nobody else tells us
 
     def _slot_is_free(self, held: Held, task: asyncio.Task[None]) -> None:
-        if self.tasks.get(held.job_id) is task:
-            del self.tasks[held.job_id]
+        self._forget(held.job_id, task)
         if self._intake.wants_slots or self.burst:
             self._intake.wake()
         error = None if task.cancelled() else task.exception()
