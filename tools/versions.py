@@ -7,11 +7,13 @@ They stand in pyproject.toml, as constraints, and not in a lock file, which woul
 addresses of the registry that it was made with.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -71,11 +73,12 @@ def run_newest(arguments: list[str]) -> int:
             shutil.copy(ROOT / name, target)
         project = Path(folder, "pyproject.toml")
         project.write_text(without_versions(project.read_text()))
-        subprocess.run(["uv", "sync", "--quiet"], check=True, cwd=folder)
-        subprocess.run(["uv", "pip", "list"], check=True, cwd=folder)
-        return subprocess.run(
-            ["uv", "run", "pytest", *arguments], check=False, cwd=folder
-        ).returncode
+        # Not the environment that this runs in, should it be one.
+        environment = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
+        run = partial(subprocess.run, cwd=folder, env=environment)
+        run(["uv", "sync", "--quiet"], check=True)
+        run(["uv", "pip", "list"], check=True)
+        return run(["uv", "run", "pytest", *arguments], check=False).returncode
 
 
 if __name__ == "__main__":
