@@ -52,12 +52,18 @@ class Heart(Service):
         self._own_loop = asyncio.new_event_loop()
         self._watched = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
+        try:
+            self._thread.start()
+        except RuntimeError:  # this process may have no more
+            self._own_loop.close()
+            raise
         self._tick()
-        self._thread.start()
         await self.run(self.start())
 
     async def end(self) -> None:
-        """Stop the thread; its services have been stopped."""
+        """Stop the thread, if it runs; its services have been stopped."""
+        if not self._thread.is_alive():
+            return
         await self.run(self.stop())
         if self._ticking is not None:
             self._ticking.cancel()

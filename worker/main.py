@@ -119,6 +119,7 @@ async def startup(ctx: ProcessContext) -> None:
         ServerUnreachable: Postgres did not answer in time.
         SettingsError: A setting does not fit, or Redis is a cluster.
     """
+    await shutdown(ctx)  # a worker may be run again without a close
     settings: Settings = ctx["settings"]
     edit_arq_log()
     ctx["stack"] = stack = contextlib.AsyncExitStack()

@@ -53,9 +53,7 @@ def apart(redis: ArqRedis) -> Redis:
         **pool.connection_kwargs,
         "socket_timeout": pool.connection_kwargs.get("socket_timeout") or SOCKET_TIMEOUT,
     }
-    kind = pool.connection_class
-    if not issubclass(kind, _Cancellable):
-        kind = _cancellable(kind)  # type: ignore[arg-type]
+    kind = _cancellable(pool.connection_class)  # type: ignore[arg-type]
     return Redis.from_pool(ConnectionPool(connection_class=kind, **options))  # closed with it
 
 
@@ -70,7 +68,11 @@ def _cancellable(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     redis-py uses that when there is a socket timeout. It makes a task of each command; and before
     Python 3.12 it swallows a cancellation that comes together with the end of what it waits for: a
     worker that is told to stop would go on.
+
+    Pools take any callable for a class. What another one makes is left as it is.
     """
+    if not isinstance(kind, type) or issubclass(kind, _Cancellable):
+        return kind
 
     class Cancellable(_Cancellable, kind):  # type: ignore[misc, valid-type]
         async def send_packed_command(

@@ -170,7 +170,7 @@ async def open_wire(
         await connection.disconnect(nowait=True)
         raise
     writer = connection._writer  # noqa: SLF001 - no public way
-    if not hasattr(writer, "transport"):
+    if not isinstance(writer, asyncio.StreamWriter):
         await connection.disconnect(nowait=True)
         return Detour(redis)
     _forget(connection)

@@ -6,7 +6,9 @@ all; it only starts later, and fewer of them run in a second. So whatever stands
 nothing about a task: it brings jobs to an attempt and takes finished ones away, and what it keeps
 in memory may be lost at any moment.
 
-    worker        the loop, in the shape of `arq.Worker`
+    worker        a start, a life and an end in the shape of `arq.Worker`
+    serving       its slots: what was claimed and runs
+    intake        fills them
     claimer       what is due, as long as somebody is free
     leases        who holds what, kept from the heart's thread
     finisher      what has ended, said to Redis in batches

@@ -57,6 +57,12 @@ class Finisher(Service):
         self.put(one)
         await done
 
+    def give_up(self) -> None:
+        """Redis is away, and the worker is to end: who waits for it is cancelled."""
+        for waiting in self._waiting.values():
+            waiting.cancel()
+        self._waiting.clear()
+
     async def run_once(self) -> None:
         """Finish everything that is there."""
         if not any(one.action in RETURNS for one in self._buffer):

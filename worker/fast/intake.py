@@ -25,6 +25,7 @@ class Slots(Protocol):
     """What the intake needs of the worker whose slots it fills."""
 
     max_jobs: int
+    queue_read_limit: int
     burst: bool
 
     @property
@@ -71,7 +72,8 @@ class Intake:
         """
         while True:
             if self._ended_by is not None:
-                raise self._ended_by
+                error, self._ended_by = self._ended_by, None
+                raise error
             self._woken.clear()
             wait = await self._claim(claimer, is_told)
             if await self._slots.is_done():
@@ -92,11 +94,14 @@ class Intake:
             return POLL_SECONDS
         if free <= 0 or not self._slots.may_claim:
             return SAFETY_SECONDS
-        found = await claimer.claim(free)
+        at_most = min(free, self._slots.queue_read_limit)
+        found = await claimer.claim(at_most)
         if found.jobs:
             await self._slots.accept(found.jobs)
         if len(found.jobs) == free:
             return SAFETY_SECONDS  # the next free slots wake us
+        if len(found.jobs) == at_most:
+            return 0.0
         self.wants_slots = False
         if len(found.jobs) >= BATCH:
             return 0.0  # there may be more

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from worker.broker.claims import Claimed
+from worker.broker.redis import AWAY
 from worker.execution.delivery import Delivery, row_id_of
 from worker.execution.jobs import is_anything_due
 from worker.execution.running import Held
@@ -100,8 +101,11 @@ class TaskWorker(FastWorker):
 
     async def are_jobs_left(self) -> bool:
         """Whether either store has a due task; stock arq would wait for those that are not, too."""
-        pushed = await self.ctx["relay"].run_once()
-        await self.finisher.run_once()
+        try:
+            pushed = await self.ctx["relay"].run_once()
+            await self.finisher.run_once()
+        except AWAY:
+            return True
         for queue in self.queues:
             if await is_anything_due(self.runtime.db, self.pool, queue):
                 return True

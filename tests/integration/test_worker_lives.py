@@ -1,0 +1,91 @@
+"""The worker of tasks is run again, and closed whatever has become of it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from arq.worker import Worker, get_kwargs
+from pydantic import SecretStr
+
+from worker import Settings, TaskClient, TaskContext, task
+from worker.embedded import EmbeddedRedis
+from worker.errors import ServerUnreachable
+from worker.execution.registry import Registry
+from worker.fast.task_worker import TaskWorker
+from worker.main import worker_settings
+
+Make = Callable[[Settings], Worker]
+
+
+@pytest.fixture
+def make(registry: Registry) -> Make:
+    def build(settings: Settings) -> Worker:
+        options: dict[str, Any] = get_kwargs(worker_settings(settings, registry))
+        return TaskWorker(**{**options, "burst": True, "handle_signals": False})
+
+    return build
+
+
+async def end(worker: Worker) -> None:
+    async with asyncio.timeout(15):
+        await worker.close()
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+async def test_a_worker_of_tasks_can_be_run_again(
+    make: Make, settings: Settings, client: TaskClient, registry: Registry, closed: bool
+) -> None:
+    @task("double", registry=registry)
+    async def double(ctx: TaskContext, number: int) -> int:
+        return 2 * number
+
+    worker = make(settings)
+    for number in (1, 2, 3):
+        async with client.db.get_session() as session:
+            handle = await double.enqueue(session, number=number)
+        await worker.async_run()
+        assert await handle.result(timeout=5) == 2 * number
+        if closed:
+            await end(worker)
+    await end(worker)
+
+
+async def test_close_ends_when_redis_is_gone(
+    make: Make, settings: Settings, client: TaskClient, registry: Registry
+) -> None:
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    @task("wait", registry=registry)
+    async def wait(ctx: TaskContext) -> str:
+        inside.set()
+        await go_on.wait()
+        return "through"
+
+    with EmbeddedRedis() as server:
+        worker = make(settings.model_copy(update={"redis_url": SecretStr(server.url)}))
+        async with client.db.get_session() as session:
+            handle = await wait.enqueue(session)
+        main = asyncio.ensure_future(worker.async_run())
+        async with asyncio.timeout(10):
+            await inside.wait()
+        server.stop()
+        go_on.set()
+        assert await handle.result(timeout=10) == "through"
+        await end(worker)
+        await asyncio.wait([main], timeout=1)
+        assert main.cancelled()
+
+
+async def test_close_ends_after_a_startup_that_failed(
+    make: Make, settings: Settings, registry: Registry
+) -> None:
+    @task("never", registry=registry)
+    async def never(ctx: TaskContext) -> None: ...
+
+    nowhere = SecretStr("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+    update = {"database_url": nowhere, "connect_timeout": 0.1}
+    worker = make(settings.model_copy(update=update))
+    with pytest.raises(ServerUnreachable):
+        await worker.async_run()
+    await end(worker)

@@ -1,0 +1,60 @@
+"""What `uv run` installs has exact versions in pyproject.toml."""
+
+import tomllib
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    read = tomllib.loads(PROJECT.read_text())
+    if "constraint-dependencies" not in read["tool"]["uv"]:
+        pytest.skip("this is a copy that tries the newest of everything")
+    return read
+
+
+def exact_versions(project: dict[str, Any]) -> dict[str, str]:
+    """The versions that hold for this Python on this system."""
+    found = {}
+    for requirement in map(Requirement, project["tool"]["uv"]["constraint-dependencies"]):
+        if requirement.marker is None or requirement.marker.evaluate():
+            (one,) = requirement.specifier
+            assert one.operator == "==", requirement
+            found[canonicalize_name(requirement.name)] = one.version
+    return found
+
+
+def needed(requirement: Requirement, found: set[tuple[str, str]]) -> None:
+    """Add what `requirement` needs: names, and the extras for which they were asked."""
+    name = canonicalize_name(requirement.name)
+    for extra in ("", *requirement.extras):
+        if (name, extra) not in found:
+            found.add((name, extra))
+            for further in map(Requirement, requires(name) or ()):
+                if further.marker is None or further.marker.evaluate({"extra": extra}):
+                    needed(further, found)
+
+
+def test_each_installed_distribution_has_the_version_of_its_constraint(
+    project: dict[str, Any],
+) -> None:
+    """Not so? `make constraints` writes them anew, and `uv sync` installs them."""
+    found: set[tuple[str, str]] = set()
+    for requirement in project["dependency-groups"]["dev"]:
+        needed(Requirement(requirement), found)
+    installed = {name: version(name) for name, _ in found if name != "uow-worker"}
+    assert installed == exact_versions(project)
+
+
+def test_what_builds_the_package_has_exact_versions(project: dict[str, Any]) -> None:
+    builds = project["tool"]["uv"]["build-constraint-dependencies"]
+    exact = {canonicalize_name(Requirement(one).name) for one in builds if "==" in one}
+    assert exact >= {"hatchling", "editables"}
+    assert len(exact) == len(builds)
