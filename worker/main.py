@@ -49,7 +49,7 @@ from worker.services.schedule import Scheduler
 from worker.services.vitals import Vitals
 from worker.settings import Settings, load_settings
 from worker.signals import Deadline
-from worker.telemetry.logs import edit_arq_log
+from worker.telemetry.logs import edit_logs
 
 logger = logging.getLogger("worker.main")
 
@@ -120,7 +120,7 @@ async def startup(ctx: ProcessContext) -> None:
         SettingsError: A setting does not fit, or Redis is a cluster.
     """
     settings: Settings = ctx["settings"]
-    edit_arq_log()
+    edit_logs()
     ctx["stack"] = stack = contextlib.AsyncExitStack()
     deadline = Deadline(settings.shutdown_grace, partial(_prepare_to_leave, ctx))
     stack.callback(deadline.release)

@@ -8,13 +8,13 @@ the network.
 
 import asyncio
 import re
-import traceback
 from typing import Any
 
 from arq.worker import JobExecutionFailed
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from worker.errors import InvalidArguments, PayloadTooLarge, TaskFailed, UndecodablePayload
+from worker.telemetry.description import describe
 
 MAX_BYTES = 1_048_576
 """Default limit of a payload; `WORKER_MAX_PAYLOAD_BYTES` changes it where settings are read."""
@@ -124,26 +124,6 @@ def _tag_exception(value: object) -> object:
     if isinstance(value, BaseException):
         return {_ERROR: describe(value)}
     raise InvalidArguments(f"{type(value).__name__} is not JSON")
-
-
-def describe(error: BaseException) -> dict[str, str]:
-    """Type, message and traceback (without local variables) of `error`, fit for Postgres."""
-    if isinstance(error, TaskFailed):
-        return {
-            "error_type": error.error_type,
-            "message": error.message,
-            "traceback": error.traceback,
-        }
-    lines = "".join(traceback.format_exception(error))
-    return {
-        "error_type": type(error).__name__,
-        "message": _storable(str(error)),
-        "traceback": _storable(lines),
-    }
-
-
-def _storable(value: str) -> str:
-    return value.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _to_exception(error: dict[str, str]) -> BaseException:

@@ -17,18 +17,33 @@ async def perform(
 ) -> Outcome:
     """Run one attempt of `function` with `arguments` (a JSON object).
 
-    The timeout ends with the function: the commit is not in it.
+    The timeout ends with the function: the commit is not in it. Whatever user code raises has an
+    outcome, also what is no `Exception`, as a panic of Rust code is.
 
     Raises:
-        asyncio.CancelledError: The attempt was interrupted from outside.
+        asyncio.CancelledError: The attempt was interrupted from outside, whatever the function has
+            made of it, unless it has returned a value all the same.
     """
+    runs = asyncio.current_task()
     try:
         result = await _call(function, ctx, arguments)
         written = function.signature.encode_result(result)
         codec.check_size(written, ctx["settings"].max_payload_bytes)
         return Completed(written)
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and _is_thrown_away(runs):
+            raise
+        if runs is not None and runs.cancelling():
+            raise asyncio.CancelledError("the attempt was interrupted") from error
         return decide(error, ctx["task"].tries, function.policy, rng)
+
+
+def _is_thrown_away(runs: "asyncio.Task[Any] | None") -> bool:
+    """Whether nobody runs this coroutine any more: then a `GeneratorExit` is not user code's."""
+    try:
+        return asyncio.current_task() is not runs
+    except RuntimeError:  # no event loop
+        return True
 
 
 async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str) -> object:
@@ -41,10 +56,7 @@ async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error
         raise
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # Nobody interrupts us: handed back as if somebody did, it would come back for ever.
+        # If nobody interrupts us: handed back as if somebody did, it would come back for ever.
         raise WorkerError(f"{function.name} awaited something that was cancelled") from error
     except SystemExit as error:
         raise WorkerError(f"{function.name} called sys.exit({error.code})") from error

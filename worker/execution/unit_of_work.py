@@ -26,6 +26,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
 from worker.db.connection import GUARD_FAILED
+from worker.db.connection import Connection as DriverConnection
 from worker.db.database import Database
 from worker.db.failures import sqlstate
 from worker.db.provider import session_provider
@@ -53,6 +54,7 @@ class UnitOfWork:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._connection: Connection | None = None
+        self._driver: DriverConnection | None = None
         self._joined = False
         self._open_at: str | None = None
         self._pushes: list[PendingPushes] = []
@@ -115,6 +117,7 @@ class UnitOfWork:
             self._connection = None
         if self._connection is None:
             self._connection = self._db.engine.sync_engine.connect()
+            self._driver = direct.driver_of(self._connection.connection)
         if not self._connection.in_transaction():
             self._connection.begin()
         return self._connection
@@ -139,9 +142,12 @@ class UnitOfWork:
         if self._joined and (
             connection is None or _is_lost(connection) or not connection.in_transaction()
         ):
+            lost = self._driver is not None and self._driver.was_lost
+            how = "the connection was lost" if lost else "a statement was cancelled (a time limit?)"
             raise UnitOfWorkLost(
-                "the connection was lost after an earlier block of this attempt had joined its "
-                "transaction, so that block's changes are gone; the attempt will be retried"
+                f"{how} after an earlier block of this attempt had joined its transaction, so that "
+                "block's changes are gone; the attempt will be retried",
+                by_the_task=not lost,
             )
 
     async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:

@@ -19,6 +19,7 @@ from worker.execution.retry import decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
+from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.attempt")
 
@@ -92,9 +93,9 @@ async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> obj
             await runtime.flush_pushes()
             return codec.from_bytes(result)
         case Failed(error) | Cancelled(error):
-            logger.error("%s failed for good: %s: %s", delivery, type(error).__name__, error,
+            logger.error("%s failed for good: %s", delivery, one_line(error),
                          exc_info=traceback_of(error))  # fmt: skip
-            raise TaskFailed(**codec.describe(error)) from error
+            raise TaskFailed(**describe(error)) from error
         case _:
             logger.warning("%s again in %.1f s", delivery, outcome.delay)
             raise hand_back(outcome.delay)
