@@ -97,7 +97,7 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
         "poll_delay": POLL_DELAY,
         "health_check_interval": HEALTH_SECONDS,
         "job_completion_wait": settings.shutdown_grace + HAND_BACK_MARGIN,
-        "job_serializer": codec.to_bytes,
+        "job_serializer": codec.for_redis,
         "job_deserializer": deserializer(registry.__contains__),
         "allow_abort_jobs": False,
         "log_results": False,

@@ -86,7 +86,7 @@ async def _store_result(runtime: Runtime, delivery: Delivery, result: object) ->
         str(delivery),
         runtime.leases.queue_of(delivery.job_id),
         delivery.job_id,
-        serializer=codec.to_bytes,
+        serializer=codec.for_redis,
     )
     if written is not None:
         with contextlib.suppress(*AWAY):

@@ -5,11 +5,13 @@ import random
 from typing import Any
 
 from worker.broker import codec
+from worker.db.failures import Cause, Kind
 from worker.errors import TaskTimeout, WorkerError
 from worker.execution.context import ProcessContext
 from worker.execution.definition import TaskFunction
 from worker.execution.outcome import Completed, Outcome
 from worker.execution.retry import decide
+from worker.execution.running import is_interrupted
 
 
 async def perform(
@@ -30,12 +32,22 @@ async def perform(
         written = function.signature.encode_result(result)
         codec.check_size(written, ctx["settings"].max_payload_bytes)
         return Completed(written)
+    except asyncio.CancelledError:
+        raise
     except BaseException as error:
         if isinstance(error, GeneratorExit) and _is_thrown_away(runs):
             raise
-        if runs is not None and runs.cancelling():
+        if is_interrupted():
             raise asyncio.CancelledError("the attempt was interrupted") from error
         return decide(error, ctx["task"].tries, function.policy, rng)
+
+
+def interruption() -> Cause | None:
+    """Why the attempt that asks was cancelled; None: from outside, which says nothing about it.
+
+    Else it may be its own doing, and must not go on for ever.
+    """
+    return None if is_interrupted() else Cause("CancelledError", Kind.STATEMENT)
 
 
 def _is_thrown_away(runs: "asyncio.Task[Any] | None") -> bool:
@@ -56,7 +68,10 @@ async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error
         raise
     except asyncio.CancelledError as error:
-        # If nobody interrupts us: handed back as if somebody did, it would come back for ever.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody interrupts us: handed back as if somebody did, it would come back for ever.
         raise WorkerError(f"{function.name} awaited something that was cancelled") from error
     except SystemExit as error:
         raise WorkerError(f"{function.name} called sys.exit({error.code})") from error

@@ -67,7 +67,7 @@ class PlainAttempts:
         written = serialize_result(
             delivery.name, delivery.args, delivery.kwargs, delivery.job_try, delivery.enqueued_ms,
             not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
-            held.queue, held.job_id, serializer=codec.to_bytes,
+            held.queue, held.job_id, serializer=codec.for_redis,
         )  # fmt: skip
         return Finish(
             held.queue, held.job_id, held.token, "done", self._kept_ms or NO_RESULT, written or b""

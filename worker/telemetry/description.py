@@ -145,7 +145,7 @@ def _without_detail(text: str, error: BaseException) -> str:
             # In the traceback of a group each line begins with a margin.
             lines = r"\n[ |]*".join(re.escape(line) for line in detail.split("\n"))
             text = re.sub(rf"DETAIL: +{lines}", LEFT_OUT, text)
-    return re.sub(r"DETAIL: +(?!\(left out).*", LEFT_OUT, text)
+    return re.sub(r"DETAIL:(?! +\(left out).*", LEFT_OUT, text)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

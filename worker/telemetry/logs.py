@@ -11,6 +11,9 @@ from typing import Literal
 from worker.errors import TaskFailed
 from worker.telemetry.description import message_of, on_one_line, one_line, trace_of
 
+MARGIN = "  "
+"""Before each line of a traceback: what an error says may have lines of its own."""
+
 _ARQ = "arq.worker"
 _ARQ_START = "%6.2fs → %s(%s)%s"
 
@@ -57,8 +60,14 @@ def edit(record: logging.LogRecord) -> bool:
             record.msg, record.args = line, None
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and not record.exc_text:
-        record.exc_text = trace_of(error).rstrip("\n")
+        record.exc_text = _with_margin(trace_of(error))
     return True
+
+
+def _with_margin(trace: str) -> str:
+    """A traceback none of whose lines looks like one of the log's."""
+    lines = trace.rstrip("\n").split("\n")
+    return "\n".join(f"{MARGIN}{on_one_line(line)}" for line in lines)
 
 
 def _told(value: object) -> object:
