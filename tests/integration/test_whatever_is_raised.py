@@ -24,6 +24,7 @@ from worker import (
 from worker.broker import codec, scripts
 from worker.broker.redis import RedisClient
 from worker.execution.registry import Registry
+from worker.execution.retry import MOST_SETBACKS
 from worker.telemetry.description import LEFT_OUT, MESSAGE_BYTES, TRACEBACK_BYTES
 
 WIDE = Table("wide", MetaData(), *(Column(f"c{n}", Integer) for n in range(8)))
@@ -405,3 +406,68 @@ class TestWhatCannotBeWritten:
         assert AWAY not in caplog.text
         assert "\x00" not in caplog.text
         assert not [record for record in caplog.records if record.levelno >= logging.CRITICAL]
+
+
+class TestInterruptions:
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: ValueError("in its cleanup"),
+            lambda: Retry(0),
+            lambda: PanicException("in its cleanup"),
+            lambda: Cancel("so be it"),
+        ],
+    )
+    @pytest.mark.parametrize("durable", [True, False])
+    async def test_whatever_a_function_makes_of_its_interruption_is_no_failure(
+        self, make: Callable[[], BaseException], durable: bool, client: TaskClient,
+        registry: Registry, drain: Drain,
+    ) -> None:  # fmt: skip
+        runs: list[int] = []
+
+        @task("converts", max_tries=1, durable=durable, registry=registry)
+        async def converts(ctx: TaskContext) -> str:
+            runs.append(1)
+            if len(runs) > 1:
+                return "done"
+            ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise make() from None
+            return "?"
+
+        handle = await client.enqueue(converts)
+        while len(runs) < 2:
+            await drain()
+        assert await handle.result(1) == "done"
+
+    async def test_a_function_that_returns_in_spite_of_it_has_completed(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("returns", registry=registry)
+        async def returns(ctx: TaskContext) -> str:
+            ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return "what there was"
+            return "?"
+
+        handle = await client.enqueue(returns)
+        await drain()
+        assert await handle.result(1) == "what there was"
+
+    async def test_a_function_that_cancels_itself_does_not_run_for_ever(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("suicidal", max_tries=1, registry=registry)
+        async def suicidal(ctx: TaskContext) -> None:
+            own = asyncio.current_task()
+            assert own is not None
+            own.cancel()
+            await asyncio.sleep(0)
+
+        view = await drain_until_settled(client, await client.enqueue(suicidal), drain)
+        assert (view.state, view.attempt, view.tries) == (TaskState.FAILED, MOST_SETBACKS, 1)
+        assert view.errors[0].message.startswith("CancelledError cut 5 attempts")
