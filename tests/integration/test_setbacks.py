@@ -10,7 +10,18 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.integration.test_attempts import AT_ONCE, drain_until_settled, view_of
-from worker import Backoff, Database, Retry, Snooze, TaskClient, TaskContext, TaskState, task
+from worker import (
+    Backoff,
+    Database,
+    Retry,
+    Snooze,
+    TaskClient,
+    TaskContext,
+    TaskFailed,
+    TaskState,
+    task,
+)
+from worker.broker.redis import RedisClient
 from worker.db import migrations
 from worker.embedded import EmbeddedPostgres
 from worker.execution import retry
@@ -214,3 +225,45 @@ class TestTheRule:
         handle = await client.enqueue(mixed)
         view = await drain_until_settled(client, handle, drain)
         assert (view.state, view.tries, len(view.errors)) == (TaskState.SUCCEEDED, 1, 1)
+
+
+class TestWithoutARow:
+    async def test_five_in_a_row_fail_it_at_its_last_try(
+        self, client: TaskClient, registry: Registry, drain: Drain, redis: RedisClient
+    ) -> None:
+        runs: list[int] = []
+
+        @task("plain", durable=False, max_tries=1, registry=registry)
+        async def plain(ctx: TaskContext) -> None:
+            runs.append(1)
+            await raise_state(ctx, "40P01")
+
+        handle = await client.enqueue(plain)
+        while not (await handle.status()).settled:
+            await drain()
+        with pytest.raises(TaskFailed, match="RepeatedSetback: 40P01 cut 5 attempts in a row"):
+            await handle.result(1)
+        assert len(runs) == MOST_SETBACKS
+        assert await redis.keys("worker:setbacks:*") == []
+
+    async def test_what_hits_everybody_never_counts(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        runs: list[int] = []
+
+        @task("plain", durable=False, max_tries=1, registry=registry)
+        async def plain(ctx: TaskContext) -> str:
+            runs.append(1)
+            if len(runs) <= MOST_SETBACKS + 1:
+                await raise_state(ctx, "53300")
+            return "well"
+
+        handle = await client.enqueue(plain)
+        while not (await handle.status()).settled:
+            await drain()
+        assert await handle.result(1) == "well"
+
+    async def test_a_server_that_was_started_since_does_not_count(self, db: Database) -> None:
+        for seconds, up in ((0.0, True), (86_400.0, False)):
+            found = await db.execute_once(db.queries.been_up, {"seconds": seconds})
+            assert found.scalar_one() is up

@@ -458,16 +458,23 @@ class TestInterruptions:
         await drain()
         assert await handle.result(1) == "what there was"
 
+    @pytest.mark.parametrize("durable", [True, False])
     async def test_a_function_that_cancels_itself_does_not_run_for_ever(
-        self, client: TaskClient, registry: Registry, drain: Drain
+        self, durable: bool, client: TaskClient, registry: Registry, drain: Drain
     ) -> None:
-        @task("suicidal", max_tries=1, registry=registry)
+        runs: list[int] = []
+
+        @task("suicidal", max_tries=1, durable=durable, registry=registry)
         async def suicidal(ctx: TaskContext) -> None:
+            runs.append(1)
             own = asyncio.current_task()
             assert own is not None
             own.cancel()
             await asyncio.sleep(0)
 
-        view = await drain_until_settled(client, await client.enqueue(suicidal), drain)
-        assert (view.state, view.attempt, view.tries) == (TaskState.FAILED, MOST_SETBACKS, 1)
-        assert view.errors[0].message.startswith("CancelledError cut 5 attempts")
+        handle = await client.enqueue(suicidal)
+        while not (await handle.status()).settled:
+            await drain()
+        with pytest.raises(TaskFailed, match="RepeatedSetback: CancelledError cut 5 attempts"):
+            await handle.result(1)
+        assert len(runs) == MOST_SETBACKS

@@ -42,6 +42,7 @@ class Queries:
 
     schema: str
     ping: TextClause
+    been_up: TextClause
     insert: TextClause
     insert_foreign_job: TextClause
     find_holder: TextClause
@@ -116,6 +117,7 @@ def queries_for(schema: str) -> Queries:
         "beat_margin": f"interval '{BEAT_MARGIN_SECONDS} seconds'",
         "fenced": f"set_config('idle_in_transaction_session_timeout', '{FENCE_SECONDS}s', true)",
         "unflushed": "set_config('synchronous_commit', 'off', true)",
+        "up_since": transitions.UP_SINCE,
         "gone": f"interval '{schedules.GONE_SECONDS} seconds'",
         "refresh": f"interval '{schedules.REFRESH_SECONDS} seconds'",
         "suspect": SUSPECT_DEATHS,
@@ -167,6 +169,13 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 _TEMPLATES = {
     # -> 1
     "ping": "SELECT 1",
+    #
+    #
+    # Whether the server has been up for so long: not started anew, nor crashed meanwhile.
+    # -> up
+    "been_up": """
+        SELECT {up_since} < clock_timestamp() - make_interval(secs => :seconds) AS up
+        """,
     #
     #
     # One row per element of :ids and :arguments, with the same options; on any session.

@@ -27,6 +27,10 @@ FENCE_SECONDS = 5
 """How long a process that stalls between a lock on rows and its COMMIT holds them: after that
 Postgres ends its session, and the COMMIT is refused."""
 
+UP_SINCE = "greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())"
+"""Since when the server is up: after a crash it goes on in the process that it was started in, but
+puts its statistics aside."""
+
 _S = TaskState
 _LEFT_BEHIND = frozenset({_S.QUEUED, _S.FAILED})
 
@@ -82,8 +86,7 @@ FRAGMENTS = {
             clock_timestamp() + {look_after})""",
     "says_nothing": """
         (:setback IS NULL
-         OR (greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())
-             < started_at) IS NOT TRUE)""",
+         OR ({up_since} < started_at) IS NOT TRUE)""",
     "run_again": """
         UPDATE {task} AS task
         SET state = 'queued', settled_at = NULL, expires_at = NULL, tries = 0, deaths = 0,
@@ -186,10 +189,9 @@ TRANSITIONS = {
     #
     # Another attempt later that burns no try: shutdown, snooze, a server away.
     # :setback names what has cut the attempt short, if the task may have brought it about: how
-    # often in a row is counted, from one if it is another than the last. While the server itself
-    # went away meanwhile (it was started anew, or has put its statistics aside after a crash), and
-    # without a :setback, the attempt says nothing about the task, and the count stays. A snooze
-    # ends it: the function got as far as it wanted.
+    # often in a row is counted, from one if it is another than the last. If the server itself
+    # went away meanwhile, and without a :setback, the attempt says nothing about the task, and the
+    # count stays. A snooze ends it: the function got as far as it wanted.
     # Guard: not settled, this attempt. -> setbacks
     "hand_back": """
         UPDATE {task}

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from worker.db.failures import cause_of
-from worker.errors import AttemptSuperseded, EnqueueError, InvalidResult
+from worker.errors import AttemptSuperseded, EnqueueError, InvalidResult, RepeatedSetback
 from worker.execution.outcome import (
     LONGEST_DELAY,
     Cancel,
@@ -122,3 +122,15 @@ def counted(
     if tries >= policy.max_tries:
         return Failed(error)
     return Retrying(policy.backoff.delay(tries, rng) if delay is None else delay, error)
+
+
+def counted_setback(
+    outcome: HandedBack, times: int, failures_before: int, policy: RetryPolicy, rng: random.Random
+) -> Retrying | Failed:
+    """What becomes of an attempt that the same cause has cut short as the `times` before it."""
+    error = RepeatedSetback(
+        f"{outcome.setback} cut {times} attempts in a row short while Postgres answered, so it "
+        f"counts as the task's own failure: {outcome.reason}"
+    )
+    error.__cause__ = outcome.error
+    return counted(error, failures_before, policy, rng)

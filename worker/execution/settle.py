@@ -15,7 +15,7 @@ from sqlalchemy import Row, TextClause
 from worker.db.database import Database
 from worker.db.failures import PASSING, is_infrastructure, refuses
 from worker.db.models import TaskState
-from worker.errors import OutcomeRefused, RepeatedSetback
+from worker.errors import OutcomeRefused
 from worker.execution.context import RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.outcome import (
@@ -28,7 +28,7 @@ from worker.execution.outcome import (
     Snoozed,
     traceback_of,
 )
-from worker.execution.retry import MOST_SETBACKS, counted, decide
+from worker.execution.retry import MOST_SETBACKS, counted_setback, decide
 from worker.execution.runtime import Runtime
 from worker.execution.unit_of_work import Work
 from worker.telemetry.description import describe, one_line
@@ -101,8 +101,7 @@ async def record(
     """
     outcome, row = await _write(runtime, function, task, outcome)
     if row is not None and isinstance(outcome, HandedBack) and _is_its_own(outcome, row.setbacks):
-        repeated = _repeated(outcome, row.setbacks)
-        outcome = counted(repeated, task.tries, function.policy, _rng)
+        outcome = counted_setback(outcome, row.setbacks, task.tries, function.policy, _rng)
         outcome, row = await _write(runtime, function, task, outcome)
     if row is None:
         logger.info("%s %s: attempt %d has no say any more: settled or taken over meanwhile",
@@ -135,15 +134,6 @@ async def _execute(
 
 def _is_its_own(outcome: HandedBack, setbacks: int) -> bool:
     return outcome.setback is not None and setbacks >= MOST_SETBACKS
-
-
-def _repeated(outcome: HandedBack, setbacks: int) -> RepeatedSetback:
-    error = RepeatedSetback(
-        f"{outcome.setback} cut {setbacks} attempts in a row short while Postgres answered, so it "
-        f"counts as the task's own failure: {outcome.reason}"
-    )
-    error.__cause__ = outcome.error
-    return error
 
 
 def _refused(task: RunningTask, outcome: Outcome, error: Exception) -> OutcomeRefused:
