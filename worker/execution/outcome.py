@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from worker.db.failures import Cause
+if TYPE_CHECKING:
+    from worker.db.failures import Cause
 
 Delay = float | timedelta
 """Seconds, or a timedelta."""
@@ -125,7 +127,7 @@ class HandedBack:
     delay: float
     reason: str
     error: BaseException | None = None
-    cause: Cause | None = None
+    cause: "Cause | None" = None
 
     @property
     def setback(self) -> str | None:
