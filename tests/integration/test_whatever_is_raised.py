@@ -1,11 +1,16 @@
 """Whatever user code raises has an outcome, its row and its log; and whose fault it was."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
+import arq
 import asyncpg
 import pytest
+from arq.worker import get_kwargs
 from sqlalchemy import Column, Integer, MetaData, Table, insert, make_url, text
 
 from tests.conftest import Drain
@@ -14,6 +19,7 @@ from worker import (
     Cancel,
     Database,
     Retry,
+    Settings,
     Snooze,
     TaskClient,
     TaskContext,
@@ -23,8 +29,13 @@ from worker import (
 )
 from worker.broker import codec, scripts
 from worker.broker.redis import RedisClient
+from worker.errors import ServerUnreachable
+from worker.execution.answer import handing_back
+from worker.execution.delivery import Delivery
 from worker.execution.registry import Registry
 from worker.execution.retry import MOST_SETBACKS
+from worker.fast.task_worker import TaskWorker
+from worker.main import worker_settings
 from worker.telemetry.description import LEFT_OUT, MESSAGE_BYTES, TRACEBACK_BYTES
 
 WIDE = Table("wide", MetaData(), *(Column(f"c{n}", Integer) for n in range(8)))
@@ -389,6 +400,59 @@ class TestWhatCannotBeWritten:
         with pytest.raises(TaskFailed, match="OutcomeRefused: the outcome of attempt 1"):
             await handle.result(1)
 
+    async def test_a_task_whose_start_is_refused_keeps_nobody_else_from_starting(
+        self, db: Database, client: TaskClient, registry: Registry, settings: Settings,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        await db.execute_once(
+            text("ALTER TABLE task ADD CHECK (state <> 'running' OR name <> 'refused')"), {}
+        )
+
+        @task("refused", registry=registry)
+        async def refused(ctx: TaskContext) -> None: ...
+
+        @task("innocent", registry=registry)
+        async def innocent(ctx: TaskContext) -> str:
+            return "done"
+
+        async with client.db.get_session() as session:
+            bad = await refused.enqueue(session)
+            good = [await innocent.enqueue(session) for _ in range(3)]
+        await client.flush()
+        options = get_kwargs(worker_settings(settings, registry))
+        worker = TaskWorker(**{**options, "handle_signals": False, "poll_delay": 0.01})
+        running = asyncio.create_task(worker.async_run())
+        assert [await handle.result(10) for handle in good] == ["done"] * 3
+        with contextlib.suppress(asyncio.CancelledError):
+            running.cancel()
+            await running
+        await worker.close()
+        assert await bad.status() is TaskState.QUEUED
+        assert AWAY not in caplog.text
+
+    @pytest.mark.parametrize(
+        ("error", "away"),
+        [
+            (asyncpg.ConnectionDoesNotExistError("in the middle of operation"), True),
+            (asyncpg.TooManyConnectionsError("too many"), True),
+            (ServerUnreachable("refused"), True),
+            (asyncpg.DeadlockDetectedError("deadlock"), False),
+            (asyncpg.CheckViolationError("a row"), False),
+            (asyncpg.QueryCanceledError("a time limit"), False),
+            (KeyError("a mistake of ours"), False),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    async def test_postgres_is_away_if_its_connection_is_and_for_nothing_else(
+        self, error: Exception, away: bool
+    ) -> None:
+        suspended: list[int] = []
+        runtime: Any = SimpleNamespace(suspend=lambda: suspended.append(1))
+        delivery = Delivery("x", "x", None, (), {}, 0, 0, 1)
+        with pytest.raises(arq.Retry), handing_back(runtime, delivery):
+            raise error
+        assert bool(suspended) is away
+
     async def test_a_stock_clients_job_that_postgres_refuses_is_finished_with_the_reason(
         self, redis: RedisClient, registry: Registry, drain: Drain,
         caplog: pytest.LogCaptureFixture,
@@ -438,7 +502,7 @@ class TestInterruptions:
             return "?"
 
         handle = await client.enqueue(converts)
-        while len(runs) < 2:
+        for _ in range(5):
             await drain()
         assert await handle.result(1) == "done"
 
@@ -473,7 +537,7 @@ class TestInterruptions:
             await asyncio.sleep(0)
 
         handle = await client.enqueue(suicidal)
-        while not (await handle.status()).settled:
+        for _ in range(2 * MOST_SETBACKS):
             await drain()
         with pytest.raises(TaskFailed, match="RepeatedSetback: CancelledError cut 5 attempts"):
             await handle.result(1)
