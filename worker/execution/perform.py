@@ -35,9 +35,7 @@ async def perform(
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        if isinstance(error, GeneratorExit) and _is_thrown_away(runs):
-            raise
-        if is_interrupted():
+        if is_interrupted(runs):
             raise asyncio.CancelledError("the attempt was interrupted") from error
         return decide(error, ctx["task"].tries, function.policy, rng)
 
@@ -47,15 +45,9 @@ def interruption() -> Cause | None:
 
     Else it may be its own doing, and must not go on for ever.
     """
-    return None if is_interrupted() else Cause("CancelledError", Kind.STATEMENT)
-
-
-def _is_thrown_away(runs: "asyncio.Task[Any] | None") -> bool:
-    """Whether nobody runs this coroutine any more: then a `GeneratorExit` is not user code's."""
-    try:
-        return asyncio.current_task() is not runs
-    except RuntimeError:  # no event loop
-        return True
+    return (
+        None if is_interrupted(asyncio.current_task()) else Cause("CancelledError", Kind.STATEMENT)
+    )
 
 
 async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str) -> object:

@@ -117,13 +117,13 @@ def interrupt(runs: "asyncio.Task[Any]") -> None:
     runs.cancel()
 
 
-def is_interrupted() -> bool:
-    """Whether the attempt that asks has been stopped from outside.
+def is_interrupted(runs: "asyncio.Task[Any] | None") -> bool:
+    """Whether an attempt has been stopped from outside.
 
     That it is `cancelling` does not say so: before Python 3.13 it also is after an error in an
     `asyncio.TaskGroup` of its own.
     """
-    return asyncio.current_task() in _interrupted
+    return runs in _interrupted
 
 
 def process_name() -> str:
