@@ -27,6 +27,8 @@
     ├── ScheduleBusy                 a run was asked for while one is unsettled, which it minds
     ├── InvalidResult                what the task function returned does not fit, or is not JSON
     ├── UndecodablePayload           what lies in Redis is not a job of ours
+    ├── OutcomeRefused               Postgres does not take what an attempt has ended with
+    ├── RepeatedSetback              a task meets the same failing server again and again, alone
     ├── TaskTimeout                  the task function ran longer than its timeout
     ├── ClientClosed                 a handle was asked something without an open TaskClient
     ├── BuiltinTaskError             what no repetition of a built-in task can mend
@@ -122,9 +124,15 @@ class AttemptOver(SessionError):
 class UnitOfWorkLost(SessionError):
     """The connection was lost after a block had joined the attempt's transaction.
 
-    That block's changes are gone, so the attempt cannot be completed; it is retried. Its cause, if
-    one is known, is the error with which the connection ended.
+    That block's changes are gone, so the attempt cannot be completed; it is retried.
+
+    Attributes:
+        by_the_task: The connection was well until a statement on it was cancelled: it counts.
     """
+
+    def __init__(self, message: str, *, by_the_task: bool = False) -> None:
+        super().__init__(message)
+        self.by_the_task = by_the_task
 
 
 class AttemptSuperseded(SessionError):
@@ -177,6 +185,17 @@ class InvalidResult(WorkerError):
 
 class UndecodablePayload(WorkerError):
     """A job's payload in Redis is not JSON of ours."""
+
+
+class OutcomeRefused(WorkerError):
+    """An attempt has ended with something that Postgres does not take, so its task has failed."""
+
+
+class RepeatedSetback(WorkerError):
+    """The same cause has cut a task's attempts short again and again, while the servers answered.
+
+    So it is not the servers' failure but the task's own, and counts as one try.
+    """
 
 
 class TaskTimeout(WorkerError):

@@ -49,7 +49,7 @@ from worker.services.schedule import Scheduler
 from worker.services.vitals import Vitals
 from worker.settings import Settings, load_settings
 from worker.signals import Deadline
-from worker.telemetry.logs import edit_arq_log
+from worker.telemetry.logs import edit_logs
 
 logger = logging.getLogger("worker.main")
 
@@ -97,7 +97,7 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
         "poll_delay": POLL_DELAY,
         "health_check_interval": HEALTH_SECONDS,
         "job_completion_wait": settings.shutdown_grace + HAND_BACK_MARGIN,
-        "job_serializer": codec.to_bytes,
+        "job_serializer": codec.for_redis,
         "job_deserializer": deserializer(registry.__contains__),
         "allow_abort_jobs": False,
         "log_results": False,
@@ -121,7 +121,7 @@ async def startup(ctx: ProcessContext) -> None:
     """
     await shutdown(ctx)  # a worker may be run again without a close
     settings: Settings = ctx["settings"]
-    edit_arq_log()
+    edit_logs()
     ctx["stack"] = stack = contextlib.AsyncExitStack()
     deadline = Deadline(settings.shutdown_grace, partial(_prepare_to_leave, ctx))
     stack.callback(deadline.release)

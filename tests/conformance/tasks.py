@@ -68,6 +68,16 @@ async def linger(ctx: TaskContext) -> None:
     await asyncio.sleep(3600)
 
 
+@task("conform.convert_cancellation", max_tries=1)
+async def convert_cancellation(ctx: TaskContext) -> None:
+    """Makes an error of its own of being interrupted."""
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        raise ConnectionAbortedError("the upload did not end") from None
+
+
 @task("conform.ignore_cancellation")
 async def ignore_cancellation(ctx: TaskContext, what: str) -> None:
     async with ctx["db"].get_session() as session:

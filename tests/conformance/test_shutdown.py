@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from sqlalchemy import text
 
 from tests.conformance import tasks
 from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
@@ -27,6 +28,25 @@ async def test_twenty_sigterms_on_one_running_task_burn_no_try(house: House) -> 
     assert view is not None
     assert (view.state, view.attempt, view.tries) == (TaskState.QUEUED, 20, 0)
     assert view.errors == ()
+
+
+async def test_a_task_that_makes_an_error_of_its_interruption_burns_no_try(house: House) -> None:
+    handle = await house.client.enqueue(tasks.convert_cancellation)
+    for n in (1, 2):
+        worker = await house.start_worker()
+
+        async def runs_again(n: int = n) -> bool:
+            view = await house.client.get(handle.id)
+            return view is not None and view.progress == {"attempt": n}
+
+        await wait_until(runs_again)
+        assert await asyncio.to_thread(worker.terminate) == 0, worker.log
+    view = await house.client.get(handle.id)
+    assert view is not None
+    assert (view.state, view.attempt, view.tries) == (TaskState.QUEUED, 2, 0)
+    assert view.errors == ()
+    count = await house.db.execute_once(text("SELECT setbacks FROM task"), {})
+    assert count.scalar_one() == 0
 
 
 async def test_running_tasks_get_their_grace(house: House) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -154,3 +155,30 @@ async def test_an_answer_that_was_lost_is_asked_for_by_repeating(
     await group.completions.run_once()
     assert sorted(group.settled) == sorted(ids)
     assert set((await group.states(ids)).values()) == {TaskState.SUCCEEDED}
+
+
+@pytest.mark.parametrize("kind", [asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError])
+async def test_a_time_limit_of_the_servers_is_nobodys_bad_result(
+    group: Group, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    ids = await group.put(5)
+    group.add(ids)
+
+    async def cancelled(*_: Any) -> None:
+        raise kind("by a time limit")
+
+    with monkeypatch.context() as patch, pytest.raises(kind):
+        patch.setattr(group.db, "execute_once", cancelled)
+        await group.completions.run_once()
+    assert group.refused == []
+    await group.completions.run_once()
+    assert set((await group.states(ids)).values()) == {TaskState.SUCCEEDED}
+
+
+async def test_a_result_that_the_driver_cannot_write_harms_nobody_else(group: Group) -> None:
+    good, (bad,) = await group.put(5), await group.put(1)
+    group.add([bad], result='"\ud800"')
+    group.add(good)
+    await group.completions.run_once()
+    assert [id_ for id_, _ in group.refused] == [bad]
+    assert set((await group.states(good)).values()) == {TaskState.SUCCEEDED}

@@ -28,6 +28,7 @@ VALUES (:id, 'x', :state, :attempt, 1, :worker, :deaths, :alone,
 
 ERROR = {"error_type": "ValueError", "message": "no good", "traceback": "Traceback …"}
 KEPT = {"retention": 60.0}
+BACK = {"delay": 1.0, "setback": "40P01"}
 DEAD_ONES = {"processes": [DEAD], "calm": 1.0, **KEPT}
 STARTER = {"worker": "alive", "take_over": True}
 
@@ -53,8 +54,8 @@ LEADS = [
     Case("fail", TaskState.FAILED, {"state": "failed", "counted": 1, **ERROR, **KEPT}),
     Case("fail", TaskState.CANCELLED, {"state": "cancelled", "counted": 0, **ERROR, **KEPT}),
     Case("retry", TaskState.RETRYING, {"delay": 1.0, **ERROR}),
-    Case("hand_back", TaskState.QUEUED, {"state": "queued", "delay": 1.0}),
-    Case("hand_back", TaskState.SCHEDULED, {"state": "scheduled", "delay": 1.0}),
+    Case("hand_back", TaskState.QUEUED, {"state": "queued", **BACK}),
+    Case("hand_back", TaskState.SCHEDULED, {"state": "scheduled", **BACK}),
     Case("cancel", TaskState.CANCELLED, KEPT),
     Case("claim_due_for_dispatch", TaskState.QUEUED, {"limit": 10}),
     Case("rescue", TaskState.QUEUED, DEAD_ONES),

@@ -24,6 +24,7 @@ from worker.db.database import Database
 from worker.execution.client import TaskClient
 from worker.execution.registry import Registry, default_registry
 from worker.settings import Settings, load_settings
+from worker.telemetry.logs import edit_logs
 
 
 def create_app(settings: Settings | None = None, registry: Registry = default_registry) -> FastAPI:
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None, registry: Registry = default_re
 def _lifespan(settings: Settings) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        edit_logs()
         async with (
             Database.from_settings(settings.require_database()) as app.state.db,
             TaskClient.from_settings(settings, db=app.state.db) as app.state.client,

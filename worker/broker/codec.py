@@ -8,13 +8,13 @@ the network.
 
 import asyncio
 import re
-import traceback
 from typing import Any
 
 from arq.worker import JobExecutionFailed
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from worker.errors import InvalidArguments, PayloadTooLarge, TaskFailed, UndecodablePayload
+from worker.telemetry.description import describe
 
 MAX_BYTES = 1_048_576
 """Default limit of a payload; `WORKER_MAX_PAYLOAD_BYTES` changes it where settings are read."""
@@ -79,11 +79,16 @@ def to_bytes(value: object) -> bytes:
     Raises:
         InvalidArguments: It cannot be written, or holds a NUL character, which Postgres refuses.
     """
-    try:
-        written = to_json(value, fallback=_tag_exception, inf_nan_mode="strings")
-    except (PydanticSerializationError, ValueError) as error:
-        raise InvalidArguments(f"cannot be written as JSON: {error}") from error
-    return refuse_unstorable(written)
+    return refuse_unstorable(_written(value))
+
+
+def for_redis(value: object) -> bytes:
+    """As `to_bytes`, for what Redis alone keeps: a stock client's job id may hold a NUL.
+
+    Raises:
+        InvalidArguments: It cannot be written.
+    """
+    return _refuse_unreadable(_written(value))
 
 
 def refuse_unstorable(written: bytes) -> bytes:
@@ -94,6 +99,17 @@ def refuse_unstorable(written: bytes) -> bytes:
     """
     if b"\\u0000" in written and _NUL.search(written):
         raise InvalidArguments("holds a NUL character (\\u0000), which Postgres cannot store")
+    return _refuse_unreadable(written)
+
+
+def _written(value: object) -> bytes:
+    try:
+        return to_json(value, fallback=_tag_exception, inf_nan_mode="strings")
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidArguments(f"cannot be written as JSON: {error}") from error
+
+
+def _refuse_unreadable(written: bytes) -> bytes:
     if written.count(b"[") + written.count(b"{") > SAFE_DEPTH:
         try:
             from_json(written)
@@ -124,26 +140,6 @@ def _tag_exception(value: object) -> object:
     if isinstance(value, BaseException):
         return {_ERROR: describe(value)}
     raise InvalidArguments(f"{type(value).__name__} is not JSON")
-
-
-def describe(error: BaseException) -> dict[str, str]:
-    """Type, message and traceback (without local variables) of `error`, fit for Postgres."""
-    if isinstance(error, TaskFailed):
-        return {
-            "error_type": error.error_type,
-            "message": error.message,
-            "traceback": error.traceback,
-        }
-    lines = "".join(traceback.format_exception(error))
-    return {
-        "error_type": type(error).__name__,
-        "message": _storable(str(error)),
-        "traceback": _storable(lines),
-    }
-
-
-def _storable(value: str) -> str:
-    return value.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _to_exception(error: dict[str, str]) -> BaseException:

@@ -31,6 +31,11 @@ def retries(job_id: str) -> str:
     return retry_key_prefix + job_id
 
 
+def setbacks(job_id: str, cause: str) -> str:
+    """How often a task without a row has lately been set back by a cause."""
+    return f"worker:setbacks:{job_id}:{cause}"
+
+
 def result(job_id: str) -> str:
     """arq's result of a job."""
     return result_key_prefix + job_id

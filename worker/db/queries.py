@@ -42,6 +42,7 @@ class Queries:
 
     schema: str
     ping: TextClause
+    been_up: TextClause
     insert: TextClause
     insert_foreign_job: TextClause
     find_holder: TextClause
@@ -117,6 +118,7 @@ def queries_for(schema: str) -> Queries:
         "beat_margin": f"interval '{BEAT_MARGIN_SECONDS} seconds'",
         "fenced": f"set_config('idle_in_transaction_session_timeout', '{FENCE_SECONDS}s', true)",
         "unflushed": "set_config('synchronous_commit', 'off', true)",
+        "up_since": transitions.UP_SINCE,
         "gone": f"interval '{schedules.GONE_SECONDS} seconds'",
         "refresh": f"interval '{schedules.REFRESH_SECONDS} seconds'",
         "suspect": SUSPECT_DEATHS,
@@ -148,7 +150,7 @@ _TABLES = (
 _MOMENT = TIMESTAMP(timezone=True)
 
 _TYPES: dict[str, TypeEngine[Any]] = {
-    **dict.fromkeys(("app",), Text()),
+    **dict.fromkeys(("app", "setback"), Text()),
     **dict.fromkeys(("after", "id"), Uuid()),
     **dict.fromkeys(("attempt", "limit", "priority"), Integer()),
     **dict.fromkeys(("calm", "delay", "retention", "seconds", "uptime"), Double()),
@@ -168,6 +170,13 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 _TEMPLATES = {
     # -> 1
     "ping": "SELECT 1",
+    #
+    #
+    # Whether the server has been up for so long: not started anew, nor crashed meanwhile.
+    # -> up
+    "been_up": """
+        SELECT {up_since} < clock_timestamp() - make_interval(secs => :seconds) AS up
+        """,
     #
     #
     # One row per element of :ids and :arguments, with the same options; on any session.

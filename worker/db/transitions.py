@@ -27,6 +27,10 @@ FENCE_SECONDS = 5
 """How long a process that stalls between a lock on rows and its COMMIT holds them: after that
 Postgres ends its session, and the COMMIT is refused."""
 
+UP_SINCE = "greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())"
+"""Since when the server is up: after a crash it goes on in the process that it was started in, but
+puts its statistics aside."""
+
 _S = TaskState
 _LEFT_BEHIND = frozenset({_S.QUEUED, _S.FAILED})
 
@@ -80,11 +84,14 @@ FRAGMENTS = {
         dispatch_at = greatest(
             clock_timestamp() + make_interval(secs => :delay) - {lead},
             clock_timestamp() + {look_after})""",
+    "says_nothing": """
+        (:setback IS NULL
+         OR ({up_since} < started_at) IS NOT TRUE)""",
     "run_again": """
         UPDATE {task} AS task
         SET state = 'queued', settled_at = NULL, expires_at = NULL, tries = 0, deaths = 0,
-            worker = NULL, progress = NULL, run_at = now(), dispatch_at = now() + {look_after},
-            attempt = attempt + least(attempt, 1)
+            setback = NULL, setbacks = 0, worker = NULL, progress = NULL, run_at = now(),
+            dispatch_at = now() + {look_after}, attempt = attempt + least(attempt, 1)
         WHERE state IN ('failed', 'cancelled')""",
     "to_be_pushed": """
         id, name, queue, priority, coalesce(job_id, CAST(id AS text)) AS job_id,
@@ -159,7 +166,8 @@ TRANSITIONS = {
     "fail": """
         WITH decided AS (
             UPDATE {task}
-            SET state = :state, tries = tries + :counted, settled_at = clock_timestamp(),
+            SET state = :state, tries = tries + :counted, setback = NULL, setbacks = 0,
+                settled_at = clock_timestamp(),
                 expires_at = clock_timestamp() + make_interval(secs => :retention)
             WHERE id = :id AND {unsettled} AND attempt = :attempt
             RETURNING id, attempt, worker, started_at
@@ -171,7 +179,8 @@ TRANSITIONS = {
     "retry": """
         WITH decided AS (
             UPDATE {task}
-            SET state = 'retrying', tries = tries + 1, {again_after_delay}
+            SET state = 'retrying', tries = tries + 1, setback = NULL, setbacks = 0,
+                {again_after_delay}
             WHERE id = :id AND {unsettled} AND attempt = :attempt
             RETURNING id, attempt, worker, started_at
         )
@@ -179,12 +188,23 @@ TRANSITIONS = {
         """,
     #
     # Another attempt later that burns no try: shutdown, snooze, a server away.
-    # Guard: not settled, this attempt.
+    # :setback names what has cut the attempt short, if the task may have brought it about: how
+    # often in a row is counted, from one if it is another than the last. If the server itself
+    # went away meanwhile, and without a :setback, the attempt says nothing about the task, and the
+    # count stays. A snooze ends it: the function got as far as it wanted.
+    # Guard: not settled, this attempt. -> setbacks
     "hand_back": """
         UPDATE {task}
-        SET state = :state, worker = NULL, {again_after_delay}
+        SET state = :state, worker = NULL, {again_after_delay},
+            setback = CASE WHEN :state = 'scheduled' THEN NULL
+                           WHEN {says_nothing} THEN setback
+                           ELSE :setback END,
+            setbacks = CASE WHEN :state = 'scheduled' THEN 0
+                            WHEN {says_nothing} THEN setbacks
+                            WHEN setback = :setback THEN setbacks + 1
+                            ELSE 1 END
         WHERE id = :id AND {unsettled} AND attempt = :attempt
-        RETURNING id
+        RETURNING setbacks
         """,
     #
     # Cancel: final at once. A running attempt finds out at its commit. Guard: not settled.

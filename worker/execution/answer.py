@@ -10,9 +10,9 @@ from uuid import UUID
 
 import arq
 
-from worker.broker import codec, keys
+from worker.broker import keys
 from worker.broker.redis import AWAY
-from worker.db.failures import PASSING
+from worker.db.failures import cause_of
 from worker.db.queries import LEAD_SECONDS
 from worker.errors import TaskFailed
 from worker.execution import foreign
@@ -20,6 +20,7 @@ from worker.execution.delivery import Delivery
 from worker.execution.outcome import Failed, HandedBack, Outcome, Retrying, Snoozed
 from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.runtime import Runtime
+from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.attempt")
 
@@ -54,7 +55,7 @@ async def answer(
     if delivery.job_id != str(row_id):
         await foreign.answer_from_row(runtime, delivery, row_id)
     if isinstance(outcome, Failed):
-        raise TaskFailed(**codec.describe(outcome.error)) from outcome.error
+        raise TaskFailed(**describe(outcome.error)) from outcome.error
 
 
 async def tell_no_attempt(runtime: Runtime, delivery: Delivery, row_id: UUID) -> None:
@@ -87,9 +88,11 @@ def handing_back(runtime: Runtime, delivery: Delivery) -> Iterator[None]:
     except (arq.Retry, TaskFailed):
         raise
     except Exception as error:
-        if isinstance(error, PASSING):
-            runtime.suspend()
-            logger.warning("%s handed back: %s: %s", delivery, type(error).__name__, error)
+        cause = cause_of(error)
+        if isinstance(error, OSError) or (cause is not None and cause.is_away):
+            runtime.suspend()  # and for nothing else: a row that Postgres refuses is no outage
+        if isinstance(error, OSError) or cause is not None:
+            logger.warning("%s handed back: %s", delivery, one_line(error))
         else:
             logger.exception("%s handed back: an error of the worker's own", delivery)
         raise hand_back(_rng.uniform(*HAND_BACK_SECONDS)) from None

@@ -32,7 +32,7 @@ from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
 from worker.execution.outcome import Completed, HandedBack, Outcome
-from worker.execution.perform import perform
+from worker.execution.perform import interruption, perform
 from worker.execution.rescue import start, start_over
 from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.running import Held
@@ -189,7 +189,7 @@ async def _perform_and_settle(
         return settled
     except asyncio.CancelledError:
         # The process is shutting down, or the task was cancelled: the guard tells which.
-        interrupted = HandedBack(0.0, "the attempt was interrupted")
+        interrupted = HandedBack(0.0, "the attempt was interrupted", cause=interruption())
         if await shielded(settle(runtime, function, task, work, interrupted, _rng)) is None:
             return None
         raise

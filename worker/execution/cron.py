@@ -10,8 +10,8 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from worker.errors import InvalidSchedule, WorkerError
 from worker.execution.definition import TaskFunction
-from worker.execution.options import LONGEST_DELAY, is_storable
-from worker.execution.outcome import Delay, seconds
+from worker.execution.options import is_storable
+from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
 from worker.execution.timetable import Timetable, ticks_every, timetable
 
 P = ParamSpec("P")

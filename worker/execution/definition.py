@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, Unpa
 from worker.errors import InvalidOptions
 from worker.execution.context import TaskContext
 from worker.execution.enqueue import Enqueueable, Request
-from worker.execution.options import LONGEST_DELAY, Options, OptionValues
-from worker.execution.outcome import Delay, seconds
+from worker.execution.options import Options, OptionValues
+from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
 from worker.execution.registry import Registry, default_registry
 from worker.execution.retry import Backoff, RetryPolicy
 from worker.execution.signature import TypedSignature

@@ -10,12 +10,14 @@ from arq.jobs import serialize_result
 from worker.broker import codec, keys
 from worker.broker.redis import AWAY
 from worker.clock import milliseconds, utcnow
+from worker.db.failures import refuses
 from worker.db.models import TaskState
-from worker.errors import TaskFailed
+from worker.errors import InvalidArguments, TaskFailed
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
 from worker.execution.handle import Ending
 from worker.execution.runtime import Runtime
+from worker.telemetry.description import describe, one_line
 
 KEEP_RESULT_MS = 3_600_000
 """How long a stock client finds its result; arq's own default."""
@@ -25,26 +27,30 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
     """Make the row of a stock client's job, unless an earlier delivery has made it.
 
     Raises:
-        InvalidArguments: The arguments do not fit; no row is made.
+        InvalidArguments: The arguments do not fit, or Postgres does not take them or the job's id;
+            no row is made.
     """
     arguments = function.signature.encode_arguments(function.bind(delivery.args, delivery.kwargs))
     row_id = delivery.foreign_row_id
-    await runtime.db.execute_once(
-        runtime.db.queries.insert_foreign_job,
-        {
-            "id": row_id,
-            "name": function.name,
-            "args": arguments.decode(),
-            "queue": runtime.leases.queue_of(delivery.job_id),
-            "job_id": delivery.job_id,
-        },
-    )
+    row = {
+        "id": row_id,
+        "name": function.name,
+        "args": arguments.decode(),
+        "queue": runtime.leases.queue_of(delivery.job_id),
+        "job_id": delivery.job_id,
+    }
+    try:
+        await runtime.db.execute_once(runtime.db.queries.insert_foreign_job, row)
+    except Exception as error:
+        if refuses(error):
+            raise InvalidArguments(f"Postgres does not take this job: {one_line(error)}") from error
+        raise
     return row_id
 
 
 async def refuse(runtime: Runtime, delivery: Delivery, error: Exception) -> TaskFailed:
     """Tell the stock client that its job failed; returns what to tell arq."""
-    failure = TaskFailed(**codec.describe(error))
+    failure = TaskFailed(**describe(error))
     await _store_result(runtime, delivery, failure)
     return failure
 
@@ -80,7 +86,7 @@ async def _store_result(runtime: Runtime, delivery: Delivery, result: object) ->
         str(delivery),
         runtime.leases.queue_of(delivery.job_id),
         delivery.job_id,
-        serializer=codec.to_bytes,
+        serializer=codec.for_redis,
     )
     if written is not None:
         with contextlib.suppress(*AWAY):

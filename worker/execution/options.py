@@ -3,16 +3,14 @@
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal, Self, TypedDict, get_args
 
 from worker.errors import InvalidOptions
 from worker.execution.binding import Bind
-from worker.execution.outcome import Delay, seconds
+from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
 
 MAX_PRIORITY = 9
-
-LONGEST_DELAY = timedelta(days=3653).total_seconds()
 
 LONGEST_TEXT = 512
 """Characters of a name, a key or a queue: in UTF-8 they fit into an index entry of Postgres."""

@@ -2,14 +2,28 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.db.failures import Cause
 
 Delay = float | timedelta
 """Seconds, or a timedelta."""
+
+LONGEST_DELAY = timedelta(days=3653).total_seconds()
+"""Ten years."""
 
 
 def seconds(delay: Delay) -> float:
     """`delay` in seconds."""
     return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+
+
+def _bounded(what: str, delay: Delay) -> float:
+    given = seconds(delay)
+    if not 0 <= given <= LONGEST_DELAY:  # nor is NaN
+        raise ValueError(f"{what}({delay!r}): the delay is not a time from 0 s to ten years")
+    return given
 
 
 class Signal(Exception):
@@ -29,11 +43,14 @@ class Retry(Signal):
     Args:
         delay: Seconds (or timedelta) until then; without one the task's backoff decides.
         reason: What is shown as the attempt's error.
+
+    Raises:
+        ValueError: The delay is no number, negative, or longer than ten years.
     """
 
     def __init__(self, delay: Delay | None = None, *, reason: str = "asked to be retried") -> None:
         super().__init__(reason)
-        self.delay = None if delay is None else seconds(delay)
+        self.delay = None if delay is None else _bounded("Retry", delay)
 
 
 class Snooze(Signal):
@@ -41,11 +58,14 @@ class Snooze(Signal):
 
     Args:
         delay: Seconds (or timedelta) until then.
+
+    Raises:
+        ValueError: As `Retry`.
     """
 
     def __init__(self, delay: Delay) -> None:
-        super().__init__(f"snoozed for {seconds(delay):g} s")
-        self.delay = seconds(delay)
+        self.delay = _bounded("Snooze", delay)
+        super().__init__(f"snoozed for {self.delay:g} s")
 
 
 class Cancel(Signal):
@@ -97,10 +117,22 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """The infrastructure failed, or the process is shutting down; burns no try."""
+    """The infrastructure failed, or the process is shutting down; burns no try.
+
+    Attributes:
+        error: What failed; None: nothing of this attempt.
+        cause: What of the infrastructure has led to it.
+    """
 
     delay: float
     reason: str
+    error: BaseException | None = None
+    cause: "Cause | None" = None
+
+    @property
+    def setback(self) -> str | None:
+        """The cause's name, if the task may have brought it about; see `hand_back`."""
+        return self.cause.name if self.cause is not None and self.cause.may_be_its_own else None
 
 
 Outcome = Completed | Retrying | Snoozed | Cancelled | Failed | HandedBack

@@ -5,11 +5,13 @@ import random
 from typing import Any
 
 from worker.broker import codec
+from worker.db.failures import Cause, Kind
 from worker.errors import TaskTimeout, WorkerError
 from worker.execution.context import ProcessContext
 from worker.execution.definition import TaskFunction
 from worker.execution.outcome import Completed, Outcome
 from worker.execution.retry import decide
+from worker.execution.running import is_interrupted
 from worker.execution.unit_of_work import Work
 
 
@@ -18,22 +20,39 @@ async def perform(
 ) -> Outcome:
     """Run one attempt of `function` with `arguments` (a JSON object).
 
-    The timeout ends with the function: the commit is not in it. So does the unit of work.
+    The timeout ends with the function: the commit is not in it. So does the unit of work. Whatever
+    user code raises has an outcome, also what is no `Exception`, as a panic of Rust code is.
 
     Raises:
-        asyncio.CancelledError: The attempt was interrupted from outside.
+        asyncio.CancelledError: The attempt was interrupted from outside, whatever the function has
+            made of it, unless it has returned a value all the same.
     """
     work: Work = ctx["db"]
+    runs = asyncio.current_task()
     try:
         result = await _call(function, ctx, arguments)
         work.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, ctx["settings"].max_payload_bytes)
         return Completed(written)
-    except Exception as error:
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        if is_interrupted(runs):
+            raise asyncio.CancelledError("the attempt was interrupted") from error
         return decide(error, ctx["task"].tries, function.policy, rng)
     finally:
         work.end()
+
+
+def interruption() -> Cause | None:
+    """Why the attempt that asks was cancelled; None: from outside, which says nothing about it.
+
+    Else it may be its own doing, and must not go on for ever.
+    """
+    return (
+        None if is_interrupted(asyncio.current_task()) else Cause("CancelledError", Kind.STATEMENT)
+    )
 
 
 async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str) -> object:

@@ -3,9 +3,16 @@
 import random
 from dataclasses import dataclass
 
-from worker.db.failures import is_infrastructure
-from worker.errors import AttemptSuperseded, EnqueueError, InvalidResult, TransactionEnded
+from worker.db.failures import cause_of
+from worker.errors import (
+    AttemptSuperseded,
+    EnqueueError,
+    InvalidResult,
+    RepeatedSetback,
+    TransactionEnded,
+)
 from worker.execution.outcome import (
+    LONGEST_DELAY,
     Cancel,
     Cancelled,
     Failed,
@@ -13,12 +20,20 @@ from worker.execution.outcome import (
     Outcome,
     Retry,
     Retrying,
+    Signal,
     Snooze,
     Snoozed,
 )
+from worker.telemetry.description import leaves_of, one_line
 
 HAND_BACK_SECONDS = (1.0, 5.0)
 """How long a task waits that met a failing server; spread, so that they do not return at once."""
+
+MOST_SETBACKS = 5
+"""So often in a row the same failing server is believed; then it is the task's own failure."""
+
+STEEPEST = 1_000
+"""The largest factor of a backoff."""
 
 ALWAYS_FINAL = (EnqueueError, InvalidResult, TransactionEnded)
 """What no repetition can mend."""
@@ -39,8 +54,12 @@ class Backoff:
     jitter: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.base < 0 or self.cap < 0 or self.factor < 1 or not 0 <= self.jitter <= 1:
-            raise ValueError(f"{self} is not a backoff: base, cap >= 0, factor >= 1, jitter 0 to 1")
+        times = (0 <= time <= LONGEST_DELAY for time in (self.base, self.cap))  # nor is NaN
+        if not (all(times) and 1 <= self.factor <= STEEPEST and 0 <= self.jitter <= 1):
+            raise ValueError(
+                f"{self} is not a backoff: base and cap from 0 s to ten years, factor 1 to "
+                f"{STEEPEST}, jitter 0 to 1"
+            )
 
     def delay(self, tries: int, rng: random.Random) -> float:
         """Seconds to wait after the `tries`-th failure."""
@@ -59,21 +78,65 @@ class RetryPolicy:
 
 
 def decide(
-    error: Exception, failures_before: int, policy: RetryPolicy, rng: random.Random
+    error: BaseException, failures_before: int, policy: RetryPolicy, rng: random.Random
 ) -> Outcome:
-    """What becomes of an attempt that ended with `error`."""
-    match error:
-        case Snooze():
-            return Snoozed(error.delay)
-        case Cancel():
-            return Cancelled(error)
-        case AttemptSuperseded():
-            return HandedBack(0.0, str(error))
-    if is_infrastructure(error):
-        return HandedBack(rng.uniform(*HAND_BACK_SECONDS), f"{type(error).__name__}: {error}")
-    tries = failures_before + 1
-    if isinstance(error, (*ALWAYS_FINAL, *policy.final)) or tries >= policy.max_tries:
+    """What becomes of an attempt that ended with `error`.
+
+    A group is as bad as the worst error in it: a lost server, then `Cancel`, then a final error,
+    then `Retry` and `Snooze`, of which the longest delay holds; `Retry` counts.
+    """
+    try:
+        return _decide(error, failures_before, policy, rng)
+    except Exception:
+        return counted(error, failures_before, policy, rng)
+
+
+def _decide(
+    error: BaseException, failures_before: int, policy: RetryPolicy, rng: random.Random
+) -> Outcome:
+    leaves = leaves_of(error)
+    if any(isinstance(leaf, AttemptSuperseded) for leaf in leaves):
+        return HandedBack(0.0, one_line(error))
+    others = [leaf for leaf in leaves if not isinstance(leaf, Signal)]
+    cause = next(filter(None, map(cause_of, others)), None)
+    if cause is not None:
+        return HandedBack(rng.uniform(*HAND_BACK_SECONDS), one_line(error), error, cause)
+    for leaf in leaves:
+        if isinstance(leaf, Cancel):
+            return Cancelled(leaf)
+    final: tuple[type[Exception], ...] = (*ALWAYS_FINAL, *policy.final)
+    if isinstance(error, final) and not isinstance(error, Signal):
         return Failed(error)
-    if isinstance(error, Retry) and error.delay is not None:
-        return Retrying(error.delay, error)
-    return Retrying(policy.backoff.delay(tries, rng), error)
+    if any(isinstance(leaf, final) for leaf in others):
+        return Failed(error)
+    delays = [leaf.delay for leaf in leaves if isinstance(leaf, Retry | Snooze)]
+    longest = max((delay for delay in delays if delay is not None), default=None)
+    if longest is not None and not any(isinstance(leaf, Retry) for leaf in leaves):
+        return Snoozed(longest)
+    return counted(error, failures_before, policy, rng, longest)
+
+
+def counted(
+    error: BaseException,
+    failures_before: int,
+    policy: RetryPolicy,
+    rng: random.Random,
+    delay: float | None = None,
+) -> Retrying | Failed:
+    """What becomes of an attempt whose failure counts; without a `delay` the backoff decides."""
+    tries = failures_before + 1
+    if tries >= policy.max_tries:
+        return Failed(error)
+    return Retrying(policy.backoff.delay(tries, rng) if delay is None else delay, error)
+
+
+def counted_setback(
+    outcome: HandedBack, times: int, failures_before: int, policy: RetryPolicy, rng: random.Random
+) -> Retrying | Failed:
+    """What becomes of an attempt that the same cause has cut short as the `times` before it."""
+    error = RepeatedSetback(
+        f"{outcome.setback} cut {times} attempts in a row short while Postgres answered, so it "
+        f"counts as the task's own failure: {outcome.reason}"
+    )
+    error.__cause__ = outcome.error
+    return counted(error, failures_before, policy, rng)

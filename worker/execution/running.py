@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID, uuid4
+from weakref import WeakSet
 
 logger = logging.getLogger("worker.attempt")
 
@@ -85,13 +86,13 @@ class Running:
         for held in self.all():
             if str(held.task_id) == task_id and held.runs is not None:
                 logger.info("task %s was cancelled while it ran", task_id)
-                held.runs.cancel()
+                interrupt(held.runs)
 
     def interrupt_all(self) -> None:
         """Stop every attempt of this process: each hands its job back."""
         for held in self.all():
             if held.runs is not None:
-                held.runs.cancel()
+                interrupt(held.runs)
 
 
 class Leases(Protocol):
@@ -105,6 +106,24 @@ class Leases(Protocol):
 
     def holding(self, held: Held) -> AbstractAsyncContextManager[None]:
         """Hold the job while the block, in the asyncio task that is to be interrupted, runs."""
+
+
+_interrupted: "WeakSet[asyncio.Task[Any]]" = WeakSet()
+
+
+def interrupt(runs: "asyncio.Task[Any]") -> None:
+    """Stop an attempt from outside, and remember it: user code may make anything of it."""
+    _interrupted.add(runs)
+    runs.cancel()
+
+
+def is_interrupted(runs: "asyncio.Task[Any] | None") -> bool:
+    """Whether an attempt has been stopped from outside.
+
+    That it is `cancelling` does not say so: before Python 3.13 it also is after an error in an
+    `asyncio.TaskGroup` of its own.
+    """
+    return runs in _interrupted
 
 
 def process_name() -> str:

@@ -10,12 +10,12 @@ import random
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause
+from sqlalchemy import Row, TextClause
 
-from worker.broker import codec
 from worker.db.database import Database
-from worker.db.failures import is_infrastructure
+from worker.db.failures import PASSING, is_infrastructure, refuses
 from worker.db.models import TaskState
+from worker.errors import OutcomeRefused
 from worker.execution.context import RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.outcome import (
@@ -28,11 +28,14 @@ from worker.execution.outcome import (
     Snoozed,
     traceback_of,
 )
-from worker.execution.retry import decide
+from worker.execution.retry import MOST_SETBACKS, counted_setback, decide
 from worker.execution.runtime import Runtime
 from worker.execution.unit_of_work import Work
+from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.attempt")
+
+_rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
 
 async def settle(
@@ -52,7 +55,8 @@ async def settle(
         try:
             return await _commit(runtime, function, task, work, outcome)
         except Exception as error:  # a deferred constraint, a lost connection, a lost unit of work
-            if is_infrastructure(error) and await _was_committed(runtime, task):
+            may_be = is_infrastructure(error) or isinstance(error, PASSING)
+            if may_be and not refuses(error) and await _was_committed(runtime, task):
                 logger.warning("%s %s: the COMMIT's answer was lost, but it is committed (%s)",
                                task.name, task.id, type(error).__name__)  # fmt: skip
                 return outcome
@@ -89,19 +93,55 @@ async def record(
 ) -> Outcome | None:
     """Write an outcome that is not success. Its guard: not settled, and still this attempt.
 
+    What Postgres refuses is not repeated: the task fails, and says so as plainly as it can. A
+    setback that has come back too often while Postgres answered counts as the task's own failure.
+
     Returns:
-        The outcome; None: the guard did not hold.
+        What was written; None: the guard did not hold.
     """
-    statement, more = _statement_for(runtime, function, outcome)
-    found = await runtime.db.execute_once(
-        statement, {"id": task.id, "attempt": task.attempt, **more}
-    )
-    if found.first() is None:
+    outcome, row = await _write(runtime, function, task, outcome)
+    if row is not None and isinstance(outcome, HandedBack) and _is_its_own(outcome, row.setbacks):
+        outcome = counted_setback(outcome, row.setbacks, task.tries, function.policy, _rng)
+        outcome, row = await _write(runtime, function, task, outcome)
+    if row is None:
         logger.info("%s %s: attempt %d has no say any more: settled or taken over meanwhile",
                     task.name, task.id, task.attempt)  # fmt: skip
         return None
     _log(task, outcome)
     return outcome
+
+
+async def _write(
+    runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, outcome: Outcome
+) -> tuple[Outcome, Row[Any] | None]:
+    """Write `outcome`, or that it cannot be written; returns which, and the row of the guard."""
+    try:
+        return outcome, await _execute(runtime, function, task, outcome)
+    except Exception as error:
+        if not refuses(error):
+            raise
+        failed = Failed(_refused(task, outcome, error))
+    return failed, await _execute(runtime, function, task, failed)
+
+
+async def _execute(
+    runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, outcome: Outcome
+) -> Row[Any] | None:
+    statement, more = _statement_for(runtime, function, outcome)
+    guard = {"id": task.id, "attempt": task.attempt}
+    return (await runtime.db.execute_once(statement, {**guard, **more})).first()
+
+
+def _is_its_own(outcome: HandedBack, setbacks: int) -> bool:
+    return outcome.setback is not None and setbacks >= MOST_SETBACKS
+
+
+def _refused(task: RunningTask, outcome: Outcome, error: Exception) -> OutcomeRefused:
+    """In ASCII, without a traceback: nothing in it can be what Postgres has refused."""
+    told = f"the outcome of attempt {task.attempt} could not be written ({one_line(error)}): "
+    more = one_line(outcome.error) if isinstance(outcome, Retrying | Failed | Cancelled) else ""
+    plain = f"{told}{type(outcome).__name__} {more}".encode("ascii", "backslashreplace")
+    return OutcomeRefused(plain.decode().rstrip())
 
 
 def _statement_for(
@@ -111,17 +151,19 @@ def _statement_for(
     kept = {"retention": retention_of(runtime, function)}
     match outcome:
         case Retrying(delay, error):
-            return queries.retry, {"delay": delay, **codec.describe(error)}
+            return queries.retry, {"delay": delay, **describe(error)}
         case Failed(error):
             failed = {"state": TaskState.FAILED, "counted": 1, **kept}
-            return queries.fail, {**failed, **codec.describe(error)}
+            return queries.fail, {**failed, **describe(error)}
         case Cancelled(error):
             cancelled = {"state": TaskState.CANCELLED, "counted": 0, **kept}
-            return queries.fail, {**cancelled, **codec.describe(error)}
+            return queries.fail, {**cancelled, **describe(error)}
         case Snoozed(delay):
-            return queries.hand_back, {"state": TaskState.SCHEDULED, "delay": delay}
-        case HandedBack(delay, _):
-            return queries.hand_back, {"state": TaskState.QUEUED, "delay": delay}
+            snoozed = {"state": TaskState.SCHEDULED, "setback": None}
+            return queries.hand_back, {"delay": delay, **snoozed}
+        case HandedBack(delay):
+            back = {"state": TaskState.QUEUED, "setback": outcome.setback}
+            return queries.hand_back, {"delay": delay, **back}
         case Completed():
             raise AssertionError("success is committed by the unit of work")
 
@@ -130,11 +172,11 @@ def _log(task: RunningTask, outcome: Outcome) -> None:
     """Tell what was written, and no sooner: a guard that does not hold makes it untrue."""
     match outcome:
         case Retrying(delay, error):
-            logger.warning("%s %s failed, again in %.1f s: %s: %s", task.name, task.id, delay,
-                           type(error).__name__, error)  # fmt: skip
+            logger.warning("%s %s failed, again in %.1f s: %s", task.name, task.id, delay,
+                           one_line(error))  # fmt: skip
         case Failed(error):
-            logger.error("%s %s failed for good (try %d): %s: %s", task.name, task.id,
-                         task.tries + 1, type(error).__name__, error,
+            logger.error("%s %s failed for good (try %d): %s", task.name, task.id,
+                         task.tries + 1, one_line(error),
                          exc_info=traceback_of(error))  # fmt: skip
         case HandedBack(_, reason):
             logger.warning("%s %s handed back: %s", task.name, task.id, reason)
@@ -155,7 +197,7 @@ async def fail_without_attempt(
     """
     parameters = {"id": task_id, "attempt": attempt, "state": state, "counted": 0}
     await db.execute_once(
-        db.queries.fail, {**parameters, "retention": retention, **codec.describe(error)}
+        db.queries.fail, {**parameters, "retention": retention, **describe(error)}
     )
 
 

@@ -4,24 +4,37 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from typing import Any
 
 from worker.broker import codec, keys
 from worker.broker.redis import AWAY
+from worker.db.failures import PASSING
 from worker.errors import TaskFailed
 from worker.execution.answer import hand_back, shielded
 from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
-from worker.execution.outcome import Cancelled, Completed, Failed, Outcome, traceback_of
-from worker.execution.perform import perform
-from worker.execution.retry import decide
+from worker.execution.outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    HandedBack,
+    Outcome,
+    traceback_of,
+)
+from worker.execution.perform import interruption, perform
+from worker.execution.retry import MOST_SETBACKS, counted_setback, decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.separate_blocks import SeparateBlocks
 from worker.execution.unit_of_work import UnitOfWork, Work
+from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.attempt")
+
+SETBACKS_SECONDS = 3600
+"""How long Redis remembers a setback of a task without a row; each next one follows in seconds."""
 
 
 async def run_without_row(
@@ -53,7 +66,59 @@ async def attempt_without_row(
     delivery: Delivery,
     rng: random.Random,
 ) -> Outcome:
-    """One attempt, its commit included."""
+    """One attempt, its commit included.
+
+    As with a row, a setback that has come back too often while Postgres answered counts as the
+    task's own failure.
+
+    Raises:
+        asyncio.CancelledError: It was interrupted.
+    """
+    began = time.monotonic()
+    try:
+        outcome = await _perform_and_commit(runtime, function, ctx, delivery, rng)
+    except asyncio.CancelledError:
+        outcome = HandedBack(0.0, "the attempt was interrupted", cause=interruption())
+        times = await shielded(_count(runtime, delivery, outcome, began))
+        if times < MOST_SETBACKS:
+            raise
+    else:
+        times = await _count(runtime, delivery, outcome, began)
+    if isinstance(outcome, HandedBack) and times >= MOST_SETBACKS:
+        return counted_setback(outcome, times, delivery.job_try - 1, function.policy, rng)
+    return outcome
+
+
+async def _count(runtime: Runtime, delivery: Delivery, outcome: Outcome, began: float) -> int:
+    """How often the same has set this task back in the last hour; 0: it is no setback.
+
+    The last time that is believed begins the count anew.
+    """
+    cause = outcome.setback if isinstance(outcome, HandedBack) else None
+    if cause is None or not await _has_been_up(runtime, time.monotonic() - began):
+        return 0
+    key = keys.setbacks(delivery.job_id, cause)
+    with contextlib.suppress(*AWAY):
+        times = int(await runtime.redis.incr(key))
+        await runtime.redis.expire(key, SETBACKS_SECONDS if times < MOST_SETBACKS else 0)
+        return times
+    return 0
+
+
+async def _has_been_up(runtime: Runtime, seconds: float) -> bool:
+    with contextlib.suppress(*PASSING):
+        found = await runtime.db.execute_once(runtime.db.queries.been_up, {"seconds": seconds})
+        return bool(found.scalar_one())
+    return False
+
+
+async def _perform_and_commit(
+    runtime: Runtime,
+    function: TaskFunction[Any, Any],
+    ctx: ProcessContext,
+    delivery: Delivery,
+    rng: random.Random,
+) -> Outcome:
     task = RunningTask(
         db=runtime.db,
         id=None,
@@ -97,9 +162,9 @@ async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> obj
             await runtime.flush_pushes()
             return codec.from_bytes(result)
         case Failed(error) | Cancelled(error):
-            logger.error("%s failed for good: %s: %s", delivery, type(error).__name__, error,
+            logger.error("%s failed for good: %s", delivery, one_line(error),
                          exc_info=traceback_of(error))  # fmt: skip
-            raise TaskFailed(**codec.describe(error)) from error
+            raise TaskFailed(**describe(error)) from error
         case _:
             logger.warning("%s again in %.1f s", delivery, outcome.delay)
             raise hand_back(outcome.delay)

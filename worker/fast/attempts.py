@@ -19,6 +19,7 @@ import arq
 from sqlalchemy import Row
 
 from worker.broker.claims import NO_RESULT, Action, Finish
+from worker.db.failures import refuses
 from worker.errors import TaskFailed
 from worker.execution.answer import answer, handing_back
 from worker.execution.attempt import TAKEN_OVER, TakenOver, attempt, run_held
@@ -33,6 +34,7 @@ from worker.execution.settle import record, retention_of
 from worker.failpoints import reach
 from worker.fast import job_log
 from worker.fast.completions import Completion, Completions
+from worker.telemetry.description import one_line
 
 logger = logging.getLogger("worker.fast")
 
@@ -102,13 +104,20 @@ class Attempts:
                 engine.spawn(one.held, self._finish(one, self._one_by_one(one)))
 
     async def _write_start(self, batch: list[Delivered]) -> dict[UUID, Row[Any]]:
+        """The rows of those that were started: none if one of them is refused, so one by one."""
         runtime = self._runtime
         reach("claimed")
         reach("leased")
-        found = await runtime.db.execute_once(
-            runtime.db.queries.start_many,
-            {"ids": sorted(one.row_id for one in batch), "worker": runtime.worker},
-        )
+        ids = sorted(one.row_id for one in batch)
+        try:
+            found = await runtime.db.execute_once(
+                runtime.db.queries.start_many, {"ids": ids, "worker": runtime.worker}
+            )
+        except Exception as error:
+            if not refuses(error):
+                raise
+            logger.warning("%d tasks are started one by one: %s", len(ids), one_line(error))
+            return {}
         reach("started")
         return {row.id: row for row in found}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.db.database import Database
-from worker.db.failures import PASSING, is_infrastructure
+from worker.db.failures import PASSING, refuses
 from worker.execution.context import RunningTask
 from worker.execution.definition import TaskFunction
 from worker.failpoints import reach
@@ -88,7 +88,7 @@ class Completions(Service):
         try:
             await self._write(batch)
         except Exception as error:
-            if is_infrastructure(error) or isinstance(error, OSError):
+            if isinstance(error, PASSING) and not refuses(error):
                 raise
             if len(batch) == 1:
                 await self._refuse(batch[0], error)

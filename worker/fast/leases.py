@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from worker.broker.claims import BATCH, Claimed, Finish, extend, retake
 from worker.broker.redis import AWAY
 from worker.broker.scripts import Call
 from worker.execution.lease import BEATS_PER_LEASE
-from worker.execution.running import Held, Running
+from worker.execution.running import Held, Running, interrupt
 from worker.service import Service
 
 logger = logging.getLogger("worker.leases")
@@ -109,7 +110,7 @@ class TokenLeases(Service):
         if self._is_running(held):
             logger.warning("job %s: its lease was lost to another worker", held.job_id)
             if held.runs is not None:
-                self._call_soon(held.runs.cancel)
+                self._call_soon(partial(interrupt, held.runs))
 
     def _is_running(self, held: Held) -> bool:
         return self._running.get(held.job_id) is held and not held.ends

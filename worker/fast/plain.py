@@ -17,6 +17,7 @@ from worker.execution.runtime import Runtime
 from worker.execution.without_row import attempt_without_row
 from worker.fast import job_log
 from worker.fast.attempts import Engine
+from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.fast")
 
@@ -53,11 +54,9 @@ class PlainAttempts:
                 finish = self._with_result(held, delivery, began, result)
             case Failed(error) | Cancelled(error):
                 engine.jobs_failed += 1
-                logger.error("%s failed for good: %s: %s", delivery, type(error).__name__, error,
+                logger.error("%s failed for good: %s", delivery, one_line(error),
                              exc_info=traceback_of(error))  # fmt: skip
-                finish = self._with_result(
-                    held, delivery, began, TaskFailed(**codec.describe(error))
-                )
+                finish = self._with_result(held, delivery, began, TaskFailed(**describe(error)))
             case _:
                 engine.jobs_retried += 1
                 logger.warning("%s again in %.1f s", delivery, outcome.delay)
@@ -68,7 +67,7 @@ class PlainAttempts:
         written = serialize_result(
             delivery.name, delivery.args, delivery.kwargs, delivery.job_try, delivery.enqueued_ms,
             not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
-            held.queue, held.job_id, serializer=codec.to_bytes,
+            held.queue, held.job_id, serializer=codec.for_redis,
         )  # fmt: skip
         return Finish(
             held.queue, held.job_id, held.token, "done", self._kept_ms or NO_RESULT, written or b""

@@ -209,6 +209,7 @@ class FastWorker(ServingWorker):
     def handle_sig(self, signum: signal.Signals) -> None:
         """Stop: what is interrupted from now on burns no try."""
         self._stopping = True
+        self.running.interrupt_all()
         super().handle_sig(signum)
 
     def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
