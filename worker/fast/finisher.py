@@ -1,7 +1,8 @@
 """Finishes jobs in batches: one call of Redis for many.
 
 What could not be finished, because Redis is away, stays here and its lease is kept. The buffer is
-bounded by whoever claims: nothing is claimed while it is full.
+bounded by whoever claims: nothing is claimed while it is full. What Redis refuses for good is said
+and dropped: its lease runs out, and its row knows whether it has been done.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ from collections.abc import Callable
 
 from worker.broker.claims import BATCH, RETURNS, Finish, finish
 from worker.broker.redis import AWAY
+from worker.broker.refusals import is_refusal
 from worker.broker.scripts import Call
+from worker.errors import SettingsError
 from worker.fast import company
 from worker.service import Service
 
@@ -19,6 +22,9 @@ logger = logging.getLogger("worker.finisher")
 LIMIT = 10 * BATCH
 """Unfinished jobs from which on nothing more is claimed."""
 
+REFUSALS_IN_A_ROW = 100
+"""If Redis refuses so many and takes none in between, it is not they who are to blame."""
+
 
 class Finisher(Service):
     """Collects what is to be finished.
@@ -26,14 +32,20 @@ class Finisher(Service):
     Args:
         on_finished: Called when Redis has done it, or has said that the job is another's by now.
         is_busy: Whether more is likely to end in a moment.
+        on_death: Called when Redis refuses everything.
     """
 
     passing = AWAY
 
     def __init__(
-        self, call: Call, on_finished: Callable[[Finish], None], is_busy: Callable[[], bool]
+        self,
+        call: Call,
+        on_finished: Callable[[Finish], None],
+        is_busy: Callable[[], bool],
+        on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
-        super().__init__(interval=60.0)
+        super().__init__(60.0, on_death)
+        self._refusals = 0
         self._is_busy = is_busy
         self._call = call
         self._on_finished = on_finished
@@ -64,13 +76,42 @@ class Finisher(Service):
             await company.expected(self._is_busy)
         async with self._sending:
             while batch := self._buffer[:BATCH]:
-                for lost in await finish(self._call, batch):
-                    logger.warning("job %r was taken over before it was finished here", lost)
-                del self._buffer[: len(batch)]
-                for one in batch:
-                    self._on_finished(one)
-                    if (waiting := self._waiting.pop(_claim_of(one), None)) and not waiting.done():
-                        waiting.set_result(None)
+                await self._finish(batch)
+
+    async def _finish(self, batch: list[Finish]) -> None:
+        """Finish what stands first; if Redis refuses it, its halves, until the offender is left."""
+        try:
+            lost, refused = await finish(self._call, batch)
+        except AWAY as error:
+            if not is_refusal(error):
+                raise
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._finish(batch[:middle])
+                await self._finish(batch[middle:])
+                return
+            lost, refused = [], {repr(batch[0].job_id): str(error)}
+        for job_id in lost:
+            logger.warning("job %r was taken over before it was finished here", job_id)
+        self._drop(batch)
+        self._note(refused, len(batch))
+
+    def _drop(self, batch: list[Finish]) -> None:
+        del self._buffer[: len(batch)]
+        for one in batch:
+            self._on_finished(one)
+            if (waiting := self._waiting.pop(_claim_of(one), None)) and not waiting.done():
+                waiting.set_result(None)
+
+    def _note(self, refused: dict[str, str], of: int) -> None:
+        for job_id, reason in refused.items():
+            logger.error("job %s: Redis refuses to finish it as it should be: %s", job_id, reason)
+        self._refusals = 0 if len(refused) < of else self._refusals + of
+        if self._refusals >= REFUSALS_IN_A_ROW:
+            raise SettingsError(
+                f"Redis has refused to finish {self._refusals} jobs in a row: look at the rights "
+                "of its user"
+            )
 
 
 def _claim_of(one: Finish) -> str:
