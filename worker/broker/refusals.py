@@ -23,6 +23,7 @@ _PASSING = frozenset({
     "TRYAGAIN",
 })  # fmt: skip
 _WORD = re.compile("[A-Z]+")
+_PIPELINE = "of pipeline caused error: "
 
 
 class EntriesRefused(ResponseError):
@@ -45,4 +46,5 @@ def is_refusal(error: BaseException) -> bool:
         return True
     if not isinstance(error, ResponseError) or isinstance(error, OutOfMemoryError | ReadOnlyError):
         return False
-    return _PASSING.isdisjoint(_WORD.findall(str(error)))
+    said = str(error).rpartition(_PIPELINE)[2]  # in front of that, redis-py repeats the command
+    return _PASSING.isdisjoint(_WORD.findall(said))

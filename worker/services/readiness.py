@@ -5,10 +5,10 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import AuthenticationError
 from sqlalchemy import inspect, make_url
 
 from worker.broker.redis import AWAY, RedisClient, address, connect, refuse_cluster
+from worker.broker.refusals import is_refusal
 from worker.db.database import Database
 from worker.db.failures import PASSING, sqlstate
 from worker.errors import SchemaError, ServerUnreachable
@@ -140,7 +140,7 @@ async def _wait_until(
 
 
 def _is_hopeless(error: BaseException) -> bool:
-    return isinstance(error, AuthenticationError) or (sqlstate(error) or "").startswith(_HOPELESS)
+    return is_refusal(error) or (sqlstate(error) or "").startswith(_HOPELESS)
 
 
 def _reason(error: BaseException) -> str:
