@@ -16,6 +16,7 @@ from redis.exceptions import (
     ReadOnlyError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 # As in scripts/try.lua. Redis before 7 says them in the middle of a script's error.
 _PASSING = frozenset({
@@ -44,6 +45,8 @@ def is_refusal(error: BaseException) -> bool:
     """Whether `error` stays until somebody changes an account, a setting or the data."""
     if isinstance(error, AuthenticationError | AuthorizationError | DataError):
         return True
+    if isinstance(error, RedisConnectionError):  # of a Unix socket the login is part of it
+        return error.__cause__ is not None and is_refusal(error.__cause__)
     if not isinstance(error, ResponseError) or isinstance(error, OutOfMemoryError | ReadOnlyError):
         return False
     said = str(error).rpartition(_PIPELINE)[2]  # in front of that, redis-py repeats the command

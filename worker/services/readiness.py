@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 
 from sqlalchemy import inspect, make_url
@@ -140,6 +141,8 @@ async def _wait_until(
 
 
 def _is_hopeless(error: BaseException) -> bool:
+    if isinstance(error.__context__ or error, ssl.SSLCertVerificationError):
+        return True
     return is_refusal(error) or (sqlstate(error) or "").startswith(_HOPELESS)
 
 
