@@ -137,6 +137,7 @@ def _on_jobs(probe: str) -> Iterator[tuple[Word, ...]]:
     yield "INCR", starts
     yield "DECR", starts
     yield "EXPIRE", starts, 1
+    yield "PSETEX", lease, 1, ""
     for name in (keys.job, keys.in_progress, keys.retries, keys.result):
         key = name(probe)
         yield "SET", key, "", "XX", "PX", 1
@@ -145,7 +146,6 @@ def _on_jobs(probe: str) -> Iterator[tuple[Word, ...]]:
     yield from ((word, job) for word in ("GET", "EXISTS", "TYPE", "PERSIST"))
     yield "GETRANGE", job, 0, 0
     yield "PTTL", lease
-    yield "PSETEX", lease, 1, ""
     yield "PEXPIRE", lease, 1
     yield "ZREM", abort_jobs_ss, probe
     yield "ZRANGE", abort_jobs_ss, 1, 0
