@@ -135,6 +135,7 @@ async def test_a_payload_of_a_wrong_type_kills_no_worker(house: House) -> None:
     worker = await house.start_worker()
     admin = connect(house.redis.url)
     await admin.lpush("arq:job:odd", "not a payload")
+    await admin.lpush("arq:retry:odd", "not a count")
     await admin.zadd("arq:queue", {"odd": 1})
     await admin.aclose()
     for n in range(2):  # the first may be done before the worker has met the entry

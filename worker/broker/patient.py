@@ -7,16 +7,16 @@ the process is stopping there is nothing to wait for either: what cannot be said
 leases run out by themselves.
 
 It also shows arq a queue in which everything that is due can be run: arq looks at the front alone,
-runs nothing that has the score 0 and dies of one at minus infinity.
+runs nothing that has the score 0, and dies of one at minus infinity or of a payload that is none.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from redis.asyncio.client import Pipeline
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -173,7 +173,11 @@ class PatientPipeline(Pipeline):
 
         async def once_more() -> list[Any]:
             self.command_stack, self.explicit_transaction = list(commands), transaction
-            return await call(raise_on_error)
+            said = zip(commands, await call(False), strict=True)
+            answers = [_as_arq_reads(command, answer) for (command, _), answer in said]
+            if raise_on_error:
+                self.raise_first_error(commands, answers)
+            return answers
 
         try:
             answers = await self._redis.until_answered(once_more)
@@ -187,6 +191,16 @@ class PatientPipeline(Pipeline):
 def _passes(error: Exception) -> bool:
     may = isinstance(error, RedisConnectionError | RedisTimeoutError | ResponseError | OSError)
     return may and not is_refusal(error)
+
+
+def _as_arq_reads(command: Sequence[Any], answer: Any) -> Any:
+    """Nothing for a payload and 1 for a count of starts, if somebody has put something else there."""
+    if not isinstance(answer, ResponseError) or isinstance(answer, NoPermissionError):
+        return answer
+    word, key = command[0], str(command[1]) if len(command) > 1 else ""
+    if word == "GET" and key.startswith(job_key_prefix):
+        return None
+    return 1 if word == "INCR" and key.startswith(retry_key_prefix) else answer
 
 
 def _run_at_all(score: float | None) -> float | None:
