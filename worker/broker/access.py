@@ -135,7 +135,9 @@ def _on_queue(queue: str, probe: str) -> Iterator[tuple[Word, ...]]:
 def _on_jobs(probe: str) -> Iterator[tuple[Word, ...]]:
     job, lease, starts = keys.job(probe), keys.in_progress(probe), keys.retries(probe)
     yield "INCR", starts
+    yield "INCRBY", starts, 0
     yield "DECR", starts
+    yield "DECRBY", starts, 0
     yield "EXPIRE", starts, 1
     yield "PSETEX", lease, 1, ""
     for name in (keys.job, keys.in_progress, keys.retries, keys.result):

@@ -194,13 +194,13 @@ def _passes(error: Exception) -> bool:
 
 
 def _as_arq_reads(command: Sequence[Any], answer: Any) -> Any:
-    """Nothing for a payload and 1 for a count of starts, if somebody has put something else there."""
+    """Nothing for a payload, 1 for a count of starts, where somebody has put something else."""
     if not isinstance(answer, ResponseError) or isinstance(answer, NoPermissionError):
         return answer
     word, key = command[0], str(command[1]) if len(command) > 1 else ""
     if word == "GET" and key.startswith(job_key_prefix):
         return None
-    return 1 if word == "INCR" and key.startswith(retry_key_prefix) else answer
+    return 1 if word == "INCRBY" and key.startswith(retry_key_prefix) else answer
 
 
 def _run_at_all(score: float | None) -> float | None:

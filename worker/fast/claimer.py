@@ -51,7 +51,7 @@ class Claimer:
         self._give_back = give_back
         self._claims = 0
         self._pause = 0.0
-        self._refused: Mapping[str, str] = {}
+        self._refused: set[str] = set()
         self._refused_since: float | None = None
         for fault in filter(None, map(fault_in_name, queues)):
             raise SettingsError(fault)
@@ -100,7 +100,9 @@ class Claimer:
         for queue, reason in found.refused.items():
             if queue not in self._refused:
                 logger.error("queue %s is not served, Redis refuses it: %s", queue, reason)
-        self._refused = found.refused
+        if self._refused or found.refused:
+            served = {one.queue for one in found.jobs}
+            self._refused = (self._refused - served) | found.refused.keys()
         if len(found.refused) == len(self._queues):
             self._note_refusal(next(iter(found.refused.values())))
             return
