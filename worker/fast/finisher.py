@@ -107,10 +107,11 @@ class Finisher(Service):
         for job_id, reason in refused.items():
             logger.error("job %s: Redis refuses to finish it as it should be: %s", job_id, reason)
         self._refusals = 0 if len(refused) < of else self._refusals + of
-        if self._refusals >= REFUSALS_IN_A_ROW:
+        if (refusals := self._refusals) >= REFUSALS_IN_A_ROW:
+            self._refusals = 0
             raise SettingsError(
-                f"Redis has refused to finish {self._refusals} jobs in a row: look at the rights "
-                "of its user"
+                f"Redis has refused to finish {refusals} jobs in a row: look at the rights of its "
+                "user"
             )
 
 

@@ -137,8 +137,8 @@ class FastWorker(Worker):
         )
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
         call = self._watched.run
-        self._claimer = Claimer(call, self.queues, self._lease_seconds, self.name, self._give_back)
         self.finisher = Finisher(call, self._was_finished, self._is_busy, self._intake.end)
+        self._claimer = Claimer(call, self.queues, self._lease_seconds, self.name, self._give_back)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
 

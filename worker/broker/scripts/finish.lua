@@ -26,7 +26,7 @@ local function refuse(id, why)
 end
 
 local function deliver_again(i)
-  local queue, id, action, number = KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 3], tonumber(ARGV[i + 4])
+  local queue, id, number = KEYS[tonumber(ARGV[i])], ARGV[i + 1], tonumber(ARGV[i + 4])
   local moved, why = try('ZADD', queue, number < 0 and -number or now + number, id)
   if not moved then
     return refuse(id, why)
@@ -35,7 +35,7 @@ local function deliver_again(i)
   if ARGV[i + 5] ~= '' then
     redis.call('SET', 'arq:job:' .. id, ARGV[i + 5], 'NX')
   end
-  if action == 'unrun' then
+  if ARGV[i + 3] == 'unrun' then
     local starts = redis.pcall('DECR', 'arq:retry:' .. id)
     if type(starts) ~= 'number' or starts <= 0 then
       gone[#gone + 1] = 'arq:retry:' .. id
