@@ -1,6 +1,7 @@
 """What Redis refuses for good: it concerns the entry that it concerns, and nobody else."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,9 +20,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from worker import TaskClient, TaskContext, task
 from worker.broker import scripts
 from worker.broker.claims import Claimed, Finish, claim, extend, finish, retake
+from worker.broker.connection import ScriptConnection
 from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
-from worker.broker.redis import RedisClient, connect
+from worker.broker.redis import AWAY, RedisClient, connect
 from worker.broker.refusals import EntriesRefused, is_refusal
 from worker.broker.scripts import Call, Job, caller
 from worker.embedded import EmbeddedRedis
@@ -266,6 +268,46 @@ class TestFinisher:
         assert len(ended) == 10
         assert [record.levelname for record in caplog.records] == ["ERROR"]
         assert "job 'odd': Redis refuses to finish it" in caplog.text
+
+    async def test_a_result_that_ends_every_connection_is_dropped_and_the_rest_goes_on(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Redis hangs up on whoever says something that is too large for it."""
+        limits = {"proto-max-bulk-len": "1mb"}
+        async with EmbeddedRedis(settings=limits) as server, connect(server.url) as redis:
+            connection = ScriptConnection(redis)
+            await scripts.push(connection.run, [a_job(str(n), "fine") for n in range(9)])
+            small, odd, *others = await claim_from(connection.run, "fine")
+            large = Finish("fine", odd.job_id, odd.token, "done", 1000, b"x" * 2_000_000)
+            async with finishing(connection.run) as (finisher, ended, _):
+                for one in (done(small), large, *map(done, others)):
+                    finisher.put(one)
+                async with asyncio.timeout(20):
+                    while len(ended) < 9:
+                        with contextlib.suppress(RedisConnectionError):
+                            await finisher.run_once()
+            await connection.close()
+            assert len(ended) == 9
+            assert await redis.zrange("fine", 0, -1) == [odd.job_id]
+            assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+    async def test_a_redis_that_is_away_costs_no_entry(self) -> None:
+        async with EmbeddedRedis() as server, connect(server.url) as redis:
+            connection = ScriptConnection(redis)
+            await scripts.push(connection.run, [a_job(str(n), "fine") for n in range(3)])
+            jobs = await claim_from(connection.run, "fine")
+            async with finishing(connection.run) as (finisher, ended, _):
+                for one in jobs:
+                    finisher.put(done(one))
+                server.kill9()
+                for _ in range(5):
+                    with pytest.raises(AWAY):
+                        await finisher.run_once()
+                assert ended == []
+                server.restart()
+                await finisher.run_once()
+                assert len(ended) == 3
+            await connection.close()
 
     async def test_a_user_who_may_finish_nothing_ends_the_worker(
         self, call: Call, limited: Callable[..., RedisClient]

@@ -26,7 +26,7 @@ SOCKET_TIMEOUT = 5.0
 """Seconds after which an answer that did not come counts as a Redis that is away."""
 
 AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
-"""What a call raises while Redis is away."""
+"""What a call raises while Redis is away, or if it refuses (`refusals.is_refusal` tells which)."""
 
 
 def connect(

@@ -9,6 +9,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from worker.broker.claims import BATCH, RETURNS, Finish, finish
 from worker.broker.redis import AWAY
 from worker.broker.refusals import is_refusal
@@ -21,6 +23,9 @@ logger = logging.getLogger("worker.finisher")
 
 LIMIT = 10 * BATCH
 """Unfinished jobs from which on nothing more is claimed."""
+
+BREAKS = 3
+"""What has ended so many connections, while Redis takes others, is too large for it or the like."""
 
 REFUSALS_IN_A_ROW = 100
 """If Redis refuses so many and takes none in between, it is not they who are to blame."""
@@ -79,22 +84,40 @@ class Finisher(Service):
                 await self._finish(batch)
 
     async def _finish(self, batch: list[Finish]) -> None:
-        """Finish what stands first; if Redis refuses it, its halves, until the offender is left."""
-        try:
-            lost, refused = await finish(self._call, batch)
-        except AWAY as error:
-            if not is_refusal(error):
-                raise
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                await self._finish(batch[:middle])
-                await self._finish(batch[middle:])
-                return
-            lost, refused = [], {repr(batch[0].job_id): str(error)}
+        """Finish what stands first; if that cannot be, its halves, until the offender is left."""
+        answer = await self._answer_to(batch)
+        if isinstance(answer, Exception) and len(batch) > 1:
+            middle = len(batch) // 2
+            await self._finish(batch[:middle])
+            await self._finish(batch[middle:])
+            return
+        if isinstance(answer, Exception):
+            answer = [], {repr(batch[0].job_id): str(answer)}
+        lost, refused = answer
         for job_id in lost:
             logger.warning("job %r was taken over before it was finished here", job_id)
         self._drop(batch)
         self._note(refused, len(batch))
+
+    async def _answer_to(
+        self, batch: list[Finish]
+    ) -> tuple[list[bytes], dict[str, str]] | Exception:
+        """What Redis says to it; an error, if it is the batch that is to blame.
+
+        Raises:
+            RedisError, OSError: Redis is away.
+        """
+        for _ in range(BREAKS):
+            try:
+                return await finish(self._call, batch)
+            except AWAY as error:
+                if is_refusal(error):
+                    return error
+                if not isinstance(error, RedisConnectionError):
+                    raise
+                broken = error
+            await self._call("missing", ["arq:queue"], [])  # raises if Redis is away
+        return broken
 
     def _drop(self, batch: list[Finish]) -> None:
         del self._buffer[: len(batch)]
