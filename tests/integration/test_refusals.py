@@ -118,7 +118,9 @@ class TestPush:
     ) -> None:
         await redis.set("odd", "not a queue")
         jobs = [a_job("1", "odd"), a_job("2", "fine"), a_job("3", "odd")]
-        with pytest.raises(EntriesRefused, match="job '1' and 1 others: WRONGTYPE") as refusal:
+        with pytest.raises(
+            EntriesRefused, match=r"^WRONGTYPE .*\(job '1' and 1 others\)$"
+        ) as refusal:
             await scripts.push(call, jobs)
         assert set(refusal.value.reasons) == {"1", "3"}
         assert await redis.zrange("fine", 0, -1) == [b"2"]
@@ -171,7 +173,8 @@ class TestPush:
             fine = await note.enqueue(session)
         await client.flush()
         assert await redis.zrange("arq:queue", 0, -1) == [str(fine.id).encode()]
-        assert f"Redis refuses job '{odd.id}': WRONGTYPE" in caplog.text
+        assert "Redis refuses jobs for good: WRONGTYPE" in caplog.text
+        assert str(odd.id) in caplog.text
 
     async def test_a_rowless_task_is_refused_to_its_caller(
         self, client: TaskClient, redis: RedisClient, registry: Registry
@@ -180,7 +183,7 @@ class TestPush:
         async def fire(ctx: TaskContext) -> None: ...
 
         await redis.set("odd", "not a queue")
-        with pytest.raises(InvalidOptions, match="fire: Redis refuses it in 'odd': .*WRONGTYPE"):
+        with pytest.raises(InvalidOptions, match="fire: Redis refuses it in 'odd': WRONGTYPE"):
             await client.enqueue(fire.options(queue="odd"))
 
 

@@ -37,7 +37,7 @@ class EntriesRefused(ResponseError):
     def __init__(self, reasons: Mapping[str, str]) -> None:
         one, reason = next(iter(reasons.items()))
         others = f" and {len(reasons) - 1:,} others" if len(reasons) > 1 else ""
-        super().__init__(f"job {one!r}{others}: {reason}")
+        super().__init__(f"{reason} (job {one!r}{others})")
         self.reasons = dict(reasons)
 
 

@@ -61,7 +61,7 @@ class Pusher(Service):
                     await scripts.push(self._call, batch)
                     self._away = False
                 except EntriesRefused as error:
-                    logger.warning("Redis refuses %s", error)
+                    logger.warning("Redis refuses jobs for good: %s", error)
                 except AWAY as error:
                     if not self._away:  # once per outage, however many are enqueued meanwhile
                         name = type(error).__name__
