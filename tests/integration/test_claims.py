@@ -141,6 +141,14 @@ class TestTheScan:
             rounds.append(await claimer.claim(5))
         assert [[one.job_id for one in found.jobs] for found in rounds] == [[b"front"], [b"behind"]]
 
+    async def test_a_lease_without_an_end_is_given_one(
+        self, redis: RedisClient, call: Call
+    ) -> None:
+        await scripts.push(call, [Job("one", QUEUE, 1, 0, b"{}")])
+        await redis.set("arq:in-progress:one", "for ever")
+        await scripts.tend(redis, QUEUE, 0, 2.0)
+        assert 0 < await redis.pttl("arq:in-progress:one") <= 2_000
+
     async def test_stock_arq_is_shown_what_is_due_behind_what_others_hold(
         self, redis: RedisClient, redis_server: EmbeddedRedis
     ) -> None:

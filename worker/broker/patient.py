@@ -16,7 +16,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
+from arq.constants import (
+    abort_jobs_ss,
+    in_progress_key_prefix,
+    job_key_prefix,
+    retry_key_prefix,
+)
 from redis.asyncio.client import Pipeline
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
@@ -194,13 +199,18 @@ def _passes(error: Exception) -> bool:
 
 
 def _as_arq_reads(command: Sequence[Any], answer: Any) -> Any:
-    """Nothing for a payload, 1 for a count of starts, where somebody has put something else."""
+    """What it makes of keys of its own in whose place somebody has put something else."""
     if not isinstance(answer, ResponseError) or isinstance(answer, NoPermissionError):
         return answer
-    word, key = command[0], str(command[1]) if len(command) > 1 else ""
-    if word == "GET" and key.startswith(job_key_prefix):
-        return None
-    return 1 if word == "INCRBY" and key.startswith(retry_key_prefix) else answer
+    match command:
+        case ("GET", str(key)) if key.startswith(job_key_prefix):
+            return None  # there is no payload
+        case ("INCRBY", str(key), *_) if key.startswith(retry_key_prefix):
+            return 1  # it was not started before
+        case ("ZREM", str(key), *_) if key == abort_jobs_ss:
+            return 0  # nobody wants it aborted
+        case _:
+            return answer
 
 
 def _run_at_all(score: float | None) -> float | None:

@@ -12,7 +12,8 @@ for _, id in ipairs(page) do
   if redis.call('TYPE', payload).ok == 'string' then
     redis.call('PERSIST', payload)
     local lease = 'arq:in-progress:' .. id
-    if redis.call('PTTL', lease) > longest and redis.call('GETRANGE', payload, 0, 0) == '{' then
+    local left = redis.call('PTTL', lease)  -- -1: for ever
+    if (left > longest or left == -1) and redis.call('GETRANGE', payload, 0, 0) == '{' then
       redis.call('PEXPIRE', lease, longest)
     end
   end
