@@ -18,6 +18,7 @@ from arq.connections import ArqRedis
 from arq.worker import Function, func
 
 from worker.broker import codec, keys
+from worker.broker.access import check_access
 from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
 from worker.broker.redis import apart, arq_settings, connect, refuse_cluster
@@ -117,7 +118,7 @@ async def startup(ctx: ProcessContext) -> None:
     Raises:
         SchemaError: The migrations have not been run.
         ServerUnreachable: Postgres did not answer in time.
-        SettingsError: A setting does not fit, or Redis is a cluster.
+        SettingsError: A setting does not fit, or Redis is a cluster or refuses what we need.
     """
     await shutdown(ctx)  # a worker may be run again without a close
     settings: Settings = ctx["settings"]
@@ -135,6 +136,8 @@ async def startup(ctx: ProcessContext) -> None:
     )
     await wait_for_tables(db, settings.connect_timeout)
     await refuse_cluster(ctx["redis"])
+    if lacks := await check_access(ctx["redis"], settings.served_queues):
+        logger.warning("%s", lacks)
     # Not arq's client, which waits for ever: what keeps leases must know when Redis is away.
     redis = connect(settings.redis_url.get_secret_value(), queue=settings.queue)
     stack.push_async_callback(redis.aclose)

@@ -35,7 +35,7 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
     """
     loop = _set_event_loop()
     options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
-    loop.run_until_complete(wait_for_servers(settings))
+    loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
     worker: Worker
     if stock:
         _refuse_several_queues(settings)

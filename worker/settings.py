@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
-from worker.queues import weights_of
+from worker.queues import fault_in_name, weights_of
 from worker.setting_names import PREFIX, fault_in
 
 SPARE_CONNECTIONS = 4
@@ -100,9 +100,7 @@ class Settings(BaseSettings):
     builtin_tasks: bool = Field(
         True, description="Register the built-in user tasks and create the table `users`."
     )
-    queue: str = Field(
-        "arq:queue", min_length=1, description="Where tasks are put; what a worker serves."
-    )
+    queue: str = Field("arq:queue", description="Where tasks are put; what a worker serves.")
     queues: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Several queues for one worker, as `name=weight`, separated by commas."
     )
@@ -198,6 +196,13 @@ class Settings(BaseSettings):
     def _is_identifier(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,47}", value):
             raise ValueError("must be a plain identifier of at most 48 characters")
+        return value
+
+    @field_validator("queue")
+    @classmethod
+    def _is_queue(cls, value: str) -> str:
+        if fault := fault_in_name(value):
+            raise ValueError(fault)
         return value
 
     @field_validator("queues")

@@ -3,12 +3,30 @@
 import asyncio
 
 from arq.worker import Worker
+from redis.exceptions import RedisError
 
+from worker.broker.refusals import is_refusal
+from worker.errors import SettingsError
 from worker.execution.jobs import is_anything_due
 
 
 class StockWorker(Worker):
     """arq's worker, whose end is no error when a job was just being finished."""
+
+    async def main(self) -> None:
+        """Serve, as arq does.
+
+        Raises:
+            SettingsError: Redis has refused something for good; arq does not go on after that.
+        """
+        try:
+            await super().main()
+        except RedisError as error:
+            if not is_refusal(error):
+                raise
+            raise SettingsError(
+                f"Redis refuses what a worker needs: {error}; look at the rights of its user"
+            ) from error
 
     async def close(self) -> None:
         """Wait for what still runs, however it ends, and close everything."""

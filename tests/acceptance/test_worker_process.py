@@ -241,6 +241,21 @@ async def test_a_redis_cluster_is_refused_with_the_reason(settings: Settings) ->
     assert len(output.splitlines()) == 1
 
 
+async def test_a_right_that_is_taken_away_ends_the_stock_worker_with_the_reason(
+    settings: Settings, redis: RedisClient, start_worker: StartWorker
+) -> None:
+    await redis.execute_command("ACL SETUSER leaver on >pw ~* &* +@all")
+    url = settings.redis_url.get_secret_value().replace("unix://", "unix://leaver:pw@")
+    worker = start_worker(WORKER_REDIS_URL=url)
+    await asyncio.to_thread(worker.wait_for_log, "ready: queue")
+    await redis.execute_command("ACL SETUSER leaver -zrangebyscore")
+    assert await asyncio.to_thread(worker.wait) == 1
+    await redis.execute_command("ACL DELUSER leaver")
+    assert "Redis refuses what a worker needs: " in worker.log.splitlines()[-1]
+    assert "zrangebyscore" in worker.log.splitlines()[-1]
+    assert "Traceback" not in worker.log
+
+
 async def test_a_wrong_database_is_told_at_once(
     settings: Settings, postgres: EmbeddedPostgres
 ) -> None:

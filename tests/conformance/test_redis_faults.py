@@ -131,10 +131,12 @@ async def test_an_entry_that_is_no_text_kills_no_worker(house: House) -> None:
     assert worker.process.poll() is None
 
 
-async def test_a_payload_of_a_wrong_type_kills_no_worker(house: House) -> None:
+async def test_keys_of_a_wrong_type_kill_no_worker(house: House) -> None:
     worker = await house.start_worker()
     admin = connect(house.redis.url)
     await admin.lpush("arq:job:odd", "not a payload")
+    await admin.lpush("arq:retry:odd", "not a count")
+    await admin.set("arq:abort", "not a set")
     await admin.zadd("arq:queue", {"odd": 1})
     await admin.aclose()
     for n in range(2):  # the first may be done before the worker has met the entry

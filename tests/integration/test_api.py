@@ -206,7 +206,7 @@ class TestEnqueue:
     async def test_options_are_kept(self, api: httpx.AsyncClient) -> None:
         run_at = (utcnow() + timedelta(days=1)).replace(microsecond=0)
         options = {
-            "user_id": "u-1", "unique_key": "k", "queue": "arq:other", "priority": 9,
+            "user_id": "u-1", "unique_key": "k", "queue": "arq:echo", "priority": 9,
             "run_at": run_at.isoformat(),
         }  # fmt: skip
         response = await api.post("/tasks", json={"name": "echo", "args": {"x": None}} | options)
@@ -273,7 +273,10 @@ class TestEnqueue:
             ({"name": "math.add", "args": {"a": 1, "c": 2}}, "math.add: c: Extra inputs"),
             ({"name": "echo", "args": {"x": "\x00"}}, "NUL"),
             ({"name": "math.fail", "user_id": "\x00"}, "user_id is not a text of 1 to 512"),
-            ({"name": "math.fail", "queue": "\x00"}, "queue is not a text of 1 to 512"),
+            (
+                {"name": "math.fail", "queue": "session:1"},
+                "no queue 'session:1' here; there are arq",
+            ),
             ({"name": "fire", "unique_key": "k"}, "durable=False"),
             ({"name": "math.fail", "delay": 1, "run_at": "2030-01-01T00:00Z"}, "not both"),
             ({"name": "math.fail", "unique": "waiting"}, "unique_key is held, but there is none"),
@@ -288,6 +291,8 @@ class TestEnqueue:
             ("delay", -1), ("delay", 1e300), ("delay", "soon"), ("run_at", "2030-01-01T00:00"),
             ("run_at", "tomorrow"), ("priority", 10), ("priority", -1), ("priority", 1.5),
             ("user_id", ""), ("user_id", "u" * 256), ("unique_key", "k" * 256), ("queue", ""),
+            ("queue", "q" * 513), ("queue", "a\x00"), ("queue", "a\nb"),
+            ("queue", "arq:job:1"), ("queue", "arq:abort"), ("queue", "arq:queue:health-check"),
             ("args", []), ("args", None), ("name", ""), ("name", None), ("max_tries", 3),
             ("secret", "hunter2"), ("unique", "always"), ("unique", None),
         ]  # fmt: skip

@@ -1,11 +1,24 @@
-"""What a connection to Redis does that is taken down under whoever uses it."""
+"""A connection to Redis: taken down under whoever uses it, and before it trusts a server."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import pytest
+from arq.connections import RedisSettings, create_pool
+from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker.broker.redis import connect
+from tests.loopback import make_certificate, tls_with
+from tests.proxy import Proxy
+from worker import Settings
+from worker.broker.redis import apart, arq_settings, connect
+from worker.broker.wire import open_wire
 from worker.embedded import EmbeddedRedis
+from worker.errors import ServerUnreachable, SettingsError
+from worker.services.readiness import wait_for_servers
 
 
 async def test_a_connection_that_is_lost_under_a_writer_says_so(
@@ -37,3 +50,127 @@ async def test_a_cancellation_that_comes_while_a_command_is_sent_is_not_swallowe
             await asyncio.wait([sending])
             assert sending.cancelled(), steps
     await client.aclose()
+
+
+class TestTls:
+    """Every client of ours, towards a server with a certificate for "localhost"."""
+
+    @pytest.fixture
+    async def server(self, tmp_path: Path) -> AsyncIterator[EmbeddedRedis]:
+        async with EmbeddedRedis(tcp=True) as redis, connect(redis.url) as admin:
+            await admin.execute_command("ACL", "SETUSER", "worker", "on", ">hunter2", "~*", "+@all")
+            yield redis
+
+    @pytest.fixture
+    async def tls(self, server: EmbeddedRedis, tmp_path: Path) -> AsyncIterator["TlsDoor"]:
+        door = TlsDoor(server, make_certificate(tmp_path))
+        async with door.open():
+            yield door
+
+    @pytest.mark.parametrize("kind", ["client", "apart", "wire", "arq"])
+    async def test_a_certificate_for_another_name_is_told_no_password(
+        self, kind: str, tls: "TlsDoor"
+    ) -> None:
+        with pytest.raises(RedisConnectionError, match="doesn't match|mismatch"):
+            await CLIENTS[kind](tls.url("127.0.0.1"))
+        assert tls.heard == b""
+
+    @pytest.mark.parametrize("kind", ["client", "apart", "wire", "arq"])
+    @pytest.mark.parametrize(
+        ("host", "more"),
+        [
+            ("localhost", ""),
+            ("127.0.0.1", "&ssl_check_hostname=false"),
+            ("127.0.0.1", "&ssl_cert_reqs=none"),
+        ],
+    )
+    async def test_the_right_name_and_what_the_url_lets_pass_is_served(
+        self, kind: str, host: str, more: str, tls: "TlsDoor"
+    ) -> None:
+        await CLIENTS[kind](tls.url(host) + more)
+        assert b"hunter2" in tls.heard
+
+    async def test_a_certificate_that_nobody_vouches_for_is_told_no_password(
+        self, tls: "TlsDoor"
+    ) -> None:
+        with pytest.raises(RedisConnectionError, match="self.signed"):
+            await ping(tls.url("localhost").partition("?")[0])
+        assert tls.heard == b""
+
+    async def test_the_start_says_at_once_which_name_was_wrong(
+        self, tls: "TlsDoor", settings: Settings
+    ) -> None:
+        url = tls.url("127.0.0.1")
+        theirs = settings.model_copy(update={"redis_url": SecretStr(url), "connect_timeout": 60})
+        async with asyncio.timeout(20):
+            with pytest.raises(ServerUnreachable, match="Redis at 127.0.0.1.*certificate") as error:
+                await wait_for_servers(theirs)
+        assert "hunter2" not in str(error.value)
+
+    def test_a_name_cannot_be_checked_in_what_is_not_looked_at(self) -> None:
+        with pytest.raises(SettingsError, match="ssl_check_hostname=true"):
+            connect("rediss://localhost?ssl_cert_reqs=none&ssl_check_hostname=true")
+
+    def test_without_tls_there_is_nothing_to_check(self) -> None:
+        assert "ssl_check_hostname" not in connect("redis://h").connection_pool.connection_kwargs
+        assert arq_settings("redis://u:p%40@h:1/3") == RedisSettings(
+            host="h", port=1, database=3, username="u", password="p@"
+        )
+
+
+class TlsDoor(Proxy):
+    """In front of a server; remembers what it was told."""
+
+    def __init__(self, server: EmbeddedRedis, certificate: Path) -> None:
+        parts = urlsplit(server.url)
+        super().__init__(parts.hostname or "", parts.port or 0)
+        self.certificate = certificate
+        self.heard = b""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        tls = tls_with(self.certificate)
+        async with await asyncio.start_server(self._hear, "127.0.0.1", 0, ssl=tls) as listener:
+            self.port = listener.sockets[0].getsockname()[1]
+            yield
+
+    def url(self, host: str) -> str:
+        return f"rediss://worker:hunter2@{host}:{self.port}/0?ssl_ca_certs={self.certificate}"
+
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read = reader.read
+
+        async def heard(count: int) -> bytes:
+            data = await read(count)
+            self.heard += data
+            return data
+
+        reader.read = heard  # type: ignore[method-assign]
+        await self._serve(reader, writer)
+
+
+async def ping(url: str) -> None:
+    async with connect(url) as client:
+        await client.ping()
+
+
+async def ping_apart(url: str) -> None:
+    async with connect(url) as client, apart(client) as other:
+        await other.ping()
+
+
+async def ping_by_wire(url: str) -> None:
+    async with connect(url) as client:
+        wire = await open_wire(client, lambda: None)
+        await wire.send("PING")
+        wire.close()
+
+
+async def ping_as_arq(url: str) -> None:
+    settings = arq_settings(url)
+    settings.conn_retries = 0
+    pool = await create_pool(settings)
+    await pool.aclose()
+
+
+CLIENTS = {"client": ping, "apart": ping_apart, "wire": ping_by_wire, "arq": ping_as_arq}

@@ -1,8 +1,10 @@
-"""Queues with weights, as they are written."""
+"""What queues may be called, and queues with weights, as they are written."""
 
 import pytest
 
-from worker.queues import weights_of
+from worker.errors import SettingsError
+from worker.queues import fault_in_name, weights_of
+from worker.settings import load_settings
 
 
 def test_a_queue_without_a_weight_has_the_weight_1() -> None:
@@ -16,3 +18,27 @@ def test_what_is_no_queue_with_a_weight_is_refused_by_name(queue: str) -> None:
     with pytest.raises(ValueError, match="as name=weight") as refusal:
         weights_of([queue])
     assert repr(queue) in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["arq:queue", "high", "q" * 512, "a b", "Ä", "worker", "arq:jobs"])
+def test_a_queue_may_be_called_so(name: str) -> None:
+    assert fault_in_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "q" * 513, "a\x00", "a\nb", "a\x7f", "a\u2028b", "\ud800", "worker:pulse:1",
+        "arq:job:1", "arq:in-progress:1", "arq:retry:1", "arq:result:1", "arq:abort",
+        "arq:queue:health-check",
+    ],
+)  # fmt: skip
+def test_no_queue_is_called_as_another_key_or_has_control_characters(name: str) -> None:
+    fault = fault_in_name(name)
+    assert fault is not None
+    assert fault.isprintable()
+    if name:
+        with pytest.raises(ValueError, match="name"):
+            weights_of([name])
+        with pytest.raises(SettingsError, match="WORKER_QUEUE: .*name"):
+            load_settings(queue=name)

@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None, registry: Registry = default_re
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.registry = registry
+    app.state.queues = _queues(settings, registry)
     _include_routers(app, settings)
     return app
 
@@ -81,6 +82,12 @@ def _middleware(settings: Settings) -> Sequence[Middleware]:
         Middleware(Guard, rule, open_paths=health.PATHS),
         Middleware(BodyLimit, settings.max_payload_bytes + ENVELOPE_BYTES),
     ]
+
+
+def _queues(settings: Settings, registry: Registry) -> frozenset[str]:
+    """Those that the service knows: a caller is not to write into just any key of Redis."""
+    named = {function.defaults.queue for function in registry if function.defaults.queue}
+    return frozenset({settings.queue, *settings.served_queues, *named})
 
 
 def _include_routers(app: FastAPI, settings: Settings) -> None:

@@ -65,6 +65,12 @@ def get_registry(connection: HTTPConnection) -> Registry:
     return registry
 
 
+def get_queues(connection: HTTPConnection) -> frozenset[str]:
+    """The queues that the app puts tasks into: ``app.state.queues``."""
+    queues: frozenset[str] = connection.app.state.queues
+    return queues
+
+
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 """A session per request: committed before the response, rolled back on any exception.
 
@@ -77,3 +83,4 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 
 ClientDep = Annotated[TaskClient, Depends(get_client)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
+QueuesDep = Annotated[frozenset[str], Depends(get_queues)]

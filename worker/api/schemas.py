@@ -19,6 +19,7 @@ from worker.db.models import TaskState
 from worker.db.users import Email, Username
 from worker.execution.interventions import Retryable
 from worker.execution.options import MAX_PRIORITY, OptionValues, Unique
+from worker.queues import fault_in_name
 
 MAX_DELAY_SECONDS = 10 * 365 * 86_400
 """Ten years."""
@@ -34,7 +35,14 @@ def _to_utc(moment: datetime) -> datetime:
         raise ValueError("is out of range") from None
 
 
+def _is_queue(name: str) -> str:
+    if fault := fault_in_name(name):
+        raise ValueError(fault)
+    return name
+
+
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+Queue = Annotated[str, AfterValidator(_is_queue)]
 Number = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 
@@ -76,7 +84,7 @@ class NewTask(_Incoming):
     run_at: Moment | None = None
     unique_key: Text | None = None
     unique: Unique = "unsettled"
-    queue: Text | None = None
+    queue: Queue | None = None
     priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] | None = None
 
     @field_validator("args")

@@ -1,10 +1,10 @@
 """How the fast worker claims jobs, keeps them and finishes them: three scripts, typed."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from worker.broker.scripts import PUSH_BATCH, Call
+from worker.broker.scripts import PUSH_BATCH, Call, reasons_of
 
 BATCH = PUSH_BATCH
 """Jobs per call at most: a millisecond or two of Redis, and far below Lua's limit of values."""
@@ -56,21 +56,34 @@ class Round:
 
     Attributes:
         wait: Seconds until the next job is due, by Redis's clock; None: there is none.
+        more: Not everything that is due was looked at.
+        refused: The queues that are none, each with what Redis says.
     """
 
     jobs: list[Claimed]
     wait: float | None
+    more: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 async def claim(call: Call, queues: Sequence[str], free: int, lease_ms: int, token: str) -> Round:
-    """Claim `free` due jobs at most, of the first queue first."""
-    answer = await call("claim", queues, [min(free, BATCH), lease_ms, token])
-    now, next_due = answer[0], answer[1]
-    jobs = [
-        Claimed(queues[number - 1], id_, _whole(score), payload, starts, token)
-        for number, id_, score, payload, starts in zip(*[iter(answer[2:])] * 5, strict=True)
-    ]
-    return Round(jobs, max(next_due - now, 0) / 1000 if next_due else None)
+    """Claim `free` due jobs at most, of the first queue first.
+
+    However many due jobs are held by others: the scan goes on behind them, call by call, until it
+    has found some or has come to the end.
+    """
+    ranks: list[int] = []
+    while True:
+        answer = await call("claim", queues, [min(free, BATCH), lease_ms, token, *ranks])
+        now, next_due, ranks, refused, *found = answer
+        jobs = [
+            Claimed(queues[number - 1], id_, _whole(score), payload, starts, token)
+            for number, id_, score, payload, starts in zip(*[iter(found)] * 5, strict=True)
+        ]
+        more = max(ranks) >= 0
+        if jobs or not more:
+            wait = max(next_due - now, 0) / 1000 if next_due else None
+            return Round(jobs, wait, more, reasons_of(refused))
 
 
 def _whole(score: bytes) -> int:
@@ -78,15 +91,19 @@ def _whole(score: bytes) -> int:
     return int(max(float(score), -(2.0**53)))
 
 
-async def finish(call: Call, finishes: Iterable[Finish]) -> list[bytes]:
-    """Finish jobs, `BATCH` at most; returns the ids of those that are another's by now."""
+async def finish(call: Call, finishes: Iterable[Finish]) -> tuple[list[bytes], dict[str, str]]:
+    """Finish jobs, `BATCH` at most.
+
+    Returns:
+        The ids of those that are another's by now; and what Redis refuses of some, by their ids.
+    """
     numbers: dict[str, int] = {}
     arguments: list[str | int | bytes] = []
     for one in finishes:
         number = numbers.setdefault(one.queue, len(numbers) + 1)
         arguments += (number, one.job_id, one.token, one.action, one.number, one.data)
-    lost: list[bytes] = await call("finish", list(numbers), arguments)
-    return lost
+    lost, refused = await call("finish", list(numbers), arguments)
+    return lost, reasons_of(refused)
 
 
 async def extend(

@@ -1,15 +1,22 @@
 """Hints over Redis pub/sub: one connection per process, many listeners.
 
 A hint says "look now"; whoever gets it looks at Postgres, and looks from time to time anyway,
-because a hint may be lost.
+because a hint may be lost, or Redis may not let us have any.
 """
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
+from functools import cache
+
+from redis.exceptions import ResponseError
 
 from worker.broker.redis import AWAY, RedisClient
+from worker.broker.refusals import is_refusal
 from worker.service import Service
+
+logger = logging.getLogger("worker.hints")
 
 Listener = Callable[[str], None]
 
@@ -69,7 +76,13 @@ class Hints(Service):
         if not self._subscribed:
             await self._wake.wait()
             return
-        message = await self._pubsub.get_message(timeout=QUIET_SECONDS)
+        try:
+            message = await self._pubsub.get_message(timeout=QUIET_SECONDS)
+        except ResponseError as error:
+            if not is_refusal(error):
+                raise
+            _warn_once(str(error))
+            return
         if message is not None:
             for listener in tuple(self._listeners.get(message["channel"].decode(), ())):
                 listener(message["data"].decode())
@@ -86,3 +99,12 @@ class Hints(Service):
             await self._pubsub.subscribe(*missing)
             self._subscribed |= missing
             self.wake()
+
+
+@cache
+def _warn_once(refusal: str) -> None:
+    logger.warning(
+        "Redis gives us no hints (%s): who waits for a task looks from time to time, and a running "
+        "attempt hears of its cancellation at its commit. Its user needs +subscribe &worker:*",
+        refusal,
+    )

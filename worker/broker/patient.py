@@ -2,24 +2,32 @@
 
 arq's worker ends with the first error in its own loop. So its client waits, command by command,
 until Redis answers again; a claim that was under way counts as lost to somebody else, which is what
-arq makes of a `WatchError`. Once the process is stopping there is nothing to wait for: what cannot
-be said is left unsaid, and leases run out by themselves.
+arq makes of a `WatchError`. What Redis refuses for good is not waited for: it ends the worker. Once
+the process is stopping there is nothing to wait for either: what cannot be said is left unsaid, and
+leases run out by themselves.
+
+It also shows arq a queue in which everything that is due can be run: arq looks at the front alone,
+runs nothing that has the score 0, and dies of one at minus infinity or of a payload that is none.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix
+from arq.constants import (
+    abort_jobs_ss,
+    in_progress_key_prefix,
+    job_key_prefix,
+    retry_key_prefix,
+)
 from redis.asyncio.client import Pipeline
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
 )
 from redis.exceptions import (
-    OutOfMemoryError,
-    ReadOnlyError,
+    NoPermissionError,
     RedisError,
     ResponseError,
     WatchError,
@@ -27,6 +35,8 @@ from redis.exceptions import (
 from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
+
+from worker.broker.refusals import is_refusal
 
 T = TypeVar("T")
 
@@ -38,8 +48,15 @@ PAUSES = (0.05, 0.5)
 _HELD_BY_ANOTHER = 1
 """What arq reads when the job's lease is there."""
 
-_PASSING = (RedisConnectionError, RedisTimeoutError, OSError, OutOfMemoryError, ReadOnlyError)
-_PASSING_REPLIES = ("MISCONF", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "LOADING")
+PAGES = 10
+"""How many pages of a queue one look goes through if others hold all that is there."""
+
+_FIRST = -(2.0**53)
+_NOT_ZERO = 1.0
+"""Scores that arq runs, in place of those that it does not."""
+
+_ABOUT_THE_SERVER = frozenset({"INFO", "DBSIZE"})
+"""What arq logs when it starts; clients are often forbidden to ask."""
 
 
 class PatientRedis(ArqRedis):
@@ -54,18 +71,36 @@ class PatientRedis(ArqRedis):
         super().__init__(*args, **kwargs)
         self.claiming = True
         self.stopping = False
+        self._rank = 0
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command as soon as Redis answers; None if it cannot any more."""
         call: Callable[..., Awaitable[Any]] = super().execute_command
         return await self.until_answered(lambda: call(*args, **options))
 
-    async def zrangebyscore(self, *args: Any, **kwargs: Any) -> Any:
-        """What arq asks for to see what is due."""
+    async def zrangebyscore(self, name: Any, *args: Any, **kwargs: Any) -> Any:
+        """What arq asks for to see what is due; of its queue, and with a limit."""
+        if name != self.default_queue_name or not kwargs.get("num"):
+            return await super().zrangebyscore(name, *args, **kwargs)
         if not self.claiming or self.stopping:
             return []
-        found = await super().zrangebyscore(*args, **kwargs)
-        return [entry for entry in found or [] if _is_text(entry)]
+        limit = kwargs["num"]
+        for _ in range(PAGES):
+            page = {**kwargs, "start": self._rank}
+            found = await super().zrangebyscore(name, *args, **page) or []
+            self._rank = 0 if len(found) < limit else self._rank + limit
+            if not self._rank or (found := await self._unheld(found)):
+                break
+        return [entry for entry in found if _is_text(entry)]
+
+    async def _unheld(self, job_ids: list[bytes]) -> list[bytes]:
+        """Those that nobody holds; if there are any, the next look begins at the front again."""
+        prefix = in_progress_key_prefix.encode()
+        leases = await self.mget([prefix + job_id for job_id in job_ids]) or []
+        free = [id_ for id_, lease in zip(job_ids, leases, strict=False) if lease is None]
+        if free:
+            self._rank = 0
+        return free
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """A pipeline that waits, too."""
@@ -110,9 +145,10 @@ class PatientPipeline(Pipeline):
             self._claims = str(args[1]).startswith(in_progress_key_prefix)
             return await self._redis.until_answered(lambda: call(*args, **options))
         try:
-            return await call(*args, **options)
+            answer = await call(*args, **options)
+            return _run_at_all(answer) if args[0] == "ZSCORE" and self._claims else answer
         except (RedisError, OSError) as error:
-            if not self._claims:
+            if not self._claims or is_refusal(error):
                 raise
             logger.warning("a claim is given up: %s: %s", type(error).__name__, error)
             self.watching = False
@@ -135,23 +171,50 @@ class PatientPipeline(Pipeline):
             try:
                 return await call(raise_on_error)
             except (RedisError, OSError) as error:
-                if not self._claims:  # somebody else's transaction: not ours to judge
-                    raise
+                if not self._claims or is_refusal(error):
+                    raise  # somebody else's transaction is not ours to judge
                 raise WatchError(f"the claim's answer was lost ({error})") from error
         commands, transaction = list(self.command_stack), self.explicit_transaction
 
         async def once_more() -> list[Any]:
             self.command_stack, self.explicit_transaction = list(commands), transaction
-            return await call(raise_on_error)
+            said = zip(commands, await call(False), strict=True)
+            answers = [_as_arq_reads(command, answer) for (command, _), answer in said]
+            if raise_on_error:
+                self.raise_first_error(commands, answers)
+            return answers
 
-        answers = await self._redis.until_answered(once_more)
+        try:
+            answers = await self._redis.until_answered(once_more)
+        except NoPermissionError:
+            if not all(args[0] in _ABOUT_THE_SERVER for args, _ in commands):
+                raise
+            return [{}] * len(commands)
         return [None] * len(commands) if answers is None else answers
 
 
 def _passes(error: Exception) -> bool:
-    if isinstance(error, _PASSING):
-        return True
-    return isinstance(error, ResponseError) and str(error).startswith(_PASSING_REPLIES)
+    may = isinstance(error, RedisConnectionError | RedisTimeoutError | ResponseError | OSError)
+    return may and not is_refusal(error)
+
+
+def _as_arq_reads(command: Sequence[Any], answer: Any) -> Any:
+    """What it makes of keys of its own in whose place somebody has put something else."""
+    if not isinstance(answer, ResponseError) or isinstance(answer, NoPermissionError):
+        return answer
+    match command:
+        case ("GET", str(key)) if key.startswith(job_key_prefix):
+            return None  # there is no payload
+        case ("INCRBY", str(key), *_) if key.startswith(retry_key_prefix):
+            return 1  # it was not started before
+        case ("ZREM", str(key), *_) if key == abort_jobs_ss:
+            return 0  # nobody wants it aborted
+        case _:
+            return answer
+
+
+def _run_at_all(score: float | None) -> float | None:
+    return None if score is None else max(score, _FIRST) or _NOT_ZERO
 
 
 def _is_text(entry: bytes) -> bool:

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -25,7 +26,7 @@ SOCKET_TIMEOUT = 5.0
 """Seconds after which an answer that did not come counts as a Redis that is away."""
 
 AWAY: tuple[type[Exception], ...] = (RedisError, OSError)
-"""What a call raises while Redis is away."""
+"""What a call raises while Redis is away, or if it refuses (`refusals.is_refusal` tells which)."""
 
 
 def connect(
@@ -35,8 +36,14 @@ def connect(
     timeout: float = SOCKET_TIMEOUT,
     kind: type[ArqRedis] = ArqRedis,
 ) -> ArqRedis:
-    """A client for `url`, with our serializer; nothing connects before the first call."""
-    redis = kind.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+    """A client for `url`, with our serializer; nothing connects before the first call.
+
+    Raises:
+        SettingsError: What the URL says about TLS does not fit together.
+    """
+    redis = kind.from_url(
+        url, socket_timeout=timeout, socket_connect_timeout=timeout, **_tls(url)
+    )  # what the URL says wins
     pool = redis.connection_pool
     pool.connection_class = _cancellable(pool.connection_class)
     redis.job_serializer = codec.serialize
@@ -110,21 +117,40 @@ def _parts(command: bytes | str | Iterable[bytes]) -> Iterable[bytes]:
 def arq_settings(url: str) -> RedisSettings:
     """The same address in the words of the stock arq worker.
 
-    arq's own `from_dsn` forgets to decode the password and does not check the host's name in TLS.
+    arq's own `from_dsn` forgets to decode the password and what the URL says about TLS.
     """
-    parts = urlsplit(url)
-    database = parse_qs(parts.query).get("db", [parts.path.lstrip("/") or "0"])[0]
-    unix = parts.scheme == "unix"
+    said: dict[str, Any] = {**_tls(url), **parse_url(url)}
+    names = {"path": "unix_socket_path", "db": "database"}
+    known = {field.name for field in fields(RedisSettings)}
+    options = {names.get(name, name): value for name, value in said.items()}
     return RedisSettings(
-        host=parts.hostname or "localhost",
-        port=parts.port or 6379,
-        unix_socket_path=parts.path if unix else None,
-        database=int(database) if database.isdigit() else 0,
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        ssl=parts.scheme == "rediss",
-        ssl_check_hostname=parts.scheme == "rediss",
+        ssl=is_tls(url), **{name: value for name, value in options.items() if name in known}
     )
+
+
+def is_tls(url: str) -> bool:
+    """Whether the connection to `url` is encrypted."""
+    return urlsplit(url).scheme == "rediss"
+
+
+def _tls(url: str) -> dict[str, bool]:
+    """The host's name is in the certificate, unless the URL says that it need not be.
+
+    redis-py takes any certificate that somebody trusted has signed, for whatever name.
+
+    Raises:
+        SettingsError: The URL wants the name of a certificate checked that it does not want to see.
+    """
+    if not is_tls(url):
+        return {}
+    said: dict[str, Any] = {**parse_url(url)}
+    unchecked = said.get("ssl_cert_reqs") == "none"
+    if unchecked and said.get("ssl_check_hostname"):
+        raise SettingsError(
+            "WORKER_REDIS_URL: with ssl_cert_reqs=none there is no name that "
+            "ssl_check_hostname=true could check"
+        )
+    return {"ssl_check_hostname": not unchecked}
 
 
 async def server_time(redis: RedisClient) -> datetime:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
 from worker.broker import keys
+from worker.broker.refusals import EntriesRefused
 
 Call = Callable[[str, Sequence[str], Sequence[str | int | bytes]], Awaitable[Any]]
 """Runs the script of that name with keys and arguments."""
@@ -29,19 +30,24 @@ PRIORITY_STEP_MS = 100_000_000_000
 """How far one step of priority moves a job's score into the past (a bit over three years).
 
 Stock arq runs due jobs in the order of their scores, so this is a priority that it honours. Nine
-steps keep today's scores above zero, which arq would never run.
+steps keep today's scores above zero, which arq would never run; older ones stand together at 1.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is pushed: a task's delivery."""
+    """What is pushed: a task's delivery.
+
+    Attributes:
+        is_due: It is due already, by the clock that `due_ms` was read from: Redis's may be slow.
+    """
 
     job_id: str
     queue: str
     due_ms: int
     priority: int
     payload: bytes
+    is_due: bool = False
 
     @property
     def score(self) -> int:
@@ -50,30 +56,47 @@ class Job:
 
 
 def score(due_ms: int, priority: int) -> int:
-    """A job's place in the queue: when it is due, priorities first."""
-    return due_ms - priority * PRIORITY_STEP_MS
+    """A job's place in the queue: when it is due, priorities first; above 0, as arq wants it."""
+    return max(due_ms - priority * PRIORITY_STEP_MS, 1)
 
 
 async def push(call: Call, jobs: Iterable[Job]) -> int:
     """Push `jobs` unless they are there; returns how many were not.
 
     Raises:
+        EntriesRefused: Redis takes some of them never; the others are there.
         RedisError, OSError: Redis is away; some of the jobs may be there.
     """
     pushed = 0
-    under_way: deque[asyncio.Future[int]] = deque()
+    refused: dict[str, str] = {}
+    under_way: deque[asyncio.Future[tuple[int, list[bytes]]]] = deque()
     try:
         for queue, arguments in _batches(jobs):
             under_way.append(asyncio.ensure_future(call("push", [queue], arguments)))
             await asyncio.sleep(0)  # it is sent while the next one is made
             if len(under_way) == PUSHES_AT_ONCE:
-                pushed += await under_way.popleft()
+                pushed += _taken(await under_way.popleft(), refused)
         while under_way:
-            pushed += await under_way.popleft()
+            pushed += _taken(await under_way.popleft(), refused)
     finally:
         for one in under_way:
             one.cancel()
+    if refused:
+        raise EntriesRefused(refused)
     return pushed
+
+
+def _taken(answer: tuple[int, list[bytes]], refused: dict[str, str]) -> int:
+    """How many a call has pushed; notes what was refused."""
+    pushed, reasons = answer
+    refused |= reasons_of(reasons)
+    return pushed
+
+
+def reasons_of(said: Sequence[bytes]) -> dict[str, str]:
+    """A script's list of entries, each with the reason for which it is refused, by entry."""
+    words = [word.decode(errors="replace") for word in said]
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def _batches(jobs: Iterable[Job]) -> Iterator[tuple[str, list[str | int | bytes]]]:
@@ -81,8 +104,8 @@ def _batches(jobs: Iterable[Job]) -> Iterator[tuple[str, list[str | int | bytes]
     by_queue: dict[str, list[str | int | bytes]] = {}
     for job in jobs:
         arguments = by_queue.setdefault(job.queue, [])
-        arguments += (job.job_id, job.score, job.payload)
-        if len(arguments) == 3 * PUSH_BATCH:
+        arguments += (job.job_id, job.score, int(job.is_due), job.payload)
+        if len(arguments) == 4 * PUSH_BATCH:
             yield job.queue, by_queue.pop(job.queue)
     yield from by_queue.items()
 
@@ -115,7 +138,7 @@ async def renew(redis: Redis, queue: str, job_id: str, lease_seconds: float) -> 
 
 
 async def missing(redis: Redis, queue: str, job_ids: Iterable[str]) -> list[str]:
-    """Which of `job_ids` have no payload or no entry in `queue`."""
+    """Which of `job_ids` have no payload or no entry in `queue`; all of them, if it is no queue."""
     found = await _script("missing")(keys=[queue], args=list(job_ids), client=redis)
     return [job_id.decode() for job_id in found]
 
@@ -124,7 +147,7 @@ async def release(redis: Redis, jobs: Iterable[tuple[str, str, int]]) -> None:
     """End the leases of jobs whose worker is dead.
 
     Args:
-        jobs: Queue, id and score of each.
+        jobs: Queue, id and score of each; all of them are due.
     """
     arguments = [value for job in jobs for value in job]
     await _script("release")(keys=[], args=arguments, client=redis)
@@ -150,7 +173,11 @@ def caller(redis: Redis) -> Call:
 
 
 def source(name: str) -> str:
-    """The text of `scripts/<name>.lua`."""
+    """The text of `scripts/<name>.lua`, with what each may use in front of it."""
+    return "\n".join(_text(part) for part in ("try", name))
+
+
+def _text(name: str) -> str:
     return files("worker.broker").joinpath("scripts", f"{name}.lua").read_text()
 
 

@@ -72,7 +72,7 @@ FLEET = {
     #
     # A page of what should be in Redis, in the order of the ids: unsettled, pushed once, and not
     # running in a process that lives. Reads only: a backlog of any size makes no dead tuple.
-    # -> id, attempt, job_id, name, queue, priority, due_ms
+    # -> id, attempt, job_id, name, queue, priority, due_ms, due
     "watched": """
         SELECT attempt, {to_be_pushed}
         FROM {task} AS task

@@ -182,7 +182,7 @@ _TEMPLATES = {
     # One row per element of :ids and :arguments, with the same options; on any session.
     # :run_at wins over :delay. :announced says that this process pushes after the commit, so the
     # relay need not look at once (and the trigger does not notify it).
-    # -> id, due_ms (run_at, Unix milliseconds), near (to be pushed now) of each row made; none
+    # -> id, due_ms (run_at, Unix milliseconds), due, near (to be pushed now) of each row made; none
     #    for a row whose key another task holds.
     "insert": """
         INSERT INTO {task} (id, name, args, state, queue, priority, user_id, unique_key,
@@ -199,6 +199,7 @@ _TEMPLATES = {
                      CAST(:priority AS integer) AS priority) AS due
         ON CONFLICT DO NOTHING
         RETURNING id, CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms,
+                  run_at <= now() AS due,
                   run_at <= now() + {lead} AND (priority = 0 OR run_at <= now()) AS near
         """,
     #

@@ -95,7 +95,7 @@ FRAGMENTS = {
         WHERE state IN ('failed', 'cancelled')""",
     "to_be_pushed": """
         id, name, queue, priority, coalesce(job_id, CAST(id AS text)) AS job_id,
-        CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms""",
+        CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms, run_at <= now() AS due""",
 }
 """Parts of several statements."""
 

@@ -171,7 +171,7 @@ def jobs_of(rows: Sequence[Row[Any]], parameters: dict[str, Any]) -> list[Job]:
     now = milliseconds(utcnow())
     return [
         Job(str(row.id), queue, row.due_ms, priority,
-            codec.durable_payload(name, str(row.id), now))
+            codec.durable_payload(name, str(row.id), now), row.due)
         for row in rows
         if row.near
     ]  # fmt: skip

@@ -13,11 +13,11 @@ from worker.db.database import Database
 
 
 def jobs_of_rows(rows: Iterable[Row[Any]]) -> list[Job]:
-    """The job of each row (id, job_id, name, queue, priority, due_ms)."""
+    """The job of each row (id, job_id, name, queue, priority, due_ms, due)."""
     now = milliseconds(utcnow())
     return [
         Job(row.job_id, row.queue, row.due_ms, row.priority,
-            codec.durable_payload(row.name, str(row.id), now))
+            codec.durable_payload(row.name, str(row.id), now), row.due)
         for row in rows
     ]  # fmt: skip
 

@@ -9,11 +9,12 @@ from typing import Literal, Self, TypedDict, get_args
 from worker.errors import InvalidOptions
 from worker.execution.binding import Bind
 from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
+from worker.queues import fault_in_name
 
 MAX_PRIORITY = 9
 
 LONGEST_TEXT = 512
-"""Characters of a name, a key or a queue: in UTF-8 they fit into an index entry of Postgres."""
+"""Characters of a name or a key: in UTF-8 they fit into an index entry of Postgres."""
 
 Unique = Literal["unsettled", "waiting"]
 """For how long a task holds its unique key: until it is settled, or until it is first started."""
@@ -115,11 +116,11 @@ class Options:
         bind: object = self.bind
         if not isinstance(bind, Bind | None):
             return f"bind={bind!r} is neither an engine nor a mapped class"
-        for name in ("user_id", "unique_key", "queue"):
+        for name in ("user_id", "unique_key"):
             value = getattr(self, name)
             if value is not None and not is_storable(value):
                 return f"{name} is not a text of 1 to {LONGEST_TEXT} characters without NUL"
-        return None
+        return None if self.queue is None else fault_in_name(self.queue)
 
 
 def _seconds(name: str, delay: Delay) -> float:

@@ -12,6 +12,7 @@ from arq.jobs import JobStatus
 
 from worker.broker import codec, scripts
 from worker.broker.redis import AWAY
+from worker.broker.refusals import EntriesRefused
 from worker.broker.scripts import Call, Job
 from worker.clock import milliseconds, utcnow
 from worker.db.models import TaskState
@@ -42,6 +43,7 @@ class PlainTasks:
         """Push the tasks of `request`.
 
         Raises:
+            InvalidOptions: What lies at the queue's name is no queue.
             ServerUnreachable: Redis did not answer; some of the tasks may be there.
             PayloadTooLarge: The arguments are too large.
         """
@@ -51,6 +53,10 @@ class PlainTasks:
         queue = request.options.queue or self._queue
         try:
             await scripts.push(self._call, _jobs(request, ids, queue))
+        except EntriesRefused as error:
+            raise InvalidOptions(
+                f"{request.name}: Redis refuses it in {queue!r}: {error}"
+            ) from error
         except AWAY as error:
             raise ServerUnreachable(
                 f"{request.name} is durable=False and Redis did not take it ({error})"
@@ -112,4 +118,4 @@ def _jobs(request: Request[Any], ids: list[UUID], queue: str) -> Iterator[Job]:
     due += int((options.delay or 0) * 1000)
     for id_, arguments in zip(ids, request.arguments, strict=True):
         payload = codec.plain_payload(request.name, arguments, now)
-        yield Job(str(id_), queue, due, options.priority or 0, payload)
+        yield Job(str(id_), queue, due, options.priority or 0, payload, due <= now)

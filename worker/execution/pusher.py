@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from worker.broker import scripts
 from worker.broker.redis import AWAY
+from worker.broker.refusals import EntriesRefused
 from worker.broker.scripts import Call, Job
 from worker.failpoints import reach
 from worker.service import Service
@@ -58,6 +59,8 @@ class Pusher(Service):
                 try:
                     await scripts.push(self._call, batch)
                     self._away = False
+                except EntriesRefused as error:
+                    logger.warning("Redis refuses jobs for good: %s", error)
                 except AWAY as error:
                     if not self._away:  # once per outage, however many are enqueued meanwhile
                         name = type(error).__name__

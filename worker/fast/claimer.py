@@ -4,16 +4,24 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 
 from worker.broker.claims import Claimed, Round, claim
 from worker.broker.redis import AWAY
+from worker.broker.refusals import is_refusal
 from worker.broker.scripts import Call
+from worker.errors import SettingsError
+from worker.queues import fault_in_name
 
 logger = logging.getLogger("worker.fast")
 
 PAUSES = (0.05, 0.5)
 """Seconds between two claims while Redis is away, first and at most."""
+
+REFUSED_SECONDS = 30.0
+"""For how long Redis may refuse every claim before the worker ends: what it refuses for good does
+not come round, but somebody may be just changing the account."""
 
 
 class Claimer:
@@ -23,6 +31,9 @@ class Claimer:
         queues: Names with weights: how often each is served first, in proportion.
         process: Its name; what it writes into a lease begins with it.
         give_back: Takes what was claimed when nobody waits for it any more.
+
+    Raises:
+        SettingsError: No queue may be called as one of them is.
     """
 
     def __init__(
@@ -40,9 +51,17 @@ class Claimer:
         self._give_back = give_back
         self._claims = 0
         self._pause = 0.0
+        self._refused: set[str] = set()
+        self._refused_since: float | None = None
+        for fault in filter(None, map(fault_in_name, queues)):
+            raise SettingsError(fault)
 
     async def claim(self, free: int) -> Round:
-        """Claim `free` due jobs at most; while Redis is away, none after a pause."""
+        """Claim `free` due jobs at most; while Redis is away, none after a pause.
+
+        Raises:
+            SettingsError: Redis has refused every claim for `REFUSED_SECONDS`.
+        """
         self._claims += 1
         token = f"{self._process}:{self._claims}"
         claiming = asyncio.ensure_future(
@@ -51,16 +70,14 @@ class Claimer:
         try:
             found = await asyncio.shield(claiming)
         except AWAY as error:
-            await asyncio.sleep(self._note_away(error))
+            await self._bear(error)
             return Round([], None)
         except asyncio.CancelledError:
             with contextlib.suppress(*AWAY):  # nothing is claimed, or its lease runs out
                 for one in (await claiming).jobs:
                     self._give_back(one)
             raise
-        if self._pause:
-            logger.warning("Redis is back")
-            self._pause = 0.0
+        self._note_answer(found)
         return found
 
     def _in_turn(self) -> list[str]:
@@ -70,9 +87,37 @@ class Claimer:
             names.sort(key=lambda name: random.expovariate(self._queues[name]))
         return names
 
-    def _note_away(self, error: Exception) -> float:
+    async def _bear(self, error: Exception) -> None:
         first, longest = PAUSES
-        if not self._pause:
+        if is_refusal(error):
+            self._note_refusal(str(error))
+        elif not self._pause:
             logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
         self._pause = min(max(self._pause * 2, first), longest)
-        return self._pause
+        await asyncio.sleep(self._pause)
+
+    def _note_answer(self, found: Round) -> None:
+        for queue, reason in found.refused.items():
+            if queue not in self._refused:
+                logger.error("queue %s is not served, Redis refuses it: %s", queue, reason)
+        if self._refused or found.refused:
+            served = {one.queue for one in found.jobs}
+            self._refused = (self._refused - served) | found.refused.keys()
+        if len(found.refused) == len(self._queues):
+            self._note_refusal(next(iter(found.refused.values())))
+            return
+        if self._pause or self._refused_since is not None:
+            logger.warning("Redis is back")
+        self._pause, self._refused_since = 0.0, None
+
+    def _note_refusal(self, reason: str) -> None:
+        now = time.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+            logger.error("Redis refuses claims; not mended in %.0f s, it ends the worker: %s",
+                         REFUSED_SECONDS, reason)  # fmt: skip
+        elif now - self._refused_since > REFUSED_SECONDS:
+            raise SettingsError(
+                f"Redis has refused every claim for {REFUSED_SECONDS:.0f} s: {reason}; look at its "
+                "user's rights and at what lies at the queue's name"
+            )

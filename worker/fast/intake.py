@@ -103,7 +103,7 @@ class Intake:
         if len(found.jobs) == at_most:
             return 0.0
         self.wants_slots = False
-        if len(found.jobs) >= BATCH:
-            return 0.0  # there may be more
+        if found.more or len(found.jobs) >= BATCH:
+            return 0.0
         poll = SAFETY_SECONDS if is_told() else POLL_SECONDS
         return poll if found.wait is None else min(found.wait + DUE_MARGIN, poll)

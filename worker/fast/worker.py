@@ -138,8 +138,8 @@ class FastWorker(ServingWorker):
         )
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
         call = self._watched.run
+        self.finisher = Finisher(call, self._was_finished, self._is_busy, self._intake.end)
         self._claimer = Claimer(call, self.queues, self._lease_seconds, self.name, self._give_back)
-        self.finisher = Finisher(call, self._was_finished, self._is_busy)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
         self._cleanup.push_async_callback(self._upkeep.stop)

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Awaitable, Callable, Iterable
 
-from redis.exceptions import AuthenticationError
 from sqlalchemy import inspect, make_url
 
+from worker.broker.access import check_access
 from worker.broker.redis import AWAY, RedisClient, address, connect, refuse_cluster
+from worker.broker.refusals import is_refusal
 from worker.db.database import Database
 from worker.db.failures import PASSING, sqlstate
 from worker.errors import SchemaError, ServerUnreachable
@@ -31,15 +33,19 @@ _HOPELESS = ("28", "3D")
 """SQLSTATE classes that waiting does not mend: wrong password, no such database."""
 
 
-async def wait_for_servers(settings: Settings) -> None:
+async def wait_for_servers(settings: Settings, *, serves: Iterable[str] = ()) -> None:
     """Return when a process with these settings can do its work.
+
+    Args:
+        serves: The queues of a worker, which needs more rights in Redis than who only enqueues.
 
     Raises:
         ServerUnreachable: Postgres or Redis did not answer within `settings.connect_timeout`
             seconds, or refused the login.
         SchemaError: The migrations have not been run.
         SettingsError: `WORKER_DATABASE_URL` is not set or leads to a pooling proxy that
-            `WORKER_DATABASE_POOLER` does not speak of, or Redis is a cluster.
+            `WORKER_DATABASE_POOLER` does not speak of; or Redis is a cluster, or refuses what a
+            worker needs.
     """
     async with (
         Database.from_settings(settings.require_database()) as db,
@@ -48,6 +54,8 @@ async def wait_for_servers(settings: Settings) -> None:
         await wait_for_tables(db, settings.connect_timeout)
         await wait_for_redis(redis, settings)
         await refuse_cluster(redis)
+        if serves:
+            await check_access(redis, serves)
 
 
 async def refuse_unmigrated(db: Database) -> None:
@@ -143,7 +151,9 @@ async def _wait_until(
 
 
 def _is_hopeless(error: BaseException) -> bool:
-    return isinstance(error, AuthenticationError) or (sqlstate(error) or "").startswith(_HOPELESS)
+    if isinstance(error.__context__ or error, ssl.SSLCertVerificationError):
+        return True
+    return is_refusal(error) or (sqlstate(error) or "").startswith(_HOPELESS)
 
 
 def _reason(error: BaseException) -> str:

@@ -115,12 +115,20 @@ async def test_an_entry_at_minus_infinity_is_a_job(client: ArqRedis, build: Make
 
 
 async def test_entries_that_are_never_run(client: ArqRedis, build: Make) -> None:
-    """Score 0, as under arq; and what is due at the end of time. Neither keeps a worker busy."""
-    await client.zadd("arq:queue", {"zero": 0, "never": float("inf"), "late": 1e300})
+    """What is due at the end of time keeps no worker busy."""
+    await client.zadd("arq:queue", {"never": float("inf"), "late": 1e300})
     await client.enqueue_job("note", 1, _job_id="one")
     assert await build(note, max_burst_jobs=1).run_check() == 1
-    assert await client.zcard("arq:queue") == 3
+    assert await client.zcard("arq:queue") == 2
     assert await client.keys("arq:in-progress:*") == []
+
+
+async def test_a_job_at_score_0_is_run(client: ArqRedis, make: Make) -> None:
+    """Stock arq takes 0 for no score at all, and looks at the front of the queue alone."""
+    await client.enqueue_job("note", 1, _job_id="one")
+    await client.zadd("arq:queue", {"one": 0})
+    assert await make(FastWorker, note).run_check() == 1
+    assert await client.zcard("arq:queue") == 0
 
 
 SOUND: dict[str, Any] = {"t": None, "f": "note", "a": (), "k": {}, "et": 1}

@@ -15,6 +15,7 @@ from tests.integration.arq.conftest import Context, Make, running, until
 from tests.integration.arq.gate import Gate
 from worker.broker.redis import RedisClient
 from worker.broker.scripts import caller
+from worker.errors import SettingsError
 from worker.fast.claimer import Claimer
 from worker.fast.worker import FastWorker
 
@@ -147,6 +148,12 @@ async def test_an_empty_queue_in_front_holds_up_nobody(client: ArqRedis, make: M
     assert await worker.run_check() == 5
     results = await client.all_job_results()
     assert {found.queue_name for found in results} == {"low"}
+
+
+async def test_a_queue_that_is_called_as_another_key_is_refused(make: Make) -> None:
+    worker = make(FastWorker, note, queues={"arq:queue": 1, "worker:pulse:1": 1})
+    with pytest.raises(SettingsError, match="'worker:pulse:1' is no name for a queue"):
+        await worker.async_run()
 
 
 async def test_a_job_is_retried_and_finished_in_its_own_queue(client: ArqRedis, make: Make) -> None:

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from worker.api.deps import ClientDep, RegistryDep, SessionDep
+from worker.api.deps import ClientDep, QueuesDep, RegistryDep, SessionDep
 from worker.api.schemas import Enqueued, NewTask, Retried, RetryFilter, Task
-from worker.errors import UnknownTask
+from worker.errors import InvalidOptions, UnknownTask
 from worker.execution.client import TaskClient
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -16,6 +16,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
 async def enqueue_task(
     new: NewTask,
     registry: RegistryDep,
+    queues: QueuesDep,
     session: SessionDep,
     client: ClientDep,
     request: Request,
@@ -23,11 +24,15 @@ async def enqueue_task(
 ) -> Enqueued:
     """Enqueue a task: once this is answered, it will run.
 
-    A task that is `durable=False` is pushed to Redis instead; it has no row, so no `Location`.
+    A task that is `durable=False` is pushed to Redis instead; it has no row, so no `Location`. Its
+    queue is one that the service knows: a setting or a task function names it.
     """
     function = registry.get(new.name)
     if function is None:
         raise UnknownTask(registry.no_such(new.name))
+    if new.queue is not None and new.queue not in queues:
+        known = ", ".join(sorted(queues))
+        raise InvalidOptions(f"{new.name}: there is no queue {new.queue!r} here; there are {known}")
     configured = function.options(**new.options)
     if not function.durable:
         return Enqueued.model_validate(await client.enqueue(configured, **new.args))

@@ -3,7 +3,8 @@
 -- ARGV     lease in milliseconds; then per job: queue number, id, token
 -- returns  {ids of jobs whose lease is another's, ids of jobs of which something is gone}
 -- Invariant: while a job runs it stands at the end of its lease, whatever somebody has made of its
--- score. What is gone may just have been finished: the caller knows, and calls retake.
+-- score. What is gone may just have been finished: the caller knows, and calls retake. A queue that
+-- is none ends no lease.
 local FIELDS = 3
 local lease, time = tonumber(ARGV[1]), redis.call('TIME')
 local ends = time[1] * 1000 + math.floor(time[2] / 1000) + lease
@@ -20,7 +21,7 @@ for i = 2, #ARGV, FIELDS do
   if holders[n] and holders[n] ~= token then
     foreign[#foreign + 1] = id
   else
-    local moved = redis.call('ZADD', queue, 'XX', 'CH', ends, id)
+    local moved = try('ZADD', queue, 'XX', 'CH', ends, id)
     local kept = holders[n] and redis.call('PEXPIRE', leases[n], lease)
     if not kept or not bodies[n] or (moved == 0 and not redis.call('ZSCORE', queue, id)) then
       gone[#gone + 1] = id

@@ -3,7 +3,7 @@
 -- ARGV     job id, score, payload (empty: none to put back), lease in milliseconds
 -- Invariant: while its worker lives, a running job has a lease, an entry and a payload.
 redis.call('SET', KEYS[2], '1', 'PX', ARGV[4])
-redis.call('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
+try('ZADD', KEYS[1], 'NX', ARGV[2], ARGV[1])
 if ARGV[3] ~= '' then
   redis.call('SET', KEYS[3], ARGV[3], 'NX')
 end

@@ -9,7 +9,7 @@ if holder and holder ~= token then
 end
 local time = redis.call('TIME')
 redis.call('SET', 'arq:in-progress:' .. id, token, 'PX', lease)
-redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + lease, id)
+try('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + lease, id)
 if payload ~= '' then
   redis.call('SET', 'arq:job:' .. id, payload, 'NX')
 end
