@@ -26,7 +26,6 @@ from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
 from worker.db.connection import GUARD_FAILED
-from worker.db.connection import Connection as DriverConnection
 from worker.db.database import Database
 from worker.db.failures import sqlstate
 from worker.db.provider import session_provider
@@ -54,10 +53,10 @@ class UnitOfWork:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._connection: Connection | None = None
-        self._driver: DriverConnection | None = None
         self._joined = False
         self._open_at: str | None = None
         self._pushes: list[PendingPushes] = []
+        self._lost_by: BaseException | None = None
 
     @session_provider
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
@@ -85,11 +84,13 @@ class UnitOfWork:
                 try:
                     yield session
                     await session.commit()
-                except BaseException:
+                except BaseException as error:
                     # Closing a joined session does not roll back; a failing rollback must not hide
                     # the error, and what it means for the connection is found out at its next use.
                     with contextlib.suppress(SQLAlchemyError):
                         await session.rollback()
+                    if self._connection is not None and _is_lost(self._connection):
+                        self._lost_by = error
                     raise
         finally:
             self._open_at = None
@@ -117,7 +118,6 @@ class UnitOfWork:
             self._connection = None
         if self._connection is None:
             self._connection = self._db.engine.sync_engine.connect()
-            self._driver = direct.driver_of(self._connection.connection)
         if not self._connection.in_transaction():
             self._connection.begin()
         return self._connection
@@ -142,13 +142,10 @@ class UnitOfWork:
         if self._joined and (
             connection is None or _is_lost(connection) or not connection.in_transaction()
         ):
-            lost = self._driver is not None and self._driver.was_lost
-            how = "the connection was lost" if lost else "a statement was cancelled (a time limit?)"
             raise UnitOfWorkLost(
-                f"{how} after an earlier block of this attempt had joined its transaction, so that "
-                "block's changes are gone; the attempt will be retried",
-                by_the_task=not lost,
-            )
+                "the connection was lost after an earlier block of this attempt had joined its "
+                "transaction, so that block's changes are gone; the attempt will be retried"
+            ) from self._lost_by
 
     async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
         """Commit everything together with the guarded `completion`.
