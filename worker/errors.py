@@ -124,15 +124,9 @@ class AttemptOver(SessionError):
 class UnitOfWorkLost(SessionError):
     """The connection was lost after a block had joined the attempt's transaction.
 
-    That block's changes are gone, so the attempt cannot be completed; it is retried.
-
-    Attributes:
-        by_the_task: The connection was well until a statement on it was cancelled: it counts.
+    That block's changes are gone, so the attempt cannot be completed; it is retried. Its cause, if
+    one is known, is the error with which the connection ended.
     """
-
-    def __init__(self, message: str, *, by_the_task: bool = False) -> None:
-        super().__init__(message)
-        self.by_the_task = by_the_task
 
 
 class AttemptSuperseded(SessionError):

@@ -1,5 +1,7 @@
 """The table of causes, line by line: what is the infrastructure's, whom it hits, what is away."""
 
+import asyncio
+
 import asyncpg
 import pytest
 from asyncpg.exceptions import InvalidCachedStatementError, TargetServerAttributeNotMatched
@@ -108,6 +110,7 @@ def test_any_other_sqlstate_is_the_tasks_own(state: str) -> None:
          "InvalidCachedStatementError", STATEMENT),
         (wrapped(asyncpg.InterfaceError("whatever"), invalidated=True), "DBAPIError", CONNECTION),
         (UnitOfWorkLost("gone"), "UnitOfWorkLost", CONNECTION),
+        (caused(UnitOfWorkLost("gone"), wrapped(said("25P03"))), "25P03", CONNECTION),
         (caused(TransactionAborted("…"), wrapped(said("40P01"))), "40P01", STATEMENT),
     ],
     ids=lambda value: str(value)[:40],
@@ -125,7 +128,8 @@ def test_what_the_driver_or_the_pool_finds_gone_is_the_infrastructures(
         asyncpg.InterfaceError("the number of query arguments cannot exceed 32767"),
         wrapped(asyncpg.InterfaceError("the number of query arguments cannot exceed 32767")),
         asyncpg.exceptions._base.DataError("invalid input for query argument $1"),
-        UnitOfWorkLost("a statement was cancelled", by_the_task=True),
+        caused(UnitOfWorkLost("gone"), asyncio.CancelledError()),
+        caused(UnitOfWorkLost("gone"), ValueError("which left a statement running")),
         InvalidRequestError("Can't reconnect until invalid transaction is rolled back"),
         ConnectionRefusedError("a mail server"),
         TimeoutError(),

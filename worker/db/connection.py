@@ -42,7 +42,6 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
         self._first_words = self._last_words = ""
-        self._ended_here = False
         self._names: dict[str, str] = {}
         self._names_given = 0
         self._nothing = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
@@ -102,21 +101,6 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         else:
             casts = [f"CAST({literal} AS {type_})" for type_, literal in written]
             self._last_words = re.sub(r"\$(\d+)", lambda n: casts[int(n[1]) - 1], guarded) + ";"
-
-    @property
-    def was_lost(self) -> bool:
-        """Whether the server, or the way to it, has ended the connection: not we."""
-        return bool(self.is_closed()) and not self._ended_here
-
-    async def close(self, *, timeout: float | None = None) -> None:
-        """As asyncpg's."""
-        self._ended_here = self._ended_here or not self.is_closed()
-        await super().close(timeout=timeout)
-
-    def terminate(self) -> None:
-        """As asyncpg's."""
-        self._ended_here = self._ended_here or not self.is_closed()
-        super().terminate()
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
         """As asyncpg's. A ROLLBACK of a busy connection ends it, which rolls back, too."""

@@ -142,8 +142,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _cause(error: BaseException) -> Cause | None:
     match error:
-        case UnitOfWorkLost():
-            return None if error.by_the_task else _connection(error)
+        case UnitOfWorkLost(__cause__=None):  # else that is next in the chain, and tells
+            return _connection(error)
         case ServerUnreachable() | TargetServerAttributeNotMatched():
             return Cause(type(error).__name__, Kind.OUTAGE)
         case PoolTimeout():

@@ -12,6 +12,7 @@ nobody commits. Ours refuses every use after its block, with both places.
 
 from collections.abc import Callable
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -27,6 +28,8 @@ from worker.errors import SessionEnded, SessionError, TransactionAborted, Transa
 FIRST_ERROR = "worker.first_error"
 _PROBE = text("SELECT 1")
 
+_lost: WeakKeyDictionary[Connection, BaseException] = WeakKeyDictionary()
+
 
 def note_first_errors(engine: Engine) -> None:
     """Make every connection of `engine` remember the first error of its transaction.
@@ -36,6 +39,11 @@ def note_first_errors(engine: Engine) -> None:
     """
     event.listen(engine, "handle_error", _note)
     event.listen(engine.pool, "checkout", _forget_at_checkout)
+
+
+def what_ended(connection: Connection) -> BaseException | None:
+    """The error with which `connection` was lost, or in which a statement of it was cancelled."""
+    return _lost.get(connection)
 
 
 def refuse_if_aborted(connection: Connection) -> None:
@@ -178,10 +186,13 @@ class WorkerSession(AsyncSession):
 
 
 def _note(context: ExceptionContext) -> None:
-    if context.connection is not None and not context.is_disconnect:
-        context.connection.info.setdefault(
-            FIRST_ERROR, context.sqlalchemy_exception or context.original_exception
-        )
+    if context.connection is None:
+        return
+    error = context.sqlalchemy_exception or context.original_exception
+    if context.is_disconnect:  # or a cancellation, after which SQLAlchemy lets the connection go
+        _lost.setdefault(context.connection, error)
+    else:
+        context.connection.info.setdefault(FIRST_ERROR, error)
 
 
 def _forget(connection: Connection) -> None:

@@ -22,7 +22,6 @@ from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
 from worker.db.connection import ENDED_BY_HAND, GUARD_FAILED
-from worker.db.connection import Connection as DriverConnection
 from worker.db.database import Database
 from worker.db.failures import sqlstate
 from worker.db.places import place_of_caller
@@ -32,6 +31,7 @@ from worker.db.session import (
     WorkerSession,
     ended_by_hand,
     refuse_if_ended_by_hand,
+    what_ended,
 )
 from worker.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
 from worker.execution.definition import DEFAULT_TIMEOUT
@@ -67,10 +67,10 @@ class UnitOfWork:
         self._db = db
         self._timeout = timeout
         self._connection: Connection | None = None
-        self._driver: DriverConnection | None = None
         self._joined = False
         self._sessions = OpenSessions()
         self._pushes: list[PendingPushes] = []
+        self._undone_by: BaseException | None = None
         self._ended_by_hand: TransactionEnded | None = None
 
     @session_provider
@@ -138,7 +138,6 @@ class UnitOfWork:
 
     def _connect(self) -> Connection:
         connection = self._db.engine.sync_engine.connect()
-        self._driver = direct.driver_of(connection.connection)
         if self._sessions.is_over:  # the attempt has ended meanwhile, and nobody would give it back
             connection.close()
             self._sessions.refuse_if_over()
@@ -167,13 +166,10 @@ class UnitOfWork:
         if self._joined and (
             connection is None or _is_lost(connection) or not connection.in_transaction()
         ):
-            lost = self._driver is not None and self._driver.was_lost
-            how = "the connection was lost" if lost else "a statement was cancelled (a time limit?)"
             raise UnitOfWorkLost(
-                f"{how} after an earlier block of this attempt had joined its transaction, so that "
-                "block's changes are gone; the attempt will be retried",
-                by_the_task=not lost,
-            )
+                "the connection was lost after an earlier block of this attempt had joined its "
+                "transaction, so that block's changes are gone; the attempt will be retried"
+            ) from self._lost_by
 
     async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
         """Commit everything together with the guarded `completion`.
@@ -232,6 +228,11 @@ class UnitOfWork:
         if connection is not None:
             await greenlet_spawn(_give_back, connection)
 
+    @property
+    def _lost_by(self) -> BaseException | None:
+        ended = None if self._connection is None else what_ended(self._connection)
+        return ended or self._undone_by
+
     async def _undo_block(self, session: AsyncSession, error: BaseException) -> None:
         """Undo a block that has failed. Closing a joined session would not."""
         if self._sessions.is_over:
@@ -242,6 +243,7 @@ class UnitOfWork:
             await session.rollback()
         except SQLAlchemyError:
             # A statement of the block runs still: then nobody knows what else of it stays.
+            self._undone_by = error
             if self._connection is not None and not _is_lost(self._connection):
                 direct.driver_of(self._connection.connection).terminate()
 
