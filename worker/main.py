@@ -150,11 +150,11 @@ async def _start_services(
     engine: TaskWorker | None = ctx.get("engine")
     worker = process_name() if engine is None else engine.name
     ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
-    ctx["relay"] = relay = Relay(db, redis, on_death=die)
-    rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.wake, on_death=die)
+    ctx["relay"] = relay = Relay(db, redis, die, retention=settings.retention)
+    rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.look_now, on_death=die)
     duties = [
         rescuer,
-        Scheduler(db, wake_relay=relay.wake, on_death=die),
+        Scheduler(db, wake_relay=relay.look_now, on_death=die),
         Pruner(db, redis, die),
         Retirement(db, settings.retention, die),
     ]

@@ -27,6 +27,9 @@ LEASE_SECONDS = 4.0
 """A killed worker's tasks start again within this. Heartbeats come five times as often, from a
 thread that a blocked event loop does not stop."""
 
+RETENTION_SECONDS = 7 * 86_400.0
+"""How long a settled task is kept."""
+
 STALL_LIMIT = 60.0
 """Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
@@ -92,7 +95,9 @@ class Settings(BaseSettings):
         True, description="Register the built-in user tasks and create the table `users`."
     )
     queue: str = Field(
-        "arq:queue", min_length=1, description="Where tasks are put; what a worker serves."
+        "arq:queue",
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,512}$",
+        description="Where tasks are put; what a worker serves.",
     )
     queues: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Several queues for one worker, as `name=weight`, separated by commas."
@@ -111,7 +116,9 @@ class Settings(BaseSettings):
         3600.0, ge=0, description="Seconds a task of an unknown name waits for a deploy."
     )
     retention_days: float = Field(
-        7.0, ge=0, description="Days that a settled task, its result and its errors are kept."
+        RETENTION_SECONDS / 86_400,
+        ge=0,
+        description="Days that a settled task, its result and its errors are kept.",
     )
     max_payload_bytes: int = Field(
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."

@@ -6,22 +6,25 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import Row, text
 
 from tests.conftest import Drain
 from worker import Database, Settings, TaskClient, TaskContext, task
-from worker.broker.redis import RedisClient
+from worker.broker.redis import RedisClient, connect
 from worker.db import migrations
 from worker.execution.jobs import is_anything_due
 from worker.execution.registry import Registry
-from worker.services.relay import BATCH, Listener, Relay
+from worker.services.presence import Presence
+from worker.services.relay import BATCH, PATIENCE, Listener, Relay
+from worker.services.rescuer import Rescuer
 
 INSERT = text("INSERT INTO task (name) SELECT 'x' FROM generate_series(1, :n)")
 
@@ -51,9 +54,142 @@ async def test_two_relays_do_not_look_at_the_same_rows(db: Database, redis: Redi
     assert sum(pushed) == 200
 
 
-async def test_while_redis_is_away_the_rows_stay_due(db: Database) -> None:
-    from worker.broker.redis import connect
+async def test_a_row_that_redis_refuses_is_failed_and_the_rest_of_the_batch_goes_on(
+    db: Database, redis: RedisClient
+) -> None:
+    await redis.set("session:of:another:application", "theirs")
+    await db.execute_once(INSERT, {"n": 30})
+    await db.execute_once(
+        text("INSERT INTO task (name, queue, dispatch_at) "
+             "VALUES ('x', 'session:of:another:application', now() - interval '1 s')"),
+        {},
+    )  # fmt: skip
+    await db.execute_once(INSERT, {"n": 30})
+    assert await Relay(db, redis).run_once() == 60
+    assert await redis.get("session:of:another:application") == b"theirs"
+    found = await db.execute_once(
+        text("SELECT state, error_type, message FROM task JOIN task_error ON task_id = task.id"), {}
+    )
+    state, error_type, message = found.one()
+    assert (state, error_type) == ("failed", "QueueRefused")
+    assert "something else at the key 'session:of:another:application': WRONGTYPE" in message
+    due = text("SELECT count(*) FROM task WHERE dispatch_at < 'infinity' AND settled_at IS NULL")
+    assert (await db.execute_once(due, {})).scalar_one() == 0
 
+
+async def test_tasks_of_a_queue_that_a_worker_serves_wait_until_redis_takes_them(
+    db: Database, redis: RedisClient, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis.set("arq:queue", "an accident")
+    presence = Presence(db, "alive", settings, running=list)
+    await presence.run_once()
+    await db.execute_once(INSERT, {"n": 3})
+    assert await Relay(db, redis).run_once() == 0
+    assert [record.message[:48] for record in caplog.records if record.levelname == "ERROR"] == [
+        "Redis refuses what belongs into queue 'arq:queue'"[:48]
+    ]
+    await redis.delete("arq:queue")
+    rescuer = Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
+    await rescuer.refill()
+    assert await redis.zcard("arq:queue") == 3
+
+
+async def test_while_redis_is_away_a_relay_writes_nothing(
+    db: Database,
+) -> None:
+    await db.execute_once(INSERT, {"n": 3})
+    written = text("SELECT sum(CAST(CAST(xmax AS text) AS bigint)) FROM task")
+    away = connect("redis://127.0.0.1:1/0")
+    relay = Relay(db, away)
+    with pytest.raises(Relay.passing):
+        await relay.run_once()
+    before = (await db.execute_once(written, {})).scalar_one()
+    for _ in range(5):
+        with pytest.raises(Relay.passing):
+            await relay.run_once()
+    assert (await db.execute_once(written, {})).scalar_one() == before
+    await away.aclose()
+
+
+async def test_a_relay_whose_pushes_fail_claims_one_row_until_one_succeeds(
+    db: Database, redis: RedisClient
+) -> None:
+    claimed: list[int] = []
+    await db.execute_once(INSERT, {"n": 5})
+    relay = Relay(db, redis)
+    push = relay._push_missing
+    fail = True
+
+    async def failing(rows: Sequence[Row[Any]]) -> Any:
+        claimed.append(len(rows))
+        if fail:
+            raise RedisConnectionError("away")
+        return await push(rows)
+
+    relay._push_missing = failing  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(RedisConnectionError):
+            await relay.run_once()
+    fail = False
+    assert await relay.run_once() == 5
+    assert claimed == [5, 1, 1, 1, 4]
+
+
+async def test_of_many_relays_that_hear_of_a_row_few_write(
+    db: Database, redis: RedisClient
+) -> None:
+    batches = 0
+    relays = [Relay(db, redis) for _ in range(20)]
+
+    def counted(batch: Callable[[], Awaitable[tuple[int, int]]]) -> Any:
+        async def one() -> tuple[int, int]:
+            nonlocal batches
+            batches += 1
+            return await batch()
+
+        return one
+
+    for relay in relays:
+        relay._one_batch = counted(relay._one_batch)  # type: ignore[method-assign]
+        relay.interval = 3600
+        await relay.start()
+    inserted = 50
+    for n in range(inserted):
+        await db.execute_once(INSERT, {"n": 1})
+        for relay in relays:
+            relay.wake()
+        async with asyncio.timeout(5):
+            while await redis.zcard("arq:queue") <= n:
+                await asyncio.sleep(0)
+    for relay in relays:
+        await relay.stop()
+    assert batches < 3 * inserted
+
+
+async def test_the_relay_that_comes_first_looks_at_once_and_the_next_one_when_it_is_gone(
+    db: Database, redis: RedisClient
+) -> None:
+    first, second = Relay(db, redis), Relay(db, redis)
+    second.interval = 3600
+    for _ in range(PATIENCE):
+        await db.execute_once(INSERT, {"n": 1})
+        for relay in (first, second):
+            relay.wake()
+            await relay.run_once()
+    first.wake()
+    assert first._wake.is_set()
+    second._wake.clear()
+    second.wake()
+    assert not second._wake.is_set()
+    await db.execute_once(INSERT, {"n": 1})  # which nobody else takes
+    await second.start()
+    async with asyncio.timeout(5):
+        while await redis.zcard("arq:queue") <= PATIENCE:
+            await asyncio.sleep(0)
+    await second.stop()
+
+
+async def test_while_redis_is_away_the_rows_stay_due(db: Database) -> None:
     await db.execute_once(INSERT, {"n": 1})
     away = connect("redis://127.0.0.1:1/0")
     with pytest.raises(Relay.passing):
@@ -80,6 +216,7 @@ async def test_a_burst_sees_what_is_pushed_while_it_asks(
     asked = db.execute_once
 
     async def pushed_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
         await Relay(db, redis).run_once()
         return await asked(*arguments)
 

@@ -11,9 +11,9 @@ CANCEL_CHANNEL = "worker:cancel"
 """Ids of cancelled tasks, for the process that runs one."""
 
 
-def pulse(process: str) -> str:
-    """What this process wrote last; something else there says that Redis has lost data."""
-    return f"worker:pulse:{process}"
+def pulse(name: str) -> str:
+    """What the leader has written last, by its name; if it is not there, Redis has lost data."""
+    return f"worker:pulse:{name}"
 
 
 def job(job_id: str) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
@@ -34,6 +35,10 @@ from worker.settings import DatabaseSettings, load_settings
 
 Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
 """Runs a statement with parameters."""
+
+SILENT_SECONDS = 30.0
+"""A Postgres that has not answered a statement of ours for so long counts as away. A stopped server
+and a network that drops everything end no connection: nobody else would ever tell."""
 
 
 class Database:
@@ -127,45 +132,74 @@ class Database:
             await session.commit()
 
     async def execute_once(
-        self, statement: TextClause, parameters: Mapping[str, object]
+        self,
+        statement: TextClause,
+        parameters: Mapping[str, object],
+        *,
+        limit: float = SILENT_SECONDS,
     ) -> Result[Any]:
         """Run one statement in a short transaction of its own and return its buffered rows.
 
+        Args:
+            limit: Seconds that it may take, the wait for a connection included.
+
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
+            ServerUnreachable: Postgres did not answer within `limit`. What it was asked to do it
+                may have done, or may still do.
         """
         if self.pooler:  # a transaction keeps parse and execute on one connection of the server
-            async with self.transaction() as execute:
+            async with self.transaction(limit=limit) as execute:
                 return await execute(statement, parameters)
-        async with self._driver() as driver:
+        async with self._driver(limit) as driver:
             return await direct.execute(driver, statement, parameters)
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Execute, None]:
+    async def transaction(self, *, limit: float = SILENT_SECONDS) -> AsyncGenerator[Execute, None]:
         """A transaction for several statements, which the yielded function runs.
+
+        Args:
+            limit: Seconds that all of it may take, the wait for a connection included.
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
+            ServerUnreachable: As `execute_once`.
         """
-        async with self._driver() as driver, driver.transaction():
+        async with self._driver(limit) as driver, driver.transaction():
             yield partial(direct.execute, driver)
 
     @contextlib.asynccontextmanager
-    async def _driver(self) -> AsyncGenerator[Connection, None]:
-        """The driver's connection of a pooled one."""
-        engine = self.engine.sync_engine
-        try:
-            pooled = await greenlet_spawn(engine.pool.connect)
-        except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
-            raise error.__cause__ or error from None
+    async def _driver(self, limit: float) -> AsyncGenerator[Connection, None]:
+        """The driver's connection of a pooled one, for `limit` seconds."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + limit
+        pooled = await self._checked_out(limit)
         driver = direct.driver_of(pooled)
+        # Not asyncio.timeout: asyncpg would ask a server that is silent to cancel the statement,
+        # and wait for that. A connection that is terminated waits for nobody.
+        timer = loop.call_at(ends, driver.terminate)
         try:
             yield driver
         except asyncio.CancelledError:
             driver.terminate()  # nobody knows in which state it is; the pool replaces it
             raise
+        except Exception as error:
+            if driver.is_closed() and loop.time() >= ends:
+                raise _silent(limit) from error
+            raise
         finally:
+            timer.cancel()
             await greenlet_spawn(pooled.close)
+
+    async def _checked_out(self, limit: float) -> PoolProxiedConnection:
+        engine = self.engine.sync_engine
+        try:
+            async with asyncio.timeout(limit):
+                return await greenlet_spawn(engine.pool.connect)
+        except TimeoutError:
+            raise _silent(limit) from None
+        except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
+            raise error.__cause__ or error from None
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""
@@ -185,6 +219,12 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         await self.dispose()
+
+
+def _silent(limit: float) -> ServerUnreachable:
+    return ServerUnreachable(
+        f"Postgres has not answered for {limit:g} s; the connection is given up"
+    )
 
 
 def _refuse_closed(connection: Any, *_: object) -> None:

@@ -61,6 +61,23 @@ FLEET = {
         UPDATE {worker_leader} SET until = '-infinity' WHERE duty = :duty AND holder = :worker
         """,
     #
+    # Whether a relay would find something: read before it writes, and all that most of them do.
+    # -> 1, or nothing
+    "find_due_for_dispatch": """
+        SELECT 1 FROM {task} WHERE settled_at IS NULL AND dispatch_at <= now()
+        ORDER BY dispatch_at LIMIT 1
+        """,
+    #
+    # Names what the leader has left in Redis.
+    "note_pulse": """
+        INSERT INTO {worker_leader} (duty, holder, until, pulse)
+        VALUES (:duty, '', '-infinity', :pulse)
+        ON CONFLICT (duty) DO UPDATE SET pulse = excluded.pulse
+        """,
+    #
+    # -> pulse
+    "find_pulse": "SELECT pulse FROM {worker_leader} WHERE duty = :duty",
+    #
     # A page of what should be in Redis, in the order of the ids: unsettled, pushed once, and not
     # running in a process that lives. Reads only: a backlog of any size makes no dead tuple.
     # -> id, attempt, job_id, name, queue, priority, due_ms

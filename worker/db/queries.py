@@ -80,6 +80,9 @@ class Queries:
     watched: TextClause
     attempts_of_unsettled: TextClause
     any_announced: TextClause
+    find_due_for_dispatch: TextClause
+    note_pulse: TextClause
+    find_pulse: TextClause
     queues: TextClause
     expired: TextClause
     prune: TextClause

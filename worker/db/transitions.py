@@ -199,7 +199,8 @@ TRANSITIONS = {
     # The relay's batch: what is to be pushed now, oldest first, each row by one relay only. What
     # it has pushed waits at infinity, where the rescuer watches it; so do running tasks.
     # The caller pushes before it commits, so a crash repeats the batch.
-    # -> id, job_id (the id in Redis), name, queue, priority, due_ms, near (to be pushed now)
+    # -> id, attempt, job_id (the id in Redis), name, queue, priority, due_ms, near (to be pushed
+    #    now)
     "claim_due_for_dispatch": """
         UPDATE {task}
         SET state = CASE WHEN state = 'scheduled' AND run_at <= now() THEN 'queued'
@@ -208,7 +209,7 @@ TRANSITIONS = {
         WHERE id IN (SELECT id FROM {task}
                      WHERE settled_at IS NULL AND dispatch_at <= now()
                      ORDER BY dispatch_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-        RETURNING {to_be_pushed},
+        RETURNING {to_be_pushed}, attempt,
                   dispatch_at = 'infinity' AND state <> 'running' AS near, {fenced}
         """,
     #

@@ -85,7 +85,9 @@ async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
 
     The attempt that the row speaks of is dead, stalled, or has lost its lease.
     """
-    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
+    found = await runtime.db.execute_once(
+        runtime.db.queries.look_up, {"id": row_id}, limit=runtime.settings.dead_after
+    )
     row = found.first()
     if row is None or row.state != TaskState.RUNNING:
         return None
@@ -97,5 +99,7 @@ async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
 async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> Row[Any] | None:
     """Write that an attempt begins; None: the guard did not hold."""
     parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
-    found = await runtime.db.execute_once(runtime.db.queries.start, parameters)
+    found = await runtime.db.execute_once(
+        runtime.db.queries.start, parameters, limit=runtime.settings.dead_after
+    )
     return found.first()
