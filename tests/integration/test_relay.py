@@ -163,7 +163,7 @@ async def test_of_many_relays_that_hear_of_a_row_few_write(
                 await asyncio.sleep(0)
     for relay in relays:
         await relay.stop()
-    assert batches < 3 * inserted
+    assert batches < len(relays) * inserted / 3
 
 
 async def test_the_relay_that_comes_first_looks_at_once_and_the_next_one_when_it_is_gone(

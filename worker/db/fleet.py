@@ -27,22 +27,29 @@ FLEET = {
         SET leaving = true, running = '{{}}', heartbeat_at = '-infinity' WHERE id = :worker
         """,
     #
-    # -> id of each process whose heartbeat is older than :seconds, and whether it was leaving
+    # -> id of each process whose heartbeat is older than :seconds, and whether it was leaving.
+    # Should there be one, the rest of the transaction reads no table as a whole: what was settled
+    # is most of it.
     "find_dead": """
-        SELECT id, leaving, {fenced} FROM {worker_process}
+        SELECT id, leaving, {fenced}, set_config('enable_seqscan', 'off', true)
+        FROM {worker_process}
         WHERE heartbeat_at < now() - make_interval(secs => :seconds) FOR UPDATE SKIP LOCKED
         """,
     #
-    # Processes die that no suspect can have killed: no suspect ran alone in one of :processes.
+    # What :processes ran: a look at the unsettled tasks, and at each of them once. (What a process
+    # said last that it ran would be less: it may die of what it has just started.)
+    # -> id, worker, alone
+    "find_left_behind": """
+        SELECT id, worker, alone FROM {task} AS task
+        WHERE settled_at IS NULL AND dispatch_at <= 'infinity' AND state = 'running'
+          AND worker = ANY(:processes)
+        FOR UPDATE SKIP LOCKED
+        """,
+    #
+    # A process has died that no suspect can have killed.
     "note_storm": """
         INSERT INTO {worker_leader} (duty, holder, until, storm_at)
-        SELECT :duty, '', '-infinity', now()
-        WHERE EXISTS (SELECT FROM {worker_process} AS process
-                      WHERE process.id = ANY(:processes) AND NOT process.leaving
-                        AND NOT EXISTS (SELECT FROM {task} AS task
-                                        WHERE task.worker = process.id AND task.alone
-                                          AND task.state = 'running'
-                                          AND task.settled_at IS NULL))
+        VALUES (:duty, '', '-infinity', now())
         ON CONFLICT (duty) DO UPDATE SET storm_at = excluded.storm_at
         """,
     #

@@ -73,6 +73,7 @@ class Queries:
     acquit: TextClause
     leave: TextClause
     find_dead: TextClause
+    find_left_behind: TextClause
     note_storm: TextClause
     forget_dead: TextClause
     lead: TextClause

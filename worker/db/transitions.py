@@ -213,7 +213,7 @@ TRANSITIONS = {
                   dispatch_at = 'infinity' AND state <> 'running' AS near, {fenced}
         """,
     #
-    # Take the tasks of dead processes back. A death is counted unless the process was leaving by
+    # Take the tasks :ids of dead processes back. A death is counted unless the process was leaving by
     # itself; against a suspect only if it ran alone, and if no process has died for :calm seconds
     # that it cannot have killed. A suspect under which too many died is failed.
     # -> id, job_id, queue, due_ms, priority, state, deaths
@@ -228,7 +228,7 @@ TRANSITIONS = {
                                  THEN 1
                                  ELSE 0 END AS deaths
             FROM {task} AS task JOIN {worker_process} AS process ON process.id = task.worker
-            WHERE settled_at IS NULL AND state = 'running' AND process.id = ANY(:processes)
+            WHERE task.id = ANY(:ids) AND state = 'running' AND process.id = ANY(:processes)
             FOR UPDATE OF task SKIP LOCKED
         ), noted AS (
             INSERT INTO {task_error} (task_id, attempt, error_type, message, worker, started_at)

@@ -42,26 +42,35 @@ async def take_back(
         are settled.
     """
     queries = db.queries
-    async with db.engine.begin() as connection:
-        found = await connection.execute(queries.find_dead, {"seconds": settings.dead_after})
+    async with db.transaction() as execute:
+        found = await execute(queries.find_dead, {"seconds": settings.dead_after})
         gone = [row for row in found if only in (None, row.id)]
         if not gone:
             return []
-        dead = [row.id for row in gone]
-        await connection.execute(queries.note_storm, {"processes": dead, "duty": FLEET_DUTY})
-        rescued = await connection.execute(
+        dead = {"processes": [row.id for row in gone]}
+        left = (await execute(queries.find_left_behind, dead)).all()
+        if _is_storm(gone, left):
+            await execute(queries.note_storm, {"duty": FLEET_DUTY})
+        rescued = await execute(
             queries.rescue,
             {
-                "processes": dead,
+                **dead,
+                "ids": [row.id for row in left],
                 "retention": settings.retention,
                 "calm": CALM_LEASES * settings.lease_seconds,
             },
         )
         rows = rescued.all()
-        await connection.execute(queries.forget_dead, {"processes": dead})
+        await execute(queries.forget_dead, dead)
         reach("rescued")
     _log(gone, rows)
     return rows
+
+
+def _is_storm(gone: Sequence[Row[Any]], left: Sequence[Row[Any]]) -> bool:
+    """Whether one has died that no suspect can have killed: none ran alone in it."""
+    with_suspect = {row.worker for row in left if row.alone}
+    return any(not row.leaving and row.id not in with_suspect for row in gone)
 
 
 def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:

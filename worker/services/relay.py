@@ -35,7 +35,7 @@ INTERVAL_SECONDS = 1.0
 BATCH = 1000
 """Rows per transaction: some ten milliseconds in which their locks are held."""
 
-SPREAD_SECONDS = (0.01, 0.5)
+SPREAD_SECONDS = (0.01, 1.0)
 """How far the relays that come too late spread their looks: at first, and at most."""
 
 PATIENCE = 2
