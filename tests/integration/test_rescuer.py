@@ -18,6 +18,7 @@ from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
 from worker.broker import codec, keys, scripts
 from worker.broker.redis import RedisClient
 from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
+from worker.execution.pruning import BATCH
 from worker.execution.registry import Registry
 from worker.execution.rescue import CALM_LEASES
 from worker.services.leader import Leader
@@ -564,6 +565,21 @@ class TestRetention:
         await (await client.enqueue(cancelled)).cancel()
         found = await db.execute_once(text("SELECT expires_at - settled_at FROM task"), {})
         assert found.scalar_one().days == 7
+
+    async def test_those_that_stay_keep_nobody_else_from_going(
+        self, db: Database, redis: RedisClient
+    ) -> None:
+        made = (
+            "INSERT INTO task (name, state, settled_at, expires_at) SELECT '{name}', 'succeeded', "
+            "now(), now() - interval '{ago} s' FROM generate_series(1, {n}) RETURNING id"
+        )
+        stay = text(made.format(name="stays", ago=2, n=2 * BATCH))
+        ids = (await db.execute_once(stay, {})).scalars()
+        await redis.mset({keys.job(str(id_)): "x" for id_ in ids})
+        await db.execute_once(text(made.format(name="goes", ago=1, n=5)), {})
+        assert await Pruner(db, redis).run_once() == 5
+        left = await db.execute_once(text("SELECT name, count(*) FROM task GROUP BY 1"), {})
+        assert [tuple(row) for row in left] == [("stays", 2 * BATCH)]
 
     async def test_many_go_in_batches(self, db: Database, redis: RedisClient) -> None:
         await db.execute_once(

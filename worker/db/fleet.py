@@ -120,13 +120,17 @@ FLEET = {
              unnest(string_to_array(process.queue, ',')) AS served (queue)
         """,
     #
-    # What retention has ended for, oldest first; not the last task of a schedule, which says how
-    # that went. -> id, job_id (the id in Redis)
+    # What retention has ended for, oldest first, behind the row :after that :expires; not the last
+    # task of a schedule, which says how that went. -> id, job_id (the id in Redis), expires
     "expired": """
-        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id FROM {task} AS task
+        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id,
+               CAST(expires_at AS text) AS expires
+        FROM {task} AS task
         WHERE settled_at IS NOT NULL AND expires_at < now()
+          AND expires_at >= CAST(:expires AS timestamptz)
+          AND (expires_at, id) > (CAST(:expires AS timestamptz), :after)
           AND NOT EXISTS (SELECT FROM {schedule} AS schedule WHERE last_task_id = task.id)
-        ORDER BY expires_at LIMIT :limit
+        ORDER BY expires_at, id LIMIT :limit
         """,
     #
     # -> how many were removed; not one that somebody has asked to run again

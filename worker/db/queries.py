@@ -151,7 +151,7 @@ _TABLES = (
 _MOMENT = TIMESTAMP(timezone=True)
 
 _TYPES: dict[str, TypeEngine[Any]] = {
-    **dict.fromkeys(("app",), Text()),
+    **dict.fromkeys(("app", "expires"), Text()),
     **dict.fromkeys(("after", "id"), Uuid()),
     **dict.fromkeys(("attempt", "limit", "priority"), Integer()),
     **dict.fromkeys(("calm", "delay", "retention", "seconds", "uptime"), Double()),

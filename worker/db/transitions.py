@@ -213,9 +213,9 @@ TRANSITIONS = {
                   dispatch_at = 'infinity' AND state <> 'running' AS near, {fenced}
         """,
     #
-    # Take the tasks :ids of dead processes back. A death is counted unless the process was leaving by
-    # itself; against a suspect only if it ran alone, and if no process has died for :calm seconds
-    # that it cannot have killed. A suspect under which too many died is failed.
+    # Take the tasks :ids of dead processes back. A death is counted unless the process was leaving
+    # by itself; against a suspect only if it ran alone, and if no process has died for :calm
+    # seconds that it cannot have killed. A suspect under which too many died is failed.
     # -> id, job_id, queue, due_ms, priority, state, deaths
     "rescue": """
         WITH left_behind AS (
