@@ -36,6 +36,11 @@ def result(job_id: str) -> str:
     return result_key_prefix + job_id
 
 
+def unknown(job_id: str) -> str:
+    """When a job without a row was first met by a worker that does not know its name."""
+    return f"worker:unknown:{job_id}"
+
+
 def ticked(tick: str) -> str:
     """That a tick of an arq cron job was pushed, or run: by ``tick.lua``, by ``finish.lua``."""
     return f"worker:ticked:{tick}"

@@ -48,6 +48,7 @@ class Queries:
     find_key_holder: TextClause
     find_retryable: TextClause
     look_up: TextClause
+    note_unknown: TextClause
     read_back: TextClause
     is_current: TextClause
     run_alone: TextClause
@@ -240,11 +241,19 @@ _TEMPLATES = {
         """,
     #
     #
-    # Why a start found nothing. -> settled, state, worker, attempt, wait (seconds until it is due)
+    # Why a start found nothing. -> settled, state, worker, attempt, wait (seconds until it is due),
+    # unknown (for so many seconds workers have met it without knowing its name; NULL: none has)
     "look_up": """
         SELECT settled_at IS NOT NULL AS settled, state, worker, attempt,
-               CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait
+               CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait,
+               CAST(extract(epoch FROM now() - unknown_since) AS double precision) AS unknown
         FROM {task} WHERE id = :id
+        """,
+    #
+    # A worker has met it for the first time without knowing its name.
+    "note_unknown": """
+        UPDATE {task} SET unknown_since = now()
+        WHERE id = :id AND {unsettled} AND unknown_since IS NULL
         """,
     #
     # After a COMMIT whose answer was lost; waits for it, should it still be going on.

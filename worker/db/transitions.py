@@ -84,7 +84,7 @@ FRAGMENTS = {
         UPDATE {task} AS task
         SET state = 'queued', settled_at = NULL, expires_at = NULL, tries = 0, deaths = 0,
             worker = NULL, progress = NULL, run_at = now(), dispatch_at = now() + {look_after},
-            attempt = attempt + least(attempt, 1)
+            unknown_since = NULL, attempt = attempt + least(attempt, 1)
         WHERE state IN ('failed', 'cancelled')""",
     "to_be_pushed": """
         id, name, queue, priority, coalesce(job_id, CAST(id AS text)) AS job_id,
@@ -100,7 +100,7 @@ TRANSITIONS = {
     "start": """
         UPDATE {task}
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
-            worker = :worker, alone = false, waiting_key = NULL
+            worker = :worker, alone = false, waiting_key = NULL, unknown_since = NULL
         WHERE id = :id AND {unsettled} AND run_at <= now()
           AND (state <> 'running' OR :take_over)
         RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths, tick,
@@ -125,7 +125,7 @@ TRANSITIONS = {
     "start_many": """
         UPDATE {task} AS task
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
-            worker = :worker, alone = false, waiting_key = NULL
+            worker = :worker, alone = false, waiting_key = NULL, unknown_since = NULL
         FROM (SELECT * FROM unnest(:ids) LIMIT cardinality(:ids)) AS given (id)
              CROSS JOIN LATERAL (
                  SELECT id FROM {task} AS candidate
