@@ -16,6 +16,8 @@ class Proxy:
         hold_answer_to: A text: the answer to the first message that contains it comes no sooner
             than `let_go` is set.
         held: Set when the server has got that message.
+        passes: While it is not set, nothing goes through and no connection ends: a network that
+            drops everything.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -24,7 +26,10 @@ class Proxy:
         self.swallowed = 0
         self.hold_answer_to: bytes | None = None
         self.held, self.let_go = asyncio.Event(), asyncio.Event()
+        self.passes = asyncio.Event()
+        self.passes.set()
         self.port = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Proxy"]:
@@ -32,8 +37,15 @@ class Proxy:
         self.port = server.sockets[0].getsockname()[1]
         async with server:
             yield self
+        for one in self._serving:
+            one.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         try:
             back_reader, back_writer = await asyncio.open_connection(*self._target)
         except OSError:
@@ -43,6 +55,7 @@ class Proxy:
         marked = False
         try:
             while data := await reader.read(65536):
+                await self.passes.wait()
                 mark, message = self.swallow_answer_to or (None, b"")
                 marked = marked or (mark is not None and mark in data)
                 hit = mark is not None and marked and message in data
@@ -66,12 +79,16 @@ class Proxy:
             pass
         finally:
             answers.cancel()
-            writer.close()
-            back_writer.close()
+            await asyncio.wait([answers])
+            for one in (writer, back_writer):
+                one.close()
+                with contextlib.suppress(OSError):
+                    await one.wait_closed()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
+                await self.passes.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

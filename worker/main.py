@@ -171,6 +171,9 @@ async def _start_services(
         flush_pushes=ctx["client"].flush,
         suspend=vitals.suspend,
     )
+    if (patient := _patient(ctx["redis"])) is not None:
+        solo = ctx["runtime"].solo
+        patient.occupied = lambda: solo.is_reserved
     await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
     services = [relay, hints, registrar, leader]
     for service in services if db.pooler else [*services, Listener(db, relay.wake)]:

@@ -47,12 +47,14 @@ class PatientRedis(ArqRedis):
 
     Attributes:
         claiming: Whether arq may see what is due; off while Postgres does not answer.
+        occupied: Whether a task that is to be alone keeps arq from seeing it, too.
         stopping: Set when the process stops; then nothing is waited for.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.claiming = True
+        self.occupied: Callable[[], bool] = _never
         self.stopping = False
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -62,7 +64,7 @@ class PatientRedis(ArqRedis):
 
     async def zrangebyscore(self, *args: Any, **kwargs: Any) -> Any:
         """What arq asks for to see what is due."""
-        if not self.claiming or self.stopping:
+        if not self.claiming or self.stopping or self.occupied():
             return []
         found = await super().zrangebyscore(*args, **kwargs)
         return [entry for entry in found or [] if _is_text(entry)]
@@ -146,6 +148,10 @@ class PatientPipeline(Pipeline):
 
         answers = await self._redis.until_answered(once_more)
         return [None] * len(commands) if answers is None else answers
+
+
+def _never() -> bool:
+    return False
 
 
 def _passes(error: Exception) -> bool:

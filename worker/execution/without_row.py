@@ -18,6 +18,7 @@ from worker.execution.perform import perform
 from worker.execution.retry import decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
+from worker.execution.solo import Occupied
 from worker.execution.unit_of_work import SeparateBlocks, UnitOfWork, Work
 
 logger = logging.getLogger("worker.attempt")
@@ -39,7 +40,7 @@ async def run_without_row(
     async with runtime.leases.holding(_held(runtime, delivery)):
         try:
             outcome = await attempt_without_row(runtime, function, ctx, delivery, rng)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Occupied):
             await shielded(_forget_start(runtime, delivery))
             raise
     return await _answer(runtime, delivery, outcome)
@@ -63,7 +64,7 @@ async def attempt_without_row(
         idempotency_key=delivery.job_id,
     )
     work: Work = UnitOfWork(runtime.db) if function.atomic else SeparateBlocks(runtime.db, None, 0)
-    await runtime.solo.enter()
+    runtime.solo.enter()
     try:
         context = {**ctx, "db": work, "task": task}
         outcome = await perform(function, context, _arguments(function, delivery), rng)
