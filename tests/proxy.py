@@ -29,23 +29,25 @@ class Proxy:
         self.passes = asyncio.Event()
         self.passes.set()
         self.port = 0
-        self._serving: set[asyncio.Task[None]] = set()
+        self._accepted: list[tuple[asyncio.Future[None], asyncio.StreamWriter]] = []
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Proxy"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         async with server:
             yield self
-        for one in self._serving:
-            one.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        for serving, writer in self._accepted:
+            serving.cancel()
+            await asyncio.wait([serving])
+            writer.close()  # it may not have begun
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted.append((asyncio.ensure_future(self._serve(reader, writer)), writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving = asyncio.current_task()
-        assert serving is not None
-        self._serving.add(serving)
-        serving.add_done_callback(self._serving.discard)
         try:
             back_reader, back_writer = await asyncio.open_connection(*self._target)
         except OSError:

@@ -229,9 +229,13 @@ async def test_a_statement_without_an_answer_is_given_up_after_its_limit_and_cou
 
 
 async def test_a_server_that_says_nothing_at_all_is_given_up_too() -> None:
+    hung_up = asyncio.Event()
+
     async def listen_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        hung_up.set()
 
     async with await asyncio.start_server(listen_only, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -239,6 +243,7 @@ async def test_a_server_that_says_nothing_at_all_is_given_up_too() -> None:
             with pytest.raises(ServerUnreachable):
                 await db.execute_once(db.queries.ping, {}, limit=0.05)
             assert checked_out(db) == 0
+            await hung_up.wait()
 
 
 async def test_a_connection_that_falls_silent_is_not_waited_for() -> None:

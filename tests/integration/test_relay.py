@@ -14,12 +14,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy import Row, text
+from sqlalchemy import Row, make_url, text
 
 from tests.conftest import Drain
+from tests.proxy import Proxy
 from worker import Database, Settings, TaskClient, TaskContext, task
 from worker.broker.redis import RedisClient, connect
 from worker.db import migrations
+from worker.embedded import EmbeddedPostgres
 from worker.execution.jobs import is_anything_due
 from worker.execution.registry import Registry
 from worker.services.presence import Presence
@@ -289,6 +291,31 @@ async def test_the_listener_connects_again_when_its_connection_ends(db: Database
     async with asyncio.timeout(5):
         await woken.wait()
     await listener.stop()
+
+
+async def test_the_listener_connects_again_when_its_connection_has_fallen_silent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("worker.services.relay.LISTEN_SECONDS", 0.05)
+    async with EmbeddedPostgres(tcp=True) as server:
+        url = make_url(server.url)
+        async with (
+            Proxy(str(url.host), url.port or 0).listening() as proxy,
+            Database(url.set(host="127.0.0.1", port=proxy.port)) as db,
+        ):
+            connected = asyncio.Event()
+            listener = Listener(db, connected.set)
+            await listener.start()
+            await connected.wait()
+            connected.clear()
+            proxy.passes.clear()
+            async with asyncio.timeout(5):
+                while "listener: " not in caplog.text:
+                    await asyncio.sleep(0)
+            proxy.passes.set()
+            async with asyncio.timeout(5):
+                await connected.wait()
+            await listener.stop()
 
 
 @pytest.fixture

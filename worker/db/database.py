@@ -222,9 +222,7 @@ class Database:
 
 
 def _silent(limit: float) -> ServerUnreachable:
-    return ServerUnreachable(
-        f"Postgres has not answered for {limit:g} s; the connection is given up"
-    )
+    return ServerUnreachable(f"Postgres has not answered for {limit:g} s: its connection was ended")
 
 
 def _refuse_closed(connection: Any, *_: object) -> None:

@@ -8,6 +8,7 @@ watches the row.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -40,6 +41,10 @@ SPREAD_SECONDS = (0.01, 1.0)
 
 PATIENCE = 2
 """A relay that came too late so often leaves what is new to the one that came first."""
+
+
+LISTEN_SECONDS = 10.0
+"""How long the connection that listens is left in silence, and how long it may take to answer."""
 
 
 class Relay(Service):
@@ -162,6 +167,7 @@ class Listener(Service):
     """Wakes the relay when a row is committed that nobody has announced.
 
     Holds a connection of its own, which a pooling proxy could not give; there the timer does alone.
+    A connection that hears nothing may be dead without knowing: so it is asked from time to time.
     """
 
     passing = PASSING
@@ -181,5 +187,22 @@ class Listener(Service):
             raw.add_termination_listener(lambda _: ended.set())
             await raw.add_listener(f"{self._db.schema}.task", lambda *_: self._notify())
             self._notify()
-            await ended.wait()
+            while not await _happens(ended, LISTEN_SECONDS):
+                await _ask(raw)
         raise ConnectionError("the connection that listens for new tasks has ended")
+
+
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
+
+
+async def _ask(raw: Any) -> None:
+    """One round trip; a connection that does not answer is ended."""
+    ending = asyncio.get_running_loop().call_later(LISTEN_SECONDS, raw.terminate)
+    try:
+        await raw.execute("")
+    finally:
+        ending.cancel()
