@@ -1,6 +1,7 @@
 """`async with db.get_session()`: leaving commits, an exception rolls back, a commit never lies."""
 
 import asyncio
+import socket
 
 import asyncpg
 import pytest
@@ -244,6 +245,15 @@ async def test_a_server_that_says_nothing_at_all_is_given_up_too() -> None:
                 await db.execute_once(db.queries.ping, {}, limit=0.05)
             assert checked_out(db) == 0
             await hung_up.wait()
+
+
+async def test_the_kernel_finds_out_that_a_server_is_not_to_be_reached_any_more() -> None:
+    async with EmbeddedPostgres(tcp=True) as server, Database(server.url) as db:
+        async with db.engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            ours = raw.driver_connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
 
 
 async def test_a_connection_that_falls_silent_is_not_waited_for() -> None:
