@@ -24,6 +24,7 @@ from worker.db import migrations
 from worker.embedded import EmbeddedPostgres
 from worker.execution.jobs import is_anything_due
 from worker.execution.registry import Registry
+from worker.services import relay as relay_module
 from worker.services.presence import Presence
 from worker.services.relay import BATCH, PATIENCE, Listener, Relay
 from worker.services.rescuer import Rescuer
@@ -290,6 +291,30 @@ async def test_the_listener_connects_again_when_its_connection_ends(db: Database
     )
     async with asyncio.timeout(5):
         await woken.wait()
+    await listener.stop()
+
+
+async def test_a_listener_that_is_asked_again_and_again_hears_on_the_same_connection(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.services.relay.LISTEN_SECONDS", 0.01)
+    asked = asyncio.Event()
+    ask = relay_module._ask
+
+    async def noted(raw: Any) -> None:
+        await ask(raw)
+        asked.set()
+
+    monkeypatch.setattr(relay_module, "_ask", noted)
+    heard: list[str] = []
+    listener = Listener(db, lambda: heard.append("wake"))
+    await listener.start()
+    await asked.wait()
+    await db.execute_once(INSERT, {"n": 1})
+    async with asyncio.timeout(5):
+        while len(heard) < 2:
+            await asyncio.sleep(0)
+    assert len(heard) == 2  # the connection, and the row
     await listener.stop()
 
 

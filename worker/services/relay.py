@@ -203,6 +203,6 @@ async def _ask(raw: Any) -> None:
     """One round trip; a connection that does not answer is ended."""
     ending = asyncio.get_running_loop().call_later(LISTEN_SECONDS, raw.terminate)
     try:
-        await raw.execute("")
+        await raw.execute("SELECT 1")
     finally:
         ending.cancel()
