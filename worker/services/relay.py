@@ -42,6 +42,8 @@ SPREAD_SECONDS = (0.01, 1.0)
 PATIENCE = 2
 """A relay that came too late so often leaves what is new to the one that came first."""
 
+MOST_LATE = 9
+"""From then on its looks are spread as far as they ever are."""
 
 LISTEN_SECONDS = 10.0
 """How long the connection that listens is left in silence, and how long it may take to answer."""
@@ -107,7 +109,8 @@ class Relay(Service):
             if not looked_at:  # another relay has them
                 break
         if told:
-            self._too_late = 0 if found else min(self._too_late + 1, 100)
+            # Who was lucky once is not the first at once: the two would come together each time.
+            self._too_late = self._too_late // 2 if found else min(self._too_late + 1, MOST_LATE)
         return pushed
 
     def _look_as_told(self) -> None:
