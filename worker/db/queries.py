@@ -173,7 +173,6 @@ _TEMPLATES = {
     # -> 1
     "ping": "SELECT 1",
     #
-    #
     # One row per element of :ids and :arguments, with the same options; on any session.
     # :run_at wins over :delay. :announced says that this process pushes after the commit, so the
     # relay need not look at once (and the trigger does not notify it).
@@ -196,7 +195,6 @@ _TEMPLATES = {
         RETURNING id, CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms,
                   run_at <= now() + {lead} AND (priority = 0 OR run_at <= now()) AS near
         """,
-    #
     #
     # The row of a stock arq client's job, made when a worker first sees the job.
     "insert_foreign_job": """
@@ -240,7 +238,6 @@ _TEMPLATES = {
         ) AS meant WHERE place = 1 ORDER BY settled_at LIMIT :limit
         """,
     #
-    #
     # Why a start found nothing. -> settled, state, worker, attempt, wait (seconds until it is due),
     # unknown (for so many seconds workers have met it without knowing its name; NULL: none has)
     "look_up": """
@@ -278,14 +275,12 @@ _TEMPLATES = {
         RETURNING id
         """,
     #
-    #
     # What an attempt wants people to see while it runs. Guard: not settled, this attempt.
     "report_progress": """
         UPDATE {task} SET progress = CAST(:progress AS jsonb)
         WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING id
         """,
-    #
     #
     # How far a task is. -> state, result, and the last error (error_type, message, traceback); of
     # a cancelled task only if its function has cancelled it, for that says why
@@ -302,7 +297,6 @@ _TEMPLATES = {
         WHERE {task}.id = :id
         """,
     #
-    #
     # -> everything about one task but its errors
     "read": """
         SELECT id, name, state, CAST(args AS text) AS args, CAST(result AS text) AS result,
@@ -311,7 +305,6 @@ _TEMPLATES = {
                created_at, started_at, settled_at
         FROM {task} WHERE id = :id
         """,
-    #
     #
     # -> its errors, oldest first
     "read_errors": """

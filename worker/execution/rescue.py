@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from worker.db.database import Database
+from worker.db.database import SILENT_SECONDS, Database
 from worker.db.fleet import FLEET_DUTY
 from worker.db.models import TaskState
 from worker.execution.runtime import Runtime
@@ -42,7 +42,9 @@ async def take_back(
         are settled.
     """
     queries = db.queries
-    async with db.transaction() as execute:
+    # Who is about to start one of them holds its lease meanwhile, and no longer.
+    limit = SILENT_SECONDS if only is None else settings.dead_after
+    async with db.transaction(limit=limit) as execute:
         found = await execute(queries.find_dead, {"seconds": settings.dead_after})
         gone = [row for row in found if only in (None, row.id)]
         if not gone:
