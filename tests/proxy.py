@@ -16,6 +16,8 @@ class Proxy:
         hold_answer_to: A text: the answer to the first message that contains it comes no sooner
             than `let_go` is set.
         held: Set when the server has got that message.
+        passes: While it is not set, nothing goes through and no connection ends: a network that
+            drops everything.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -24,14 +26,26 @@ class Proxy:
         self.swallowed = 0
         self.hold_answer_to: bytes | None = None
         self.held, self.let_go = asyncio.Event(), asyncio.Event()
+        self.passes = asyncio.Event()
+        self.passes.set()
         self.port = 0
+        self._accepted: list[tuple[asyncio.Future[None], asyncio.StreamWriter]] = []
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Proxy"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         async with server:
             yield self
+        for serving, writer in self._accepted:
+            serving.cancel()
+            await asyncio.wait([serving])
+            writer.close()  # it may not have begun
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted.append((asyncio.ensure_future(self._serve(reader, writer)), writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -43,6 +57,7 @@ class Proxy:
         marked = False
         try:
             while data := await reader.read(65536):
+                await self.passes.wait()
                 mark, message = self.swallow_answer_to or (None, b"")
                 marked = marked or (mark is not None and mark in data)
                 hit = mark is not None and marked and message in data
@@ -66,12 +81,16 @@ class Proxy:
             pass
         finally:
             answers.cancel()
-            writer.close()
-            back_writer.close()
+            await asyncio.wait([answers])
+            for one in (writer, back_writer):
+                one.close()
+                with contextlib.suppress(OSError):
+                    await one.wait_closed()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
+                await self.passes.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -22,6 +22,7 @@
     │   ├── PayloadTooLarge          arguments or result are larger than the limit
     │   ├── UniqueKeyTaken           another task has the unique key of one that is to run again
     │   └── UnknownTask              no task function has that name
+    ├── QueueRefused                 Redis has something else at the key of a task's queue
     ├── InvalidSchedule              an expression, a zone or a policy of `@cron` is wrong
     ├── ScheduleNotFound             there is no schedule of that name
     ├── ScheduleBusy                 a run was asked for while one is unsettled, which it minds
@@ -159,6 +160,10 @@ class UniqueKeyTaken(EnqueueError):
 
 class UnknownTask(EnqueueError):
     """No task function is registered under that name."""
+
+
+class QueueRefused(WorkerError):
+    """A task's queue is named like a key of Redis that is no queue: it can never be pushed."""
 
 
 class InvalidSchedule(WorkerError):

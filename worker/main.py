@@ -158,11 +158,11 @@ async def _start_services(
     settings: Settings = ctx["settings"]
     ctx["die"] = die = partial(_stop_process, ctx)
     ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
-    ctx["relay"] = relay = Relay(db, redis, on_death=die)
-    rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.wake, on_death=die)
+    ctx["relay"] = relay = Relay(db, redis, die, retention=settings.retention)
+    rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.look_now, on_death=die)
     duties = [
         rescuer,
-        Scheduler(db, wake_relay=relay.wake, on_death=die),
+        Scheduler(db, wake_relay=relay.look_now, on_death=die),
         Pruner(db, redis, die),
         Retirement(db, settings.retention, die),
     ]
@@ -179,6 +179,9 @@ async def _start_services(
         flush_pushes=ctx["client"].flush,
         suspend=vitals.suspend,
     )
+    if (patient := _patient(ctx["redis"])) is not None:
+        solo = ctx["runtime"].solo
+        patient.occupied = lambda: solo.is_reserved
     await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
     services = [relay, hints, registrar, leader]
     for service in services if db.pooler else [*services, Listener(db, relay.wake)]:

@@ -27,6 +27,9 @@ LEASE_SECONDS = 4.0
 """A killed worker's tasks start again within this. Heartbeats come five times as often, from a
 thread that a blocked event loop does not stop."""
 
+RETENTION_SECONDS = 7 * 86_400.0
+"""How long a settled task is kept."""
+
 STALL_LIMIT = 60.0
 """Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
@@ -118,7 +121,9 @@ class Settings(BaseSettings):
         3600.0, ge=0, description="Seconds a task of an unknown name waits for a deploy."
     )
     retention_days: float = Field(
-        7.0, ge=0, description="Days that a settled task, its result and its errors are kept."
+        RETENTION_SECONDS / 86_400,
+        ge=0,
+        description="Days that a settled task, its result and its errors are kept.",
     )
     max_payload_bytes: int = Field(
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."

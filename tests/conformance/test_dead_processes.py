@@ -19,8 +19,8 @@ from tests.conformance.conftest import (
 )
 from tests.pgbouncer import pgbouncer
 from worker import TaskHandle, TaskState
-from worker.broker.redis import connect
-from worker.db.transitions import QUARANTINE_DEATHS
+from worker.broker.redis import RedisClient, connect
+from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
 from worker.settings import LEASE_SECONDS
 
 DEATHS = text("SELECT deaths FROM task WHERE id = :id")
@@ -65,6 +65,52 @@ async def test_killed_between_arqs_claim_and_our_start_a_job_is_not_locked_for_l
     await house.start_worker()
     assert await handle.result(10) == "once"
     assert await effects_of(house.db) == ["once"]
+
+
+SUSPECT = text("INSERT INTO task (name, deaths) VALUES ('conform.linger', :deaths) RETURNING id")
+ALONE = text("SELECT count(*) FROM task WHERE state = 'running' AND alone")
+
+
+async def _start_suspect(house: House) -> UUID:
+    """A suspect that is alone in its process until it is cancelled."""
+    made = await house.db.execute_once(SUSPECT, {"deaths": SUSPECT_DEATHS})
+
+    async def is_alone() -> bool:
+        return bool((await house.db.execute_once(ALONE, {})).scalar_one())
+
+    await wait_until(is_alone)
+    return UUID(str(made.scalar_one()))
+
+
+async def test_what_a_suspect_keeps_out_runs_in_another_process(house: House) -> None:
+    await house.start_worker()
+    await house.start_worker()
+    await _start_suspect(house)
+    handles = await house.client.enqueue_many(
+        tasks.effect, [{"what": f"{n:02}"} for n in range(40)]
+    )
+    async with asyncio.timeout(20):
+        for handle in handles:
+            await handle.result(20)
+    assert (await house.db.execute_once(ALONE, {})).scalar_one() == 1
+
+
+async def test_what_a_suspect_keeps_out_runs_here_when_it_has_ended(house: House) -> None:
+    await house.start_worker()
+    suspect = await _start_suspect(house)
+    handles = await house.client.enqueue_many(tasks.effect, [{"what": f"{n}"} for n in range(9)])
+    redis = connect(house.redis.url)
+    await wait_until(lambda: _is_queued(redis, [handle.id for handle in handles]))
+    assert len(await redis.keys("arq:in-progress:*")) == 1
+    await redis.aclose()
+    await house.client.cancel(suspect)
+    for handle in handles:
+        await handle.result(10)
+    assert await effects_of(house.db) == [f"{n}" for n in range(9)]
+
+
+async def _is_queued(redis: RedisClient, ids: list[UUID]) -> bool:
+    return None not in [await redis.zscore("arq:queue", str(id_)) for id_ in ids]
 
 
 async def _start_and_wait_until_it_dies_or(house: House, task: TaskHandle[None]) -> None:

@@ -1,6 +1,9 @@
 """Postgres goes away, cuts connections, or refuses: nothing is lost and no try is burned."""
 
 import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
 
 from sqlalchemy import make_url, text
 
@@ -65,6 +68,49 @@ async def test_while_postgres_is_away_nothing_is_claimed_and_no_process_ends(
     await succeeded_without_a_try(house)
     assert await effects_of(house.db) == ["after", "before"]
     assert worker.process.poll() is None
+
+
+@contextlib.asynccontextmanager
+async def way_to_postgres(house: House) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy before the server, and the URL that leads through it."""
+    url = make_url(house.settings.require_database().url)
+    assert url.host is not None
+    assert url.port is not None
+    async with Proxy(url.host, url.port).listening() as proxy:
+        yield proxy, url.set(host="127.0.0.1", port=proxy.port).render_as_string(False)
+
+
+async def test_a_worker_whose_postgres_has_fallen_silent_lets_the_others_have_the_tasks(
+    house: House,
+) -> None:
+    async with way_to_postgres(house) as (proxy, through):
+        cut_off = await house.start_worker(WORKER_DATABASE_URL=through)
+        await house.start_worker()
+        proxy.passes.clear()
+        for n in range(40):
+            await house.client.enqueue(tasks.effect, what=f"{n:02}")
+            await asyncio.sleep(0)
+        await succeeded_without_a_try(house)
+        await asyncio.to_thread(cut_off.wait_for_log, "claims nothing")
+        assert await effects_of(house.db) == [f"{n:02}" for n in range(40)]
+        proxy.passes.set()
+        await asyncio.to_thread(cut_off.wait_for_log, "claims again")
+
+
+async def test_while_postgres_is_silent_a_worker_ends_in_time_when_it_is_told_to(
+    house: House,
+) -> None:
+    async with way_to_postgres(house) as (proxy, through):
+        worker = await house.start_worker(WORKER_DATABASE_URL=through)
+        handle = await house.client.enqueue(tasks.linger)
+        await wait_until_running(house.client, handle.id)
+        proxy.passes.clear()
+        starting = house._start(WORKER_DATABASE_URL=through, WORKER_CONNECT_TIMEOUT="600")
+        await asyncio.to_thread(starting.wait_for_log, "waiting for Postgres")
+        for process in (worker, starting):
+            began = time.monotonic()
+            await asyncio.to_thread(process.terminate)
+            assert time.monotonic() - began < 5
 
 
 async def test_connections_cut_by_the_server_burn_no_try(house: House) -> None:

@@ -28,7 +28,7 @@ from worker import (
     TaskState,
     task,
 )
-from worker.broker import codec, scripts
+from worker.broker import codec, keys, scripts
 from worker.broker.redis import RedisClient
 from worker.execution.handle import TaskHandle, TaskView
 from worker.execution.registry import Registry
@@ -620,7 +620,7 @@ class TestStrays:
 
         handle = await client.enqueue("of.the.next.version")
         await client.db.execute_once(
-            text("UPDATE task SET run_at = run_at - make_interval(secs => :waited)"),
+            text("UPDATE task SET unknown_since = now() - make_interval(secs => :waited)"),
             {"waited": float(waited)},
         )
         await drain()
@@ -639,6 +639,59 @@ class TestStrays:
         await drain()
         with pytest.raises(TaskFailed, match="UnknownTask.*did you mean known"):
             await handle.result(1)
+
+    async def test_the_grace_of_an_unknown_name_begins_when_a_worker_first_meets_it(
+        self, client: TaskClient, registry: Registry, drain: Drain, settings: Settings
+    ) -> None:
+        @task("known", registry=registry)
+        async def known(ctx: TaskContext) -> None: ...
+
+        waited = {"waited": settings.unknown_task_grace + 60}
+        handle = await client.enqueue("of.the.next.version")
+        backlog = "UPDATE task SET {} = now() - make_interval(secs => :waited)"
+        await client.db.execute_once(text(backlog.format("run_at")), waited)
+        await drain()
+        assert (await view_of(client, handle)).state is TaskState.QUEUED
+
+        await client.db.execute_once(text(backlog.format("unknown_since")), waited)
+        await client.redis.zadd("arq:queue", {str(handle.id): 1})
+        await drain()
+        with pytest.raises(TaskFailed, match="UnknownTask"):
+            await handle.result(1)
+
+    async def test_the_grace_begins_anew_when_a_worker_has_known_the_name_in_between(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("known", max_tries=2, backoff=Backoff(base=3600.0, cap=3600.0), registry=registry)
+        async def known(ctx: TaskContext) -> None:
+            raise ValueError("again")
+
+        handle = await client.enqueue(known)
+        await client.db.execute_once(text("UPDATE task SET unknown_since = now()"), {})
+        await drain()
+        assert (await view_of(client, handle)).state is TaskState.RETRYING
+        since = await client.db.execute_once(text("SELECT unknown_since FROM task"), {})
+        assert since.scalar_one() is None
+
+    async def test_the_grace_of_a_stock_clients_job_begins_when_a_worker_first_meets_it(
+        self, client: TaskClient, registry: Registry, drain: Drain, settings: Settings
+    ) -> None:
+        @task("known", registry=registry)
+        async def known(ctx: TaskContext) -> None: ...
+
+        async def deliver() -> bytes | None:
+            await client.redis.zadd("arq:queue", {"old": 1})
+            await drain()
+            found: bytes | None = await client.redis.get(keys.result("old"))
+            return found
+
+        two_hours_ago = int(time.time() * 1000) - 7_200_000
+        payload = {"t": None, "f": "of.the.next.version", "a": [], "k": {}, "et": two_hours_ago}
+        await self.push_raw(client.redis, "old", codec.to_bytes(payload))
+        assert await deliver() is None
+        (sighting,) = await client.redis.keys(keys.unknown("*"))
+        await client.redis.set(sighting, two_hours_ago)
+        assert b"UnknownTask" in (await deliver() or b"")
 
 
 class Secretive(BaseModel):

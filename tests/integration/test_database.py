@@ -1,17 +1,20 @@
 """`async with db.get_session()`: leaving commits, an exception rolls back, a commit never lies."""
 
 import asyncio
+import socket
 
 import asyncpg
 import pytest
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, make_url, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from tests.proxy import Proxy
 from worker import Database, TransactionAborted
 from worker.db.failures import PASSING
 from worker.db.models import User
-from worker.errors import SettingsError
+from worker.embedded import EmbeddedPostgres
+from worker.errors import ServerUnreachable, SettingsError
 
 
 def a_user(name: str) -> User:
@@ -210,6 +213,63 @@ async def test_the_url_of_a_hosted_database_will_do(scheme: str, database_url: s
     url = database_url.replace("postgresql+asyncpg", scheme) + "&sslmode=prefer"
     async with Database(url) as db:
         await db.ping()
+
+
+async def test_a_statement_without_an_answer_is_given_up_after_its_limit_and_counts_as_away(
+    db: Database,
+) -> None:
+    forever = text("SELECT pg_sleep(3600)")
+    with pytest.raises(ServerUnreachable, match="not answered for 0.05 s") as caught:
+        await db.execute_once(forever, {}, limit=0.05)
+    assert isinstance(caught.value, PASSING)
+    with pytest.raises(ServerUnreachable):
+        async with db.transaction(limit=0.05) as execute:
+            await execute(forever, {})
+    assert checked_out(db) == 0
+    await db.ping()
+
+
+async def test_a_server_that_says_nothing_at_all_is_given_up_too() -> None:
+    hung_up = asyncio.Event()
+
+    async def listen_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        hung_up.set()
+
+    async with await asyncio.start_server(listen_only, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Database(f"postgresql://postgres@127.0.0.1:{port}/x") as db:
+            with pytest.raises(ServerUnreachable):
+                await db.execute_once(db.queries.ping, {}, limit=0.05)
+            assert checked_out(db) == 0
+            await hung_up.wait()
+
+
+async def test_the_kernel_finds_out_that_a_server_is_not_to_be_reached_any_more() -> None:
+    async with EmbeddedPostgres(tcp=True) as server, Database(server.url) as db:
+        async with db.engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            ours = raw.driver_connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+
+
+async def test_a_connection_that_falls_silent_is_not_waited_for() -> None:
+    """Neither by the statement nor by what follows: asyncpg would ask the server to cancel."""
+    async with EmbeddedPostgres(tcp=True) as server:
+        url = make_url(server.url)
+        async with Proxy(str(url.host), url.port or 0).listening() as proxy:
+            through = url.set(host="127.0.0.1", port=proxy.port)
+            async with Database(through) as db:
+                await db.ping()
+                proxy.passes.clear()
+                for _ in range(2):
+                    with pytest.raises(ServerUnreachable):
+                        await db.execute_once(db.queries.ping, {}, limit=0.05)
+                proxy.passes.set()
+                await db.ping()
 
 
 async def test_an_unknown_parameter_of_the_url_is_told(database_url: str) -> None:

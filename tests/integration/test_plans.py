@@ -7,23 +7,48 @@ from worker.db import direct
 
 BY_KEY = [
     "start", "start_many", "succeed", "succeed_many", "fail", "retry", "hand_back", "cancel",
-    "is_current", "run_alone", "report_progress", "look_up", "read_back", "ending", "read",
+    "note_unknown", "is_current", "run_alone", "report_progress", "look_up", "read_back", "ending",
+    "read",
 ]  # fmt: skip
+
+
+UNSETTLED = ["find_due_for_dispatch", "find_left_behind"]
+
+
+async def generic_plan(db: Database, name: str, *settings: str) -> str:
+    """The plan of a statement for any values, made while the tables are empty."""
+    sql, parameters = direct.compiled(getattr(db.queries, name))
+    async with db.engine.connect() as connection:
+        driver = direct.driver_of(await connection.get_raw_connection())  # type: ignore[arg-type]
+        for setting in ("plan_cache_mode = force_generic_plan", *settings):
+            await driver.execute(f"SET {setting}")
+        await driver.execute(f"PREPARE kept AS {sql}")
+        nothing = f"({', '.join('NULL' for _ in parameters)})" if parameters else ""
+        lines = await driver.fetch(f"EXPLAIN EXECUTE kept {nothing}")
+        await driver.execute("RESET ALL")
+    return "\n".join(line[0] for line in lines)
 
 
 @pytest.mark.parametrize("name", BY_KEY)
 async def test_a_plan_for_any_values_that_is_made_while_the_table_is_empty_goes_by_the_key(
     db: Database, name: str
 ) -> None:
-    sql, parameters = direct.compiled(getattr(db.queries, name))
-    async with db.engine.connect() as connection:
-        driver = direct.driver_of(await connection.get_raw_connection())  # type: ignore[arg-type]
-        await driver.execute("SET plan_cache_mode = force_generic_plan")
-        await driver.execute(f"PREPARE kept AS {sql}")
-        nothing = ", ".join("NULL" for _ in parameters)
-        lines = await driver.fetch(f"EXPLAIN EXECUTE kept ({nothing})")
-        await driver.execute("RESET ALL")
-    plan = "\n".join(line[0] for line in lines)
+    plan = await generic_plan(db, name)
     assert "pk_task" in plan
     assert "ix_task_dispatch" not in plan
+    assert "Seq Scan on task" not in plan
+
+
+@pytest.mark.parametrize("name", UNSETTLED)
+async def test_what_is_looked_for_among_unsettled_tasks_is_not_looked_for_among_the_settled(
+    db: Database, name: str
+) -> None:
+    plan = await generic_plan(db, name, "enable_seqscan = off")  # as `find_dead` says it
+    assert "ix_task_dispatch" in plan
+    assert "Seq Scan on task" not in plan
+
+
+async def test_what_the_dead_left_behind_is_taken_back_by_the_key(db: Database) -> None:
+    plan = await generic_plan(db, "rescue", "enable_seqscan = off")
+    assert "pk_task" in plan
     assert "Seq Scan on task" not in plan

@@ -1,16 +1,23 @@
 """The relay: what is committed and not in Redis gets there; what is there is left alone."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import Row, make_url, text
 
-from worker import Database, TaskClient, TaskContext, task
-from worker.broker.redis import RedisClient
+from tests.proxy import Proxy
+from worker import Database, Settings, TaskClient, TaskContext, task
+from worker.broker.redis import RedisClient, connect
+from worker.embedded import EmbeddedPostgres
 from worker.execution.jobs import is_anything_due
 from worker.execution.registry import Registry
-from worker.services.relay import BATCH, Listener, Relay
+from worker.services import relay as relay_module
+from worker.services.presence import Presence
+from worker.services.relay import BATCH, PATIENCE, Listener, Relay
+from worker.services.rescuer import Rescuer
 
 INSERT = text("INSERT INTO task (name) SELECT 'x' FROM generate_series(1, :n)")
 
@@ -40,9 +47,142 @@ async def test_two_relays_do_not_look_at_the_same_rows(db: Database, redis: Redi
     assert sum(pushed) == 200
 
 
-async def test_while_redis_is_away_the_rows_stay_due(db: Database) -> None:
-    from worker.broker.redis import connect
+async def test_a_row_that_redis_refuses_is_failed_and_the_rest_of_the_batch_goes_on(
+    db: Database, redis: RedisClient
+) -> None:
+    await redis.set("session:of:another:application", "theirs")
+    await db.execute_once(INSERT, {"n": 30})
+    await db.execute_once(
+        text("INSERT INTO task (name, queue, dispatch_at) "
+             "VALUES ('x', 'session:of:another:application', now() - interval '1 s')"),
+        {},
+    )  # fmt: skip
+    await db.execute_once(INSERT, {"n": 30})
+    assert await Relay(db, redis).run_once() == 60
+    assert await redis.get("session:of:another:application") == b"theirs"
+    found = await db.execute_once(
+        text("SELECT state, error_type, message FROM task JOIN task_error ON task_id = task.id"), {}
+    )
+    state, error_type, message = found.one()
+    assert (state, error_type) == ("failed", "QueueRefused")
+    assert "something else at the key 'session:of:another:application': WRONGTYPE" in message
+    due = text("SELECT count(*) FROM task WHERE dispatch_at < 'infinity' AND settled_at IS NULL")
+    assert (await db.execute_once(due, {})).scalar_one() == 0
 
+
+async def test_tasks_of_a_queue_that_a_worker_serves_wait_until_redis_takes_them(
+    db: Database, redis: RedisClient, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis.set("arq:queue", "an accident")
+    presence = Presence(db, "alive", settings, running=list)
+    await presence.run_once()
+    await db.execute_once(INSERT, {"n": 3})
+    assert await Relay(db, redis).run_once() == 0
+    assert [record.message[:48] for record in caplog.records if record.levelname == "ERROR"] == [
+        "Redis refuses what belongs into queue 'arq:queue'"[:48]
+    ]
+    await redis.delete("arq:queue")
+    rescuer = Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
+    await rescuer.refill()
+    assert await redis.zcard("arq:queue") == 3
+
+
+async def test_while_redis_is_away_a_relay_writes_nothing(
+    db: Database,
+) -> None:
+    await db.execute_once(INSERT, {"n": 3})
+    written = text("SELECT sum(CAST(CAST(xmax AS text) AS bigint)) FROM task")
+    away = connect("redis://127.0.0.1:1/0")
+    relay = Relay(db, away)
+    with pytest.raises(Relay.passing):
+        await relay.run_once()
+    before = (await db.execute_once(written, {})).scalar_one()
+    for _ in range(5):
+        with pytest.raises(Relay.passing):
+            await relay.run_once()
+    assert (await db.execute_once(written, {})).scalar_one() == before
+    await away.aclose()
+
+
+async def test_a_relay_whose_pushes_fail_claims_one_row_until_one_succeeds(
+    db: Database, redis: RedisClient
+) -> None:
+    claimed: list[int] = []
+    await db.execute_once(INSERT, {"n": 5})
+    relay = Relay(db, redis)
+    push = relay._push_missing
+    fail = True
+
+    async def failing(rows: Sequence[Row[Any]]) -> Any:
+        claimed.append(len(rows))
+        if fail:
+            raise RedisConnectionError("away")
+        return await push(rows)
+
+    relay._push_missing = failing  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(RedisConnectionError):
+            await relay.run_once()
+    fail = False
+    assert await relay.run_once() == 5
+    assert claimed == [5, 1, 1, 1, 4]
+
+
+async def test_of_many_relays_that_hear_of_a_row_few_write(
+    db: Database, redis: RedisClient
+) -> None:
+    batches = 0
+    relays = [Relay(db, redis) for _ in range(20)]
+
+    def counted(batch: Callable[[], Awaitable[tuple[int, int]]]) -> Any:
+        async def one() -> tuple[int, int]:
+            nonlocal batches
+            batches += 1
+            return await batch()
+
+        return one
+
+    for relay in relays:
+        relay._one_batch = counted(relay._one_batch)  # type: ignore[method-assign]
+        relay.interval = 3600
+        await relay.start()
+    inserted = 50
+    for n in range(inserted):
+        await db.execute_once(INSERT, {"n": 1})
+        for relay in relays:
+            relay.wake()
+        async with asyncio.timeout(5):
+            while await redis.zcard("arq:queue") <= n:
+                await asyncio.sleep(0)
+    for relay in relays:
+        await relay.stop()
+    assert batches < len(relays) * inserted / 3
+
+
+async def test_the_relay_that_comes_first_looks_at_once_and_the_next_one_when_it_is_gone(
+    db: Database, redis: RedisClient
+) -> None:
+    first, second = Relay(db, redis), Relay(db, redis)
+    second.interval = 3600
+    for _ in range(PATIENCE):
+        await db.execute_once(INSERT, {"n": 1})
+        for relay in (first, second):
+            relay.wake()
+            await relay.run_once()
+    first.wake()
+    assert first._wake.is_set()
+    second._wake.clear()
+    second.wake()
+    assert not second._wake.is_set()
+    await db.execute_once(INSERT, {"n": 1})  # which nobody else takes
+    await second.start()
+    async with asyncio.timeout(5):
+        while await redis.zcard("arq:queue") <= PATIENCE:
+            await asyncio.sleep(0)
+    await second.stop()
+
+
+async def test_while_redis_is_away_the_rows_stay_due(db: Database) -> None:
     await db.execute_once(INSERT, {"n": 1})
     away = connect("redis://127.0.0.1:1/0")
     with pytest.raises(Relay.passing):
@@ -69,6 +209,7 @@ async def test_a_burst_sees_what_is_pushed_while_it_asks(
     asked = db.execute_once
 
     async def pushed_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
         await Relay(db, redis).run_once()
         return await asked(*arguments)
 
@@ -141,3 +282,52 @@ async def test_the_listener_connects_again_when_its_connection_ends(db: Database
     async with asyncio.timeout(5):
         await woken.wait()
     await listener.stop()
+
+
+async def test_a_listener_that_is_asked_again_and_again_hears_on_the_same_connection(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.services.relay.LISTEN_SECONDS", 0.01)
+    asked = asyncio.Event()
+    ask = relay_module._ask
+
+    async def noted(raw: Any) -> None:
+        await ask(raw)
+        asked.set()
+
+    monkeypatch.setattr(relay_module, "_ask", noted)
+    heard: list[str] = []
+    listener = Listener(db, lambda: heard.append("wake"))
+    await listener.start()
+    await asked.wait()
+    await db.execute_once(INSERT, {"n": 1})
+    async with asyncio.timeout(5):
+        while len(heard) < 2:
+            await asyncio.sleep(0)
+    assert len(heard) == 2  # the connection, and the row
+    await listener.stop()
+
+
+async def test_the_listener_connects_again_when_its_connection_has_fallen_silent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("worker.services.relay.LISTEN_SECONDS", 0.05)
+    async with EmbeddedPostgres(tcp=True) as server:
+        url = make_url(server.url)
+        async with (
+            Proxy(str(url.host), url.port or 0).listening() as proxy,
+            Database(url.set(host="127.0.0.1", port=proxy.port)) as db,
+        ):
+            connected = asyncio.Event()
+            listener = Listener(db, connected.set)
+            await listener.start()
+            await connected.wait()
+            connected.clear()
+            proxy.passes.clear()
+            async with asyncio.timeout(5):
+                while "listener: " not in caplog.text:
+                    await asyncio.sleep(0)
+            proxy.passes.set()
+            async with asyncio.timeout(5):
+                await connected.wait()
+            await listener.stop()

@@ -18,6 +18,7 @@ from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
 from worker.broker import codec, keys, scripts
 from worker.broker.redis import RedisClient
 from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
+from worker.execution.pruning import BATCH
 from worker.execution.registry import Registry
 from worker.execution.rescue import CALM_LEASES
 from worker.services.leader import Leader
@@ -89,14 +90,73 @@ class TestRefill:
         assert before.scalar_one() == after.scalar_one()
 
     async def test_data_that_went_back_in_time_is_noticed(
-        self, redis: RedisClient, rescuer: Rescuer, presence: Presence
+        self, redis: RedisClient, rescuer: Rescuer
     ) -> None:
         assert await rescuer.redis_has_lost_data()  # nobody knows what was before
+        await rescuer.leave_pulse()
+        (older,) = await redis.keys(keys.pulse("*"))
         assert not await rescuer.redis_has_lost_data()
-        await redis.set(keys.pulse(presence.worker), "an older one")
-        assert await rescuer.redis_has_lost_data()
+        await rescuer.leave_pulse()
         await redis.flushall()
+        await redis.set(older, "")
         assert await rescuer.redis_has_lost_data()
+
+    async def test_a_new_leader_compares_everything_only_if_redis_has_lost_data(
+        self, db: Database, redis: RedisClient, settings: Settings, presence: Presence
+    ) -> None:
+        def new_leader() -> Rescuer:
+            return Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
+
+        await db.execute_once(INSERT, {"n": PAGE + 1})
+        await Relay(db, redis).run_once()
+        await new_leader().run_once()
+        await redis.zremrangebyrank("arq:queue", 0, -1)
+        await new_leader().run_once()  # a page, as ever
+        assert await redis.zcard("arq:queue") == PAGE
+        await redis.flushall()
+        await new_leader().run_once()
+        assert await redis.zcard("arq:queue") == PAGE + 1
+
+    async def test_a_leader_that_ends_in_the_middle_of_a_refill_leaves_it_to_the_next(
+        self,
+        db: Database,
+        redis: RedisClient,
+        settings: Settings,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await db.execute_once(INSERT, {"n": PAGE + 1})
+        await Relay(db, redis).run_once()
+        first = Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
+        await first.run_once()
+        await redis.flushall()
+
+        async def ended() -> int:
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(first, "refill", ended)
+        with pytest.raises(asyncio.CancelledError):
+            await first.look_at_redis()
+        await Rescuer(db, redis, settings, presence, wake_relay=lambda: None).run_once()
+        assert await redis.zcard("arq:queue") == PAGE + 1
+
+    async def test_the_dead_are_found_while_everything_is_compared(
+        self,
+        db: Database,
+        redis: RedisClient,
+        rescuer: Rescuer,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await db.execute_once(INSERT, {"n": 1})
+        await db.execute_once(RUNNING, {"worker": "dead", "deaths": 0, "alone": False})
+        await db.execute_once(INSERT, {"n": PAGE + 1})
+        await db.execute_once(text("UPDATE task SET dispatch_at = 'infinity'"), {})
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        await beat_long_enough(presence, monkeypatch)
+        await rescuer.refill()
+        states = await db.execute_once(text("SELECT DISTINCT state FROM task"), {})
+        assert list(states.scalars()) == ["queued"]
 
     @pytest.mark.parametrize("lost", ["payload", "entry"])
     async def test_single_lost_keys_are_put_back_in_the_next_round(
@@ -139,6 +199,60 @@ class TestRefill:
         assert "Index Scan using ix_task_dispatch" in lines
         assert "Seq Scan on task" not in lines
         assert "Sort" not in lines
+
+
+class TestRefused:
+    """A job that Redis refuses for good holds up nobody else."""
+
+    async def test_the_comparison_goes_on_and_the_refused_task_is_failed_with_the_reason(
+        self, db: Database, redis: RedisClient, rescuer: Rescuer
+    ) -> None:
+        await redis.set("theirs", "a string of another application")
+        await db.execute_once(INSERT, {"n": 20})
+        await db.execute_once(
+            text("UPDATE task SET dispatch_at = 'infinity', queue = CASE WHEN id = "
+                 "(SELECT id FROM task LIMIT 1 OFFSET 7) THEN 'theirs' ELSE queue END"),
+            {},
+        )  # fmt: skip
+        await rescuer.run_once()
+        assert await redis.zcard("arq:queue") == 19
+        states = text("SELECT queue, state, count(*) AS n FROM task GROUP BY 1, 2 ORDER BY 1")
+        found = [tuple(row) for row in await db.execute_once(states, {})]
+        assert found == [("arq:queue", "queued", 19), ("theirs", "failed", 1)]
+
+    async def test_the_dead_processes_other_tasks_are_released(
+        self,
+        db: Database,
+        redis: RedisClient,
+        rescuer: Rescuer,
+        presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        await redis.set("theirs", "a string of another application")
+        await db.execute_once(INSERT, {"n": 3})
+        await db.execute_once(RUNNING, {"worker": "dead", "deaths": 0, "alone": False})
+        found = (await db.execute_once(ALL, {})).all()
+        await db.execute_once(
+            text("UPDATE task SET queue = 'theirs' WHERE id = :id"), {"id": found[1].id}
+        )
+        await redis.mset({keys.in_progress(str(row.id)): "1" for row in found})
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        await beat_long_enough(presence, monkeypatch)
+        assert await rescuer.take_back() == 3
+        left = await redis.keys(keys.in_progress("*"))
+        assert set(left) <= {keys.in_progress(str(found[1].id)).encode()}
+
+    async def test_one_queue_of_a_wrong_kind_does_not_keep_the_others_from_being_tended(
+        self, db: Database, redis: RedisClient, rescuer: Rescuer
+    ) -> None:
+        await redis.set("a-string", "theirs")
+        for queue in ("a-string", "arq:queue"):
+            beat = {"worker": queue, "app": "x", "queue": queue, "running": [], "leaving": False}
+            await db.execute_once(db.queries.beat, beat)
+        await redis.zadd("arq:queue", {"foreign": 1})
+        await redis.set(keys.job("foreign"), "x", ex=60)
+        await rescuer.look_at_redis()
+        assert await redis.ttl(keys.job("foreign")) == -1
 
 
 class TestTheDead:
@@ -451,6 +565,21 @@ class TestRetention:
         await (await client.enqueue(cancelled)).cancel()
         found = await db.execute_once(text("SELECT expires_at - settled_at FROM task"), {})
         assert found.scalar_one().days == 7
+
+    async def test_those_that_stay_keep_nobody_else_from_going(
+        self, db: Database, redis: RedisClient
+    ) -> None:
+        made = (
+            "INSERT INTO task (name, state, settled_at, expires_at) SELECT '{name}', 'succeeded', "
+            "now(), now() - interval '{ago} s' FROM generate_series(1, {n}) RETURNING id"
+        )
+        stay = text(made.format(name="stays", ago=2, n=2 * BATCH))
+        ids = (await db.execute_once(stay, {})).scalars()
+        await redis.mset({keys.job(str(id_)): "x" for id_ in ids})
+        await db.execute_once(text(made.format(name="goes", ago=1, n=5)), {})
+        assert await Pruner(db, redis).run_once() == 5
+        left = await db.execute_once(text("SELECT name, count(*) FROM task GROUP BY 1"), {})
+        assert [tuple(row) for row in left] == [("stays", 2 * BATCH)]
 
     async def test_many_go_in_batches(self, db: Database, redis: RedisClient) -> None:
         await db.execute_once(

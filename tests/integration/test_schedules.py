@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -13,8 +14,10 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from worker import Database, Settings, TaskClient, TaskContext, cron, task
-from worker.errors import ScheduleNotFound
+from worker.errors import InvalidSchedule, ScheduleNotFound
+from worker.execution.pruning import START
 from worker.execution.registry import Registry
+from worker.execution.schedules import Schedules
 from worker.services.registrar import Registrar
 from worker.services.retirement import Retirement
 from worker.services.schedule import INTERVAL_SECONDS, WAITING_SECONDS, Scheduler
@@ -502,10 +505,10 @@ async def test_the_last_task_of_a_schedule_outlives_its_retention(
         ),
         {},
     )
-    expired = await db.execute_once(db.queries.expired, {"limit": 10})
-    assert expired.all() == []
+    from_start = {"expires": START.expires, "after": START.after, "limit": 10}
+    assert (await db.execute_once(db.queries.expired, from_start)).all() == []
     await db.execute_once(text("UPDATE schedule SET last_task_id = NULL"), {})
-    assert len((await db.execute_once(db.queries.expired, {"limit": 10})).all()) == 1
+    assert len((await db.execute_once(db.queries.expired, from_start)).all()) == 1
 
 
 async def test_a_definition_that_is_not_understood_stops_no_other(
@@ -520,6 +523,71 @@ async def test_a_definition_that_is_not_understood_stops_no_other(
     assert await scheduler.run_once() == 1
     assert "newer of worker is not understood here" in caplog.text
     assert await scheduler.run_once() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"jitter": ...},
+        {"jitter": None},
+        {"priority": 10},
+        {"queue": ""},
+        {"arguments": "[]"},
+        {"arguments": '{"n": "\\u0000"}'},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("overlap", ["allow", "queue"])
+async def test_a_definition_of_which_no_task_can_be_made_stops_no_other(
+    change: dict[str, object],
+    overlap: str,
+    db: Database,
+    scheduler: Scheduler,
+    deploy: Deploy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("before", "odd", "other"):
+        await deploy(name=name, overlap=overlap)
+    await due_since(db, seconds=1)
+    if overlap == "queue":
+        await db.execute_once(
+            text("INSERT INTO schedule_tick (app, name, tick, fate) "
+                 "SELECT app, name, next_tick, 'waiting' FROM schedule"),
+            {},
+        )  # fmt: skip
+        await db.execute_once(text("UPDATE schedule SET next_tick = now() + interval '1 h'"), {})
+    good = text("SELECT CAST(definition AS text) FROM schedule WHERE name = 'odd'")
+    definition = json.loads((await db.execute_once(good, {})).scalar_one()) | change
+    odd = {name: value for name, value in definition.items() if value is not ...}
+    spoil = text("UPDATE schedule SET definition = CAST(:odd AS jsonb) WHERE name = 'odd'")
+    await db.execute_once(spoil, {"odd": json.dumps(odd)})
+    assert await scheduler.run_once() == 2
+    assert await scheduler.run_once() == 0
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "odd of worker" in errors[0]
+    if overlap == "queue":
+        fates = [(tick.name, tick.fate) for tick in await db.execute_once(TICKS, {})]
+        assert sorted(fates) == [("before", "fired"), ("odd", "missed"), ("other", "fired")]
+
+
+async def test_people_see_the_other_schedules_and_pause_the_one_that_is_not_understood(
+    db: Database, deploy: Deploy, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("odd", "other"):
+        await deploy(name=name)
+    await db.execute_once(
+        text("UPDATE schedule SET definition = definition - 'jitter' WHERE name = 'odd'"), {}
+    )
+    schedules = Schedules(db, "worker")
+    assert [view.name for view in await schedules.all()] == ["other"]
+    assert "odd of worker is not understood here: its definition lacks jitter" in caplog.text
+    for ask in (schedules.get, schedules.run, schedules.resume):
+        with pytest.raises(InvalidSchedule, match="odd is not understood by this version.*jitter"):
+            await ask("odd")
+    await schedules.pause("odd")
+    paused = await db.execute_once(text("SELECT name FROM schedule WHERE paused_at < now()"), {})
+    assert list(paused.scalars()) == ["odd"]
 
 
 async def test_a_pass_over_10_000_schedules_costs_nothing_when_nothing_is_due(

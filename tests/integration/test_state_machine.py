@@ -93,7 +93,7 @@ GUARDS = {
     "hand_back": UNSETTLED,
     "cancel": UNSETTLED,
     "claim_due_for_dispatch": "settled_at IS NULL AND",
-    "rescue": "settled_at IS NULL AND state = 'running' AND",
+    "rescue": "state = 'running' AND",
     "retry_settled": "state IN ('failed', 'cancelled') AND",
     "retry_settled_many": "state IN ('failed', 'cancelled') AND",
 }

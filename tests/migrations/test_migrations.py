@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from asyncpg import CheckViolationError
 from sqlalchemy import Connection, MetaData, inspect, text
 
 from worker import Database
 from worker.db import migrations
 from worker.db.models import Base
 from worker.errors import SchemaError
+from worker.execution.options import is_name
 from worker.services.readiness import refuse_unmigrated
 
 
@@ -170,3 +172,125 @@ async def test_the_start_of_an_attempt_is_a_heap_only_update(db: Database) -> No
     updated, heap_only = statistics.one()
     assert updated == 100
     assert heap_only >= 95
+
+
+OUT_OF_BOUNDS = {
+    "never due": "run_at = 'infinity'",
+    "always due": "run_at = '-infinity'",
+    "before Redis's numbers": "run_at = '1969-12-31 00:00:00+00'",
+    "a priority below": "priority = -1",
+    "a priority above": "priority = 10",
+    "no name": "name = ''",
+    "a name of two lines": r"name = E'two\nlines'",
+    "a name with C1 controls": r"name = E'c1\u0085'",
+    "a name without end": "name = repeat('x', 513)",
+    "no queue": "queue = ''",
+    "a queue of two lines": r"queue = E'two\nlines'",
+    "a queue without end": "queue = repeat('x', 513)",
+}
+
+
+@pytest.mark.parametrize("said", OUT_OF_BOUNDS.values(), ids=OUT_OF_BOUNDS.keys())
+async def test_a_row_out_of_bounds_is_refused_by_the_table(db: Database, said: str) -> None:
+    await migrations.upgrade(db)
+    await db.execute_once(text("INSERT INTO task (name) VALUES ('fine')"), {})
+    with pytest.raises(CheckViolationError):
+        await db.execute_once(text(f"UPDATE task SET {said}"), {})
+
+
+async def test_the_bounds_of_names_are_those_of_python(db: Database) -> None:
+    await migrations.upgrade(db)
+    for name in (
+        "ordinary.name",
+        "mit Umlaut äöü",
+        "Łódź",
+        "x" * 512,
+        "名前",
+        "tab\t",
+        "\x7f",
+        "\x9f",
+    ):
+        insert = text("INSERT INTO task (name) VALUES (CAST(:name AS text))")
+        try:
+            await db.execute_once(insert, {"name": name})
+        except CheckViolationError:
+            assert not is_name(name), name
+        else:
+            assert is_name(name), name
+
+
+async def test_rows_that_are_there_are_brought_into_bounds_or_settled(db: Database) -> None:
+    await migrations.upgrade(db)
+    await migrations.downgrade(db, "tasks_003")
+    for n, said in enumerate(OUT_OF_BOUNDS.values()):
+        column, value = said.split(" = ")
+        columns = "name, " if column != "name" else ""
+        given = "'fine', " if column != "name" else ""
+        for state, settled in (("queued", "NULL"), ("succeeded", "now()")):
+            await db.execute_once(
+                text(
+                    f"INSERT INTO task ({columns}{column}, args, state, settled_at) VALUES "
+                    f"({given}{value}, CAST(:args AS jsonb), '{state}', {settled})"
+                ),
+                {"args": f'{{"n": {n}}}'},
+            )
+    await migrations.upgrade(db)
+    found = await db.execute_once(
+        text("SELECT CAST(args ->> 'n' AS integer) AS n, state, priority, name, error_type "
+             "FROM task LEFT JOIN task_error ON task_id = task.id ORDER BY 1, 2"),
+        {},
+    )  # fmt: skip
+    rows = found.all()
+    assert {row.n for row in rows if row.state == "failed"} == {0, 5, 6, 7, 8, 9, 10, 11}
+    assert {row.error_type for row in rows if row.state == "failed"} == {"InvalidTask"}
+    assert {row.n for row in rows if row.state == "queued"} == {1, 2, 3, 4}
+    assert {row.error_type for row in rows if row.state != "failed"} == {None}
+    assert len([row for row in rows if row.state == "succeeded"]) == len(OUT_OF_BOUNDS)
+    assert {row.priority for row in rows if row.n in (3, 4)} == {0, 9}
+    assert {row.name for row in rows if row.n == 6} == {"two?lines"}
+
+
+async def test_a_step_that_gets_no_lock_names_who_holds_it_and_what_was_done_stays(
+    db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await migrations.upgrade(db)
+    await migrations.downgrade(db, "tasks_003")
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(migrations, "TRIES", 2)
+    async with Database(db.engine.url) as other, other.engine.begin() as holder:
+        await holder.execute(text("SELECT FROM task"))
+        pid = await holder.scalar(text("SELECT pg_backend_pid()"))
+        with pytest.raises(SchemaError, match=f"2 times for 0.05 s: process {pid} of .*migrate"):
+            await migrations.upgrade(db)
+        assert len([r for r in caplog.records if r.name == "worker.migrations"]) == 2
+    monkeypatch.setattr(migrations, "TRIES", 20)
+    await migrations.upgrade(db)
+    await refuse_unmigrated(db)
+
+
+async def test_each_revision_has_a_transaction_of_its_own(db: Database) -> None:
+    await migrations.upgrade(db, builtin_tasks=False)
+    await db.execute_once(text("CREATE TABLE users (theirs text)"), {})
+    await migrations.downgrade(db, "base")
+    with pytest.raises(SchemaError, match="users"):
+        await migrations.upgrade(db)
+    await db.execute_once(text("DROP TABLE users"), {})
+    await migrations.upgrade(db)
+    writers = await db.execute_once(
+        text("SELECT count(DISTINCT CAST(xmin AS text)) FROM pg_class WHERE relname IN "
+             "('task_error', 'worker_leader', 'schedule')"),
+        {},
+    )  # fmt: skip
+    assert writers.scalar_one() == 3
+
+
+async def test_a_schema_that_is_newer_than_the_code_is_refused(db: Database) -> None:
+    await migrations.upgrade(db)
+    await db.execute_once(
+        text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = 'tasks_999' "
+             "WHERE version_num LIKE 'tasks%'"),
+        {},
+    )  # fmt: skip
+    with pytest.raises(SchemaError, match="at tasks_999, which this version does not know"):
+        await migrations.upgrade(db)

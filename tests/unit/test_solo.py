@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.execution.solo import LONGEST_PATIENCE, NotAlone, Solo, patience_of
+from worker.execution.solo import LONGEST_PATIENCE, NotAlone, Occupied, Solo, patience_of
 
 
 class Attempt:
@@ -16,7 +16,7 @@ class Attempt:
         self.task = asyncio.create_task(self._run(solo))
 
     async def _run(self, solo: Solo) -> None:
-        async with solo.entered():
+        with solo.entered():
             self.inside.set()
             await self.leave.wait()
 
@@ -40,27 +40,32 @@ async def test_neighbours_run_beside_each_other() -> None:
 
 async def test_a_suspect_waits_for_its_neighbours_and_keeps_others_out() -> None:
     solo = Solo()
+    freed: list[bool] = []
+    solo.on_free = lambda: freed.append(solo.is_reserved)
     neighbour = Attempt(solo)
     await neighbour.inside.wait()
     alone, done = asyncio.Event(), asyncio.Event()
 
     async def suspect() -> None:
-        async with solo.entered(), solo.alone(60):
-            alone.set()
-            await done.wait()
+        with solo.entered():
+            async with solo.alone(60):
+                alone.set()
+                await done.wait()
 
     running = asyncio.create_task(suspect())
     await settle_down()
-    late = Attempt(solo)
-    await settle_down()
     assert not alone.is_set()
-    assert not late.inside.is_set()
+    with pytest.raises(Occupied):
+        solo.enter()
     await neighbour.end()
     await alone.wait()
-    await settle_down()
-    assert not late.inside.is_set()
+    with pytest.raises(Occupied):
+        solo.enter()
+    assert freed == []
     done.set()
     await running
+    assert freed == [False]
+    late = Attempt(solo)
     await late.inside.wait()
     await late.end()
 
@@ -69,7 +74,7 @@ async def test_a_suspect_whose_patience_ends_lets_the_others_in() -> None:
     solo = Solo()
     neighbour = Attempt(solo)
     await neighbour.inside.wait()
-    async with solo.entered():
+    with solo.entered():
         with pytest.raises(NotAlone):
             async with solo.alone(0.01):
                 raise AssertionError("it is not alone")
@@ -81,10 +86,11 @@ async def test_a_suspect_whose_patience_ends_lets_the_others_in() -> None:
 
 async def test_a_second_suspect_does_not_wait_behind_the_first() -> None:
     solo = Solo()
-    async with solo.entered(), solo.alone(1):
-        with pytest.raises(NotAlone, match="another suspect"):
-            async with solo.alone(60):
-                raise AssertionError("it is not alone")
+    with solo.entered():
+        async with solo.alone(1):
+            with pytest.raises(NotAlone, match="another suspect"):
+                async with solo.alone(60):
+                    raise AssertionError("it is not alone")
 
 
 async def test_a_suspect_that_is_cancelled_while_it_waits_lets_the_others_in() -> None:
@@ -93,8 +99,9 @@ async def test_a_suspect_that_is_cancelled_while_it_waits_lets_the_others_in() -
     await neighbour.inside.wait()
 
     async def suspect() -> None:
-        async with solo.entered(), solo.alone(60):
-            raise AssertionError("it is not alone")
+        with solo.entered():
+            async with solo.alone(60):
+                raise AssertionError("it is not alone")
 
     waiting = asyncio.create_task(suspect())
     await settle_down()

@@ -27,6 +27,7 @@ from worker.broker.redis import AWAY, RedisClient, connect
 from worker.db import migrations
 from worker.db.database import Database
 from worker.db.failures import PASSING, sqlstate
+from worker.db.fleet import FLEET_DUTY
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from worker.errors import SettingsError, WorkerError
 from worker.execution.answer import shielded
@@ -179,7 +180,7 @@ async def _clean_up(db: Database, settings: Settings, ids: list[str]) -> None:
     """Remove what we have made on the configured servers. No worker runs any more."""
     try:
         async with contextlib.aclosing(connect(settings.redis_url.get_secret_value())) as redis:
-            ours = [*await _job_keys(redis, settings.queue, ids), *await _process_keys(db)]
+            ours = [*await _job_keys(redis, settings.queue, ids), *await _leader_keys(db)]
             for at in range(0, len(ours), KEYS_PER_CALL):
                 await redis.unlink(*ours[at : at + KEYS_PER_CALL])
         await db.execute_once(text(f'DROP SCHEMA IF EXISTS "{db.schema}" CASCADE'), {})
@@ -199,11 +200,10 @@ async def _job_keys(redis: RedisClient, queue: str, ids: list[str]) -> list[str]
     return found
 
 
-async def _process_keys(db: Database) -> list[str]:
-    """Keys of our worker processes; they would expire within a minute."""
-    statement = text(f'SELECT DISTINCT worker FROM "{db.schema}".task')  # noqa: S608 - our name
+async def _leader_keys(db: Database) -> list[str]:
+    """What the leader of our workers has left; it would expire within a day."""
     try:
-        workers = (await db.execute_once(statement, {})).scalars()
-    except asyncpg.UndefinedTableError:  # interrupted so early
+        found = await db.execute_once(db.queries.find_pulse, {"duty": FLEET_DUTY})
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):  # interrupted so early
         return []
-    return [keys.pulse(worker) for worker in workers if worker]
+    return [keys.pulse(left) for left in found.scalars() if left]

@@ -11,9 +11,9 @@ CANCEL_CHANNEL = "worker:cancel"
 """Ids of cancelled tasks, for the process that runs one."""
 
 
-def pulse(process: str) -> str:
-    """What this process wrote last; something else there says that Redis has lost data."""
-    return f"worker:pulse:{process}"
+def pulse(name: str) -> str:
+    """What the leader has written last, by its name; if it is not there, Redis has lost data."""
+    return f"worker:pulse:{name}"
 
 
 def job(job_id: str) -> str:
@@ -39,6 +39,11 @@ def setbacks(job_id: str, cause: str) -> str:
 def result(job_id: str) -> str:
     """arq's result of a job."""
     return result_key_prefix + job_id
+
+
+def unknown(job_id: str) -> str:
+    """When a job without a row was first met by a worker that does not know its name."""
+    return f"worker:unknown:{job_id}"
 
 
 def ticked(tick: str) -> str:

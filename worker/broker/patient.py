@@ -64,12 +64,14 @@ class PatientRedis(ArqRedis):
 
     Attributes:
         claiming: Whether arq may see what is due; off while Postgres does not answer.
+        occupied: Whether a task that is to be alone keeps arq from seeing it, too.
         stopping: Set when the process stops; then nothing is waited for.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.claiming = True
+        self.occupied: Callable[[], bool] = _never
         self.stopping = False
         self._rank = 0
 
@@ -82,7 +84,7 @@ class PatientRedis(ArqRedis):
         """What arq asks for to see what is due; of its queue, and with a limit."""
         if name != self.default_queue_name or not kwargs.get("num"):
             return await super().zrangebyscore(name, *args, **kwargs)
-        if not self.claiming or self.stopping:
+        if not self.claiming or self.stopping or self.occupied():
             return []
         limit = kwargs["num"]
         for _ in range(PAGES):
@@ -191,6 +193,10 @@ class PatientPipeline(Pipeline):
                 raise
             return [{}] * len(commands)
         return [None] * len(commands) if answers is None else answers
+
+
+def _never() -> bool:
+    return False
 
 
 def _passes(error: Exception) -> bool:

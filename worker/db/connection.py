@@ -10,8 +10,11 @@ session, of which one part fails) makes the driver refuse a ROLLBACK; SQLAlchemy
 connection for clean, and whoever gets it next works in a transaction that nobody commits.
 """
 
+import os
 import re
+import socket
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -36,11 +39,17 @@ _ROLLBACK = "ROLLBACK;"
 """As asyncpg's transaction says it."""
 
 
+KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds, and how often: a server behind a network that drops everything is found out by the
+kernel, whoever waits for it. (One that is stopped is not: our own statements have limits.)"""
+
+
 class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
     """A connection of our pool."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
+        _keep_alive(args[1])
         self._first_words = self._last_words = ""
         self._names: dict[str, str] = {}
         self._names_given = 0
@@ -137,6 +146,17 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         self._names_given += 1
         name = self._names[statement] = f"worker_{self._names_given}"
         return f"PREPARE {name} ({types}) AS {statement};", name
+
+
+def _keep_alive(transport: Any) -> None:
+    there = transport.get_extra_info("socket")
+    if there is None or there.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with socket.socket(fileno=os.dup(there.fileno())) as same:  # uvloop's has no setsockopt
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEP_ALIVE.items():
+            if hasattr(socket, name):  # not on every system
+                same.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _written(value: object) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
@@ -32,10 +33,15 @@ from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
+from worker.errors import ServerUnreachable
 from worker.settings import DatabaseSettings, Pooler, load_settings
 
 Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
 """Runs a statement with parameters."""
+
+SILENT_SECONDS = 30.0
+"""A Postgres that has not answered a statement of ours for so long counts as away. A stopped server
+and a network that drops everything end no connection: nobody else would ever tell."""
 
 
 class Database:
@@ -144,17 +150,26 @@ class Database:
             await session.commit()
 
     async def execute_once(
-        self, statement: TextClause, parameters: Mapping[str, object]
+        self,
+        statement: TextClause,
+        parameters: Mapping[str, object],
+        *,
+        limit: float = SILENT_SECONDS,
     ) -> Result[Any]:
         """Run one statement in a short transaction of its own and return its buffered rows.
 
         That is READ COMMITTED, whatever the database's default. What Postgres has undone because of
         another transaction (a deadlock) is repeated once.
 
+        Args:
+            limit: Seconds that it may take, the wait for a connection included.
+
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
+            ServerUnreachable: Postgres did not answer within `limit`. What it was asked to do it
+                may have done, or may still do.
         """
-        async with self._driver() as driver:
+        async with self._driver(limit) as driver:
             if not self._must_begin:
                 with contextlib.suppress(asyncpg.TransactionRollbackError):
                     return await direct.execute(driver, statement, parameters)
@@ -162,16 +177,20 @@ class Database:
                 return await direct.execute(driver, statement, parameters)
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Execute, None]:
+    async def transaction(self, *, limit: float = SILENT_SECONDS) -> AsyncGenerator[Execute, None]:
         """A transaction for several statements of ours, which the yielded function runs.
 
         It is READ COMMITTED, whatever the database's default, and ended when it stands idle for
         longer than `FENCE_SECONDS`.
 
+        Args:
+            limit: Seconds that all of it may take, the wait for a connection included.
+
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
+            ServerUnreachable: As `execute_once`.
         """
-        async with self._driver() as driver, self._begun(driver):
+        async with self._driver(limit) as driver, self._begun(driver):
             yield partial(direct.execute, driver)
 
     def fence(self, connection: PooledConnection, timeout: float) -> None:
@@ -196,21 +215,37 @@ class Database:
             yield
 
     @contextlib.asynccontextmanager
-    async def _driver(self) -> AsyncGenerator[Connection, None]:
-        """The driver's connection of a pooled one."""
-        engine = self.engine.sync_engine
-        try:
-            pooled = await greenlet_spawn(engine.pool.connect)
-        except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
-            raise error.__cause__ or error from None
+    async def _driver(self, limit: float) -> AsyncGenerator[Connection, None]:
+        """The driver's connection of a pooled one, for `limit` seconds."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + limit
+        pooled = await self._checked_out(limit)
         driver = direct.driver_of(pooled)
+        # Not asyncio.timeout: asyncpg would ask a server that is silent to cancel the statement,
+        # and wait for that. A connection that is terminated waits for nobody.
+        timer = loop.call_at(ends, driver.terminate)
         try:
             yield driver
         except asyncio.CancelledError:
             driver.terminate()  # nobody knows in which state it is; the pool replaces it
             raise
+        except Exception as error:
+            if driver.is_closed() and loop.time() >= ends:
+                raise _silent(limit) from error
+            raise
         finally:
+            timer.cancel()
             await greenlet_spawn(pooled.close)
+
+    async def _checked_out(self, limit: float) -> PoolProxiedConnection:
+        engine = self.engine.sync_engine
+        try:
+            async with asyncio.timeout(limit):
+                return await greenlet_spawn(engine.pool.connect)
+        except TimeoutError:
+            raise _silent(limit) from None
+        except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
+            raise error.__cause__ or error from None
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""
@@ -230,6 +265,10 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         await self.dispose()
+
+
+def _silent(limit: float) -> ServerUnreachable:
+    return ServerUnreachable(f"Postgres has not answered for {limit:g} s: its connection was ended")
 
 
 def _end_unless_idle(connection: Any, *_: object) -> None:

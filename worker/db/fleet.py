@@ -27,22 +27,29 @@ FLEET = {
         SET leaving = true, running = '{{}}', heartbeat_at = '-infinity' WHERE id = :worker
         """,
     #
-    # -> id of each process whose heartbeat is older than :seconds, and whether it was leaving
+    # -> id of each process whose heartbeat is older than :seconds, and whether it was leaving.
+    # Should there be one, the rest of the transaction reads no table as a whole: what was settled
+    # is most of it.
     "find_dead": """
-        SELECT id, leaving, {fenced} FROM {worker_process}
+        SELECT id, leaving, {fenced}, set_config('enable_seqscan', 'off', true)
+        FROM {worker_process}
         WHERE heartbeat_at < now() - make_interval(secs => :seconds) FOR UPDATE SKIP LOCKED
         """,
     #
-    # Processes die that no suspect can have killed: no suspect ran alone in one of :processes.
+    # What :processes ran: a look at the unsettled tasks, and at each of them once. (What a process
+    # said last that it ran would be less: it may die of what it has just started.)
+    # -> id, worker, alone
+    "find_left_behind": """
+        SELECT id, worker, alone FROM {task} AS task
+        WHERE settled_at IS NULL AND dispatch_at <= 'infinity' AND state = 'running'
+          AND worker = ANY(:processes)
+        FOR UPDATE SKIP LOCKED
+        """,
+    #
+    # A process has died that no suspect can have killed.
     "note_storm": """
         INSERT INTO {worker_leader} (duty, holder, until, storm_at)
-        SELECT :duty, '', '-infinity', now()
-        WHERE EXISTS (SELECT FROM {worker_process} AS process
-                      WHERE process.id = ANY(:processes) AND NOT process.leaving
-                        AND NOT EXISTS (SELECT FROM {task} AS task
-                                        WHERE task.worker = process.id AND task.alone
-                                          AND task.state = 'running'
-                                          AND task.settled_at IS NULL))
+        VALUES (:duty, '', '-infinity', now())
         ON CONFLICT (duty) DO UPDATE SET storm_at = excluded.storm_at
         """,
     #
@@ -69,6 +76,23 @@ FLEET = {
     "resign": """
         UPDATE {worker_leader} SET until = '-infinity' WHERE duty = :duty AND holder = :worker
         """,
+    #
+    # Whether a relay would find something: read before it writes, and all that most of them do.
+    # -> 1, or nothing
+    "find_due_for_dispatch": """
+        SELECT 1 FROM {task} WHERE settled_at IS NULL AND dispatch_at <= now()
+        ORDER BY dispatch_at LIMIT 1
+        """,
+    #
+    # Names what the leader has left in Redis.
+    "note_pulse": """
+        INSERT INTO {worker_leader} (duty, holder, until, pulse)
+        VALUES (:duty, '', '-infinity', :pulse)
+        ON CONFLICT (duty) DO UPDATE SET pulse = excluded.pulse
+        """,
+    #
+    # -> pulse
+    "find_pulse": "SELECT pulse FROM {worker_leader} WHERE duty = :duty",
     #
     # A page of what should be in Redis, in the order of the ids: unsettled, pushed once, and not
     # running in a process that lives. Reads only: a backlog of any size makes no dead tuple.
@@ -105,13 +129,17 @@ FLEET = {
              unnest(string_to_array(process.queue, ',')) AS served (queue)
         """,
     #
-    # What retention has ended for, oldest first; not the last task of a schedule, which says how
-    # that went. -> id, job_id (the id in Redis)
+    # What retention has ended for, oldest first, behind the row :after that :expires; not the last
+    # task of a schedule, which says how that went. -> id, job_id (the id in Redis), expires
     "expired": """
-        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id FROM {task} AS task
+        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id,
+               CAST(expires_at AS text) AS expires
+        FROM {task} AS task
         WHERE settled_at IS NOT NULL AND expires_at < now()
+          AND expires_at >= CAST(:expires AS timestamptz)
+          AND (expires_at, id) > (CAST(:expires AS timestamptz), :after)
           AND NOT EXISTS (SELECT FROM {schedule} AS schedule WHERE last_task_id = task.id)
-        ORDER BY expires_at LIMIT :limit
+        ORDER BY expires_at, id LIMIT :limit
         """,
     #
     # -> how many were removed; not one that somebody has asked to run again

@@ -29,6 +29,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+_NAME = (
+    "char_length({0}) >= 1 AND char_length({0}) <= 512 "
+    r"""AND ({0} COLLATE "C") !~ '[\x01-\x1f\x7f-\x9f]'"""
+)
+
 SCHEMA = "worker"
 """Stands for the configured schema in our metadata; never a schema of that name."""
 
@@ -129,6 +134,14 @@ class Task(Base):
             name="settled",
         ),
         CheckConstraint("jsonb_typeof(args) = 'object'", name="args"),
+        # What a row may say, whoever writes it: one that cannot be pushed would stop a whole batch.
+        CheckConstraint(
+            "run_at >= '1970-01-01 00:00:00+00' AND run_at < '9999-12-31 00:00:00+00'",
+            name="run_at",
+        ),
+        CheckConstraint("priority >= 0 AND priority <= 9", name="priority"),
+        CheckConstraint(_NAME.format("name"), name="name"),
+        CheckConstraint(_NAME.format("queue"), name="queue"),
         Index(
             "ix_task_dispatch",
             "dispatch_at",
@@ -195,6 +208,8 @@ class WorkerLeader(Base):
     until: Mapped[datetime]
     #: When a process was last found dead that no suspect can have killed.
     storm_at: Mapped[datetime | None]
+    #: Names what the leader wrote into Redis last: a Redis without it has lost data.
+    pulse: Mapped[str | None]
 
 
 class Schedule(Base):

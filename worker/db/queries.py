@@ -49,6 +49,7 @@ class Queries:
     find_key_holder: TextClause
     find_retryable: TextClause
     look_up: TextClause
+    note_unknown: TextClause
     read_back: TextClause
     is_current: TextClause
     run_alone: TextClause
@@ -74,6 +75,7 @@ class Queries:
     acquit: TextClause
     leave: TextClause
     find_dead: TextClause
+    find_left_behind: TextClause
     note_storm: TextClause
     forget_dead: TextClause
     end_sessions: TextClause
@@ -82,6 +84,9 @@ class Queries:
     watched: TextClause
     attempts_of_unsettled: TextClause
     any_announced: TextClause
+    find_due_for_dispatch: TextClause
+    note_pulse: TextClause
+    find_pulse: TextClause
     queues: TextClause
     expired: TextClause
     prune: TextClause
@@ -150,7 +155,7 @@ _TABLES = (
 _MOMENT = TIMESTAMP(timezone=True)
 
 _TYPES: dict[str, TypeEngine[Any]] = {
-    **dict.fromkeys(("app", "setback"), Text()),
+    **dict.fromkeys(("app", "expires", "setback"), Text()),
     **dict.fromkeys(("after", "id"), Uuid()),
     **dict.fromkeys(("attempt", "limit", "priority"), Integer()),
     **dict.fromkeys(("calm", "delay", "retention", "seconds", "uptime"), Double()),
@@ -203,7 +208,6 @@ _TEMPLATES = {
                   run_at <= now() + {lead} AND (priority = 0 OR run_at <= now()) AS near
         """,
     #
-    #
     # The row of a stock arq client's job, made when a worker first sees the job.
     "insert_foreign_job": """
         INSERT INTO {task} (id, name, args, queue, job_id, dispatch_at)
@@ -246,12 +250,19 @@ _TEMPLATES = {
         ) AS meant WHERE place = 1 ORDER BY settled_at LIMIT :limit
         """,
     #
-    #
-    # Why a start found nothing. -> settled, state, worker, attempt, wait (seconds until it is due)
+    # Why a start found nothing. -> settled, state, worker, attempt, wait (seconds until it is due),
+    # unknown (for so many seconds workers have met it without knowing its name; NULL: none has)
     "look_up": """
         SELECT settled_at IS NOT NULL AS settled, state, worker, attempt,
-               CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait
+               CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait,
+               CAST(extract(epoch FROM now() - unknown_since) AS double precision) AS unknown
         FROM {task} WHERE id = :id
+        """,
+    #
+    # A worker has met it for the first time without knowing its name.
+    "note_unknown": """
+        UPDATE {task} SET unknown_since = now()
+        WHERE id = :id AND {unsettled} AND unknown_since IS NULL
         """,
     #
     # After a COMMIT whose answer was lost; waits for it, should it still be going on.
@@ -276,14 +287,12 @@ _TEMPLATES = {
         RETURNING id
         """,
     #
-    #
     # What an attempt wants people to see while it runs. Guard: not settled, this attempt.
     "report_progress": """
         UPDATE {task} SET progress = CAST(:progress AS jsonb)
         WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING id
         """,
-    #
     #
     # How far a task is. -> state, result, and the last error (error_type, message, traceback); of
     # a cancelled task only if its function has cancelled it, for that says why
@@ -300,7 +309,6 @@ _TEMPLATES = {
         WHERE {task}.id = :id
         """,
     #
-    #
     # -> everything about one task but its errors
     "read": """
         SELECT id, name, state, CAST(args AS text) AS args, CAST(result AS text) AS result,
@@ -309,7 +317,6 @@ _TEMPLATES = {
                created_at, started_at, settled_at
         FROM {task} WHERE id = :id
         """,
-    #
     #
     # -> its errors, oldest first
     "read_errors": """

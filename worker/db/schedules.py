@@ -155,8 +155,10 @@ SCHEDULES = {
     #
     # What has become of ticks that were noted.
     "decide_ticks": """
-        UPDATE {schedule_tick} AS tick SET fate = given.fate, task_id = given.id
-        FROM unnest(:apps, :names, :ticks, :fates, :ids) AS given (app, name, tick, fate, id)
+        UPDATE {schedule_tick} AS tick
+        SET fate = given.fate, task_id = given.id, until = given.until
+        FROM unnest(:apps, :names, :ticks, :fates, :untils, :ids)
+             AS given (app, name, tick, fate, until, id)
         WHERE tick.app = given.app AND tick.name = given.name AND tick.tick = given.tick
         """,
     #
@@ -213,7 +215,10 @@ SCHEDULES = {
         WHERE app = :app AND name = :name AND removed_at IS NULL AND {live} FOR UPDATE
         """,
     #
-    "pause": "UPDATE {schedule} SET paused_at = now() WHERE app = :app AND name = :name",
+    # -> name, if there is such a schedule
+    "pause": """
+        UPDATE {schedule} SET paused_at = now() WHERE app = :app AND name = :name RETURNING name
+        """,
     #
     # What was due while it was paused is not run.
     "resume": """

@@ -90,8 +90,9 @@ FRAGMENTS = {
     "run_again": """
         UPDATE {task} AS task
         SET state = 'queued', settled_at = NULL, expires_at = NULL, tries = 0, deaths = 0,
-            setback = NULL, setbacks = 0, worker = NULL, progress = NULL, run_at = now(),
-            dispatch_at = now() + {look_after}, attempt = attempt + least(attempt, 1)
+            setback = NULL, setbacks = 0, unknown_since = NULL, worker = NULL, progress = NULL,
+            run_at = now(), dispatch_at = now() + {look_after},
+            attempt = attempt + least(attempt, 1)
         WHERE state IN ('failed', 'cancelled')""",
     "to_be_pushed": """
         id, name, queue, priority, coalesce(job_id, CAST(id AS text)) AS job_id,
@@ -107,7 +108,7 @@ TRANSITIONS = {
     "start": """
         UPDATE {task}
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
-            worker = :worker, alone = false, waiting_key = NULL
+            worker = :worker, alone = false, waiting_key = NULL, unknown_since = NULL
         WHERE id = :id AND {unsettled} AND run_at <= now()
           AND (state <> 'running' OR :take_over)
         RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths, tick,
@@ -132,7 +133,7 @@ TRANSITIONS = {
     "start_many": """
         UPDATE {task} AS task
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
-            worker = :worker, alone = false, waiting_key = NULL
+            worker = :worker, alone = false, waiting_key = NULL, unknown_since = NULL
         FROM (SELECT * FROM unnest(:ids) LIMIT cardinality(:ids)) AS given (id)
              CROSS JOIN LATERAL (
                  SELECT id FROM {task} AS candidate
@@ -219,7 +220,8 @@ TRANSITIONS = {
     # The relay's batch: what is to be pushed now, oldest first, each row by one relay only. What
     # it has pushed waits at infinity, where the rescuer watches it; so do running tasks.
     # The caller pushes before it commits, so a crash repeats the batch.
-    # -> id, job_id (the id in Redis), name, queue, priority, due_ms, near (to be pushed now)
+    # -> id, attempt, job_id (the id in Redis), name, queue, priority, due_ms, near (to be pushed
+    #    now)
     "claim_due_for_dispatch": """
         UPDATE {task}
         SET state = CASE WHEN state = 'scheduled' AND run_at <= now() THEN 'queued'
@@ -228,13 +230,13 @@ TRANSITIONS = {
         WHERE id IN (SELECT id FROM {task}
                      WHERE settled_at IS NULL AND dispatch_at <= now()
                      ORDER BY dispatch_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-        RETURNING {to_be_pushed},
+        RETURNING {to_be_pushed}, attempt,
                   dispatch_at = 'infinity' AND state <> 'running' AS near, {fenced}
         """,
     #
-    # Take the tasks of dead processes back. A death is counted unless the process was leaving by
-    # itself; against a suspect only if it ran alone, and if no process has died for :calm seconds
-    # that it cannot have killed. A suspect under which too many died is failed.
+    # Take the tasks :ids of dead processes back. A death is counted unless the process was leaving
+    # by itself; against a suspect only if it ran alone, and if no process has died for :calm
+    # seconds that it cannot have killed. A suspect under which too many died is failed.
     # -> id, job_id, queue, due_ms, priority, state, deaths
     "rescue": """
         WITH left_behind AS (
@@ -247,7 +249,7 @@ TRANSITIONS = {
                                  THEN 1
                                  ELSE 0 END AS deaths
             FROM {task} AS task JOIN {worker_process} AS process ON process.id = task.worker
-            WHERE settled_at IS NULL AND state = 'running' AND process.id = ANY(:processes)
+            WHERE task.id = ANY(:ids) AND state = 'running' AND process.id = ANY(:processes)
             FOR UPDATE OF task SKIP LOCKED
         ), noted AS (
             INSERT INTO {task_error} (task_id, attempt, error_type, message, worker, started_at)

@@ -95,7 +95,7 @@ async def run_held(runtime: Runtime, ctx: ProcessContext, delivery: Delivery, ro
     Raises:
         arq.Retry, TaskFailed: As `run`.
     """
-    async with runtime.solo.entered():
+    with runtime.solo.entered():
         reach("leased")
         started = await start(runtime, row_id) or await start_over(runtime, row_id)
         reach("started")

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from worker.errors import InvalidSchedule, WorkerError
 from worker.execution.definition import TaskFunction
-from worker.execution.options import is_storable
+from worker.execution.options import MAX_PRIORITY, is_name, is_storable
 from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
 from worker.execution.timetable import Timetable, ticks_every, timetable
 
@@ -28,6 +28,9 @@ DEFAULT_GRACE = 1.0
 """Seconds: a worker that starts so shortly after a tick has not missed it."""
 
 LONGEST_NAME = 400
+
+
+_POLICIES = {"missed": get_args(Missed), "overlap": get_args(Overlap)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,19 @@ class Definition:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """A definition that some worker has registered; what a newer one knows more is left out."""
+        """A definition that some worker has registered; what a newer one knows more is left out.
+
+        Raises:
+            ValueError: It lacks something, or says what this process does not understand.
+        """
+        said = json.loads(text)
         known = {one.name for one in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+        lacking = known - said.keys() if isinstance(said, dict) else known
+        if lacking:
+            raise ValueError(f"its definition lacks {', '.join(sorted(lacking))}")
+        one = cls(**{name: said[name] for name in known})
+        one._refuse_odd_values()
+        return one
 
     def to_json(self) -> str:
         """As it is registered."""
@@ -75,6 +88,19 @@ class Definition:
             ValueError: This process does not understand it.
         """
         return timetable(self.expression, self.timezone)
+
+    def _refuse_odd_values(self) -> None:
+        odd = [
+            *(name for name in ("task", "queue") if not _is_name(getattr(self, name))),
+            *(name for name in ("grace", "jitter") if not _is_duration(getattr(self, name))),
+            *(name for name in ("expression", "timezone", "arguments")
+              if not isinstance(getattr(self, name), str)),
+            *(name for name, values in _POLICIES.items() if getattr(self, name) not in values),
+        ]  # fmt: skip
+        if not isinstance(self.priority, int) or not 0 <= self.priority <= MAX_PRIORITY:
+            odd.append("priority")
+        if odd:
+            raise ValueError(f"its definition says something else for {', '.join(odd)}")
 
     def unique_key(self, app: str, name: str) -> str | None:
         """What keeps two of its tasks from being unsettled at once, should it mind."""
@@ -194,12 +220,20 @@ def _check(task: TaskFunction[Any, Any], name: str, values: Mapping[str, Any]) -
         raise ValueError(f"its name is not a text of 1 to {LONGEST_NAME} characters: give name=…")
     if not task.durable:
         raise ValueError(f"{task.name} is durable=False, and a tick is a row with a task")
-    for given, known in (("missed", Missed), ("overlap", Overlap)):
-        if values[given] not in get_args(known):
-            raise ValueError(f"{given}={values[given]!r} is not one of {get_args(known)}")
+    for given, known in _POLICIES.items():
+        if values[given] not in known:
+            raise ValueError(f"{given}={values[given]!r} is not one of {known}")
     for given in ("grace", "jitter"):
-        if not 0 <= values[given] <= LONGEST_DELAY:
+        if not _is_duration(values[given]):
             raise ValueError(f"{given}={values[given]} is not from 0 s to ten years")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and is_name(value)
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= LONGEST_DELAY
 
 
 def _name_of(task: TaskFunction[Any, Any], arguments: Mapping[str, object]) -> str:

@@ -40,7 +40,9 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
         "job_id": delivery.job_id,
     }
     try:
-        await runtime.db.execute_once(runtime.db.queries.insert_foreign_job, row)
+        await runtime.db.execute_once(
+            runtime.db.queries.insert_foreign_job, row, limit=runtime.settings.dead_after
+        )
     except Exception as error:
         if refuses(error):
             raise InvalidArguments(f"Postgres does not take this job: {one_line(error)}") from error

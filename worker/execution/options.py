@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Self, TypedDict, get_args
@@ -19,7 +20,10 @@ LONGEST_TEXT = 512
 Unique = Literal["unsettled", "waiting"]
 """For how long a task holds its unique key: until it is settled, or until it is first started."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class OptionValues(TypedDict, total=False):
@@ -68,7 +72,7 @@ class Options:
         Raises:
             InvalidOptions: A name is unknown, a value does not fit, or two exclude each other.
         """
-        if not is_storable(name):
+        if not is_name(name):
             raise InvalidOptions(f"{name[:80]!r} is not a name for a task")
         _refuse_unknown(name, values)
         delay, user_id = values.get("delay"), values.get("user_id")
@@ -141,9 +145,14 @@ def is_storable(value: str) -> bool:
     return 0 < len(value) <= LONGEST_TEXT and "\x00" not in value
 
 
+def is_name(value: str) -> bool:
+    """Whether the table takes `value` as the name of a task or a queue: it is one line."""
+    return is_storable(value) and _CONTROL.search(value) is None
+
+
 def _is_moment(value: datetime) -> bool:
     try:
-        return value.tzinfo is not None and value.astimezone(UTC) > _EPOCH
+        return value.tzinfo is not None and _EPOCH < value.astimezone(UTC) < _END
     except OverflowError:
         return False
 

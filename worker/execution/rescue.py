@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from worker.db.database import Database
+from worker.db.database import SILENT_SECONDS, Database
 from worker.db.failures import PASSING
 from worker.db.fleet import FLEET_DUTY
 from worker.db.models import TaskState
@@ -45,25 +45,30 @@ async def take_back(
         are settled.
     """
     queries = db.queries
-    async with db.transaction() as execute:
+    # Who is about to start one of them holds its lease meanwhile, and no longer.
+    limit = SILENT_SECONDS if only is None else settings.dead_after
+    async with db.transaction(limit=limit) as execute:
         found = await execute(queries.find_dead, {"seconds": settings.dead_after})
         gone = [row for row in found if only in (None, row.id)]
         if not gone:
             return []
-        dead = [row.id for row in gone]
-        await execute(queries.note_storm, {"processes": dead, "duty": FLEET_DUTY})
+        dead = {"processes": [row.id for row in gone]}
+        left = (await execute(queries.find_left_behind, dead)).all()
+        if _is_storm(gone, left):
+            await execute(queries.note_storm, {"duty": FLEET_DUTY})
         rescued = await execute(
             queries.rescue,
             {
-                "processes": dead,
+                **dead,
+                "ids": [row.id for row in left],
                 "retention": settings.retention,
                 "calm": CALM_LEASES * settings.lease_seconds,
             },
         )
         rows = rescued.all()
-        await execute(queries.forget_dead, {"processes": dead})
+        await execute(queries.forget_dead, dead)
         reach("rescued")
-    await _end_sessions(db, dead)
+    await _end_sessions(db, [row.id for row in gone])
     _log(gone, rows)
     return rows
 
@@ -83,6 +88,12 @@ async def _end_sessions(db: Database, dead: Sequence[str]) -> None:
 def _say_once(reason: str) -> None:
     logger.warning("what a dead process has left in Postgres cannot be ended (%s): its locks are "
                    "held for as long as its attempt's timeout", reason)  # fmt: skip
+
+
+def _is_storm(gone: Sequence[Row[Any]], left: Sequence[Row[Any]]) -> bool:
+    """Whether one has died that no suspect can have killed: none ran alone in it."""
+    with_suspect = {row.worker for row in left if row.alone}
+    return any(not row.leaving and row.id not in with_suspect for row in gone)
 
 
 def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:
@@ -106,7 +117,9 @@ async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
 
     The attempt that the row speaks of is dead, stalled, or has lost its lease.
     """
-    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
+    found = await runtime.db.execute_once(
+        runtime.db.queries.look_up, {"id": row_id}, limit=runtime.settings.dead_after
+    )
     row = found.first()
     if row is None or row.state != TaskState.RUNNING:
         return None
@@ -118,5 +131,7 @@ async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
 async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> Row[Any] | None:
     """Write that an attempt begins; None: the guard did not hold."""
     parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
-    found = await runtime.db.execute_once(runtime.db.queries.start, parameters)
+    found = await runtime.db.execute_once(
+        runtime.db.queries.start, parameters, limit=runtime.settings.dead_after
+    )
     return found.first()

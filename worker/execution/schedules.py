@@ -2,7 +2,8 @@
 
 import difflib
 import itertools
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,11 +15,13 @@ from sqlalchemy import Row
 from worker.broker import codec
 from worker.db.database import Database
 from worker.db.models import TaskState
-from worker.errors import ScheduleBusy, ScheduleNotFound
+from worker.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
 from worker.execution.cron import Definition
 from worker.execution.handle import TaskHandle
 from worker.execution.outlets import reader_of
 from worker.execution.tick import Tick, columns_of, tasks_of
+
+logger = logging.getLogger("worker.schedule")
 
 END = datetime.max.replace(tzinfo=UTC)
 
@@ -108,19 +111,31 @@ class Schedules:
         self._app = app
 
     async def all(self, *, every_app: bool = False) -> list[ScheduleView]:
-        """The app's schedules, or everybody's in this database, by name."""
-        return await self._read(None if every_app else self._app, None)
+        """The app's schedules, or everybody's in this database, by name.
+
+        Those whose definition is not understood here are left out, and named in the log.
+        """
+        views: list[ScheduleView] = []
+        for row in await self._read(None if every_app else self._app, None):
+            try:
+                views.append(ScheduleView.from_row(row))
+            except ValueError as error:
+                logger.warning("schedule %s of %s is not understood here: %s",
+                               row.name, row.app, error)  # fmt: skip
+        return views
 
     async def get(self, name: str) -> ScheduleView:
         """One schedule.
 
         Raises:
             ScheduleNotFound: The app has none of that name.
+            InvalidSchedule: Its definition is not understood here.
         """
-        found = await self._read(self._app, name)
-        if not found:
-            raise ScheduleNotFound(await self._no_such(name))
-        return found[0]
+        row = await self._row_of(name)
+        try:
+            return ScheduleView.from_row(row)
+        except ValueError as error:
+            raise _not_understood(name, error) from error
 
     async def ticks(self, name: str, limit: int = 10) -> list[TickView]:
         """The latest ticks of a schedule, newest first.
@@ -128,7 +143,7 @@ class Schedules:
         Raises:
             ScheduleNotFound: The app has none of that name.
         """
-        await self.get(name)
+        await self._row_of(name)
         about = {"app": self._app, "name": name, "limit": limit}
         found = await self._db.execute_once(self._db.queries.read_ticks, about)
         return [TickView(**row) for row in found.mappings()]
@@ -139,9 +154,9 @@ class Schedules:
         Raises:
             ScheduleNotFound: The app has none of that name.
         """
-        await self.get(name)
         about = {"app": self._app, "name": name}
-        await self._db.execute_once(self._db.queries.pause, about)
+        if (await self._db.execute_once(self._db.queries.pause, about)).first() is None:
+            raise ScheduleNotFound(await self._no_such(name))
 
     async def resume(self, name: str) -> datetime | None:
         """Go on; what was due meanwhile is not run.
@@ -151,13 +166,14 @@ class Schedules:
 
         Raises:
             ScheduleNotFound: The app has none of that name, or it was removed.
+            InvalidSchedule: Its definition is not understood here.
         """
         about = {"app": self._app, "name": name}
         async with self._db.transaction() as execute:
             row = (await execute(self._db.queries.lock_schedule, about)).first()
             if row is None:
                 raise ScheduleNotFound(await self._not_in_code(name))
-            following = Definition.from_json(row.definition).timetable.next_after(row.now)
+            following = _definition_of(name, row).timetable.next_after(row.now)
             if row.paused_at is not None:
                 await execute(self._db.queries.resume, {**about, "next": following})
         return following
@@ -168,6 +184,7 @@ class Schedules:
         Raises:
             ScheduleNotFound: The app has none of that name, or it was removed.
             ScheduleBusy: A task of it is unsettled, and it does not overlap.
+            InvalidSchedule: Its definition is not understood here.
         """
         queries, task_id = self._db.queries, uuid4()
         async with self._db.transaction() as execute:
@@ -175,7 +192,7 @@ class Schedules:
             row = (await execute(queries.lock_schedule, about)).first()
             if row is None:
                 raise ScheduleNotFound(await self._not_in_code(name))
-            definition = Definition.from_json(row.definition)
+            definition = _definition_of(name, row)
             asked = Tick(self._app, name, definition, row.now, "asked", task_id=task_id)
             if not (await execute(queries.insert_ticked, tasks_of([asked]))).all():
                 raise ScheduleBusy(
@@ -187,10 +204,15 @@ class Schedules:
         reader = partial(reader_of, self._db.engine.sync_engine)
         return TaskHandle(task_id, definition.task, reader, codec.from_bytes)
 
-    async def _read(self, app: str | None, name: str | None) -> list[ScheduleView]:
+    async def _row_of(self, name: str) -> Row[Any]:
+        found = await self._read(self._app, name)
+        if not found:
+            raise ScheduleNotFound(await self._no_such(name))
+        return found[0]
+
+    async def _read(self, app: str | None, name: str | None) -> Sequence[Row[Any]]:
         about = {"app": app, "name": name}
-        found = await self._db.execute_once(self._db.queries.read_schedules, about)
-        return [ScheduleView.from_row(row) for row in found]
+        return (await self._db.execute_once(self._db.queries.read_schedules, about)).all()
 
     async def _not_in_code(self, name: str) -> str:
         if await self._read(self._app, name):
@@ -202,3 +224,16 @@ class Schedules:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
         return f"{self._app} has no schedule {name}; {hint}"
+
+
+def _definition_of(name: str, row: Row[Any]) -> Definition:
+    try:
+        definition = Definition.from_json(row.definition)
+        definition.timetable  # noqa: B018 - it may not be understood either
+    except ValueError as error:
+        raise _not_understood(name, error) from error
+    return definition
+
+
+def _not_understood(name: str, error: ValueError) -> InvalidSchedule:
+    return InvalidSchedule(f"schedule {name} is not understood by this version: {error}")

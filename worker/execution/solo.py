@@ -2,12 +2,15 @@
 
 A task under which processes died takes its neighbours with it. Run alone, it can only be blamed
 itself. Every attempt enters before it starts; a suspect then waits until it is the only one, and
-nobody enters meanwhile. Neighbours may be long: so the suspect waits for a limited time.
+nobody enters meanwhile: whoever comes goes back into its queue, for another process, and this one
+claims nothing. Neighbours may be long: so the suspect waits for a limited time.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import arq
 
 LONGEST_PATIENCE = 1800.0
 """Seconds that a suspect waits for its neighbours at most."""
@@ -17,18 +20,36 @@ class NotAlone(Exception):
     """The neighbours did not end in time, or another suspect was first."""
 
 
+class Occupied(arq.Retry):
+    """A suspect is alone here, or about to be: the job is to be delivered to somebody else."""
+
+
 class Solo:
-    """How many attempts are inside, and whether one of them wants to be alone."""
+    """How many attempts are inside, and whether one of them wants to be alone.
+
+    Attributes:
+        on_free: Called when the one that was alone, or wanted to be, does not any more.
+    """
 
     def __init__(self) -> None:
+        self.on_free: Callable[[], object] = _nobody
         self._inside = 0
         self._reserved = False
         self._changed = asyncio.Event()
 
-    async def enter(self, attempts: int = 1) -> None:
-        """Let so many attempts in; waits while somebody is alone, or about to be."""
-        while self._reserved:
-            await self._next_change()
+    @property
+    def is_reserved(self) -> bool:
+        """Whether somebody is alone, or about to be, so that nothing should be claimed."""
+        return self._reserved
+
+    def enter(self, attempts: int = 1) -> None:
+        """Let so many attempts in.
+
+        Raises:
+            Occupied: Somebody is alone, or about to be.
+        """
+        if self._reserved:
+            raise Occupied
         self._inside += attempts
 
     def leave(self) -> None:
@@ -37,10 +58,14 @@ class Solo:
         if self._reserved:
             self._changed.set()
 
-    @contextlib.asynccontextmanager
-    async def entered(self) -> AsyncIterator[None]:
-        """Be inside while the block runs."""
-        await self.enter()
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be inside while the block runs.
+
+        Raises:
+            Occupied: As `enter`.
+        """
+        self.enter()
         try:
             yield
         finally:
@@ -67,7 +92,7 @@ class Solo:
             yield
         finally:
             self._reserved = False
-            self._changed.set()
+            self.on_free()
 
     async def _next_change(self) -> None:
         self._changed.clear()
@@ -80,3 +105,7 @@ def patience_of(attempt: int) -> float:
     Doubled each time, so that long neighbours do not keep it from running for ever.
     """
     return min(2.0 ** min(attempt, 16), LONGEST_PATIENCE)
+
+
+def _nobody() -> None:
+    pass

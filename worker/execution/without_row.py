@@ -28,6 +28,7 @@ from worker.execution.retry import MOST_SETBACKS, counted_setback, decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.separate_blocks import SeparateBlocks
+from worker.execution.solo import Occupied
 from worker.execution.unit_of_work import UnitOfWork, Work
 from worker.telemetry.description import describe, one_line
 
@@ -53,7 +54,7 @@ async def run_without_row(
     async with runtime.leases.holding(_held(runtime, delivery)):
         try:
             outcome = await attempt_without_row(runtime, function, ctx, delivery, rng)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Occupied):
             await shielded(_forget_start(runtime, delivery))
             raise
     return await _answer(runtime, delivery, outcome)
@@ -133,7 +134,7 @@ async def _perform_and_commit(
         if function.atomic
         else SeparateBlocks(runtime.db, None, 0, function.timeout)
     )
-    await runtime.solo.enter()
+    runtime.solo.enter()
     try:
         context = {**ctx, "db": work, "task": task}
         outcome = await perform(function, context, _arguments(function, delivery), rng)

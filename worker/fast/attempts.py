@@ -31,6 +31,7 @@ from worker.execution.retry import decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.settle import record, retention_of
+from worker.execution.solo import Occupied
 from worker.failpoints import reach
 from worker.fast import job_log
 from worker.fast.completions import Completion, Completions
@@ -87,7 +88,11 @@ class Attempts:
     async def start(self, batch: list[Delivered]) -> None:
         """Start the attempts of a batch, each in its slot."""
         runtime, engine = self._runtime, self._engine
-        await runtime.solo.enter(len(batch))
+        try:
+            runtime.solo.enter(len(batch))
+        except Occupied:
+            self._put_back(batch)
+            return
         try:
             rows = await self._write_start(batch)
         except Exception as error:
@@ -103,6 +108,14 @@ class Attempts:
                 runtime.solo.leave()
                 engine.spawn(one.held, self._finish(one, self._one_by_one(one)))
 
+    def _put_back(self, batch: list[Delivered]) -> None:
+        """Put what a suspect keeps out to where it stood: another process may have it at once."""
+        for one in batch:
+            held, back = one.held, -max(one.held.score, 0)
+            self._engine.finish(
+                held, Finish(held.queue, held.job_id, held.token, "again", back, held.payload)
+            )
+
     async def _write_start(self, batch: list[Delivered]) -> dict[UUID, Row[Any]]:
         """The rows of those that were started: none if one of them is refused, so one by one."""
         runtime = self._runtime
@@ -111,7 +124,9 @@ class Attempts:
         ids = sorted(one.row_id for one in batch)
         try:
             found = await runtime.db.execute_once(
-                runtime.db.queries.start_many, {"ids": ids, "worker": runtime.worker}
+                runtime.db.queries.start_many,
+                {"ids": ids, "worker": runtime.worker},
+                limit=runtime.settings.dead_after,  # what has not started keeps no lease for longer
             )
         except Exception as error:
             if not refuses(error):

@@ -14,6 +14,7 @@ from worker.execution.delivery import Delivery
 from worker.execution.outcome import Cancelled, Completed, Failed, traceback_of
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
+from worker.execution.solo import Occupied
 from worker.execution.without_row import attempt_without_row
 from worker.fast import job_log
 from worker.fast.attempts import Engine
@@ -46,6 +47,8 @@ class PlainAttempts:
         except asyncio.CancelledError:
             engine.jobs_retried += 1
             return engine.finish(held, _again(held, "unrun", 0))
+        except Occupied:
+            return engine.finish(held, _again(held, "unrun", -max(held.score, 0)))
         match outcome:
             case Completed(written):
                 engine.jobs_complete += 1

@@ -38,8 +38,14 @@ class TaskWorker(FastWorker):
         runtime: Runtime = self.ctx["runtime"]
         return runtime
 
+    @property
+    def may_claim(self) -> bool:
+        """Whether jobs may be claimed at all: none while a suspect is alone here."""
+        return super().may_claim and not self.runtime.solo.is_reserved
+
     async def begin_serving(self) -> None:
         """The startup hook has run."""
+        self.runtime.solo.on_free = self._intake.wake
         die: Callable[[BaseException], None] = self.ctx["die"]
         self._attempts = Attempts(self, self.runtime, die)
         self._plain = PlainAttempts(self, self.runtime, self.keep_result_s)

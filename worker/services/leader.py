@@ -47,7 +47,9 @@ class Leader(Service):
         asked = time.monotonic()
         try:
             found = await self._db.execute_once(
-                self._db.queries.lead, {**self._term, "seconds": TERM_SECONDS}
+                self._db.queries.lead,
+                {**self._term, "seconds": TERM_SECONDS},
+                limit=TERM_SECONDS,
             )
         except self.passing:
             if time.monotonic() > self._until:
@@ -65,7 +67,7 @@ class Leader(Service):
         await super().stop()
         await self._follow()
         with contextlib.suppress(*self.passing):
-            await self._db.execute_once(self._db.queries.resign, self._term)
+            await self._db.execute_once(self._db.queries.resign, self._term, limit=RENEW_SECONDS)
 
     async def _lead(self) -> None:
         if not self.leads:

@@ -20,6 +20,10 @@ from worker.settings import Settings
 
 logger = logging.getLogger("worker.presence")
 
+ANSWER_SHARE = 0.6
+"""Of the time after which a process counts as dead: so long a heartbeat may take. With the time
+between two of them that is less than the whole: who is taken for dead has stopped to claim."""
+
 
 class Claims(Protocol):
     """What claims jobs in this process: it can be told not to."""
@@ -51,6 +55,7 @@ class Presence(Service):
         super().__init__(settings.lease_seconds / BEATS_PER_LEASE, on_death)
         self.worker = worker
         self._dead_after = settings.dead_after
+        self._limit = ANSWER_SHARE * settings.dead_after
         self._db = db
         self._app = settings.app
         self._queues = list(settings.served_queues)
@@ -101,7 +106,8 @@ class Presence(Service):
         """End, and say that what is left behind did not kill us."""
         await super().stop()
         with contextlib.suppress(*self.passing):
-            await self._db.execute_once(self._db.queries.leave, {"worker": self.worker})
+            leave = self._db.queries.leave
+            await self._db.execute_once(leave, {"worker": self.worker}, limit=self._limit)
 
     async def _beat(self, running: list[UUID]) -> None:
         found = await self._db.execute_once(
@@ -113,10 +119,12 @@ class Presence(Service):
                 "running": running,
                 "leaving": self._leaving,
             },
+            limit=self._limit,
         )
         if found.one().returned and self._beaten:
             logger.warning("taken for dead meanwhile: was this process stopped or blocked?")
-            await self._db.execute_once(self._db.queries.acquit, {"ids": running})
+            acquit = self._db.queries.acquit
+            await self._db.execute_once(acquit, {"ids": running}, limit=self._limit)
 
     def _let_claim(self, allowed: bool) -> None:
         if self._claims is None or self._claims.claiming is allowed:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from worker.broker.redis import AWAY, RedisClient
 from worker.db.database import Database
 from worker.db.failures import PASSING
-from worker.execution.pruning import prune_batch
+from worker.execution.pruning import START, Place, prune_batch
 from worker.service import Service
 
 logger = logging.getLogger("worker.pruner")
@@ -32,7 +32,11 @@ class Pruner(Service):
     async def run_once(self) -> int:
         """Remove everything whose retention has ended; returns how many tasks."""
         removed = 0
-        while batch := await prune_batch(self._db.execute_once, self._db.queries, self._redis):
+        place: Place | None = START
+        while place is not None:
+            batch, place = await prune_batch(
+                self._db.execute_once, self._db.queries, self._redis, place
+            )
             removed += batch
         if removed:
             logger.info("removed %d settled tasks", removed)

@@ -6,7 +6,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 
-from sqlalchemy import inspect, make_url
+from sqlalchemy import Text, bindparam, make_url, text
 
 from worker.broker.access import check_access
 from worker.broker.redis import AWAY, RedisClient, address, connect, refuse_cluster
@@ -26,8 +26,14 @@ LAST_TRY_SECONDS = 1.0
 SILENT_SECONDS = 1.0
 """Who waits for longer is told what for."""
 
-NEWEST_TABLE = "worker_leader"
-"""What the newest migration has made: an older schema does not do."""
+NEWEST = (("task", "unknown_since"), ("worker_leader", "pulse"))
+"""Columns that the newest migration has made: an older schema does not do."""
+
+COLUMNS = text(
+    "SELECT relname, attname FROM pg_catalog.pg_class AS relation "
+    "JOIN pg_catalog.pg_attribute ON attrelid = relation.oid "
+    "WHERE relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = :schema)"
+).bindparams(bindparam("schema", type_=Text()))
 
 _HOPELESS = ("28", "3D")
 """SQLSTATE classes that waiting does not mend: wrong password, no such database."""
@@ -64,12 +70,12 @@ async def refuse_unmigrated(db: Database) -> None:
     Raises:
         SchemaError: It has not; with the command to run.
     """
-    async with db.engine.connect() as connection:
-        tables = await connection.run_sync(lambda c: inspect(c).get_table_names(db.schema))
-    for table in ("task", NEWEST_TABLE):
-        if table not in tables:
+    found = await db.execute_once(COLUMNS, {"schema": db.schema})
+    there = {(row.relname, row.attname) for row in found}
+    for table, column in NEWEST:
+        if (table, column) not in there:
             raise SchemaError(
-                f'schema "{db.schema}" has no table {table}: run `worker migrate` first'
+                f'schema "{db.schema}" has no column {table}.{column}: run `worker migrate` first'
             )
 
 

@@ -7,7 +7,7 @@ A duty of the leader. It
 and each time that it looks at Redis it
 
 2. compares a page of the unsettled tasks with Redis and pushes what is missing there; all pages at
-   once when Redis was away or has lost data;
+   once when Redis was away or has lost data, and between them it goes on taking back;
 3. keeps a page of each queue from stock arq's own time limits.
 
 Postgres is only read for the comparison, through an index, a page at a time: a backlog costs no
@@ -27,12 +27,14 @@ from worker.broker.redis import AWAY, RedisClient
 from worker.broker.scripts import score
 from worker.db.database import Database
 from worker.db.failures import PASSING
+from worker.db.fleet import FLEET_DUTY
 from worker.db.queries import BEAT_MARGIN_SECONDS
 from worker.execution.jobs import by_queue, jobs_of_rows
 from worker.execution.rescue import take_back
 from worker.execution.settled_by_arq import settle_as_arq_did
 from worker.service import Service
 from worker.services.presence import Presence
+from worker.services.refused import Rows, settle_refused, sifted
 from worker.settings import Settings
 
 logger = logging.getLogger("worker.rescuer")
@@ -52,7 +54,8 @@ SECOND_LOOK_SECONDS = BEAT_MARGIN_SECONDS + 1.0
 """A refill passes over tasks that have just been started, as their process may not have said so
 yet. Should their attempts have ended meanwhile without a word, a second look finds them."""
 
-PULSE_SECONDS = 60
+PULSE_SECONDS = 86_400
+"""A fleet that was gone for longer compares everything when it comes back."""
 
 _FIRST = UUID(int=0)
 
@@ -80,11 +83,12 @@ class Rescuer(Service):
         self._wake_relay = wake_relay
         self._look_seconds = min(LOOK_SECONDS, settings.lease_seconds / 2)
         self._looked_at = float("-inf")
-        self._pulse: bytes | None = None
+        self._was_away = False
         self._after: UUID | None = _FIRST
         self._round_began = float("-inf")
         self._refill_again_at = float("inf")
         self._ranks: dict[str, int] = {}
+        self._took_back_at = float("-inf")
 
     async def run_once(self) -> None:
         """Take back, and look at Redis if it is time."""
@@ -96,45 +100,64 @@ class Rescuer(Service):
     async def look_at_redis(self) -> None:
         """Find out what it has lost, and put that back."""
         try:
-            if await self.redis_has_lost_data():
+            if await self.redis_has_lost_data() or self._was_away:
                 await self.refill()
+                self._was_away = False
                 self._refill_again_at = time.monotonic() + SECOND_LOOK_SECONDS
             elif time.monotonic() > self._refill_again_at:
                 await self.refill()
                 self._refill_again_at = float("inf")
             else:
                 await self._next_page()
+            await self.leave_pulse()
             await self._tend_queues()
         except AWAY:
-            self._pulse = None  # who knows what it will remember when it is back
+            self._was_away = True  # who knows what it will remember when it is back
             raise
 
     async def take_back(self) -> int:
         """Take the tasks of dead processes back; returns how many there were."""
+        self._took_back_at = time.monotonic()
         if not self._presence.may_judge:
             return 0
         rows = await take_back(self._db, self._settings)
         if rows:  # let others start them, without waiting for their leases to run out
-            await scripts.release(self._redis, [
-                (row.queue, row.job_id, score(row.due_ms, row.priority)) for row in rows
-            ])  # fmt: skip
+            await sifted(rows, self._release)  # what is refused there is the relay's to settle
             self._wake_relay()
         return len(rows)
 
+    async def _release(self, rows: Rows) -> int:
+        await scripts.release(self._redis, [
+            (row.queue, row.job_id, score(row.due_ms, row.priority)) for row in rows
+        ])  # fmt: skip
+        return len(rows)
+
     async def redis_has_lost_data(self) -> bool:
-        """Whether Redis remembers something else than what this process wrote last."""
-        written = uuid4().hex.encode()
-        key = keys.pulse(self._presence.worker)
-        found = await self._redis.set(key, written, ex=PULSE_SECONDS, get=True)
-        lost = found is None or found != self._pulse
-        self._pulse = written
-        return lost
+        """Whether Redis has forgotten what the fleet's leader, whoever that was, has left there."""
+        found = await self._db.execute_once(self._db.queries.find_pulse, {"duty": FLEET_DUTY})
+        left = found.scalar_one_or_none()
+        return left is None or not await self._redis.delete(keys.pulse(left))
+
+    async def leave_pulse(self) -> None:
+        """Leave something in Redis by which the next look, whoever does it, knows its data.
+
+        A leader that ends between look and pulse, as in the middle of a refill, leaves none.
+        """
+        left = uuid4().hex
+        await self._redis.set(keys.pulse(left), "", ex=PULSE_SECONDS)
+        noted = {"duty": FLEET_DUTY, "pulse": left}
+        await self._db.execute_once(self._db.queries.note_pulse, noted)
 
     async def refill(self) -> int:
-        """Compare every unsettled task with Redis now; returns how many were missing there."""
+        """Compare every unsettled task with Redis now; returns how many were missing there.
+
+        A death is not left waiting for the end of it.
+        """
         began = time.monotonic()
         missing = await self._compare_page(_FIRST)
         while self._after is not None:
+            if time.monotonic() - self._took_back_at >= self.interval:
+                await self.take_back()
             missing += await self._compare_page(self._after)
         self._round_began = began
         if missing:
@@ -154,16 +177,23 @@ class Rescuer(Service):
             self._db.queries.watched, {"after": after, "limit": PAGE}
         )
         rows = found.all()
-        missing = 0
-        for queue, watched in by_queue(rows).items():
-            ids = await scripts.missing(self._redis, queue, watched)
-            if gone := await self._still_as_they_were([watched[id_] for id_ in ids]):
-                lost = await settle_as_arq_did(
-                    self._db, self._redis, gone, self._settings.retention
-                )
-                missing += await scripts.push(scripts.caller(self._redis), jobs_of_rows(lost))
+        missing: int = 0
+        for watched in by_queue(rows).values():
+            some, refused = await sifted(list(watched.values()), self._push_lost)
+            missing += some
+            await settle_refused(self._db, refused, self._settings.retention)
         self._after = rows[-1].id if len(rows) == PAGE else None
         return missing
+
+    async def _push_lost(self, rows: Rows) -> int:
+        """Push what Redis has lost of the rows of one queue."""
+        watched = {row.job_id: row for row in rows}
+        ids = await scripts.missing(self._redis, rows[0].queue, watched)
+        gone = await self._still_as_they_were([watched[id_] for id_ in ids])
+        if not gone:
+            return 0
+        lost = await settle_as_arq_did(self._db, self._redis, gone, self._settings.retention)
+        return await scripts.push(scripts.caller(self._redis), jobs_of_rows(lost))
 
     async def _still_as_they_were(self, rows: list[Row[Any]]) -> list[Row[Any]]:
         """Those that have not been started or settled since they were read: they are no loss."""
@@ -177,9 +207,15 @@ class Rescuer(Service):
 
     async def _tend_queues(self) -> None:
         found = await self._db.execute_once(self._db.queries.queues, {})
-        for (queue,) in found.all():
+        _, refused = await sifted(found.all(), self._tend)
+        for (queue,), error in refused:
+            logger.error("Redis has something else in the place of queue %r: %s", queue, error)
+
+    async def _tend(self, queues: Rows) -> int:
+        for (queue,) in queues:
             if not await self._redis.zcard(queue):
                 continue
             rank = self._ranks.get(queue, 0)
             page = await scripts.tend(self._redis, queue, rank, self._settings.lease_seconds)
             self._ranks[queue] = rank + scripts.PAGE if page == scripts.PAGE else 0
+        return len(queues)

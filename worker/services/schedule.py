@@ -8,16 +8,18 @@ older version.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 from sqlalchemy import Row
 
 from worker.db.database import Database, Execute
-from worker.db.failures import PASSING
+from worker.db.failures import PASSING, sqlstate
+from worker.db.queries import Queries
 from worker.execution.cron import Definition
 from worker.execution.due import Due, due, on_time_from
 from worker.execution.tick import Tick, columns_of, tasks_of
@@ -37,6 +39,10 @@ BATCH = 100
 """Schedules per transaction."""
 
 PUT_OFF = timedelta(minutes=1)
+"""For so long a schedule is left alone that is not understood here, or cannot be written."""
+
+_OWN_FAULTS = ("22", "23", "54")
+"""SQLSTATE classes of values that Postgres does not take: those of some definition, in a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +90,12 @@ class Scheduler(Service):
     async def run_once(self) -> int:
         """Fire every tick that is due; returns how many tasks were made."""
         made = 0
-        for one_batch in (self._fire_due, self._admit_waiting):
+        for one_batch, give_up in (
+            (self._fire_due, self._put_off),
+            (self._admit_waiting, self._miss),
+        ):
             while True:
-                found, fired = await one_batch()
+                found, fired = await self._sifted(one_batch, give_up)
                 made += fired
                 if not found:
                     break
@@ -100,13 +109,39 @@ class Scheduler(Service):
         longest = WAITING_SECONDS if row.waiting else INTERVAL_SECONDS
         return longest if row.seconds is None else min(max(row.seconds, 0.0), longest)
 
-    async def _fire_due(self) -> tuple[int, int]:
+    async def _sifted(
+        self,
+        batch: Callable[[int, list[Row[Any]]], Awaitable[tuple[int, int]]],
+        give_up: Callable[[Row[Any], Exception], Awaitable[None]],
+    ) -> tuple[int, int]:
+        """A batch, or what of it can be written: halved until only the offender is left."""
+        limit, looked_at = BATCH, list[Row[Any]]()
+        while True:
+            try:
+                return await batch(limit, looked_at)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if not _is_own_fault(error) or not looked_at:
+                    raise
+                if len(looked_at) == 1:
+                    await give_up(looked_at[0], error)
+                    return 1, 0
+                limit = len(looked_at) // 2
+
+    async def _put_off(self, row: Row[Any], error: Exception) -> None:
+        _say_put_off(row, error)
+        decided = [Decided(row.app, row.name, None, Due([], None, row.now + PUT_OFF))]
+        await self._db.execute_once(self._db.queries.advance, _advance(decided))
+
+    async def _miss(self, row: Row[Any], error: Exception) -> None:
+        await _give_up([(row, error)], self._db.execute_once, self._db.queries)
+
+    async def _fire_due(self, limit: int, looked_at: list[Row[Any]]) -> tuple[int, int]:
         """One batch of schedules; returns how many were due, and how many tasks were made."""
         queries = self._db.queries
         async with self._db.transaction() as execute:
             uptime = time.monotonic() - self._began
-            found = await execute(queries.find_due, {"limit": BATCH, "uptime": uptime})
-            rows = found.all()
+            found = await execute(queries.find_due, {"limit": limit, "uptime": uptime})
+            looked_at[:] = rows = found.all()
             if not rows:
                 return 0, 0
             decided = [_decide(row) for row in rows]
@@ -122,15 +157,18 @@ class Scheduler(Service):
             reach("ticked")
         return len(rows), len(made)
 
-    async def _admit_waiting(self) -> tuple[int, int]:
+    async def _admit_waiting(self, limit: int, looked_at: list[Row[Any]]) -> tuple[int, int]:
         """The ticks whose time has come because the task before them is settled."""
         queries = self._db.queries
         async with self._db.transaction() as execute:
-            rows = (await execute(queries.find_waiting, {"limit": BATCH})).all()
-            made = await self._make_tasks(execute, [_waited(row) for row in rows])
+            looked_at[:] = (await execute(queries.find_waiting, {"limit": limit})).all()
+            ticks, hopeless = _waited(looked_at)
+            made = await self._make_tasks(execute, ticks)
             if made:
                 await execute(queries.decide_ticks, columns_of(made))
-        return len(made), len(made)
+            if hopeless:
+                await _give_up(hopeless, execute, queries)
+        return len(made) + len(hopeless), len(made)
 
     async def _note(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
         """Note ticks; returns those that nobody has noted before."""
@@ -157,10 +195,7 @@ def _decide(row: Row[Any]) -> Decided:
         on_time = on_time_from(row.now, row.attended_since, definition.grace)
         ended = due(table, definition.missed, row.next_tick, row.now, on_time)
     except (ValueError, TypeError) as error:
-        logger.error(  # noqa: TRY400 - where it was found is no help
-            "schedule %s of %s is not understood here, and put off for %s: %s",
-            row.name, row.app, PUT_OFF, error,
-        )  # fmt: skip
+        _say_put_off(row, error)
         return Decided(row.app, row.name, None, Due([], None, row.now + PUT_OFF))
     return Decided(row.app, row.name, definition, ended)
 
@@ -174,6 +209,45 @@ def _advance(decided: Sequence[Decided]) -> dict[str, Any]:
     }
 
 
-def _waited(row: Row[Any]) -> Tick:
-    definition = Definition.from_json(row.definition)
-    return Tick(row.app, row.name, definition, row.tick, "fired", task_id=uuid4())
+def _say_put_off(row: Row[Any], error: Exception) -> None:
+    logger.error("schedule %s of %s is not understood here, and put off for %s: %s",
+                 row.name, row.app, PUT_OFF, error)  # fmt: skip
+
+
+def _waited(rows: Sequence[Row[Any]]) -> tuple[list[Tick], list[tuple[Row[Any], Exception]]]:
+    """Ticks that have waited; and those that have waited for nothing."""
+    ticks: list[Tick] = []
+    hopeless: list[tuple[Row[Any], Exception]] = []
+    for row in rows:
+        try:
+            definition = Definition.from_json(row.definition)
+        except ValueError as error:
+            hopeless.append((row, error))
+        else:
+            ticks.append(Tick(row.app, row.name, definition, row.tick, "fired", task_id=uuid4()))
+    return ticks, hopeless
+
+
+async def _give_up(
+    hopeless: Sequence[tuple[Row[Any], Exception]], execute: Execute, queries: Queries
+) -> None:
+    """Note ticks as missed whose tasks cannot be made."""
+    for row, error in hopeless:
+        logger.error("tick %s of schedule %s of %s is missed: %s",
+                     row.tick, row.name, row.app, error)  # fmt: skip
+    rows = [row for row, _ in hopeless]
+    noted = {
+        "apps": [row.app for row in rows],
+        "names": [row.name for row in rows],
+        "ticks": [row.tick for row in rows],
+        "untils": [row.tick for row in rows],
+        "fates": ["missed"] * len(rows),
+        "ids": [None] * len(rows),
+    }
+    await execute(queries.decide_ticks, noted)
+
+
+def _is_own_fault(error: Exception) -> bool:
+    """Whether some value was refused, and not the server away."""
+    state = sqlstate(error)
+    return isinstance(error, ValueError) if state is None else state.startswith(_OWN_FAULTS)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from worker import TaskContext, task
 from worker.db.queries import queries_for
-from worker.execution.pruning import prune_batch
+from worker.execution.pruning import START, Place, prune_batch
 
 
 @task("maintenance.prune_tasks", timeout=timedelta(hours=1), atomic=False)
@@ -18,9 +18,9 @@ async def prune_tasks(ctx: TaskContext) -> int:
         How many it were in this attempt.
     """
     queries, removed = queries_for(ctx["settings"].database_schema), 0
-    while True:
+    place: Place | None = START
+    while place is not None:
         async with ctx["db"].get_session() as session:
-            batch = await prune_batch(session.execute, queries, ctx["redis"])
-        if not batch:
-            return removed
+            batch, place = await prune_batch(session.execute, queries, ctx["redis"], place)
         removed += batch
+    return removed

@@ -1,25 +1,40 @@
 """The schema's history, and the one way to move along it.
 
 Two branches share one version table (``worker_alembic_version``): ``tasks`` is always there,
-``users`` only while the built-in tasks are. A migration runs in one transaction under an advisory
-lock of that transaction, so two processes may migrate at once, also through a pooling proxy.
+``users`` only while the built-in tasks are. Each revision runs in a transaction of its own, under
+an advisory lock of that transaction, so two processes may migrate at once, also through a pooling
+proxy. None waits for a lock of a table for long, for everybody else would wait behind it.
 """
 
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from worker.db.database import Database
+from worker.db.failures import sqlstate
 from worker.errors import SchemaError
+
+logger = logging.getLogger("worker.migrations")
 
 VERSION_TABLE = "worker_alembic_version"
 
+LOCK_SECONDS = 3.0
+"""So long a step waits for a lock that it needs; then it lets others through and tries again."""
+
+TRIES = 20
+
+PAUSE_SECONDS = 1.0
+"""Between two tries."""
+
 _LOCK = 0x776F726B6572  # "worker", for pg_advisory_xact_lock
+_LOCK_NOT_AVAILABLE = "55P03"
 _TABLES = {
     "tasks": (
         "task", "task_error", "worker_process", "worker_leader",
@@ -28,54 +43,147 @@ _TABLES = {
     "users": ("users",),
 }  # fmt: skip
 
+_HOLDERS = text(
+    """
+    SELECT pid, usename, application_name, state, round(extract(epoch FROM now() - xact_start)) AS s
+    FROM pg_catalog.pg_stat_activity
+    WHERE pid IN (
+        SELECT pid FROM pg_catalog.pg_locks AS held
+        JOIN pg_catalog.pg_class AS relation ON relation.oid = held.relation
+        JOIN pg_catalog.pg_namespace AS space ON space.oid = relation.relnamespace
+        WHERE granted AND pid <> pg_backend_pid() AND CAST(space.nspname AS text) = :schema
+          AND CAST(relation.relname AS text) = ANY(:tables))
+    ORDER BY xact_start LIMIT 3
+    """
+)
+
+Step = Callable[[Connection], bool]
+"""One step in a transaction; returns whether there was one to do."""
+
 
 async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:
     """Bring the database to the newest schema.
 
     Raises:
-        SchemaError: A table with one of our names is there that we did not make.
+        SchemaError: A table with one of our names is there that we did not make; somebody holds a
+            lock of one of ours all the time; or the schema is newer than this version.
     """
     branches = ["tasks", "users"] if builtin_tasks else ["tasks"]
 
-    def run(connection: Connection) -> None:
-        _lock(connection, db.schema)
+    def step(connection: Connection) -> bool:
         _refuse_foreign_tables(connection, db.schema, branches)
+        config = _config(connection, db.schema)
         for branch in branches:
-            command.upgrade(_config(connection, db.schema), f"{branch}@head")
+            following = _following(config, branch, _applied(connection, db.schema))
+            if following is not None:
+                command.upgrade(config, following)
+                return True
+        return False
 
-    await _in_transaction(db, run)
+    while await _in_transaction(db, step):
+        pass
 
 
 async def downgrade(db: Database, revision: str) -> None:
     """Go back to `revision` (``base`` removes everything, the tasks included).
 
     Raises:
-        SchemaError: There is no such revision.
+        SchemaError: There is no such revision, or somebody holds a lock all the time.
     """
 
-    def run(connection: Connection) -> None:
-        _lock(connection, db.schema)
+    def step(connection: Connection) -> bool:
         config = _config(connection, db.schema)
-        try:
-            command.downgrade(config, revision)
-        except CommandError as error:
-            known = [
-                script.revision for script in ScriptDirectory.from_config(config).walk_revisions()
-            ]
-            raise SchemaError(f"{error}; there are base and {', '.join(known)}") from None
-        if revision == "base":
+        _refuse_unknown(config, revision)
+        last = next(_to_undo(config, revision, _applied(connection, db.schema)), None)
+        if last is not None:
+            branch = last.split("_")[0]
+            before = ScriptDirectory.from_config(config).get_revision(last).down_revision
+            command.downgrade(config, f"{branch}@{before or 'base'}")
+        elif revision == "base":
             connection.execute(text(f'DROP TABLE IF EXISTS "{db.schema}".{VERSION_TABLE}'))
+        return last is not None
 
-    await _in_transaction(db, run)
+    while await _in_transaction(db, step):
+        pass
 
 
-async def _in_transaction(db: Database, run: Any) -> None:
-    async with db.engine.begin() as connection:
-        await connection.run_sync(run)
+def _following(config: Config, branch: str, applied: set[str]) -> str | None:
+    """The next revision of a branch; None: it is at its head."""
+    chain = _chain(config, branch)
+    there = [one for one in applied if one.split("_")[0] == branch]
+    if not there:
+        return chain[0]
+    if there[0] not in chain:
+        raise SchemaError(
+            f"the schema is at {there[0]}, which this version does not know (it ends with "
+            f"{chain[-1]}): a newer one has migrated it"
+        )
+    return next(iter(chain[chain.index(there[0]) + 1 :]), None)
+
+
+def _to_undo(config: Config, revision: str, applied: set[str]) -> Iterator[str]:
+    """What is to be undone on the way to `revision`."""
+    for branch in _TABLES:
+        chain = _chain(config, branch)
+        there = [one for one in chain if one in applied]
+        if not there or (revision != "base" and revision not in chain):
+            continue
+        first = 0 if revision == "base" else chain.index(revision) + 1
+        yield from reversed(chain[first : chain.index(there[0]) + 1])
+
+
+def _chain(config: Config, branch: str) -> list[str]:
+    """The revisions of a branch, in order."""
+    script = ScriptDirectory.from_config(config)
+    return [one.revision for one in script.iterate_revisions(f"{branch}@head", "base")][::-1]
+
+
+def _refuse_unknown(config: Config, revision: str) -> None:
+    known = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()]
+    if revision not in ("base", *known):
+        raise SchemaError(f"no revision {revision}; there are base and {', '.join(known)}")
+
+
+async def _in_transaction(db: Database, step: Step) -> bool:
+    """Run `step` in a transaction; again if it does not get a lock in time."""
+
+    def locked(connection: Connection) -> bool:
+        _lock(connection, db.schema)
+        return step(connection)
+
+    for _ in range(TRIES):
+        try:
+            async with db.engine.begin() as connection:
+                return await connection.run_sync(locked)
+        except DBAPIError as error:
+            if sqlstate(error) != _LOCK_NOT_AVAILABLE:
+                raise
+        holders = await _holders(db)
+        logger.warning("waiting for a lock on our tables: %s", holders)
+        await asyncio.sleep(PAUSE_SECONDS)
+    raise SchemaError(
+        f"a lock on our tables was not to be had, {TRIES} times for {LOCK_SECONDS:g} s: {holders}. "
+        "End that transaction and migrate again; what was done so far stays"
+    )
+
+
+async def _holders(db: Database) -> str:
+    """Who holds locks on our tables, the longest first."""
+    tables = [table for branch in _TABLES.values() for table in branch]
+    async with db.engine.connect() as connection:
+        found = await connection.execute(_HOLDERS, {"schema": db.schema, "tables": tables})
+        held = [
+            f"process {row.pid} of {row.usename} ({row.application_name or 'no name'}, "
+            f"{row.state}, in a transaction for {row.s or 0} s)"
+            for row in found
+        ]
+    return "; ".join(held) or "nobody holds one now"
 
 
 def _lock(connection: Connection, schema: str) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    connection.execute(text(f"SET LOCAL lock_timeout = '{int(LOCK_SECONDS * 1000)}ms'"))
+    connection.execute(text("SET LOCAL statement_timeout = 0"))  # large tables take their time
     if not inspect(connection).has_schema(schema):
         connection.execute(text(f'CREATE SCHEMA "{schema}"'))
 
@@ -90,7 +198,7 @@ def _config(connection: Connection, schema: str) -> Config:
 
 def _refuse_foreign_tables(connection: Connection, schema: str, branches: list[str]) -> None:
     tables = set(inspect(connection).get_table_names(schema=schema))
-    ours = _applied_branches(connection, schema) if VERSION_TABLE in tables else set()
+    ours = {revision.split("_")[0] for revision in _applied(connection, schema)}
     for branch in branches:
         for table in _TABLES[branch]:
             if table in tables and branch not in ours:
@@ -101,7 +209,9 @@ def _refuse_foreign_tables(connection: Connection, schema: str, branches: list[s
                 )
 
 
-def _applied_branches(connection: Connection, schema: str) -> set[str]:
+def _applied(connection: Connection, schema: str) -> set[str]:
+    """The revision that each branch is at."""
+    if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
+        return set()
     statement = f'SELECT version_num FROM "{schema}".{VERSION_TABLE}'  # noqa: S608 - a checked name
-    revisions = connection.execute(text(statement))
-    return {revision.split("_")[0] for revision in revisions.scalars()}
+    return set(connection.execute(text(statement)).scalars())

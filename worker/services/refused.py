@@ -1,0 +1,70 @@
+"""Finds the jobs that Redis refuses for good, so that they hold up nobody else.
+
+A call of Redis is all or nothing: one job whose queue is named like a key of another kind fails the
+whole batch, and the next one with it. So what is refused is halved until only the offenders are
+left. A refused task whose queue no worker serves is failed with the reason. If a worker does serve
+it, somebody has put something else in the queue's place: then its tasks wait, and are pushed when
+that is mended.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+from sqlalchemy import Row
+
+from worker.broker.patient import _passes
+from worker.db.database import Database
+from worker.errors import QueueRefused
+from worker.execution.settle import fail_without_attempt
+
+logger = logging.getLogger("worker.relay")
+
+Rows = Sequence[Row[Any]]
+
+Refusal = tuple[Row[Any], ResponseError]
+
+_WRONG_TYPE = "WRONGTYPE"
+
+
+async def sifted(rows: Rows, work: Callable[[Rows], Awaitable[int]]) -> tuple[int, list[Refusal]]:
+    """Do `work` for all rows but those that Redis refuses for good.
+
+    Args:
+        work: It does no harm when it is done twice for a row.
+
+    Returns:
+        The sum of what `work` has returned, and what was refused; in twice as many calls as there
+        are rows at most.
+    """
+    if not rows:
+        return 0, []
+    try:
+        return await work(rows), []
+    except ResponseError as error:
+        if _passes(error):
+            raise
+        if len(rows) == 1:
+            return 0, [(rows[0], error)]
+    middle = len(rows) // 2
+    done, refused = await sifted(rows[:middle], work)
+    more_done, more_refused = await sifted(rows[middle:], work)
+    return done + more_done, refused + more_refused
+
+
+async def settle_refused(db: Database, refused: Sequence[Refusal], retention: float) -> None:
+    """Fail the tasks of refused jobs if nobody serves their queue, and say which wait."""
+    if not refused:
+        return
+    served = set((await db.execute_once(db.queries.queues, {})).scalars())
+    waiting: dict[str, str] = {}
+    for row, error in refused:
+        if row.queue in served or _WRONG_TYPE not in str(error):
+            waiting[row.queue] = str(error)
+            continue
+        logger.error("%s %s is failed: Redis refuses its queue: %s", row.name, row.id, error)
+        reason = QueueRefused(f"Redis has something else at the key {row.queue!r}: {error}")
+        await fail_without_attempt(db, row.id, row.attempt, reason, retention)
+    for queue, said in waiting.items():
+        logger.error("Redis refuses what belongs into queue %r; its tasks wait: %s", queue, said)
