@@ -8,6 +8,7 @@ and not met in the middle of a batch. Who only enqueues needs less and is not as
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from uuid import uuid4
 
 from arq.constants import abort_jobs_ss, health_check_key_suffix
@@ -19,7 +20,9 @@ from worker.broker.refusals import is_refusal
 from worker.broker.wire import Detour, Word, open_wire
 from worker.errors import SettingsError
 
-Trials = Mapping[tuple[Word, ...], str]
+Command = tuple[Word, ...]
+
+Trials = dict[Command, str]
 """Commands, each with the right to its key or channel."""
 
 _KEYS, _OURS, _CHANNELS = "~arq:*", "~worker:*", "&worker:*"
@@ -38,73 +41,76 @@ async def check_access(redis: RedisClient, queues: Iterable[str]) -> str | None:
     """
     probe, queues = f"access:{uuid4().hex}", list(queues)
     needed, optional = _needed(queues, probe), _optional(probe)
-    try:
-        answers = await _tried(redis, [*needed, *optional])
-    except AWAY as error:
-        if is_refusal(error):
-            raise SettingsError(f"WORKER_REDIS_URL: Redis refuses us: {error}") from error
-        return None
-    refused = {words: error for words, error in answers.items() if is_refusal(error)}
-    rights = _rights(refused, {**needed, **optional})
+    refused = await _refused(redis, [*needed, *optional])
     _refuse_other_keys(refused, queues)
+    rights = _rights(refused, {**needed, **optional})
+    if not rights:
+        return None
     user = redis.connection_pool.connection_kwargs.get("username") or "default"
     line = f"ACL SETUSER {user} {' '.join(rights)}"
-    if any(isinstance(refused.get(words), NoPermissionError) for words in needed):
+    if any(isinstance(refused.get(command), NoPermissionError) for command in needed):
         raise SettingsError(
             f"WORKER_REDIS_URL: Redis does not let its user {user} do what a worker needs: {line}"
         )
-    if rights:
-        return (
-            f"Redis does not let its user {user} do what a worker can go on without, be it slower "
-            f"(hints, INFO): {line}"
-        )
-    return None
+    return (
+        f"Redis does not let its user {user} do what a worker can go on without, be it slower "
+        f"(hints, INFO): {line}"
+    )
 
 
-async def _tried(
-    redis: RedisClient, trials: list[tuple[Word, ...]]
-) -> dict[tuple[Word, ...], BaseException]:
-    """The errors that came of it, on a connection of its own."""
+async def _refused(redis: RedisClient, trials: list[Command]) -> dict[Command, BaseException]:
+    """What Redis refuses, and what it says."""
+    try:
+        answers = await _tried(redis, trials)
+    except AWAY as error:
+        if is_refusal(error):
+            raise SettingsError(f"WORKER_REDIS_URL: Redis refuses us: {error}") from error
+        return {}
+    said = zip(trials, answers, strict=False)
+    return {
+        command: answer
+        for command, answer in said
+        if isinstance(answer, BaseException) and is_refusal(answer)
+    }
+
+
+async def _tried(redis: RedisClient, trials: list[Command]) -> list[Any]:
+    """The answers, on a connection of its own; none if there is no network behind `redis`."""
     wire = await open_wire(redis, _ignore)
     if isinstance(wire, Detour):
-        return {}
+        return []
     try:
-        answers = await asyncio.gather(
-            *(wire.send(*words) for words in trials), return_exceptions=True
-        )
+        sent = [wire.send(*command) for command in trials]
+        return await asyncio.gather(*sent, return_exceptions=True)
     finally:
         wire.close()
-    told = dict(zip(trials, answers, strict=True))
-    return {words: answer for words, answer in told.items() if isinstance(answer, BaseException)}
 
 
-def _rights(refused: Mapping[tuple[Word, ...], BaseException], trials: Trials) -> list[str]:
+def _rights(refused: Mapping[Command, BaseException], trials: Trials) -> list[str]:
     """What is missing, in the words of ACL SETUSER."""
     rights: dict[str, None] = {}
-    for words, error in refused.items():
+    for command, error in refused.items():
         if isinstance(error, NoPermissionError):
-            command = _COMMAND.search(str(error))
-            rights[f"+{command[1]}" if command else trials[words]] = None
+            named = _COMMAND.search(str(error))
+            rights[f"+{named[1]}" if named else trials[command]] = None
     return list(rights)
 
 
-def _refuse_other_keys(
-    refused: Mapping[tuple[Word, ...], BaseException], queues: list[str]
-) -> None:
-    for words, error in refused.items():
+def _refuse_other_keys(refused: Mapping[Command, BaseException], queues: list[str]) -> None:
+    for command, error in refused.items():
         if isinstance(error, NoPermissionError):
             continue
-        if len(words) > 1 and words[1] in queues:
+        if len(command) > 1 and command[1] in queues:
             raise SettingsError(
-                f"WORKER_QUEUE: what lies at {words[1]!r} in this Redis is no queue ({error}): "
+                f"WORKER_QUEUE: what lies at {command[1]!r} in this Redis is no queue ({error}): "
                 "take another name, or a database that is the worker's alone"
             )
         if str(error).startswith("unknown command"):
             raise SettingsError(f"WORKER_REDIS_URL: this Redis cannot do what we need: {error}")
 
 
-def _needed(queues: list[str], probe: str) -> dict[tuple[Word, ...], str]:
-    trials: dict[tuple[Word, ...], str] = {("TIME",): "", ("PING",): ""}
+def _needed(queues: list[str], probe: str) -> Trials:
+    trials: Trials = {("TIME",): "", ("PING",): ""}
     for queue in queues:
         right = _KEYS if queue.startswith("arq:") else f"~{queue}"
         trials |= dict.fromkeys(_on_queue(queue, probe), right)
@@ -116,12 +122,12 @@ def _needed(queues: list[str], probe: str) -> dict[tuple[Word, ...], str]:
     return trials
 
 
-def _optional(probe: str) -> dict[tuple[Word, ...], str]:
+def _optional(probe: str) -> Trials:
     told = dict.fromkeys((keys.settled_channel(probe), keys.CANCEL_CHANNEL), _CHANNELS)
     return {("INFO", "server"): "", **{("PUBLISH", on, probe): right for on, right in told.items()}}
 
 
-def _on_queue(queue: str, probe: str) -> Iterator[tuple[Word, ...]]:
+def _on_queue(queue: str, probe: str) -> Iterator[Command]:
     yield "ZADD", queue, "XX", 1, probe
     yield "ZREM", queue, probe
     yield "ZSCORE", queue, probe
@@ -132,7 +138,7 @@ def _on_queue(queue: str, probe: str) -> Iterator[tuple[Word, ...]]:
     yield "ZRANGEBYSCORE", queue, 1, 0
 
 
-def _on_jobs(probe: str) -> Iterator[tuple[Word, ...]]:
+def _on_jobs(probe: str) -> Iterator[Command]:
     job, lease, starts = keys.job(probe), keys.in_progress(probe), keys.retries(probe)
     yield "INCR", starts
     yield "INCRBY", starts, 0
@@ -154,7 +160,7 @@ def _on_jobs(probe: str) -> Iterator[tuple[Word, ...]]:
     yield "ZREMRANGEBYSCORE", abort_jobs_ss, 1, 0
 
 
-def _on_ours(key: str) -> Iterator[tuple[Word, ...]]:
+def _on_ours(key: str) -> Iterator[Command]:
     yield "SET", key, "", "XX", "GET"
     yield "ZINCRBY", key, 1, ""
     yield "DEL", key
