@@ -566,6 +566,7 @@ async def test_a_definition_of_which_no_task_can_be_made_stops_no_other(
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert "odd of worker" in errors[0]
+    assert "DETAIL" not in errors[0]
     if overlap == "queue":
         fates = [(tick.name, tick.fate) for tick in await db.execute_once(TICKS, {})]
         assert sorted(fates) == [("before", "fired"), ("odd", "missed"), ("other", "fired")]

@@ -211,7 +211,7 @@ def _advance(decided: Sequence[Decided]) -> dict[str, Any]:
 
 def _say_put_off(row: Row[Any], error: Exception) -> None:
     logger.error("schedule %s of %s is not understood here, and put off for %s: %s",
-                 row.name, row.app, PUT_OFF, error)  # fmt: skip
+                 row.name, row.app, PUT_OFF, _said(error))  # fmt: skip
 
 
 def _waited(rows: Sequence[Row[Any]]) -> tuple[list[Tick], list[tuple[Row[Any], Exception]]]:
@@ -234,7 +234,7 @@ async def _give_up(
     """Note ticks as missed whose tasks cannot be made."""
     for row, error in hopeless:
         logger.error("tick %s of schedule %s of %s is missed: %s",
-                     row.tick, row.name, row.app, error)  # fmt: skip
+                     row.tick, row.name, row.app, _said(error))  # fmt: skip
     rows = [row for row, _ in hopeless]
     noted = {
         "apps": [row.app for row in rows],
@@ -245,6 +245,11 @@ async def _give_up(
         "ids": [None] * len(rows),
     }
     await execute(queries.decide_ticks, noted)
+
+
+def _said(error: Exception) -> object:
+    """What may be logged of an error: Postgres adds the values of the row that it refuses."""
+    return getattr(error, "message", error)
 
 
 def _is_own_fault(error: Exception) -> bool:
