@@ -137,11 +137,11 @@ class FastWorker(ServingWorker):
         """The connections and services of the engine."""
         redis, beats = apart(self.pool), apart(self.pool)
         self._cleanup.push_async_callback(redis.aclose)
+        self.heart = Heart(self._stall_limit, self.running.describe)
+        self._cleanup.push_async_callback(self.heart.end)
         self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
         self._cleanup.push_async_callback(self._watched.stop)
         await self._watched.start()
-        self.heart = Heart(self._stall_limit, self.running.describe)
-        self._cleanup.push_async_callback(self.heart.end)
         await self.heart.begin()
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
         self.leases = TokenLeases(
