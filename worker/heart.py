@@ -52,12 +52,13 @@ class Heart(Service):
         self._own_loop = asyncio.new_event_loop()
         self._watched = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
+        self._tick()
         try:
             self._thread.start()
         except RuntimeError:  # this process may have no more
+            self._stop_ticking()
             self._own_loop.close()
             raise
-        self._tick()
         await self.run(self.start())
 
     async def end(self) -> None:
@@ -65,8 +66,7 @@ class Heart(Service):
         if not self._thread.is_alive():
             return
         await self.run(self.stop())
-        if self._ticking is not None:
-            self._ticking.cancel()
+        self._stop_ticking()
         self._own_loop.call_soon_threadsafe(self._own_loop.stop)
         await asyncio.to_thread(self._thread.join)
         self._own_loop.close()
@@ -107,6 +107,10 @@ class Heart(Service):
     def _tick(self) -> None:
         self._ticked = time.monotonic()
         self._ticking = self._watched.call_later(TICK_SECONDS, self._tick)
+
+    def _stop_ticking(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
 
     def _turn(self) -> None:
         asyncio.set_event_loop(self._own_loop)

@@ -1,5 +1,6 @@
 """What `uv run` installs has exact versions in pyproject.toml."""
 
+import runpy
 import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"
+ROOT = Path(__file__).parent.parent.parent
+PROJECT = ROOT / "pyproject.toml"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def project() -> dict[str, Any]:
     read = tomllib.loads(PROJECT.read_text())
     if "constraint-dependencies" not in read["tool"]["uv"]:
@@ -58,3 +60,13 @@ def test_what_builds_the_package_has_exact_versions(project: dict[str, Any]) -> 
     exact = {canonicalize_name(Requirement(one).name) for one in builds if "==" in one}
     assert exact >= {"hatchling", "editables"}
     assert len(exact) == len(builds)
+
+
+def test_the_newest_are_tried_without_them_and_with_everything_else(
+    project: dict[str, Any],
+) -> None:
+    without_versions = runpy.run_path(str(ROOT / "tools" / "versions.py"))["without_versions"]
+    left = tomllib.loads(without_versions(PROJECT.read_text()))
+    assert left["tool"].pop("uv").keys() == {"default-groups", "sources", "workspace"}
+    del project["tool"]["uv"]
+    assert left == project

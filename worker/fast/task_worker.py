@@ -5,8 +5,11 @@ client's durable job, an unknown name and bytes that are no job go as they go un
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from arq.typing import WorkerCoroutine
+from arq.worker import Function
 
 from worker.broker.claims import Claimed
 from worker.broker.redis import AWAY
@@ -26,8 +29,10 @@ class TaskWorker(FastWorker):
     The startup hook finds this worker in ``ctx["engine"]``.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, functions: Sequence[Function | WorkerCoroutine] = (), **options: Any
+    ) -> None:
+        super().__init__(functions, **options)
         self.ctx["engine"] = self
         self._batches: set[asyncio.Task[None]] = set()
         self._attempts: Attempts | None = None

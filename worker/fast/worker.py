@@ -10,6 +10,7 @@ server is back; the process never ends because of one.
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import signal
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,14 @@ from typing import Any
 
 from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.typing import WorkerCoroutine
-from arq.worker import Function
+from arq.worker import Function, Worker
 
 from worker.broker.redis import AWAY, apart, server_time
 from worker.broker.scripts import caller
 from worker.broker.wakeup import WatchedConnection
 from worker.errors import ServerUnreachable
 from worker.execution.running import process_name
+from worker.fast.arq_settings import OURS
 from worker.fast.arq_ticks import Ticks
 from worker.fast.claimer import Claimer
 from worker.fast.finisher import Finisher
@@ -45,6 +47,13 @@ PATIENCE_SECONDS = 1.0
 """How long each part of `close` waits for a Redis that may be away."""
 
 
+def _signature() -> inspect.Signature:
+    """All that `FastWorker` takes by name, as arq asks for it to read a settings class."""
+    arqs = inspect.signature(Worker)
+    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in OURS]
+    return arqs.replace(parameters=[*arqs.parameters.values(), *ours])
+
+
 class FastWorker(ServingWorker):
     """Runs any arq worker's functions.
 
@@ -57,6 +66,8 @@ class FastWorker(ServingWorker):
         stall_limit: Seconds after which a blocked event loop counts as dead.
         **options: Those of `arq.Worker`.
     """
+
+    __signature__ = _signature()
 
     def __init__(
         self,
@@ -126,11 +137,11 @@ class FastWorker(ServingWorker):
         """The connections and services of the engine."""
         redis, beats = apart(self.pool), apart(self.pool)
         self._cleanup.push_async_callback(redis.aclose)
+        self.heart = Heart(self._stall_limit, self.running.describe)
+        self._cleanup.push_async_callback(self.heart.end)
         self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
         self._cleanup.push_async_callback(self._watched.stop)
         await self._watched.start()
-        self.heart = Heart(self._stall_limit, self.running.describe)
-        self._cleanup.push_async_callback(self.heart.end)
         await self.heart.begin()
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
         self.leases = TokenLeases(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from arq.connections import ArqRedis, RedisSettings
-from arq.worker import FailedJobs, Worker, func
+from arq.worker import FailedJobs, Worker, create_worker, func
 
 from tests.integration.arq.conftest import PICKLE, Context, Make, maker, stock_client
 from tests.integration.arq.gate import Gate
@@ -117,6 +117,22 @@ async def test_functions_may_be_given_by_position(
 ) -> None:
     settings = arq_settings(redis_server.url)
     worker = engine([note], burst=True, redis_settings=settings, handle_signals=False)
+    await client.enqueue_job("note")
+    assert await worker.run_check() == 1
+    await end(worker)
+
+
+async def test_arq_makes_one_of_a_settings_class(
+    client: ArqRedis, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WorkerSettings:
+        functions = [note]  # noqa: RUF012 - as arq's documentation has it
+        redis_settings = arq_settings(redis_server.url)
+        burst, handle_signals, lease_seconds = True, False, 7.0
+
+    monkeypatch.setattr("arq.worker.Worker", FastWorker)
+    worker = create_worker(WorkerSettings)
+    assert worker._lease_seconds == 7.0  # type: ignore[attr-defined]
     await client.enqueue_job("note")
     assert await worker.run_check() == 1
     await end(worker)
