@@ -45,6 +45,7 @@ class Heart(Service):
         self._ticked = time.monotonic()
         self._blocked_since: float | None = None
         self._ticking: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._turn, name="worker.heart", daemon=True)
 
     async def begin(self) -> None:
@@ -62,7 +63,8 @@ class Heart(Service):
         if self._ticking is not None:
             self._ticking.cancel()
         self._own_loop.call_soon_threadsafe(self._own_loop.stop)
-        await asyncio.to_thread(self._thread.join)
+        await self._ended.wait()  # a thread of the pool may not be had: tasks may hold them all
+        self._thread.join()
         self._own_loop.close()
 
     async def keep(self, service: Service) -> Callable[[], Awaitable[None]]:
@@ -105,6 +107,7 @@ class Heart(Service):
     def _turn(self) -> None:
         asyncio.set_event_loop(self._own_loop)
         self._own_loop.run_forever()
+        self._watched.call_soon_threadsafe(self._ended.set)
 
     def _blocker(self) -> str:
         who = self._name_of(asyncio.current_task(self._watched))

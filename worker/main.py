@@ -123,8 +123,9 @@ async def startup(ctx: ProcessContext) -> None:
     edit_arq_log()
     ctx["stack"] = stack = contextlib.AsyncExitStack()
     deadline = Deadline(settings.shutdown_grace, partial(_prepare_to_leave, ctx))
-    stack.callback(deadline.release)
+    stack.callback(lambda: deadline.release(1 if "died_of" in ctx else 0))
     ctx["loop"] = asyncio.get_running_loop()
+    deadline.watch()
     ctx["db"] = db = await stack.enter_async_context(
         Database.from_settings(
             settings.require_database(), fence_seconds=_longest_timeout(ctx["registry"])
@@ -137,7 +138,6 @@ async def startup(ctx: ProcessContext) -> None:
     stack.push_async_callback(redis.aclose)
     ctx["client"] = await stack.enter_async_context(TaskClient(db, redis, settings))
     await _start_services(ctx, stack, db, redis)
-    deadline.watch()
     logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
 
@@ -253,7 +253,9 @@ def _prepare_to_leave(ctx: ProcessContext) -> None:
     if (patient := _patient(ctx["redis"])) is not None:
         patient.stopping = True
     loop: asyncio.AbstractEventLoop = ctx["loop"]
-    vitals: Vitals = ctx["vitals"]
+    vitals: Vitals | None = ctx.get("vitals")
+    if vitals is None:  # it is only just starting
+        return
     vitals.prepare_to_leave()
     grace = ctx["settings"].shutdown_grace
     loop.call_soon_threadsafe(loop.call_later, grace, vitals.running.interrupt_all)
@@ -262,8 +264,9 @@ def _prepare_to_leave(ctx: ProcessContext) -> None:
 
 def _resign(ctx: ProcessContext) -> None:
     # Somebody leads who stays; nobody fires ticks while nobody is there to run them.
-    leader: Leader = ctx["leader"]
-    ctx["resigns"] = asyncio.ensure_future(leader.stop())
+    leader: Leader | None = ctx.get("leader")
+    if leader is not None:
+        ctx["resigns"] = asyncio.ensure_future(leader.stop())
 
 
 def _longest_timeout(registry: Registry) -> float:

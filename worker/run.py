@@ -14,7 +14,7 @@ from worker.fast.worker import FastWorker
 from worker.main import worker_settings
 from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
-from worker.signals import Deadline
+from worker.signals import Deadline, held_back
 from worker.stock import BurstWorker, StockWorker
 
 YOUNG_OBJECTS = 20_000
@@ -36,17 +36,10 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
     loop = _set_event_loop()
     options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
     loop.run_until_complete(wait_for_servers(settings))
-    worker: Worker
     if stock:
         _refuse_several_queues(settings)
-        worker = BurstWorker(**options) if burst else StockWorker(**options)
-    else:
-        worker = TaskWorker(
-            **options,
-            queues=settings.served_queues,
-            lease_seconds=settings.lease_seconds,
-            stall_limit=settings.stall_limit,
-        )
+    with held_back():
+        worker = _stock_worker(options) if stock else _task_worker(settings, options)
     _spare_the_collector()
     worker.run()
     if (error := worker.ctx.get("died_of")) is not None:
@@ -66,12 +59,26 @@ def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: b
     """
     _set_event_loop()
     options = load(path, allow_pickle=allow_pickle)
-    worker = FastWorker(**{**options, **overrides})
+    with held_back():
+        worker = FastWorker(**{**options, **overrides, "handle_signals": True})
     deadline = Deadline(float(options.get("job_completion_wait", 0)), worker.wake)
-    deadline.watch()
+    worker.loop.call_soon(deadline.watch)  # first of all, as soon as the loop runs
     _spare_the_collector()
     worker.run()
     deadline.release()
+
+
+def _stock_worker(options: Mapping[str, Any]) -> Worker:
+    return BurstWorker(**options) if options["burst"] else StockWorker(**options)
+
+
+def _task_worker(settings: Settings, options: Mapping[str, Any]) -> Worker:
+    return TaskWorker(
+        **options,
+        queues=settings.served_queues,
+        lease_seconds=settings.lease_seconds,
+        stall_limit=settings.stall_limit,
+    )
 
 
 def _refuse_several_queues(settings: Settings) -> None:
