@@ -1,6 +1,6 @@
 """Ends the process when it is told to, in time, whatever hangs.
 
-    first line ─▶ `end_at_once` ─▶ the worker serves, with a `Deadline` ─▶ `end_at_once` ─▶ last line
+    first line ─▶ `end_at_once` ─▶ it serves, with a `Deadline` ─▶ `end_at_once` ─▶ last line
 
 A stopping worker gives its tasks their grace, hands back the rest and leaves. A task that ignores
 its cancellation, a server that does not answer, a blocked event loop or a thread that does not
@@ -75,6 +75,23 @@ def cancel_on_sigterm() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
+class SignalCount:
+    """Counts the signals that tell the process to stop, and one with its echo once."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._last = float("-inf")
+
+    def hear(self) -> bool:
+        """Count a signal, unless it comes too soon after the last one that was counted."""
+        now = time.monotonic()
+        if now - self._last < ONE_SIGNAL_SECONDS:
+            return False
+        self._last = now
+        self.value += 1
+        return True
+
+
 class Deadline:
     """Watches for the signals that stop the process, beside whoever else handles them.
 
@@ -91,7 +108,7 @@ class Deadline:
         self._seconds = grace + MARGIN_SECONDS
         self._on_stop = on_stop
         self._watches = False
-        self._told_at: float | None = None
+        self._signals = SignalCount()
         self._exit_code: int | None = None
 
     def watch(self) -> None:
@@ -109,15 +126,15 @@ class Deadline:
             exit_code: What the process ends with if they are still there then.
         """
         self._exit_code = exit_code
-        if self._watches and self._told_at is None:
+        if self._watches and not self._signals.value:
             end_at_once()
 
     def _hear(self, number: int, _: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._told_at is None:
-            self._told_at = now
+        if not self._signals.hear():
+            return
+        if self._signals.value == 1:
             self._begin_to_stop(signal.Signals(number))
-        elif now - self._told_at >= ONE_SIGNAL_SECONDS:
+        else:
             self._end(f"second {signal.Signals(number).name}: ends at once")
 
     def _begin_to_stop(self, number: signal.Signals) -> None:

@@ -16,7 +16,6 @@ import logging
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from pathlib import Path
 from worker.fast.child import Child, Ended
 from worker.fast.restarts import HOPELESS_ROUNDS, STARTED_SECONDS, Restarts
 from worker.settings import Settings
-from worker.signals import ONE_SIGNAL_SECONDS, end_at_once, heeded_signals
+from worker.signals import SignalCount, end_at_once, heeded_signals
 
 logger = logging.getLogger("worker.supervisor")
 
@@ -144,7 +143,7 @@ class Supervisor:
         self._waits_for_change = waits_for_change
         self._restarts = Restarts(count)
         self._stopping = False
-        self._told_at: float | None = None
+        self._signals = SignalCount()
         self._is_hopeless = False
 
     async def run(self) -> int:
@@ -193,11 +192,11 @@ class Supervisor:
             return NEVER_STARTED
         logger.info("process %d started: pid %d", slot.number, slot.child.pid)
         ended = await slot.child.ended
-        is_due = ended.told or (self._burst and ended.code == 0)
+        unasked = ended.code == 0 and not ended.told and not self._burst
         logger.log(
-            logging.INFO if is_due and not ended.exit_code else logging.WARNING,
+            logging.WARNING if unasked or ended.exit_code else logging.INFO,
             "process %d (pid %d) %s%s", slot.number, slot.child.pid, ended,
-            "" if is_due or ended.code else ", though nobody here had told it to",
+            ", though we had not told it to stop" if unasked else "",
         )  # fmt: skip
         slot.child = None
         return ended
@@ -242,9 +241,7 @@ class Supervisor:
             end_at_once()
 
     def _hear(self, number: signal.Signals) -> None:
-        now = time.monotonic()
-        if self._told_at is None or now - self._told_at >= ONE_SIGNAL_SECONDS:
-            self._told_at = self._told_at or now
+        if self._signals.hear():
             self.stop(number.name)
 
     def _reap(self) -> None:
