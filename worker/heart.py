@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from worker import forks
 from worker.service import Service
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Heart(Service):
         self._own_loop = asyncio.new_event_loop()
         self._watched = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
+        forks.keep_from(self._watched)
         self._tick()
         self._thread.start()
         await self.run(self.start())
@@ -106,6 +108,7 @@ class Heart(Service):
 
     def _turn(self) -> None:
         asyncio.set_event_loop(self._own_loop)
+        forks.keep_from(self._own_loop)
         self._own_loop.run_forever()
         self._watched.call_soon_threadsafe(self._ended.set)
 
