@@ -3,7 +3,8 @@
 A task that blocks the process's event loop for some seconds is a fault, but no reason to take the
 process for dead: its heartbeat and its leases are kept from here. They end when the loop has not
 turned for `WORKER_STALL_LIMIT`: then the process is as good as dead, and others go on with its
-tasks. A blocked loop is reported together with the place that blocks it.
+tasks. A blocked loop is reported together with the place that blocks it. So is, by its end, a
+process that has nothing left to work with (`worker.exhaustion`).
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
-from worker import forks
+from worker import exhaustion, forks
 from worker.service import Service
 
 T = TypeVar("T")
@@ -93,7 +94,10 @@ class Heart(Service):
         return time.monotonic() - self._ticked - TICK_SECONDS
 
     async def run_once(self) -> None:
-        """Report a loop that is blocked, once, and that it turns again."""
+        """Report a loop that is blocked, once, and that it turns again; end what cannot go on."""
+        if (error := exhaustion.here.hopeless()) is not None and self.on_death is not None:
+            self.on_death(error)
+            self.on_death = None
         if self.lag > REPORT_SECONDS and self._blocked_since is None:
             self._blocked_since = self._ticked
             logger.warning("the event loop is blocked by %s", self._blocker())

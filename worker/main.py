@@ -17,10 +17,11 @@ from typing import Any
 from arq.connections import ArqRedis
 from arq.worker import Function, func
 
+from worker import exhaustion
 from worker.broker import codec, keys
 from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
-from worker.broker.redis import apart, arq_settings, connect, refuse_cluster
+from worker.broker.redis import apart, arq_settings, connect, have_connection, refuse_cluster
 from worker.db.database import Database
 from worker.errors import SettingsError
 from worker.execution.attempt import run
@@ -82,6 +83,7 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
         SettingsError: A setting is missing or does not fit another, or a task module is not there.
     """
     settings.check_concurrency_fits_pool()
+    exhaustion.make_room(settings.concurrency, settings.require_database().pool_size)
     registry.load(settings.task_modules, builtin=settings.builtin_tasks)
     url = settings.redis_url.get_secret_value()
     attributes = {
@@ -193,8 +195,10 @@ async def _start_vitals(
         await heart.begin()
         beats = apart(redis)
         stack.push_async_callback(lambda: heart.run(beats.aclose()))
+        await heart.run(have_connection(beats))
         leases = StockLeases(running, redis, beats, settings.queue, settings.lease_seconds)
         stack.push_async_callback(await heart.keep(leases))
+    heart.on_death = ctx["die"]
     part = replace(settings.require_database(), pool_size=1)
     db = Database.from_settings(part)
     stack.push_async_callback(lambda: heart.run(db.dispose()))

@@ -7,7 +7,8 @@ from typing import Any
 
 from arq.worker import Worker, get_kwargs
 
-from worker.errors import SettingsError, WorkerDied
+from worker import exhaustion
+from worker.errors import Exhausted, SettingsError, WorkerDied
 from worker.fast.arq_settings import load
 from worker.fast.task_worker import TaskWorker
 from worker.fast.worker import FastWorker
@@ -16,6 +17,9 @@ from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
 from worker.signals import Deadline, held_back
 from worker.stock import BurstWorker, StockWorker
+
+MAX_JOBS = 10
+"""What arq runs at once unless its settings class says otherwise."""
 
 YOUNG_OBJECTS = 20_000
 """New objects between two looks of the garbage collector at those. (CPython: 700 to 2,000.)"""
@@ -29,6 +33,7 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
         burst: End when nothing is due.
 
     Raises:
+        Exhausted: The process has been out of file descriptors or memory for too long.
         ServerUnreachable: Postgres or Redis did not answer in time.
         SettingsError: As `worker.main.worker_settings`; or several queues for the stock worker.
         WorkerDied: A service has ended by an error of its own.
@@ -42,7 +47,9 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
         worker = _stock_worker(options) if stock else _task_worker(settings, options)
     _spare_the_collector()
     worker.run()
-    if (error := worker.ctx.get("died_of")) is not None:
+    if isinstance(error := worker.ctx.get("died_of"), Exhausted):
+        raise error
+    if error is not None:
         raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
 
 
@@ -59,6 +66,7 @@ def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: b
     """
     _set_event_loop()
     options = load(path, allow_pickle=allow_pickle)
+    exhaustion.make_room(int({"max_jobs": MAX_JOBS, **options, **overrides}["max_jobs"]), 0)
     with held_back():
         worker = FastWorker(**{**options, **overrides, "handle_signals": True})
     deadline = Deadline(float(options.get("job_completion_wait", 0)), worker.wake)

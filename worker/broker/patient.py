@@ -28,6 +28,8 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from worker import exhaustion
+
 T = TypeVar("T")
 
 logger = logging.getLogger("worker.redis")
@@ -62,7 +64,7 @@ class PatientRedis(ArqRedis):
 
     async def zrangebyscore(self, *args: Any, **kwargs: Any) -> Any:
         """What arq asks for to see what is due."""
-        if not self.claiming or self.stopping:
+        if not self.claiming or self.stopping or exhaustion.here.lasts():
             return []
         found = await super().zrangebyscore(*args, **kwargs)
         return [entry for entry in found or [] if _is_text(entry)]
@@ -84,9 +86,9 @@ class PatientRedis(ArqRedis):
                 if self.stopping:
                     logger.warning("Redis is away while we stop: %s", type(error).__name__)
                     return None
-                if not waited:
+                if exhaustion.here.explains(error) is None and not waited:
                     logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
-                waited = True
+                    waited = True
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
             else:

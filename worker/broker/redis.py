@@ -125,6 +125,12 @@ def arq_settings(url: str) -> RedisSettings:
     )
 
 
+async def have_connection(redis: RedisClient) -> None:
+    """Connect now, if Redis is there: later there may be no descriptor left for it."""
+    with contextlib.suppress(*AWAY):
+        await redis.ping()
+
+
 async def server_time(redis: RedisClient) -> datetime:
     """What time it is by Redis's clock, which is the same for all who ask it."""
     seconds, microseconds = await redis.time()

@@ -149,9 +149,17 @@ def caller(redis: Redis) -> Call:
     return call
 
 
+_SOURCES = {
+    file.name.removesuffix(".lua"): file.read_text()
+    for file in files("worker.broker").joinpath("scripts").iterdir()
+    if file.name.endswith(".lua")
+}
+"""Read when the process starts: later it may have no descriptor left to open a file."""
+
+
 def source(name: str) -> str:
     """The text of `scripts/<name>.lua`."""
-    return files("worker.broker").joinpath("scripts", f"{name}.lua").read_text()
+    return _SOURCES[name]
 
 
 @cache

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
+from worker import exhaustion
 from worker.db import direct
 from worker.db.connection import Connection
 from worker.db.models import SCHEMA
@@ -200,7 +201,8 @@ def _connect(
     try:
         return dialect.connect(*arguments, **options)
     except OSError as error:
-        raise ServerUnreachable(f"Postgres cannot be reached ({error})") from error
+        why = exhaustion.here.explains(error) or f"Postgres cannot be reached ({error})"
+        raise ServerUnreachable(why) from error
     except TypeError as error:
         raise SettingsError(
             f"the database URL has a parameter that asyncpg does not know: {error}"

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import arq
 
+from worker import exhaustion
 from worker.broker import codec, keys
 from worker.broker.redis import AWAY
 from worker.db.failures import PASSING
@@ -87,7 +88,9 @@ def handing_back(runtime: Runtime, delivery: Delivery) -> Iterator[None]:
     except (arq.Retry, TaskFailed):
         raise
     except Exception as error:
-        if isinstance(error, PASSING):
+        if (lacking := exhaustion.here.explains(error)) is not None:
+            logger.warning("%s handed back: %s", delivery, lacking)
+        elif isinstance(error, PASSING):
             runtime.suspend()
             logger.warning("%s handed back: %s: %s", delivery, type(error).__name__, error)
         else:

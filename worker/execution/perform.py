@@ -4,6 +4,7 @@ import asyncio
 import random
 from typing import Any
 
+from worker import exhaustion
 from worker.broker import codec
 from worker.errors import TaskTimeout, WorkerError
 from worker.execution.context import ProcessContext
@@ -28,6 +29,8 @@ async def perform(
         codec.check_size(written, ctx["settings"].max_payload_bytes)
         return Completed(written)
     except Exception as error:
+        if isinstance(error, OSError):
+            exhaustion.here.look()
         return decide(error, ctx["task"].tries, function.policy, rng)
 
 

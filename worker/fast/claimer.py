@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 
+from worker import exhaustion
 from worker.broker.claims import Claimed, Round, claim
 from worker.broker.redis import AWAY
 from worker.broker.scripts import Call
@@ -40,6 +41,7 @@ class Claimer:
         self._give_back = give_back
         self._claims = 0
         self._pause = 0.0
+        self._is_away = False
 
     async def claim(self, free: int) -> Round:
         """Claim `free` due jobs at most; while Redis is away, none after a pause."""
@@ -58,9 +60,9 @@ class Claimer:
                 for one in (await claiming).jobs:
                     self._give_back(one)
             raise
-        if self._pause:
+        if self._is_away:
             logger.warning("Redis is back")
-            self._pause = 0.0
+        self._pause, self._is_away = 0.0, False
         return found
 
     def _in_turn(self) -> list[str]:
@@ -72,7 +74,8 @@ class Claimer:
 
     def _note_away(self, error: Exception) -> float:
         first, longest = PAUSES
-        if not self._pause:
+        if exhaustion.here.explains(error) is None and not self._is_away:
             logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
+            self._is_away = True
         self._pause = min(max(self._pause * 2, first), longest)
         return self._pause

@@ -14,13 +14,15 @@ import logging
 import signal
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.worker import Worker
 
+from worker import exhaustion
 from worker.broker.claims import NO_RESULT, RETURNS, Claimed, Finish
-from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart, server_time
+from worker.broker.redis import AWAY, SOCKET_TIMEOUT, apart, have_connection, server_time
 from worker.broker.scripts import caller
 from worker.broker.wakeup import WatchedConnection
 from worker.errors import ServerUnreachable
@@ -129,9 +131,11 @@ class FastWorker(Worker):
         self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
         self._cleanup.push_async_callback(self._watched.stop)
         await self._watched.start()
+        self.heart.on_death = self._end_by
         await self.heart.begin()
         self._cleanup.push_async_callback(self.heart.end)
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
+        await self.heart.run(have_connection(beats))
         self.leases = TokenLeases(
             self.running, caller(beats), self._lease_seconds, self.loop.call_soon_threadsafe
         )
@@ -141,6 +145,9 @@ class FastWorker(Worker):
         self.finisher = Finisher(call, self._was_finished, self._is_busy)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
+
+    def _end_by(self, error: BaseException) -> None:
+        self.loop.call_soon_threadsafe(partial(self._intake.end, error))
 
     async def close(self) -> None:
         """Hand back what still runs, finish what is done, and close everything."""
@@ -176,7 +183,7 @@ class FastWorker(Worker):
     @property
     def may_claim(self) -> bool:
         """Whether jobs may be claimed at all."""
-        return self.allow_pick_jobs and self.claiming
+        return self.allow_pick_jobs and self.claiming and not exhaustion.here.lasts()
 
     @property
     def free(self) -> int:
