@@ -44,6 +44,11 @@ def keep_from(loop: asyncio.AbstractEventLoop) -> None:
     _watch_forks()
 
 
+def release(loop: asyncio.AbstractEventLoop) -> None:
+    """The worker on `loop` has ended: forks are no business of ours any more."""
+    _loops.pop(loop, None)
+
+
 @cache
 def _watch_forks() -> None:
     os.register_at_fork(

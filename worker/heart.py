@@ -66,6 +66,7 @@ class Heart(Service):
         if self._ticking is not None:
             self._ticking.cancel()
         self._own_loop.call_soon_threadsafe(self._own_loop.stop)
+        forks.release(self._watched)
         await self._ended.wait()  # a thread of the pool may not be had: tasks may hold them all
         self._thread.join()
         self._own_loop.close()

@@ -148,7 +148,7 @@ async def _start_services(
 ) -> None:
     """Start what keeps turning in this process."""
     settings: Settings = ctx["settings"]
-    ctx["die"] = die = partial(_stop_process, ctx)
+    ctx["die"] = die = partial(stop_process, ctx)
     engine: TaskWorker | None = ctx.get("engine")
     worker = process_name() if engine is None else engine.name
     ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
@@ -277,7 +277,10 @@ def _longest_timeout(registry: Registry) -> float:
     return max((function.timeout for function in registry), default=0.0) + FENCE_MARGIN
 
 
-def _stop_process(ctx: ProcessContext, error: BaseException) -> None:
-    # A worker with a dead service would look alive and lose nothing but time: better it restarts.
+def stop_process(ctx: dict[Any, Any], error: BaseException) -> None:
+    """Let the process stop because of `error`, which is then in ``ctx["died_of"]``.
+
+    A worker with a dead service would look alive and lose nothing but time: better it restarts.
+    """
     ctx["died_of"] = error
     os.kill(os.getpid(), signal.SIGTERM)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from arq.worker import Worker, get_kwargs
@@ -12,7 +13,7 @@ from worker.errors import Exhausted, SettingsError, WorkerDied
 from worker.fast.arq_settings import load
 from worker.fast.task_worker import TaskWorker
 from worker.fast.worker import FastWorker
-from worker.main import worker_settings
+from worker.main import stop_process, worker_settings
 from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
 from worker.signals import Deadline, held_back
@@ -47,10 +48,7 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
         worker = _stock_worker(options) if stock else _task_worker(settings, options)
     _spare_the_collector()
     worker.run()
-    if isinstance(error := worker.ctx.get("died_of"), Exhausted):
-        raise error
-    if error is not None:
-        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
+    _raise_what_it_died_of(worker)
 
 
 def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: bool) -> None:
@@ -62,6 +60,7 @@ def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: b
         allow_pickle: Whether jobs may be read with pickle.
 
     Raises:
+        Exhausted: As `run_tasks`.
         SettingsError: The class is not there, or says something that is refused.
     """
     _set_event_loop()
@@ -69,11 +68,21 @@ def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: b
     exhaustion.make_room(int({"max_jobs": MAX_JOBS, **options, **overrides}["max_jobs"]), 0)
     with held_back():
         worker = FastWorker(**{**options, **overrides, "handle_signals": True})
+    worker.heart.on_death = partial(stop_process, worker.ctx)
     deadline = Deadline(float(options.get("job_completion_wait", 0)), worker.wake)
     worker.loop.call_soon(deadline.watch)  # first of all, as soon as the loop runs
     _spare_the_collector()
     worker.run()
-    deadline.release()
+    deadline.release(1 if "died_of" in worker.ctx else 0)
+    _raise_what_it_died_of(worker)
+
+
+def _raise_what_it_died_of(worker: Worker) -> None:
+    error = worker.ctx.get("died_of")
+    if isinstance(error, Exhausted):
+        raise error
+    if error is not None:
+        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
 
 
 def _stock_worker(options: Mapping[str, Any]) -> Worker:

@@ -14,7 +14,6 @@ import logging
 import signal
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from arq.connections import ArqRedis, create_pool, log_redis_info
@@ -131,7 +130,6 @@ class FastWorker(Worker):
         self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
         self._cleanup.push_async_callback(self._watched.stop)
         await self._watched.start()
-        self.heart.on_death = self._end_by
         await self.heart.begin()
         self._cleanup.push_async_callback(self.heart.end)
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
@@ -145,9 +143,6 @@ class FastWorker(Worker):
         self.finisher = Finisher(call, self._was_finished, self._is_busy)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
-
-    def _end_by(self, error: BaseException) -> None:
-        self.loop.call_soon_threadsafe(partial(self._intake.end, error))
 
     async def close(self) -> None:
         """Hand back what still runs, finish what is done, and close everything."""
