@@ -5,6 +5,10 @@ import sys
 
 def main() -> None:
     """Run the command line, or say which extra it needs."""
+    if sys.argv[1:2] == ["run"]:
+        from worker.signals import end_at_once  # before all else: the other imports take a second
+
+        end_at_once()
     try:
         from worker.cli import app
     except ModuleNotFoundError as error:

@@ -4,6 +4,7 @@
     ├── SettingsError                a setting is missing, unknown or does not fit another
     ├── ServerUnreachable            Postgres or Redis did not answer
     ├── WorkerDied                   a service of the worker has ended by an error of its own
+    ├── Exhausted                    the process itself is out of file descriptors or memory
     ├── EmbeddedServerError          a throwaway server could not be found or started
     ├── SchemaError                  the database does not have our tables as they should be
     ├── SessionError                 what went wrong around a database session
@@ -62,6 +63,10 @@ class ServerUnreachable(WorkerError, ConnectionError):
 
 class WorkerDied(WorkerError):
     """A service of the worker has ended by an error of its own, and the process with it."""
+
+
+class Exhausted(WorkerError):
+    """The process itself is out of file descriptors or memory, and stays so."""
 
 
 class EmbeddedServerError(WorkerError):

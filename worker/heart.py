@@ -3,7 +3,8 @@
 A task that blocks the process's event loop for some seconds is a fault, but no reason to take the
 process for dead: its heartbeat and its leases are kept from here. They end when the loop has not
 turned for `WORKER_STALL_LIMIT`: then the process is as good as dead, and others go on with its
-tasks. A blocked loop is reported together with the place that blocks it.
+tasks. A blocked loop is reported together with the place that blocks it. So is, by its end, a
+process that has nothing left to work with (`worker.exhaustion`).
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from worker import exhaustion, forks
 from worker.service import Service
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class Heart(Service):
         self._ticked = time.monotonic()
         self._blocked_since: float | None = None
         self._ticking: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._turn, name="worker.heart", daemon=True)
 
     async def begin(self) -> None:
@@ -52,6 +55,7 @@ class Heart(Service):
         self._own_loop = asyncio.new_event_loop()
         self._watched = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
+        forks.keep_from(self._watched)
         self._tick()
         try:
             self._thread.start()
@@ -68,7 +72,9 @@ class Heart(Service):
         await self.run(self.stop())
         self._stop_ticking()
         self._own_loop.call_soon_threadsafe(self._own_loop.stop)
-        await asyncio.to_thread(self._thread.join)
+        forks.release(self._watched)
+        await self._ended.wait()  # a thread of the pool may not be had: tasks may hold them all
+        self._thread.join()
         self._own_loop.close()
 
     async def keep(self, service: Service) -> Callable[[], Awaitable[None]]:
@@ -95,7 +101,10 @@ class Heart(Service):
         return time.monotonic() - self._ticked - TICK_SECONDS
 
     async def run_once(self) -> None:
-        """Report a loop that is blocked, once, and that it turns again."""
+        """Report a loop that is blocked, once, and that it turns again; end what cannot go on."""
+        if (error := exhaustion.here.hopeless()) is not None and self.on_death is not None:
+            self.on_death(error)
+            self.on_death = None
         if self.lag > REPORT_SECONDS and self._blocked_since is None:
             self._blocked_since = self._ticked
             logger.warning("the event loop is blocked by %s", self._blocker())
@@ -114,7 +123,9 @@ class Heart(Service):
 
     def _turn(self) -> None:
         asyncio.set_event_loop(self._own_loop)
+        forks.keep_from(self._own_loop)
         self._own_loop.run_forever()
+        self._watched.call_soon_threadsafe(self._ended.set)
 
     def _blocker(self) -> str:
         who = self._name_of(asyncio.current_task(self._watched))

@@ -17,11 +17,12 @@ from typing import Any
 from arq.connections import ArqRedis
 from arq.worker import Function, func
 
+from worker import exhaustion
 from worker.broker import codec, keys
 from worker.broker.access import check_access
 from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
-from worker.broker.redis import apart, arq_settings, connect, refuse_cluster
+from worker.broker.redis import apart, arq_settings, connect, have_connection, refuse_cluster
 from worker.db.database import Database
 from worker.errors import SettingsError
 from worker.execution.attempt import run
@@ -83,6 +84,7 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
         SettingsError: A setting is missing or does not fit another, or a task module is not there.
     """
     settings.check_concurrency_fits_pool()
+    exhaustion.make_room(settings.concurrency, settings.require_database().pool_size)
     registry.load(settings.task_modules, builtin=settings.builtin_tasks)
     url = settings.redis_url.get_secret_value()
     attributes = {
@@ -125,10 +127,11 @@ async def startup(ctx: ProcessContext) -> None:
     edit_logs()
     ctx["stack"] = stack = contextlib.AsyncExitStack()
     deadline = Deadline(settings.shutdown_grace, partial(_prepare_to_leave, ctx))
-    stack.callback(deadline.release)
+    stack.callback(lambda: deadline.release(1 if "died_of" in ctx else 0))
     ctx["loop"] = asyncio.get_running_loop()
     engine: TaskWorker | None = ctx.get("engine")
     worker = process_name() if engine is None else engine.name
+    deadline.watch()
     ctx["db"] = db = await stack.enter_async_context(
         Database.from_settings(
             settings.require_database(), fence_seconds=IDLE_SECONDS, process=worker
@@ -143,7 +146,6 @@ async def startup(ctx: ProcessContext) -> None:
     stack.push_async_callback(redis.aclose)
     ctx["client"] = await stack.enter_async_context(TaskClient(db, redis, settings))
     await _start_services(ctx, stack, db, redis, worker)
-    deadline.watch()
     logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
 
@@ -156,7 +158,7 @@ async def _start_services(
 ) -> None:
     """Start what keeps turning in this process."""
     settings: Settings = ctx["settings"]
-    ctx["die"] = die = partial(_stop_process, ctx)
+    ctx["die"] = die = partial(stop_process, ctx)
     ctx["vitals"] = vitals = await _start_vitals(ctx, stack, redis, worker)
     ctx["relay"] = relay = Relay(db, redis, die, retention=settings.retention)
     rescuer = Rescuer(db, redis, settings, vitals.presence, wake_relay=relay.look_now, on_death=die)
@@ -204,8 +206,10 @@ async def _start_vitals(
         await heart.begin()
         beats = apart(redis)
         stack.push_async_callback(lambda: heart.run(beats.aclose()))
+        await heart.run(have_connection(beats))
         leases = StockLeases(running, redis, beats, settings.queue, settings.lease_seconds)
         stack.push_async_callback(await heart.keep(leases))
+    heart.on_death = ctx["die"]
     part = replace(settings.require_database(), pool_size=1)
     db = Database.from_settings(part, fence_seconds=IDLE_SECONDS, process=worker)
     stack.push_async_callback(lambda: heart.run(db.dispose()))
@@ -264,7 +268,9 @@ def _prepare_to_leave(ctx: ProcessContext) -> None:
     if (patient := _patient(ctx["redis"])) is not None:
         patient.stopping = True
     loop: asyncio.AbstractEventLoop = ctx["loop"]
-    vitals: Vitals = ctx["vitals"]
+    vitals: Vitals | None = ctx.get("vitals")
+    if vitals is None:  # it is only just starting
+        return
     vitals.prepare_to_leave()
     grace = ctx["settings"].shutdown_grace
     loop.call_soon_threadsafe(loop.call_later, grace, vitals.running.interrupt_all)
@@ -273,11 +279,15 @@ def _prepare_to_leave(ctx: ProcessContext) -> None:
 
 def _resign(ctx: ProcessContext) -> None:
     # Somebody leads who stays; nobody fires ticks while nobody is there to run them.
-    leader: Leader = ctx["leader"]
-    ctx["resigns"] = asyncio.ensure_future(leader.stop())
+    leader: Leader | None = ctx.get("leader")
+    if leader is not None:
+        ctx["resigns"] = asyncio.ensure_future(leader.stop())
 
 
-def _stop_process(ctx: ProcessContext, error: BaseException) -> None:
-    # A worker with a dead service would look alive and lose nothing but time: better it restarts.
+def stop_process(ctx: dict[Any, Any], error: BaseException) -> None:
+    """Let the process stop because of `error`, which is then in ``ctx["died_of"]``.
+
+    A worker with a dead service would look alive and lose nothing but time: better it restarts.
+    """
     ctx["died_of"] = error
     os.kill(os.getpid(), signal.SIGTERM)

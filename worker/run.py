@@ -3,19 +3,24 @@
 import asyncio
 import gc
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from arq.worker import Worker, get_kwargs
 
-from worker.errors import SettingsError, WorkerDied
+from worker import exhaustion
+from worker.errors import Exhausted, SettingsError, WorkerDied
 from worker.fast.arq_settings import load
 from worker.fast.task_worker import TaskWorker
 from worker.fast.worker import FastWorker
-from worker.main import worker_settings
+from worker.main import stop_process, worker_settings
 from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
-from worker.signals import Deadline
+from worker.signals import Deadline, held_back
 from worker.stock import BurstWorker, StockWorker
+
+MAX_JOBS = 10
+"""What arq runs at once unless its settings class says otherwise."""
 
 YOUNG_OBJECTS = 20_000
 """New objects between two looks of the garbage collector at those. (CPython: 700 to 2,000.)"""
@@ -29,6 +34,7 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
         burst: End when nothing is due.
 
     Raises:
+        Exhausted: The process has been out of file descriptors or memory for too long.
         ServerUnreachable: Postgres or Redis did not answer in time.
         SettingsError: As `worker.main.worker_settings`; or several queues for the stock worker.
         WorkerDied: A service has ended by an error of its own.
@@ -36,21 +42,13 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
     loop = _set_event_loop()
     options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
     loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
-    worker: Worker
     if stock:
         _refuse_several_queues(settings)
-        worker = BurstWorker(**options) if burst else StockWorker(**options)
-    else:
-        worker = TaskWorker(
-            **options,
-            queues=settings.served_queues,
-            lease_seconds=settings.lease_seconds,
-            stall_limit=settings.stall_limit,
-        )
+    with held_back():
+        worker = _stock_worker(options) if stock else _task_worker(settings, options)
     _spare_the_collector()
     worker.run()
-    if (error := worker.ctx.get("died_of")) is not None:
-        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
+    _raise_what_it_died_of(worker)
 
 
 def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: bool) -> None:
@@ -62,16 +60,42 @@ def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: b
         allow_pickle: Whether jobs may be read with pickle.
 
     Raises:
+        Exhausted: As `run_tasks`.
         SettingsError: The class is not there, or says something that is refused.
     """
     _set_event_loop()
     options = load(path, allow_pickle=allow_pickle)
-    worker = FastWorker(**{**options, **overrides})
+    exhaustion.make_room(int({"max_jobs": MAX_JOBS, **options, **overrides}["max_jobs"]), 0)
+    with held_back():
+        worker = FastWorker(**{**options, **overrides, "handle_signals": True})
+    worker.on_death = partial(stop_process, worker.ctx)
     deadline = Deadline(float(options.get("job_completion_wait", 0)), worker.wake)
-    deadline.watch()
+    worker.loop.call_soon(deadline.watch)  # first of all, as soon as the loop runs
     _spare_the_collector()
     worker.run()
-    deadline.release()
+    deadline.release(1 if "died_of" in worker.ctx else 0)
+    _raise_what_it_died_of(worker)
+
+
+def _raise_what_it_died_of(worker: Worker) -> None:
+    error = worker.ctx.get("died_of")
+    if isinstance(error, Exhausted):
+        raise error
+    if error is not None:
+        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
+
+
+def _stock_worker(options: Mapping[str, Any]) -> Worker:
+    return BurstWorker(**options) if options["burst"] else StockWorker(**options)
+
+
+def _task_worker(settings: Settings, options: Mapping[str, Any]) -> Worker:
+    return TaskWorker(
+        **options,
+        queues=settings.served_queues,
+        lease_seconds=settings.lease_seconds,
+        stall_limit=settings.stall_limit,
+    )
 
 
 def _refuse_several_queues(settings: Settings) -> None:

@@ -12,6 +12,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from worker import exhaustion
+
 logger = logging.getLogger("worker.service")
 
 PAUSE_AFTER_ERROR = 0.5
@@ -88,9 +90,10 @@ class Service(ABC):
                 if not self.paused():
                     await self.run_once()
             except self.passing as error:
-                logger.warning(
-                    "%s: %s: %s; again in %.1f s", self.name, type(error).__name__, error, pause
-                )
+                if exhaustion.here.explains(error) is None:
+                    logger.warning(
+                        "%s: %s: %s; again in %.1f s", self.name, type(error).__name__, error, pause
+                    )
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, self.pause_cap)
                 continue

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -84,17 +85,17 @@ async def test_killed_between_the_callers_commit_and_the_push_the_task_runs_all_
     assert await effects() == ["relayed"]
 
 
+async def is_running(client: TaskClient, task_id: UUID) -> bool:
+    view = await client.get(task_id)
+    return view is not None and view.progress == {"running": True}
+
+
 async def test_sigterm_hands_a_running_task_back_and_burns_no_try(
     client: TaskClient, start_worker: StartWorker, effects: Effects
 ) -> None:
     handle = await client.enqueue(tasks.endless)
     first = start_worker(fresh=True)
-
-    async def running() -> bool:
-        view = await client.get(handle.id)
-        return view is not None and view.progress == {"running": True}
-
-    await wait_until(running)
+    await wait_until(lambda: is_running(client, handle.id))
     assert await asyncio.to_thread(first.terminate) == 0
     view = await client.get(handle.id)
     assert view is not None
@@ -154,6 +155,23 @@ async def test_the_stock_arq_command_runs_our_settings(
         arq.kill9()
     assert "stock" not in arq.log.replace("stock_", "")
     assert await effects() == ["stock"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT], ids=lambda n: n.name)
+async def test_the_stock_arq_command_stops_by_each_signal(
+    client: TaskClient, settings: Settings, number: signal.Signals
+) -> None:
+    handle = await client.enqueue(tasks.endless)
+    arq = start_stock_arq(settings)
+    try:
+        await wait_until(lambda: is_running(client, handle.id))
+        arq.process.send_signal(number)
+        assert await asyncio.to_thread(arq.wait) == 0, arq.log
+    finally:
+        arq.kill9()
+    view = await client.get(handle.id)
+    assert view is not None
+    assert (view.state, view.tries) == (TaskState.QUEUED, 0)
 
 
 async def test_the_stock_arq_command_ends_well_while_a_job_is_being_finished(
@@ -315,6 +333,31 @@ async def test_the_worker_works_with_tables_in_a_schema_of_their_own(
             )
             assert await handle.result(20) == "elsewhere", worker.log
             assert await client.handle(by_hand.scalar_one()).result(5) == "notified"
+
+
+DIES_AT_ITS_FIRST_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "worker.cli":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+sys.argv[1:] = ["run", *sys.argv[1:]]
+from worker.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["worker", "supervisor"])
+async def test_a_sigterm_before_anything_is_imported_ends_a_process_well(
+    settings: Settings, options: tuple[str, ...]
+) -> None:
+    command = [sys.executable, "-c", DIES_AT_ITS_FIRST_IMPORT, *options]
+    process = run_logged(command, environment_of(settings))
+    assert await asyncio.to_thread(process.wait) == 0, process.log
+    process.kill9()
 
 
 def test_the_failpoints_are_off_unless_asked_for() -> None:

@@ -78,6 +78,13 @@ async def convert_cancellation(ctx: TaskContext) -> None:
         raise ConnectionAbortedError("the upload did not end") from None
 
 
+@task("conform.wait_for_a_thread")
+async def wait_for_a_thread(ctx: TaskContext) -> None:
+    """Blocking code without a time limit: nobody can stop a thread."""
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    await asyncio.to_thread(time.sleep, 30)
+
+
 @task("conform.ignore_cancellation")
 async def ignore_cancellation(ctx: TaskContext, what: str) -> None:
     async with ctx["db"].get_session() as session:

@@ -3,12 +3,15 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.processes import ROOT, LoggedProcess, run_logged
+from worker.signals import STOP_SIGNALS
 
 PARENT = """
 import asyncio, sys, types
@@ -29,7 +32,8 @@ logs.configure("INFO")
 restarts.FIRST_PAUSE = {first_pause}
 orphans.KERNEL_SIGNALS_ORPHANS &= {kernel}
 supervisor = Supervisor(
-    {command}, {count}, patience={patience}, waits_for_change={watched!r} is not None
+    {command}, {count}, patience={patience}, burst={burst},
+    waits_for_change={watched!r} is not None,
 )
 try:
     if {watched!r} is None:
@@ -56,7 +60,7 @@ def wait():
 """
 PLAIN = "wait()"
 STUBBORN = "signal.signal(signal.SIGTERM, lambda *_: say('heard'))\nwait()"
-LIKE_A_WORKER = """
+HEARS = """
 heard = []
 def hear(number, _):
     heard.append(number)
@@ -65,14 +69,24 @@ def hear(number, _):
         os._exit(1)
 signal.signal(signal.SIGTERM, hear)
 signal.signal(signal.SIGINT, hear)
-wait()
 """
+LIKE_A_WORKER = HEARS + "wait()"
+ENDS_IN_A_MOMENT = (
+    HEARS + "say('up', os.getpid())\nwhile not heard: time.sleep(0.02)\ntime.sleep(0.2)"
+)
 ONE_CRASHES_ONCE = """
 try:
     os.close(os.open("crashed", os.O_CREAT | os.O_EXCL))
 except FileExistsError:
     sys.exit(0)
 sys.exit(3)
+"""
+
+ONE_ENDS_WELL_ONCE = """
+try:
+    os.close(os.open("ended", os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    wait()
 """
 
 ONE_STAYS = """
@@ -94,20 +108,32 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
     def start(
         code: str, count: int = 2, *, patience: float = 20, first_pause: float = 0.05,
         kernel: bool = True, watched: Path | None = None, command: list[str] | None = None,
+        burst: bool = False, ignored: str = "",
     ) -> LoggedProcess:  # fmt: skip
         script = PARENT.format(
             command=command or [sys.executable, "-c", PREFACE + code], count=count,
-            patience=patience, first_pause=first_pause, kernel=kernel,
+            patience=patience, first_pause=first_pause, kernel=kernel, burst=burst,
             watched=watched and str(watched), package=str(ROOT / "worker"),
         )  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = run_logged([sys.executable, "-c", script], environment, cwd=tmp_path)
+        shell = ["sh", "-c", f'trap "" {ignored}; exec "$@"', "sh"] if ignored else []
+        process = run_logged([*shell, sys.executable, "-c", script], environment, cwd=tmp_path)
         started.append(process)
         return process
 
     yield start
     for process in started:
         process.kill9()
+
+
+def send_again(parent: LoggedProcess, number: signal.Signals, heard: str, count: int) -> None:
+    """Signal until it is taken for more than an echo of the first signal."""
+    deadline = time.monotonic() + 20
+    while parent.log.count(heard) < count and parent.process.poll() is None:
+        assert time.monotonic() < deadline, parent.log
+        parent.process.send_signal(number)
+        with suppress(AssertionError):
+            parent.wait_for_logs(heard, count, 0.1)
 
 
 def pids(parent: LoggedProcess, count: int) -> list[int]:
@@ -135,10 +161,21 @@ def test_a_killed_child_is_replaced_and_the_others_keep_running(supervise: Super
 def test_children_that_are_done_end_it_with_0_and_a_crashed_one_gets_another_go(
     supervise: Supervise,
 ) -> None:
-    parent = supervise(ONE_CRASHES_ONCE, 2)
+    parent = supervise(ONE_CRASHES_ONCE, 2, burst=True)
     assert parent.wait() == 0
     assert parent.log.count("ended with exit code 3") == 1
     assert parent.log.count("ended with exit code 0") == 2
+
+
+def test_a_child_that_ends_with_0_though_it_is_no_burst_is_replaced_with_a_warning(
+    supervise: Supervise,
+) -> None:
+    parent = supervise(ONE_ENDS_WELL_ONCE, 2)
+    pids(parent, 2)
+    assert parent.log.count("with exit code 0, though we had not told it to stop") == 1
+    assert "WARNING worker.supervisor: process" in parent.log
+    assert parent.log.count("starts again in 0.05 s") == 1
+    assert parent.terminate() == 0
 
 
 def test_children_that_never_get_past_their_start_end_it_with_1_and_the_reason(
@@ -159,16 +196,35 @@ def test_a_program_that_is_not_there_is_told(supervise: Supervise) -> None:
 # -- the end
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_is_passed_on_as_one_sigterm(number: signal.Signals, supervise: Supervise) -> None:
     parent = supervise(LIKE_A_WORKER)
     pids(parent, 2)
     parent.process.send_signal(number)
     assert len(parent.wait_for_logs("heard 1 SIGTERM", 2)) == 2
-    parent.process.send_signal(number)
-    assert len(parent.wait_for_logs("heard 2 SIGTERM", 2)) == 2
+    send_again(parent, number, "heard 2 SIGTERM", 2)
     assert parent.wait() == 1
     assert "stopping at once" in parent.log
+
+
+def test_signals_within_half_a_second_are_one(supervise: Supervise) -> None:
+    parent = supervise(ENDS_IN_A_MOMENT)
+    pids(parent, 2)
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+        parent.process.send_signal(number)
+    assert parent.wait() == 0, parent.log
+    assert parent.log.count("heard 1 SIGTERM") == 2
+
+
+def test_nohup_lets_a_supervisor_and_its_children_outlive_the_terminal(
+    supervise: Supervise,
+) -> None:
+    parent = supervise("say(repr(signal.getsignal(signal.SIGHUP)))\n" + PLAIN, ignored="HUP")
+    assert "Handlers.SIG_IGN" in parent.wait_for_logs("Handlers.", 2)[0]
+    pids(parent, 2)
+    parent.process.send_signal(signal.SIGHUP)
+    assert parent.terminate() == 0
+    assert "SIGHUP" not in parent.log
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_children_through_their_parent_alone(
@@ -269,7 +325,8 @@ def test_sigterm_while_they_restart_is_not_their_second_signal(
     parent.wait_for_logs("heard 1", 2)
     parent.process.send_signal(signal.SIGTERM)
     parent.wait_for_log("SIGTERM: stopping")
-    assert parent.terminate() == 1
+    send_again(parent, signal.SIGTERM, "heard 2", 2)
+    assert parent.wait() == 1
     assert parent.log.index("stopping at once") < parent.log.index("heard 2")
     assert parent.log.count("up ") == 2
 

@@ -29,13 +29,16 @@ def loop():
         return repr(asyncio.get_event_loop_policy()._local._loop)
     except AttributeError:
         return None
+def handler(number):
+    found = signal.getsignal(number)
+    return getattr(found, "__qualname__", repr(found))
 def kind(descriptor):
     return stat.filemode(os.fstat(descriptor).st_mode)
 print(json.dumps({
     "environment": dict(os.environ), "arguments": sys.argv, "directory": os.getcwd(),
     "path": sys.path, "flags": sys.flags, "main": sys.modules["__main__"].__file__,
     "descriptors": {n: kind(n) for n in range(64) if os.path.exists(f"/dev/fd/{n}")},
-    "signals": {n: repr(signal.getsignal(n)) for n in sorted(signal.valid_signals())},
+    "signals": {n: handler(n) for n in sorted(signal.valid_signals())},
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     "threads": threading.active_count(), "is_main": threading.current_thread().name,
     "wakeup": signal.set_wakeup_fd(-1), "loop": loop(),

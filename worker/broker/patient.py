@@ -36,6 +36,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from worker import exhaustion
 from worker.broker.refusals import is_refusal
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class PatientRedis(ArqRedis):
         """What arq asks for to see what is due; of its queue, and with a limit."""
         if name != self.default_queue_name or not kwargs.get("num"):
             return await super().zrangebyscore(name, *args, **kwargs)
-        if not self.claiming or self.stopping or self.occupied():
+        if not self.claiming or self.stopping or self.occupied() or exhaustion.here.lasts():
             return []
         limit = kwargs["num"]
         for _ in range(PAGES):
@@ -121,9 +122,9 @@ class PatientRedis(ArqRedis):
                 if self.stopping:
                     logger.warning("Redis is away while we stop: %s", type(error).__name__)
                     return None
-                if not waited:
+                if exhaustion.here.explains(error) is None and not waited:
                     logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
-                waited = True
+                    waited = True
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
             else:

@@ -153,6 +153,12 @@ def _tls(url: str) -> dict[str, bool]:
     return {"ssl_check_hostname": not unchecked}
 
 
+async def have_connection(redis: RedisClient) -> None:
+    """Connect now, if Redis is there: later there may be no descriptor left for it."""
+    with contextlib.suppress(*AWAY):
+        await redis.ping()
+
+
 async def server_time(redis: RedisClient) -> datetime:
     """What time it is by Redis's clock, which is the same for all who ask it."""
     seconds, microseconds = await redis.time()

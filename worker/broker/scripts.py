@@ -172,13 +172,17 @@ def caller(redis: Redis) -> Call:
     return call
 
 
+_SOURCES = {
+    file.name.removesuffix(".lua"): file.read_text()
+    for file in files("worker.broker").joinpath("scripts").iterdir()
+    if file.name.endswith(".lua")
+}
+"""Read when the process starts: later it may have no descriptor left to open a file."""
+
+
 def source(name: str) -> str:
     """The text of `scripts/<name>.lua`, with what each may use in front of it."""
-    return "\n".join(_text(part) for part in ("try", name))
-
-
-def _text(name: str) -> str:
-    return files("worker.broker").joinpath("scripts", f"{name}.lua").read_text()
+    return f"{_SOURCES['try']}\n{_SOURCES[name]}"
 
 
 @cache

@@ -74,8 +74,10 @@ def run(
         from worker.fast.supervisor import supervise
 
         watched = watch_dir or (Path() if watch else None)
-        ours = arq_settings is None
-        raise typer.Exit(supervise(start(), processes or 1, watched, needs_database=ours))
+        raise typer.Exit(
+            supervise(start(), processes or 1, watched,
+                      burst=burst, needs_database=arq_settings is None)
+        )  # fmt: skip
     from worker.cli.run import run_worker
 
     run_worker(arq_settings, start, stock=stock, burst=burst, concurrency=concurrency,

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.util import await_only
 
+from worker import exhaustion
 from worker.db.connection import BEGUN, Connection
 from worker.db.failures import sqlstate
 from worker.errors import ServerUnreachable, SettingsError
@@ -108,7 +109,8 @@ class Opening:
         try:
             connection = dialect.connect(*arguments, **options)
         except OSError as error:
-            raise ServerUnreachable(f"Postgres cannot be reached ({error})") from error
+            why = exhaustion.here.explains(error) or f"Postgres cannot be reached ({error})"
+            raise ServerUnreachable(why) from error
         except TypeError as error:
             raise SettingsError(
                 f"the database URL has a parameter that asyncpg does not know: {error}"

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import arq
 
+from worker import exhaustion
 from worker.broker import keys
 from worker.broker.redis import AWAY
 from worker.db.failures import cause_of
@@ -89,9 +90,11 @@ def handing_back(runtime: Runtime, delivery: Delivery) -> Iterator[None]:
         raise
     except Exception as error:
         cause = cause_of(error)
-        if isinstance(error, OSError) or (cause is not None and cause.is_away):
-            runtime.suspend()  # and for nothing else: a row that Postgres refuses is no outage
-        if isinstance(error, OSError) or cause is not None:
+        if (lacking := exhaustion.here.explains(error)) is not None:
+            logger.warning("%s handed back: %s", delivery, lacking)
+        elif isinstance(error, OSError) or cause is not None:
+            if cause is None or cause.is_away:
+                runtime.suspend()  # and for nothing else: a row that Postgres refuses is no outage
             logger.warning("%s handed back: %s", delivery, one_line(error))
         else:
             logger.exception("%s handed back: an error of the worker's own", delivery)

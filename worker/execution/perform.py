@@ -4,6 +4,7 @@ import asyncio
 import random
 from typing import Any
 
+from worker import exhaustion
 from worker.broker import codec
 from worker.db.failures import Cause, Kind
 from worker.errors import TaskTimeout, WorkerError
@@ -40,6 +41,8 @@ async def perform(
     except BaseException as error:
         if is_interrupted(runs):
             raise asyncio.CancelledError("the attempt was interrupted") from error
+        if isinstance(error, OSError):
+            exhaustion.here.look()
         return decide(error, ctx["task"].tries, function.policy, rng)
     finally:
         work.end()

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
+from worker import exhaustion
 from worker.broker.claims import Claimed, Round, claim
 from worker.broker.redis import AWAY
 from worker.broker.refusals import is_refusal
@@ -51,6 +52,7 @@ class Claimer:
         self._give_back = give_back
         self._claims = 0
         self._pause = 0.0
+        self._is_away = False
         self._refused: set[str] = set()
         self._refused_since: float | None = None
         for fault in filter(None, map(fault_in_name, queues)):
@@ -91,8 +93,9 @@ class Claimer:
         first, longest = PAUSES
         if is_refusal(error):
             self._note_refusal(str(error))
-        elif not self._pause:
+        elif exhaustion.here.explains(error) is None and not self._is_away:
             logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
+            self._is_away = True
         self._pause = min(max(self._pause * 2, first), longest)
         await asyncio.sleep(self._pause)
 
@@ -106,9 +109,9 @@ class Claimer:
         if len(found.refused) == len(self._queues):
             self._note_refusal(next(iter(found.refused.values())))
             return
-        if self._pause or self._refused_since is not None:
+        if self._is_away or self._refused_since is not None:
             logger.warning("Redis is back")
-        self._pause, self._refused_since = 0.0, None
+        self._pause, self._is_away, self._refused_since = 0.0, False, None
 
     def _note_refusal(self, reason: str) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Any
 from arq.typing import WorkerCoroutine
 from arq.worker import Function, Worker
 
+from worker import exhaustion
 from worker.broker.claims import NO_RESULT, RETURNS, Claimed, Finish
 from worker.broker.redis import AWAY
 from worker.execution.running import Held, Running
@@ -66,7 +67,7 @@ class ServingWorker(Worker):
     @property
     def may_claim(self) -> bool:
         """Whether jobs may be claimed at all."""
-        return self.allow_pick_jobs and self.claiming
+        return self.allow_pick_jobs and self.claiming and not exhaustion.here.lasts()
 
     @property
     def free(self) -> int:

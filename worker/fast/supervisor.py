@@ -5,10 +5,10 @@ again and passes signals on. (Its memory is that of the package's imports, nearl
 
 | its process … | without ``--watch`` | with ``--watch`` |
 |---|---|---|
-| ends with 0 by itself (``--burst``) | is done | is started again when a file changes |
-| crashes | is started again after a pause | is started again when a file changes |
+| ends with 0 by itself under ``--burst`` | is done | is started again when a file changes |
+| ends by itself otherwise, also with 0 | is started again after a pause | is started again when a file changes |
 | ends after it was told to stop | is done | is done, or started again if a file has changed |
-"""
+"""  # noqa: E501 - a table
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from pathlib import Path
 from worker.fast.child import Child, Ended
 from worker.fast.restarts import HOPELESS_ROUNDS, STARTED_SECONDS, Restarts
 from worker.settings import Settings
-from worker.signals import STOP_SIGNALS
+from worker.signals import SignalCount, end_at_once, heeded_signals
 
 logger = logging.getLogger("worker.supervisor")
 
@@ -41,6 +41,7 @@ def supervise(
     processes: int = 1,
     watched: Path | None = None,
     *,
+    burst: bool = False,
     needs_database: bool = True,
 ) -> int:
     """Run `processes` workers like this one until they are done or told to stop.
@@ -49,6 +50,7 @@ def supervise(
         settings: Those of this process; its children read their own, which are the same.
         processes: How many.
         watched: Restart them when a Python file below this directory changes.
+        burst: They end by themselves, when nothing is due.
         needs_database: They run our tasks, and would all stumble over a missing database.
 
     Returns:
@@ -64,6 +66,7 @@ def supervise(
         child_command(sys.orig_argv),
         processes,
         patience=settings.shutdown_grace + PATIENCE_MARGIN,
+        burst=burst,
         waits_for_change=watched is not None,
     )
     if watched is None:
@@ -120,6 +123,7 @@ class Supervisor:
         command: What each of them runs.
         count: How many.
         patience: Seconds that a process gets to end after SIGTERM; then SIGKILL.
+        burst: Who ends with 0 by itself is done.
         waits_for_change: Whoever ends by itself is started again by `restart` alone.
     """
 
@@ -129,14 +133,17 @@ class Supervisor:
         count: int,
         *,
         patience: float,
+        burst: bool = False,
         waits_for_change: bool = False,
     ) -> None:
         self._command = command
         self._slots = [Slot(number) for number in range(count)]
         self._patience = patience
+        self._burst = burst
         self._waits_for_change = waits_for_change
         self._restarts = Restarts(count)
         self._stopping = False
+        self._signals = SignalCount()
         self._is_hopeless = False
 
     async def run(self) -> int:
@@ -170,7 +177,7 @@ class Supervisor:
             exit_code = ended.exit_code
             if self._stopping or ended.told:
                 continue
-            if ended.code == 0 and not self._waits_for_change:
+            if ended.code == 0 and self._burst and not self._waits_for_change:
                 break
             await self._pause(slot, ended)
         return exit_code
@@ -185,9 +192,11 @@ class Supervisor:
             return NEVER_STARTED
         logger.info("process %d started: pid %d", slot.number, slot.child.pid)
         ended = await slot.child.ended
+        unasked = ended.code == 0 and not ended.told and not self._burst
         logger.log(
-            logging.WARNING if ended.exit_code else logging.INFO,
-            "process %d (pid %d) %s", slot.number, slot.child.pid, ended,
+            logging.WARNING if unasked or ended.exit_code else logging.INFO,
+            "process %d (pid %d) %s%s", slot.number, slot.child.pid, ended,
+            ", though we had not told it to stop" if unasked else "",
         )  # fmt: skip
         slot.child = None
         return ended
@@ -220,14 +229,20 @@ class Supervisor:
     def _signals_handled(self) -> Iterator[None]:
         """Pass on what stops us; reap whoever has ended."""
         loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self.stop, number.name)
+        heeded = heeded_signals()
+        for number in heeded:
+            loop.add_signal_handler(number, self._hear, number)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         try:
             yield
         finally:
-            for number in (*STOP_SIGNALS, signal.SIGCHLD):
+            for number in (*heeded, signal.SIGCHLD):
                 loop.remove_signal_handler(number)
+            end_at_once()
+
+    def _hear(self, number: signal.Signals) -> None:
+        if self._signals.hear():
+            self.stop(number.name)
 
     def _reap(self) -> None:
         for child in self._children():  # one SIGCHLD may stand for several

@@ -13,7 +13,7 @@ import contextlib
 import inspect
 import logging
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.typing import WorkerCoroutine
 from arq.worker import Function, Worker
 
-from worker.broker.redis import AWAY, apart, server_time
+from worker.broker.redis import AWAY, apart, have_connection, server_time
 from worker.broker.scripts import caller
 from worker.broker.wakeup import WatchedConnection
 from worker.errors import ServerUnreachable
@@ -65,6 +65,9 @@ class FastWorker(ServingWorker):
         lease_seconds: A killed worker's jobs start again within this.
         stall_limit: Seconds after which a blocked event loop counts as dead.
         **options: Those of `arq.Worker`.
+
+    Attributes:
+        on_death: Called when the process cannot go on; to be set before `main`.
     """
 
     __signature__ = _signature()
@@ -85,6 +88,7 @@ class FastWorker(ServingWorker):
         self.timezone = self._ticks.zone
         self._upkeep = Upkeep(self, self.running, self._aborts, self._intake.end)
         self._lease_seconds, self._stall_limit = lease_seconds, stall_limit
+        self.on_death: Callable[[BaseException], None] | None = None
         self._cleanup = contextlib.AsyncExitStack()
         self._given_pool = self._pool
         self._is_open = False
@@ -138,12 +142,14 @@ class FastWorker(ServingWorker):
         redis, beats = apart(self.pool), apart(self.pool)
         self._cleanup.push_async_callback(redis.aclose)
         self.heart = Heart(self._stall_limit, self.running.describe)
+        self.heart.on_death = self.on_death
         self._cleanup.push_async_callback(self.heart.end)
         self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
         self._cleanup.push_async_callback(self._watched.stop)
         await self._watched.start()
         await self.heart.begin()
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
+        await self.heart.run(have_connection(beats))
         self.leases = TokenLeases(
             self.running, caller(beats), self._lease_seconds, self.loop.call_soon_threadsafe
         )

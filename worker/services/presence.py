@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 from uuid import UUID
 
+from worker import exhaustion
 from worker.db.database import Database
 from worker.db.failures import PASSING
 from worker.execution.lease import BEATS_PER_LEASE
@@ -65,6 +66,7 @@ class Presence(Service):
             claims.claiming = False  # until the fleet knows of this process
         self._last = self._since = float("-inf")
         self._beaten = self._leaving = False
+        self._is_away = False
 
     @property
     def may_judge(self) -> bool:
@@ -81,19 +83,21 @@ class Presence(Service):
         running = list(self._running())
         try:
             await self._beat(running)
-        except self.passing:
+        except self.passing as error:
+            exhaustion.here.explains(error)
             self.suspend()
             raise
         now = time.monotonic()
         if now - self._last > self._dead_after:
             self._since = now
         self._last = now
-        self._let_claim(True)
-        self._beaten = True
+        self._let_claim(not exhaustion.here.lasts())
+        self._beaten, self._is_away = True, False
 
     def suspend(self) -> None:
         """Postgres has not answered: claim nothing until it does."""
         self._last = float("-inf")
+        self._is_away = not exhaustion.here.lasts()
         self._let_claim(False)
         self.wake()
 
@@ -130,7 +134,7 @@ class Presence(Service):
         if self._claims is None or self._claims.claiming is allowed:
             return
         self._claims.claiming = allowed
-        if not allowed:
+        if not allowed and self._is_away:
             logger.warning("Postgres is away: claims nothing")
-        elif self._beaten:
+        elif allowed and self._beaten and self._is_away:
             logger.warning("Postgres is back: claims again")
