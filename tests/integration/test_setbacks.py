@@ -24,6 +24,7 @@ from worker import (
 from worker.broker.redis import RedisClient
 from worker.db import migrations
 from worker.embedded import EmbeddedPostgres
+from worker.errors import AttemptSuperseded
 from worker.execution import retry
 from worker.execution.registry import Registry
 from worker.execution.retry import MOST_SETBACKS
@@ -166,6 +167,16 @@ class TestTheRule:
 
         handle = await client.enqueue(cuts)
         view = await drain_until_settled(client, handle, drain)
+        assert (view.state, view.attempt, view.tries) == (TaskState.FAILED, MOST_SETBACKS, 1)
+
+    async def test_who_says_that_others_have_its_task_is_not_believed_for_ever(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("lies", max_tries=1, registry=registry)
+        async def lies(ctx: TaskContext) -> None:
+            raise AttemptSuperseded("by nobody")
+
+        view = await drain_until_settled(client, await client.enqueue(lies), drain)
         assert (view.state, view.attempt, view.tries) == (TaskState.FAILED, MOST_SETBACKS, 1)
 
     @pytest.mark.parametrize("state", ["53100", "53300", "57P02", "57P03", "58030", "28P01"])

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from worker.db.failures import cause_of
+from worker.db.failures import Cause, Kind, cause_of
 from worker.errors import (
     AttemptSuperseded,
     EnqueueError,
@@ -28,6 +28,9 @@ from worker.telemetry.description import leaves_of, one_line
 
 HAND_BACK_SECONDS = (1.0, 5.0)
 """How long a task waits that met a failing server; spread, so that they do not return at once."""
+
+SUPERSEDED = Cause("AttemptSuperseded", Kind.STATEMENT)
+"""Said of an attempt that is still the last one, it is no more than an error of user code's."""
 
 MOST_SETBACKS = 5
 """So often in a row the same failing server is believed; then it is the task's own failure."""
@@ -96,11 +99,12 @@ def _decide(
 ) -> Outcome:
     leaves = leaves_of(error)
     if any(isinstance(leaf, AttemptSuperseded) for leaf in leaves):
-        return HandedBack(0.0, one_line(error))
+        return HandedBack(0.0, one_line(error), error, SUPERSEDED)
     others = [leaf for leaf in leaves if not isinstance(leaf, Signal)]
     cause = next(filter(None, map(cause_of, others)), None)
     if cause is not None:
-        return HandedBack(rng.uniform(*HAND_BACK_SECONDS), one_line(error), error, cause)
+        reason = f"{cause.name}: {one_line(error)}"  # by whatever name user code gave it
+        return HandedBack(rng.uniform(*HAND_BACK_SECONDS), reason, error, cause)
     for leaf in leaves:
         if isinstance(leaf, Cancel):
             return Cancelled(leaf)
@@ -136,7 +140,7 @@ def counted_setback(
     """What becomes of an attempt that the same cause has cut short as the `times` before it."""
     error = RepeatedSetback(
         f"{outcome.setback} cut {times} attempts in a row short while Postgres answered, so it "
-        f"counts as the task's own failure: {outcome.reason}"
+        f"counts as the task's own failure ({outcome.reason})"
     )
     error.__cause__ = outcome.error
     return counted(error, failures_before, policy, rng)

@@ -80,6 +80,8 @@ def one_line(error: BaseException) -> str:
 
 def on_one_line(text: str) -> str:
     """`text` with its line ends and control characters written out."""
+    if text.isprintable():  # as nearly every line is
+        return text
     return _text(lambda: text).translate(_CONTROL)
 
 

@@ -52,7 +52,7 @@ def edit(record: logging.LogRecord) -> bool:
     if record.name == _ARQ:
         _leave_out(record)
     if isinstance(record.args, tuple):
-        record.args = tuple(_told(value) for value in record.args)
+        record.args = tuple([_told(value) for value in record.args])
     with contextlib.suppress(Exception):  # what cannot be formatted, logging itself reports
         said = record.getMessage()
         line = on_one_line(said)
@@ -72,9 +72,9 @@ def _with_margin(trace: str) -> str:
 
 def _told(value: object) -> object:
     """A value of a line; an error as what is told of it."""
-    if isinstance(value, TaskFailed):
-        return one_line(value)
-    return message_of(value) if isinstance(value, BaseException) else value
+    if not isinstance(value, BaseException):
+        return value
+    return one_line(value) if isinstance(value, TaskFailed) else message_of(value)
 
 
 def _leave_out(record: logging.LogRecord) -> None:
