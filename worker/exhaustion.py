@@ -48,6 +48,7 @@ class Exhaustion:
         self._last = 0.0
         self._what = ""
         self._spare: list[int] = []
+        self._ends = False
 
     def explains(self, error: BaseException) -> str | None:
         """What is lacking, if that is why nothing could be opened; says so once.
@@ -68,7 +69,7 @@ class Exhaustion:
         now = time.monotonic()
         if _found_by_trying() is not None:
             self._last = now
-        elif now - self._last >= CALM_SECONDS:
+        elif now - self._last >= CALM_SECONDS and not self._ends:
             logger.warning("what this process was out of is there again")
             self._since = None
             return 0.0
@@ -78,6 +79,7 @@ class Exhaustion:
         """Why the process has to end, if something has been lacking for too long."""
         if self.lasts() <= LIMIT_SECONDS:
             return None
+        self._ends = True  # what is given up now is not there again
         self._give_up_spare()
         return Exhausted(f"{self._what}, for more than {LIMIT_SECONDS:g} s: ends")
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from worker import TaskContext, exhaustion, task
 
-exhaustion.LIMIT_SECONDS = float(os.environ.get("EXHAUSTED_FOR", exhaustion.LIMIT_SECONDS))
-
-exhaustion.CALM_SECONDS = 0.5
+if "PATIENCE" in os.environ:
+    exhaustion.LIMIT_SECONDS = float(os.environ["PATIENCE"])
+    exhaustion.CALM_SECONDS = 0.5
 
 
 @task("exhausting.limit", durable=False)

@@ -40,7 +40,7 @@ def limit(worker: WorkerProcess, descriptors: int | None) -> None:
 async def test_a_lack_that_lasts_is_named_once_and_ends_the_process_and_burns_no_try(
     client: TaskClient, start_worker: Start, effects: Effects, redis: RedisClient
 ) -> None:
-    worker = start_worker(EXHAUSTED_FOR="3.5", WORKER_CONCURRENCY="14")
+    worker = start_worker(PATIENCE="3.5", WORKER_CONCURRENCY="14")
     await asyncio.to_thread(worker.wait_for_log, READY)
     limit(worker, DESCRIPTORS)
     running = await client.enqueue(exhausting.leak)
@@ -68,7 +68,7 @@ async def test_a_lack_that_lasts_is_named_once_and_ends_the_process_and_burns_no
 async def test_a_lack_that_passes_is_over_by_itself(
     client: TaskClient, start_worker: Start, effects: Effects
 ) -> None:
-    worker = start_worker(WORKER_CONCURRENCY="14")
+    worker = start_worker(PATIENCE="30", WORKER_CONCURRENCY="14")
     await asyncio.to_thread(worker.wait_for_log, READY)
     limit(worker, DESCRIPTORS)
     leak = await client.enqueue(exhausting.leak)

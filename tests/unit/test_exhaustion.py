@@ -94,6 +94,8 @@ def test_it_is_hopeless_when_it_lasts(clock: Clock) -> None:
         here.explains(FULL)
         clock.now += 3
     assert DESCRIPTORS in str(here.hopeless())
+    clock.now += 10
+    assert here.lasts(), "whoever ends claims nothing more"
 
 
 WITHOUT_DESCRIPTORS = """

@@ -19,6 +19,7 @@ from worker.embedded import EmbeddedRedis
 from worker.errors import ServerUnreachable, SettingsError
 from worker.fast.arq_settings import load
 from worker.fast.worker import FastWorker
+from worker.signals import STOP_SIGNALS
 
 FLEET = "tests.integration.arq.fleet"
 
@@ -179,14 +180,17 @@ async def test_a_redis_that_is_not_there_at_the_start_is_told_with_its_address()
     await worker.close()
 
 
-async def test_a_stock_class_runs_unchanged_as_a_process(client: ArqRedis, start: Start) -> None:
+@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
+async def test_a_stock_class_runs_unchanged_as_a_process(
+    client: ArqRedis, start: Start, number: signal.Signals
+) -> None:
     process = start("--allow-pickle")
     job = await client.enqueue_job("double", 21)
     assert job is not None
     assert await job.result(timeout=20, poll_delay=0.01) == 42
     await client.enqueue_job("linger", _job_id="one")
     await until(lambda: client.exists("arq:in-progress:one"))
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     assert await asyncio.to_thread(process.wait, 10) == 0
     assert await client.zcard("arq:queue") == 1
     left = {b"arq:result:" + job.job_id.encode(), b"arq:job:one"}
