@@ -38,7 +38,7 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
             "queue": runtime.leases.queue_of(delivery.job_id),
             "job_id": delivery.job_id,
         },
-        limit=runtime.settings.dead_after,
+        limit=runtime.settings.start_limit,
     )
     return row_id
 

@@ -121,7 +121,7 @@ class Attempts:
         found = await runtime.db.execute_once(
             runtime.db.queries.start_many,
             {"ids": sorted(one.row_id for one in batch), "worker": runtime.worker},
-            limit=runtime.settings.dead_after,  # what has not started keeps no lease for longer
+            limit=runtime.settings.start_limit,  # what has not started keeps no lease for longer
         )
         reach("started")
         return {row.id: row for row in found}
