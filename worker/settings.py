@@ -240,6 +240,14 @@ class Settings(BaseSettings):
         return self.lease_seconds * 2 / 3
 
     @property
+    def start_limit(self) -> float:
+        """Seconds that Postgres may take to start an attempt; then its job is handed back.
+
+        What has not started keeps no lease for longer. A Postgres that is only slow has its time.
+        """
+        return self.lease_seconds * 2
+
+    @property
     def retention(self) -> float:
         """How long a settled task is kept unless its function says otherwise, in seconds."""
         return self.retention_days * 86_400

@@ -41,7 +41,7 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
     }
     try:
         await runtime.db.execute_once(
-            runtime.db.queries.insert_foreign_job, row, limit=runtime.settings.dead_after
+            runtime.db.queries.insert_foreign_job, row, limit=runtime.settings.start_limit
         )
     except Exception as error:
         if refuses(error):

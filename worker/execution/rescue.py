@@ -46,7 +46,7 @@ async def take_back(
     """
     queries = db.queries
     # Who is about to start one of them holds its lease meanwhile, and no longer.
-    limit = SILENT_SECONDS if only is None else settings.dead_after
+    limit = SILENT_SECONDS if only is None else settings.start_limit
     async with db.transaction(limit=limit) as execute:
         found = await execute(queries.find_dead, {"seconds": settings.dead_after})
         gone = [row for row in found if only in (None, row.id)]
@@ -118,7 +118,7 @@ async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
     The attempt that the row speaks of is dead, stalled, or has lost its lease.
     """
     found = await runtime.db.execute_once(
-        runtime.db.queries.look_up, {"id": row_id}, limit=runtime.settings.dead_after
+        runtime.db.queries.look_up, {"id": row_id}, limit=runtime.settings.start_limit
     )
     row = found.first()
     if row is None or row.state != TaskState.RUNNING:
@@ -132,6 +132,6 @@ async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> R
     """Write that an attempt begins; None: the guard did not hold."""
     parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
     found = await runtime.db.execute_once(
-        runtime.db.queries.start, parameters, limit=runtime.settings.dead_after
+        runtime.db.queries.start, parameters, limit=runtime.settings.start_limit
     )
     return found.first()

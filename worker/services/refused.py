@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 from sqlalchemy import Row
 
-from worker.broker.patient import _passes
+from worker.broker.refusals import is_refusal
 from worker.db.database import Database
 from worker.errors import QueueRefused
 from worker.execution.settle import fail_without_attempt
@@ -43,7 +43,7 @@ async def sifted(rows: Rows, work: Callable[[Rows], Awaitable[int]]) -> tuple[in
     try:
         return await work(rows), []
     except ResponseError as error:
-        if _passes(error):
+        if not is_refusal(error):
             raise
         if len(rows) == 1:
             return 0, [(rows[0], error)]

@@ -141,12 +141,13 @@ class Rescuer(Service):
     async def leave_pulse(self) -> None:
         """Leave something in Redis by which the next look, whoever does it, knows its data.
 
-        A leader that ends between look and pulse, as in the middle of a refill, leaves none.
+        A leader that ends between look and pulse, as in the middle of a refill, leaves none: then
+        the next one compares everything.
         """
         left = uuid4().hex
-        await self._redis.set(keys.pulse(left), "", ex=PULSE_SECONDS)
         noted = {"duty": FLEET_DUTY, "pulse": left}
         await self._db.execute_once(self._db.queries.note_pulse, noted)
+        await self._redis.set(keys.pulse(left), "", ex=PULSE_SECONDS)
 
     async def refill(self) -> int:
         """Compare every unsettled task with Redis now; returns how many were missing there.
