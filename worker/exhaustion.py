@@ -10,7 +10,6 @@ anew. Its leases are kept meanwhile: for them everything is open, and read, from
 import errno
 import logging
 import os
-import resource
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -115,21 +114,20 @@ def make_room(slots: int, pool_size: int) -> None:
     Raises:
         SettingsError: The hard limit is below that; with both numbers.
     """
+    import resource  # a service that only enqueues may be where there is none
+
     needed = OWN_DESCRIPTORS + pool_size + DESCRIPTORS_PER_SLOT * slots
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if _is_below(hard, needed):
+    unlimited = resource.RLIM_INFINITY
+    if hard != unlimited and hard < needed:
         raise SettingsError(
             f"RLIMIT_NOFILE={hard} is too low: {slots} tasks at once, and {pool_size} connections "
             f"to Postgres, may need {needed} file descriptors. Raise it (LimitNOFILE= of systemd, "
             "--ulimit nofile= of Docker, ulimit -Hn), or run fewer tasks at once"
         )
-    if _is_below(soft, needed):
+    if soft != unlimited and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     here.keep_spare()
-
-
-def _is_below(limit: int, needed: int) -> bool:
-    return limit != resource.RLIM_INFINITY and limit < needed
 
 
 def _code_of(error: BaseException) -> int | None:
@@ -162,6 +160,8 @@ def _found_by_trying() -> int | None:
 
 def _in_words(code: int) -> str:
     if code == errno.EMFILE:
+        import resource
+
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"this process is out of file descriptors (RLIMIT_NOFILE={limit})"
     if code == errno.ENFILE:

@@ -126,7 +126,7 @@ class Attempts:
             found = await runtime.db.execute_once(
                 runtime.db.queries.start_many,
                 {"ids": ids, "worker": runtime.worker},
-                limit=runtime.settings.start_limit,  # what has not started keeps no lease for longer
+                limit=runtime.settings.start_limit,  # no lease is kept for longer without a start
             )
         except Exception as error:
             if not refuses(error):
