@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import (
+    AmbiguousClient,
     EnqueueError,
     InvalidArguments,
     InvalidOptions,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 __all__ = [
+    "AmbiguousClient",
     "Backoff",
     "Cancel",
     "Database",

@@ -8,7 +8,6 @@ is refused with the nearest right one, because pydantic-settings alone would ign
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 from worker.errors import SettingsError
 from worker.queues import fault_in_name, weights_of
 from worker.setting_names import PREFIX, fault_in
+from worker.setting_parts import DatabaseSettings, MailSettings, Pooler
 
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
@@ -35,32 +35,6 @@ STALL_LIMIT = 60.0
 
 SHORTEST_TOKEN = 16
 """Characters: less can be guessed by trying."""
-
-
-Pooler = Literal["transaction", "session"]
-"""What a pooling proxy keeps a connection of the server for."""
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseSettings:
-    """What `Database` needs to know."""
-
-    url: str = field(repr=False)
-    pool_size: int
-    schema: str
-    pooler: bool | Pooler
-
-
-@dataclass(frozen=True, slots=True)
-class MailSettings:
-    """How mail leaves the house."""
-
-    host: str
-    port: int
-    sender: str
-    tls: Literal["none", "starttls", "tls"]
-    username: str | None
-    password: SecretStr | None
 
 
 class Settings(BaseSettings):

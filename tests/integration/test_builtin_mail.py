@@ -16,7 +16,7 @@ from worker import Database, Settings, TaskClient, TaskFailed, TaskHandle, TaskS
 from worker.db.users import create_user, get_user
 from worker.execution.registry import Registry
 from worker.execution.retry import Backoff
-from worker.settings import MailSettings
+from worker.setting_parts import MailSettings
 from worker.tasks.mail import compose, send_mail
 from worker.tasks.users import send_welcome
 

@@ -13,7 +13,8 @@ from worker import Database, TaskClient, TaskContext, task
 from worker.db import direct
 from worker.db.connection import Connection
 from worker.execution.registry import Registry
-from worker.settings import DatabaseSettings, Settings
+from worker.setting_parts import DatabaseSettings
+from worker.settings import Settings
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 SLOW = text("INSERT INTO effect SELECT 'left running' FROM pg_sleep(0.2)")

@@ -246,7 +246,7 @@ class TestRetry:
         for statement, more in (
             (queries.fail, failed),
             (queries.retry, {"delay": 60.0, **error}),
-            (queries.hand_back, {"state": "queued", "delay": 60.0}),
+            (queries.hand_back, {"state": "queued", "delay": 60.0, "setback": None}),
             (queries.report_progress, {"progress": "{}"}),
             (queries.is_current, {}),
         ):

@@ -34,7 +34,8 @@ from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
 from worker.errors import ServerUnreachable
-from worker.settings import DatabaseSettings, Pooler, load_settings
+from worker.setting_parts import DatabaseSettings, Pooler
+from worker.settings import load_settings
 
 Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
 """Runs a statement with parameters."""

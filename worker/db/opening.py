@@ -20,7 +20,7 @@ from worker import exhaustion
 from worker.db.connection import BEGUN, Connection
 from worker.db.failures import sqlstate
 from worker.errors import ServerUnreachable, SettingsError
-from worker.settings import Pooler
+from worker.setting_parts import Pooler
 
 CHECK_SECONDS = 2
 """How often Postgres looks, during a long statement of an attempt, whether its process is there."""

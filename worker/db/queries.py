@@ -11,14 +11,12 @@ What changes a task's state is in `worker.db.transitions`, what is about the fle
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from sqlalchemy import TextClause, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
-from sqlalchemy.types import Boolean, Double, Integer, Text, TypeEngine, Uuid
 
 from worker.db import schedules, transitions
 from worker.db.fleet import FLEET
+from worker.db.parameters import TYPES
 from worker.db.transitions import (
     FENCE_SECONDS,
     QUARANTINE_DEATHS,
@@ -136,7 +134,7 @@ def queries_for(schema: str) -> Queries:
         clause = text(template.format(**names))
         used = set(re.findall(r"(?<!:):(\w+)", template))
         return clause.bindparams(
-            *(bindparam(name, type_=_TYPES[name]) for name in used & _TYPES.keys())
+            *(bindparam(name, type_=TYPES[name]) for name in used & TYPES.keys())
         )
 
     templates = {**_TEMPLATES, **TRANSITIONS, **FLEET, **schedules.SCHEDULES}
@@ -151,26 +149,6 @@ _TABLES = (
     "task", "task_error", "worker_process", "worker_leader",
     "schedule", "schedule_version", "schedule_tick",
 )  # fmt: skip
-
-_MOMENT = TIMESTAMP(timezone=True)
-
-_TYPES: dict[str, TypeEngine[Any]] = {
-    **dict.fromkeys(("app", "expires", "setback"), Text()),
-    **dict.fromkeys(("after", "id"), Uuid()),
-    **dict.fromkeys(("attempt", "limit", "priority"), Integer()),
-    **dict.fromkeys(("calm", "delay", "retention", "seconds", "uptime"), Double()),
-    **dict.fromkeys(("leaving", "take_over"), Boolean()),
-    **dict.fromkeys(("next", "now", "run_at", "settled_before"), _MOMENT),
-    **dict.fromkeys(("ids", "running"), ARRAY(Uuid())),
-    **dict.fromkeys(("nexts", "run_ats", "ticks", "untils"), ARRAY(_MOMENT)),
-    **dict.fromkeys(
-        ("apps", "arguments", "definitions", "fates", "keys", "marks", "names", "processes",
-         "queues", "results", "states", "tasks", "versions"),
-        ARRAY(Text()),
-    ),
-    "priorities": ARRAY(Integer()),
-    "retentions": ARRAY(Double()),
-}  # fmt: skip
 
 _TEMPLATES = {
     # -> 1

@@ -5,12 +5,14 @@ import difflib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Self, TypedDict, get_args
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, get_args
 
 from worker.errors import InvalidOptions
-from worker.execution.binding import Bind
 from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
 from worker.queues import fault_in_name
+
+if TYPE_CHECKING:
+    from worker.execution.binding import Bind
 
 MAX_PRIORITY = 9
 
@@ -36,7 +38,7 @@ class OptionValues(TypedDict, total=False):
     unique: Unique
     queue: str | None
     priority: int | None
-    bind: Bind | None
+    bind: "Bind | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Options:
     unique: Unique = "unsettled"
     queue: str | None = None
     priority: int | None = None
-    bind: Bind | None = None
+    bind: "Bind | None" = None
 
     @classmethod
     def checked(cls, name: str, values: OptionValues) -> Self:
@@ -117,14 +119,19 @@ class Options:
             return f"unique={self.unique!r} is neither 'unsettled' nor 'waiting'"
         if self.unique != "unsettled" and self.unique_key is None:
             return f"unique={self.unique!r} says how long a unique_key is held, but there is none"
-        bind: object = self.bind
-        if not isinstance(bind, Bind | None):
-            return f"bind={bind!r} is neither an engine nor a mapped class"
+        if self.bind is not None and not _is_bind(self.bind):
+            return f"bind={self.bind!r} is neither an engine nor a mapped class"
         for name in ("user_id", "unique_key"):
             value = getattr(self, name)
             if value is not None and not is_storable(value):
                 return f"{name} is not a text of 1 to {LONGEST_TEXT} characters without NUL"
         return None if self.queue is None else fault_in_name(self.queue)
+
+
+def _is_bind(value: object) -> bool:
+    from worker.execution.binding import Bind  # the commands start without an ORM
+
+    return isinstance(value, Bind)
 
 
 def _seconds(name: str, delay: Delay) -> float:

@@ -7,7 +7,7 @@ import aiosmtplib
 
 from worker.clock import utcnow
 from worker.errors import MailRefused
-from worker.settings import MailSettings
+from worker.setting_parts import MailSettings
 
 OPERATION_SECONDS = 10.0
 """How long each answer of the mail server may take."""

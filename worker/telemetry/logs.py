@@ -23,7 +23,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of `record`."""
-        edit(record)
+        _flatten(record)
         return super().format(record)
 
 
@@ -48,9 +48,15 @@ def edit_logs() -> None:
 
 
 def edit(record: logging.LogRecord) -> bool:
-    """Make of `record` one line, and a traceback that is not too long."""
+    """Take from `record` what is nobody's business, and make one line of it."""
     if record.name == _ARQ:
         _leave_out(record)
+    _flatten(record)
+    return True
+
+
+def _flatten(record: logging.LogRecord) -> None:
+    """Make of `record` one line, and a traceback that is not too long."""
     if isinstance(record.args, tuple):
         record.args = tuple([_told(value) for value in record.args])
     with contextlib.suppress(Exception):  # what cannot be formatted, logging itself reports
@@ -61,7 +67,6 @@ def edit(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and not record.exc_text:
         record.exc_text = _with_margin(trace_of(error))
-    return True
 
 
 def _with_margin(trace: str) -> str:
