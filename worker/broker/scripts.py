@@ -95,6 +95,8 @@ def _taken(answer: tuple[int, list[bytes]], refused: dict[str, str]) -> int:
 
 def reasons_of(said: Sequence[bytes]) -> dict[str, str]:
     """A script's list of entries, each with the reason for which it is refused, by entry."""
+    if not said:
+        return {}
     words = [word.decode(errors="replace") for word in said]
     return dict(zip(words[::2], words[1::2], strict=True))
 

@@ -29,7 +29,6 @@ async def perform(
             made of it, unless it has returned a value all the same.
     """
     work: Work = ctx["db"]
-    runs = asyncio.current_task()
     try:
         result = await _call(function, ctx, arguments)
         work.refuse_if_open()
@@ -39,7 +38,7 @@ async def perform(
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        if is_interrupted(runs):
+        if is_interrupted(asyncio.current_task()):
             raise asyncio.CancelledError("the attempt was interrupted") from error
         if isinstance(error, OSError):
             exhaustion.here.look()

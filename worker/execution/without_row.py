@@ -76,26 +76,28 @@ async def attempt_without_row(
         asyncio.CancelledError: It was interrupted.
     """
     began = time.monotonic()
+    interrupted: asyncio.CancelledError | None = None
     try:
         outcome = await _perform_and_commit(runtime, function, ctx, delivery, rng)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         outcome = HandedBack(0.0, "the attempt was interrupted", cause=interruption())
-        times = await shielded(_count(runtime, delivery, outcome, began))
-        if times < MOST_SETBACKS:
-            raise
-    else:
-        times = await _count(runtime, delivery, outcome, began)
-    if isinstance(outcome, HandedBack) and times >= MOST_SETBACKS:
+        interrupted = error
+    if not isinstance(outcome, HandedBack):
+        return outcome
+    times = await shielded(_count(runtime, delivery, outcome, began))
+    if times >= MOST_SETBACKS:
         return counted_setback(outcome, times, delivery.job_try - 1, function.policy, rng)
+    if interrupted is not None:
+        raise interrupted
     return outcome
 
 
-async def _count(runtime: Runtime, delivery: Delivery, outcome: Outcome, began: float) -> int:
+async def _count(runtime: Runtime, delivery: Delivery, outcome: HandedBack, began: float) -> int:
     """How often the same has set this task back in the last hour; 0: it is no setback.
 
     The last time that is believed begins the count anew.
     """
-    cause = outcome.setback if isinstance(outcome, HandedBack) else None
+    cause = outcome.setback
     if cause is None or not await _has_been_up(runtime, time.monotonic() - began):
         return 0
     key = keys.setbacks(delivery.job_id, cause)
