@@ -11,10 +11,20 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from tests.conftest import _database
-from worker import Database, InvalidOptions, Settings, TaskClient, TaskContext, TaskFunction, task
+from tests.conftest import Drain, _database
+from worker import (
+    Database,
+    InvalidOptions,
+    Settings,
+    TaskClient,
+    TaskContext,
+    TaskFailed,
+    TaskFunction,
+    task,
+)
 from worker.embedded import EmbeddedPostgres
 from worker.errors import AmbiguousClient, ClientClosed
+from worker.execution import outlets
 from worker.execution.registry import Registry
 
 
@@ -96,6 +106,18 @@ class TestTheClient:
         async with db.get_session() as session:
             await double.enqueue(session, n=1)
         assert await rows(db) == [("other", False)], "the relay of its own database pushes it"
+
+    async def test_leaves_another_database_to_the_queue_of_the_environments_settings(
+        self, db: Database, other: TaskClient, double: TaskFunction[..., int],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setenv("WORKER_DATABASE_URL", "postgresql://pooler/alias")
+        monkeypatch.setenv("WORKER_QUEUE", "settings")
+        outlets._environment.cache_clear()
+        async with db.get_session() as session:
+            await double.enqueue(session, n=1)
+        outlets._environment.cache_clear()
+        assert await rows(db) == [("settings", False)]
 
     async def test_that_could_be_one_of_two_is_an_error_and_no_row(
         self, postgres: EmbeddedPostgres, template: str, client: TaskClient, other: TaskClient,
@@ -207,6 +229,17 @@ class TestTheConnection:
         assert len(written) == 1
         assert len(await rows(db)) == 1
 
+    async def test_of_a_session_whose_classes_have_one_bind_is_that(
+        self, db: Database, client: TaskClient, engines: tuple[AsyncEngine, AsyncEngine],
+        double: TaskFunction[..., int],
+    ) -> None:  # fmt: skip
+        leader, follower = engines
+        async with AsyncSession(binds={Doc: leader}) as session, session.begin():
+            await double.enqueue(session, n=1)
+            with pytest.raises(InvalidOptions, match="another engine"):
+                await double.options(bind=follower).enqueue(session, n=1)
+        assert len(await rows(db)) == 1
+
     async def test_of_a_transaction_that_has_two_must_be_named(
         self, db: Database, client: TaskClient, engines: tuple[AsyncEngine, AsyncEngine],
         double: TaskFunction[..., int],
@@ -225,3 +258,35 @@ class TestTheConnection:
             await client.enqueue(double.options(bind=engines[0]), n=1)
         with pytest.raises(InvalidOptions, match="neither an engine nor a mapped class"):
             double.options(bind="leader")  # type: ignore[typeddict-item]
+
+
+class TestInsideATask:
+    async def test_a_named_engine_is_the_attempts_own_connection(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain,
+        double: TaskFunction[..., int],
+    ) -> None:  # fmt: skip
+        @task("names.engine", max_tries=1, registry=registry)
+        async def names_engine(ctx: TaskContext) -> None:
+            async with ctx["db"].get_session() as session:
+                engine = (await session.connection()).engine
+                await double.options(bind=engine).enqueue(session, n=1)
+            raise ValueError("after the block")
+
+        await client.enqueue(names_engine)
+        await drain()
+        names = await db.execute_once(text("SELECT name FROM task"), {})
+        assert names.scalars().all() == ["names.engine"], "what it enqueued is rolled back with it"
+
+    async def test_another_engine_is_refused(
+        self, client: TaskClient, registry: Registry, drain: Drain,
+        engines: tuple[AsyncEngine, AsyncEngine], double: TaskFunction[..., int],
+    ) -> None:  # fmt: skip
+        @task("names.other", max_tries=1, registry=registry)
+        async def names_other(ctx: TaskContext) -> None:
+            async with ctx["db"].get_session() as session:
+                await double.options(bind=engines[0]).enqueue(session, n=1)
+
+        handle = await client.enqueue(names_other)
+        await drain()
+        with pytest.raises(TaskFailed, match="another engine than that of this session"):
+            await handle.result(1)

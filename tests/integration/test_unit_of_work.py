@@ -1,6 +1,8 @@
 """What `ctx["db"]` does inside a task."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from sqlalchemy import text
@@ -403,3 +405,19 @@ async def test_a_block_outside_a_task_tells_that_a_statement_has_ended_its_trans
     async with db.get_session() as session:
         await session.execute(INSERT, {"what": "next"})
     assert (await applied(db))[-1] == "next"
+
+
+async def test_a_connection_that_was_lost_is_forgotten(db: Database) -> None:
+    lost: list[weakref.ref[object]] = []
+    for _ in range(3):
+        work = UnitOfWork(db)
+        with pytest.raises(TimeoutError):
+            async with work.get_session() as session:
+                connection = await session.connection()
+                lost.append(weakref.ref(connection.sync_connection))
+                async with asyncio.timeout(0.01):
+                    await session.execute(text("SELECT pg_sleep(60)"))
+        await work.rollback()
+    del work, session, connection
+    gc.collect()
+    assert [one() for one in lost] == [None] * 3

@@ -12,7 +12,6 @@ nobody commits. Ours refuses every use after its block, with both places.
 
 from collections.abc import Callable
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -28,7 +27,7 @@ from worker.errors import SessionEnded, SessionError, TransactionAborted, Transa
 FIRST_ERROR = "worker.first_error"
 _PROBE = text("SELECT 1")
 
-_lost: WeakKeyDictionary[Connection, BaseException] = WeakKeyDictionary()
+_LOST_BY = "worker.lost_by"
 
 
 def note_first_errors(engine: Engine) -> None:
@@ -43,7 +42,8 @@ def note_first_errors(engine: Engine) -> None:
 
 def what_ended(connection: Connection) -> BaseException | None:
     """The error with which `connection` was lost, or in which a statement of it was cancelled."""
-    return _lost.get(connection)
+    error: BaseException | None = vars(connection).get(_LOST_BY)
+    return error
 
 
 def refuse_if_aborted(connection: Connection) -> None:
@@ -108,7 +108,7 @@ class CheckedSession(Session):
     def __init__(
         self, *args: Any, guard: Callable[[Connection], None] | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, close_resets_only=False, **kwargs)
         self.guard = guard
         self.current: Connection | None = None
         self.opened_at = "unknown place"
@@ -149,9 +149,6 @@ class WorkerSession(AsyncSession):
     sync_session_class = CheckedSession
     sync_session: CheckedSession
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, close_resets_only=False, **kwargs)
-
     async def commit(self) -> None:
         """Commit.
 
@@ -190,7 +187,7 @@ def _note(context: ExceptionContext) -> None:
         return
     error = context.sqlalchemy_exception or context.original_exception
     if context.is_disconnect:  # or a cancellation, after which SQLAlchemy lets the connection go
-        _lost.setdefault(context.connection, error)
+        vars(context.connection).setdefault(_LOST_BY, error)  # in it, so that both can be forgotten
     else:
         context.connection.info.setdefault(FIRST_ERROR, error)
 

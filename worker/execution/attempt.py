@@ -37,11 +37,10 @@ from worker.execution.rescue import start, start_over
 from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
-from worker.execution.separate_blocks import SeparateBlocks
 from worker.execution.settle import record, settle
 from worker.execution.solo import NotAlone, patience_of
-from worker.execution.unit_of_work import UnitOfWork, Work
 from worker.execution.without_row import run_without_row
+from worker.execution.work import work_of
 from worker.failpoints import reach
 
 Later = Callable[[TaskFunction[Any, Any], RunningTask, Completed], None]
@@ -172,11 +171,7 @@ async def _perform_and_settle(
     later: Later | None,
 ) -> Outcome | TakenOver | None:
     assert task.id is not None  # noqa: S101 - it has a row
-    work: Work = (
-        UnitOfWork(runtime.db, function.timeout)
-        if function.atomic
-        else SeparateBlocks(runtime.db, task.id, task.attempt, function.timeout)
-    )
+    work = work_of(runtime.db, function, task.id, task.attempt)
     try:
         context = {**ctx, "db": work, "task": task, "job_try": task.attempt}
         outcome = await perform(function, context, arguments, _rng)

@@ -24,17 +24,18 @@ def bind_of(session: Session, named: Bind | None) -> Engine | Connection:
         named: What the caller has said.
 
     Raises:
-        InvalidOptions: The session may have several connections, and nobody has said which.
+        InvalidOptions: The session may have several connections, and nobody has said which; or it
+            has one, and somebody has named another.
     """
     match named:
-        case AsyncEngine():
-            return named.sync_engine
-        case Engine():
-            return named
+        case None:
+            _refuse_if_it_chooses(session)
+            return _only_bind_of(session)
         case type():
             return session.get_bind(mapper=named)
-    _refuse_if_it_chooses(session)
-    return session.get_bind()
+        case _:
+            engine = named.sync_engine if isinstance(named, AsyncEngine) else named
+            return engine if _chooses(session) else _that_of(session, engine)
 
 
 def connection_of(session: Session, bind: Engine | Connection, named: Bind | None) -> Connection:
@@ -50,20 +51,44 @@ def connection_of(session: Session, bind: Engine | Connection, named: Bind | Non
     return connection
 
 
+def _that_of(session: Session, engine: Engine) -> Engine | Connection:
+    """The one way that `session` has; it may be a connection of `engine`'s."""
+    bind = _only_bind_of(session)
+    if bind.engine.pool is not engine.pool:
+        raise InvalidOptions(
+            "bind= is another engine than that of this session, which has only one"
+        )
+    return bind
+
+
 def _refuse_if_it_chooses(session: Session) -> None:
-    if isinstance(session, CheckedSession):
-        return
-    kind = type(session)
-    if kind.get_bind is not Session.get_bind:
-        raise InvalidOptions(_several(f"{kind.__name__}.get_bind chooses one for each statement"))
-    if len({id(bind) for bind in _binds_of(session)}) > 1:
+    if _chooses(session):
+        kind = type(session)
+        if kind.get_bind is not Session.get_bind:
+            raise InvalidOptions(
+                _several(f"{kind.__name__}.get_bind chooses it for each statement")
+            )
         raise InvalidOptions(_several("it was made with binds={…}"))
 
 
-def _binds_of(session: Session) -> list[object]:
+def _chooses(session: Session) -> bool:
+    """Whether the connection may depend on what is said."""
+    if isinstance(session, CheckedSession):
+        return False
+    return type(session).get_bind is not Session.get_bind or len(_binds_of(session)) > 1
+
+
+def _only_bind_of(session: Session) -> Engine | Connection:
+    if session.bind is None and not isinstance(session, CheckedSession):
+        for bind in _binds_of(session):
+            return bind
+    return session.get_bind()
+
+
+def _binds_of(session: Session) -> set[Engine | Connection]:
     known = vars(session)
     by_class = known.get("binds") or known.get("_Session__binds") or {}  # from 2.1 on; before
-    return [bind for bind in (session.bind, *by_class.values()) if bind is not None]
+    return {bind for bind in (session.bind, *by_class.values()) if bind is not None}
 
 
 def _refuse_if_not_alone(session: Session) -> None:

@@ -61,8 +61,9 @@ def close_outlet(outlet: Outlet) -> None:
 def outlet_of(engine: Engine) -> Outlet:
     """The outlet for a row that is written through `engine`.
 
-    If no open client leads to that database, the row goes to the queue of the settings and is not
-    announced: the relay of its own database finds it.
+    If no open client leads to that database, the row goes to the queue of the settings (those of
+    the environment, or else those that the open clients were given) and is not announced: the
+    relay of its own database finds it.
 
     Raises:
         AmbiguousClient: Several open clients could be meant, and they differ.
@@ -72,7 +73,7 @@ def outlet_of(engine: Engine) -> Outlet:
     if not _open:
         return _outlet_of_environment()
     some = _only(_open, engine)
-    return Outlet(*some.destination)
+    return _outlet_of_environment() if _is_configured() else Outlet(*some.destination)
 
 
 def reader_of(engine: Engine) -> Reader:
@@ -109,13 +110,22 @@ def _only(outlets: list[Outlet], engine: Engine) -> Outlet:
         queues = " and ".join(sorted({repr(outlet.queue) for outlet in outlets}))
         raise AmbiguousClient(
             f"{len(outlets)} clients are open, with the queues {queues}, and the engine of this "
-            f"session ({engine.url.render_as_string(hide_password=True)}) does not tell which one "
-            "is meant: give its database a client, TaskClient.from_settings(settings, db=…), or "
+            f"session ({engine.url.host or ''}/{engine.url.database}) does not tell which one is "
+            "meant: give its database a client, TaskClient.from_settings(settings, db=…), or "
             "enqueue through the client itself"
         )
     return outlets[-1]
 
 
 @cache
+def _environment() -> Settings:
+    return load_settings()
+
+
 def _outlet_of_environment() -> Outlet:
-    return Outlet.from_settings(load_settings())
+    return Outlet.from_settings(_environment())
+
+
+def _is_configured() -> bool:
+    """Whether the environment says what this process's settings are, and not its code."""
+    return _environment().database_url is not None

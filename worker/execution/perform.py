@@ -13,7 +13,7 @@ from worker.execution.definition import TaskFunction
 from worker.execution.outcome import Completed, Outcome
 from worker.execution.retry import decide
 from worker.execution.running import is_interrupted
-from worker.execution.unit_of_work import Work
+from worker.execution.work import Work
 
 
 async def perform(

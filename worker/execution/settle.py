@@ -30,7 +30,7 @@ from worker.execution.outcome import (
 )
 from worker.execution.retry import MOST_SETBACKS, counted_setback, decide
 from worker.execution.runtime import Runtime
-from worker.execution.unit_of_work import Work
+from worker.execution.work import Work
 from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.attempt")

@@ -37,7 +37,6 @@ from worker.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
 from worker.execution.definition import DEFAULT_TIMEOUT
 from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
-from worker.execution.separate_blocks import SeparateBlocks
 
 NO_SUCH_SAVEPOINT = "3B001"
 
@@ -276,9 +275,6 @@ class UnitOfWork:
                 f"{self._sessions.open_at} is still open in the same attempt: pass that session "
                 "down, or leave its block first"
             )
-
-
-Work = UnitOfWork | SeparateBlocks
 
 
 @event.listens_for(JoiningSession, "after_commit")

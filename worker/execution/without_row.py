@@ -27,9 +27,8 @@ from worker.execution.perform import interruption, perform
 from worker.execution.retry import MOST_SETBACKS, counted_setback, decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
-from worker.execution.separate_blocks import SeparateBlocks
 from worker.execution.solo import Occupied
-from worker.execution.unit_of_work import UnitOfWork, Work
+from worker.execution.work import work_of
 from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.attempt")
@@ -131,11 +130,7 @@ async def _perform_and_commit(
         user_id=None,
         idempotency_key=delivery.job_id,
     )
-    work: Work = (
-        UnitOfWork(runtime.db, function.timeout)
-        if function.atomic
-        else SeparateBlocks(runtime.db, None, 0, function.timeout)
-    )
+    work = work_of(runtime.db, function, None, 0)
     runtime.solo.enter()
     try:
         context = {**ctx, "db": work, "task": task}
