@@ -23,7 +23,7 @@ from worker.execution.enqueue import (
     Enqueueable,
     Request,
     enqueue_in,
-    handle_for,
+    handles_for,
     insertion,
     jobs_of,
 )
@@ -256,8 +256,7 @@ class TaskClient:
             jobs = await self._insert_in_chunks(parameters)
         reach("enqueue_committed")
         self._pusher.announce(jobs)
-        engine = self.db.engine.sync_engine
-        return [handle_for(request, task_id, engine) for task_id in ids]
+        return handles_for(request, ids, self.db.engine.sync_engine)
 
     async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Job]:
         jobs: list[Job] = []

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, Row
@@ -124,14 +124,14 @@ def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list
         keys = {key: parameters[key] for key in ("unique_key", "waiting_key")}
         holder = connection.scalar(queries.find_holder, keys)
         if holder is not None:
-            return [handle_for(request, holder, connection.engine, created=False)]
+            return handles_for(request, [holder], connection.engine, created=False)
         # The holder was settled, or started, between the two statements: the key is free.
     else:
         raise UniqueKeyTaken(f"{request.name}: its unique key changes hands all the time")
     reach("enqueue_written")
     if outlet.announce is not None:
         push_after_commit(session, connection, jobs_of(rows, parameters), outlet.announce)
-    return [handle_for(request, task_id, connection.engine) for task_id in ids]
+    return handles_for(request, ids, connection.engine)
 
 
 def _refuse_without_row(request: Request[Any]) -> None:
@@ -169,17 +169,21 @@ def jobs_of(rows: Sequence[Row[Any]], parameters: dict[str, Any]) -> list[Job]:
     """The jobs to push for the rows that were written; what is due much later stays in Postgres."""
     name, queue, priority = (parameters[key] for key in ("name", "queue", "priority"))
     now = milliseconds(utcnow())
-    return [
-        Job(str(row.id), queue, row.due_ms, priority,
-            codec.durable_payload(name, str(row.id), now), row.due)
-        for row in rows
-        if row.near
-    ]  # fmt: skip
+    jobs: list[Job] = []
+    for id_, due_ms, due, near in cast("Sequence[tuple[UUID, int, bool, bool]]", rows):
+        if near:
+            job_id = str(id_)
+            payload = codec.durable_payload(name, job_id, now)
+            jobs.append(Job(job_id, queue, due_ms, priority, payload, due))
+    return jobs
 
 
-def handle_for(
-    request: Request[R], task_id: UUID, engine: Engine, *, created: bool = True
-) -> TaskHandle[R]:
-    """The handle of a task of `request`; it asks the client that is open for the database."""
+def handles_for(
+    request: Request[R], task_ids: Iterable[UUID], engine: Engine, *, created: bool = True
+) -> list[TaskHandle[R]]:
+    """The handles of tasks of `request`; they ask the client that is open for the database."""
     reader = partial(reader_of, engine)
-    return TaskHandle(task_id, request.name, reader, request.decode, created=created)
+    return [
+        TaskHandle(task_id, request.name, reader, request.decode, created=created)
+        for task_id in task_ids
+    ]
