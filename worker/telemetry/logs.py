@@ -23,8 +23,13 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of `record`."""
-        _flatten(record)
+        _tell_errors(record)
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own word
+        """The line of `record`."""
+        record.message = on_one_line(record.message)
+        return super().formatMessage(record)
 
 
 def configure(level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]) -> None:
@@ -51,19 +56,27 @@ def edit(record: logging.LogRecord) -> bool:
     """Take from `record` what is nobody's business, and make one line of it."""
     if record.name == _ARQ:
         _leave_out(record)
+    _tell_errors(record)
     _flatten(record)
     return True
 
 
 def _flatten(record: logging.LogRecord) -> None:
-    """Make of `record` one line, and a traceback that is not too long."""
-    if isinstance(record.args, tuple):
-        record.args = tuple([_told(value) for value in record.args])
+    """Make of `record` one line, for whoever formats it."""
     with contextlib.suppress(Exception):  # what cannot be formatted, logging itself reports
         said = record.getMessage()
         line = on_one_line(said)
         if line != said:
             record.msg, record.args = line, None
+
+
+def _tell_errors(record: logging.LogRecord) -> None:
+    """Have errors told as their rows tell them, and a traceback that is not too long."""
+    if isinstance(record.args, tuple):
+        for value in record.args:
+            if isinstance(value, BaseException):
+                record.args = tuple([_told(each) for each in record.args])
+                break
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and not record.exc_text:
         record.exc_text = _with_margin(trace_of(error))
