@@ -15,13 +15,15 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from worker.db.database import SILENT_SECONDS, Database
-from worker.db.failures import PASSING
+from worker.db.failures import PASSING, refuses
 from worker.db.fleet import FLEET_DUTY
 from worker.db.models import TaskState
 from worker.db.opening import mark_of
+from worker.errors import StartRefused
 from worker.execution.runtime import Runtime
 from worker.failpoints import reach
 from worker.settings import Settings
+from worker.telemetry.description import one_line
 
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
@@ -129,9 +131,18 @@ async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
 
 
 async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> Row[Any] | None:
-    """Write that an attempt begins; None: the guard did not hold."""
+    """Write that an attempt begins; None: the guard did not hold.
+
+    Raises:
+        StartRefused: Postgres does not take it, and will not.
+    """
     parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
-    found = await runtime.db.execute_once(
-        runtime.db.queries.start, parameters, limit=runtime.settings.start_limit
-    )
+    try:
+        found = await runtime.db.execute_once(
+            runtime.db.queries.start, parameters, limit=runtime.settings.start_limit
+        )
+    except Exception as error:
+        if refuses(error):
+            raise StartRefused(f"no attempt of it can begin: {one_line(error)}") from error
+        raise
     return found.first()
