@@ -44,6 +44,7 @@ WIDE = Table("wide", MetaData(), *(Column(f"c{n}", Integer) for n in range(8)))
 
 AWAY = "Postgres is away"
 
+STILL_THERE = "UPDATE worker_process SET running = '{}', heartbeat_at = now()"
 LONG_AGO = "UPDATE task SET dispatch_at = 'infinity', started_at = now() - interval '1 hour'"
 
 
@@ -479,6 +480,7 @@ class TestWhatCannotBeWritten:
         assert await redis.zcard("arq:queue") == 0
         assert f"task {handle.id} cannot be failed (CheckViolationError" in caplog.text
         await db.execute_once(text(LONG_AGO), {})
+        await db.execute_once(text(STILL_THERE), {})
         presence = Presence(db, "me", settings, running=list)
         rescuer = Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
         assert await rescuer.refill() == 0  # it does not bring it back
