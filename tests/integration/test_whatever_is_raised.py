@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import arq
 import asyncpg
@@ -28,12 +29,16 @@ from worker import (
     task,
 )
 from worker.broker import codec, scripts
+from worker.broker.claims import Finish
 from worker.broker.redis import RedisClient
 from worker.errors import ServerUnreachable
 from worker.execution.answer import handing_back
 from worker.execution.delivery import Delivery
 from worker.execution.registry import Registry
 from worker.execution.retry import MOST_SETBACKS
+from worker.execution.running import Held
+from worker.execution.solo import Solo
+from worker.fast.attempts import Attempts, Delivered
 from worker.fast.task_worker import TaskWorker
 from worker.main import worker_settings
 from worker.services.presence import Presence
@@ -583,6 +588,20 @@ class TestInterruptions:
             await drain()
         assert len(places) == 2
         assert places[0] == places[1]
+
+    async def test_who_is_kept_out_by_a_suspect_goes_back_to_where_it_stood(
+        self, db: Database
+    ) -> None:
+        finished: list[tuple[Held, Finish]] = []
+        engine: Any = SimpleNamespace(
+            ctx={}, jobs_retried=0, finish=lambda *given: finished.append(given)
+        )
+        runtime: Any = SimpleNamespace(db=db, solo=Solo())
+        attempts, held = Attempts(engine, runtime, None), Held("x", "arq:queue", 1234, b"")
+        one = Delivered(held, Delivery("x", "x", None, (), {}, 1234, 0, 1), uuid4())
+        async with runtime.solo.alone(60):
+            await attempts._finish(one, attempts._one_by_one(one))
+        assert finished == [(held, Finish("arq:queue", "x", "", "again", -1234))]
 
     async def test_a_function_that_returns_in_spite_of_it_has_completed(
         self, client: TaskClient, registry: Registry, drain: Drain
