@@ -30,7 +30,8 @@
     ├── InvalidResult                what the task function returned does not fit, or is not JSON
     ├── UndecodablePayload           what lies in Redis is not a job of ours
     ├── OutcomeRefused               Postgres does not take what an attempt has ended with
-    ├── RepeatedSetback              a task meets the same failing server again and again, alone
+    ├── StartRefused                 Postgres does not let an attempt of a task begin
+    ├── RepeatedSetback              a task meets a failing server again and again, alone
     ├── TaskTimeout                  the task function ran longer than its timeout
     ├── ClientClosed                 a handle was asked something without an open TaskClient
     ├── BuiltinTaskError             what no repetition of a built-in task can mend
@@ -195,8 +196,15 @@ class OutcomeRefused(WorkerError):
     """An attempt has ended with something that Postgres does not take, so its task has failed."""
 
 
+class StartRefused(WorkerError):
+    """Postgres does not let an attempt of a task begin, so the task has failed.
+
+    A trigger or a CHECK of somebody's is in the way, or a number is at its end.
+    """
+
+
 class RepeatedSetback(WorkerError):
-    """The same cause has cut a task's attempts short again and again, while the servers answered.
+    """A task's attempts were cut short again and again, while the servers answered.
 
     So it is not the servers' failure but the task's own, and counts as one try.
     """

@@ -11,9 +11,8 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator
-from itertools import islice
 
+from worker.causes import chain_of
 from worker.errors import Exhausted, SettingsError
 
 logger = logging.getLogger("worker.exhaustion")
@@ -32,9 +31,6 @@ DESCRIPTORS_PER_SLOT = 2
 
 SPARE_DESCRIPTORS = 8
 """Kept in hand for the orderly end of a process that has no others left."""
-
-LONGEST_CHAIN = 20
-"""Causes of causes that are looked at."""
 
 _CODES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -131,7 +127,7 @@ def make_room(slots: int, pool_size: int) -> None:
 
 
 def _code_of(error: BaseException) -> int | None:
-    for link in islice(_chain(error), LONGEST_CHAIN):
+    for link in chain_of(error, "__cause__", "__context__"):
         if isinstance(link, MemoryError):
             return errno.ENOMEM
         if isinstance(link, OSError):
@@ -139,13 +135,6 @@ def _code_of(error: BaseException) -> int | None:
                 if link.errno == code or (link.errno is None and os.strerror(code) in str(link)):
                     return code
     return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _found_by_trying() -> int | None:

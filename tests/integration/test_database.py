@@ -13,6 +13,7 @@ from tests.proxy import Proxy
 from worker import Database, TransactionAborted
 from worker.db.failures import PASSING
 from worker.db.models import User
+from worker.db.session import aborted_by
 from worker.embedded import EmbeddedPostgres
 from worker.errors import ServerUnreachable, SettingsError
 
@@ -109,6 +110,12 @@ async def test_a_swallowed_failed_execute_raises_on_exit(db: Database) -> None:
                 await session.execute(text("SELECT * FROM nowhere"))
     assert await usernames(db) == []
     assert checked_out(db) == 0
+
+
+@pytest.mark.parametrize("said", ["", "x\n[SQL: a secret]"])
+def test_who_aborted_a_transaction_is_named_whatever_it_says(said: str) -> None:
+    told = str(aborted_by(TimeoutError(said)))
+    assert f"(TimeoutError: {said[:1]})" in told
 
 
 async def test_a_swallowed_failed_execute_raises_on_commit(db: Database) -> None:

@@ -1,7 +1,7 @@
 """Completions that are committed together: each guarded as if it were alone."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,18 +10,26 @@ import pytest
 from sqlalchemy import text
 
 from worker import Database, TaskState, task
+from worker.db.failures import PASSING
 from worker.errors import ServerUnreachable
 from worker.execution.context import RunningTask
 from worker.execution.delivery import Delivery
 from worker.execution.registry import Registry
 from worker.execution.running import Held
 from worker.fast.attempts import Delivered
-from worker.fast.completions import BATCH, Completion, Completions
+from worker.fast.completions import BATCH, FAILURES, Completion, Completions
 
 PUT = text(
     "INSERT INTO task (id, name, state, attempt, run_at) "
     "SELECT id, 'x', 'running', 1, now() FROM unnest(CAST(:ids AS uuid[])) AS id"
 )
+FAIL = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.result = '"bad"' THEN {} END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER fail BEFORE UPDATE ON task FOR EACH ROW EXECUTE FUNCTION fail()
+"""
 STATES = text("SELECT id, state, result FROM task WHERE id = ANY(:ids)")
 
 
@@ -182,3 +190,105 @@ async def test_a_result_that_the_driver_cannot_write_harms_nobody_else(group: Gr
     await group.completions.run_once()
     assert [id_ for id_, _ in group.refused] == [bad]
     assert set((await group.states(good)).values()) == {TaskState.SUCCEEDED}
+
+
+def fails_at(call: int, execute: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """`execute`, which meets a server that is away at the call with this number."""
+    calls = 0
+
+    async def run(*given: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise ServerUnreachable("in the middle of it")
+        return await execute(*given, **more)
+
+    return run
+
+
+@pytest.mark.parametrize("call", range(2, 8))
+async def test_an_outage_between_the_halves_repeats_nothing_that_was_done(
+    call: int, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, (bad,) = await group.put(7), await group.put(1)
+    group.add(good[:1])
+    group.add([bad], result="no JSON")
+    group.add(good[1:])
+    with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
+        patch.setattr(group.db, "execute_once", fails_at(call, group.db.execute_once))
+        await group.completions.run_once()
+        await group.completions.run_once()  # its last call may have been the last one needed
+        raise ServerUnreachable
+    await group.completions.run_once()
+    assert sorted(group.settled) == sorted(good)
+    assert [id_ for id_, _ in group.refused] == [bad]
+    assert len(group.completions) == 0
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "RAISE EXCEPTION 'x' USING ERRCODE = '53200';",
+        "RAISE EXCEPTION 'x' USING ERRCODE = '26000';",
+        "RAISE EXCEPTION 'x' USING ERRCODE = '57014';",
+        "PERFORM pg_terminate_backend(pg_backend_pid());",
+    ],
+)
+async def test_what_looks_like_a_failing_server_each_time_is_its_offenders_own(
+    how: str, group: Group
+) -> None:
+    await run_script(group.db, FAIL.format(how))
+    good, (bad,) = await group.put(20), await group.put(1)
+    group.add(good[:11])
+    group.add([bad], result='"bad"')
+    group.add(good[11:])
+    for _ in range(FAILURES - 1):
+        with pytest.raises(PASSING):
+            await group.completions.run_once()
+        assert (group.settled, group.refused) == ([], [])
+    await group.completions.run_once()
+    assert sorted(group.settled) == sorted(good)
+    assert [id_ for id_, _ in group.refused] == [bad]
+    assert set((await group.states(good)).values()) == {TaskState.SUCCEEDED}
+
+
+@pytest.mark.parametrize("state", ["25006", "53100", "58030"])
+async def test_what_hits_everybody_is_waited_for_however_long_it_lasts(
+    state: str, group: Group
+) -> None:
+    await run_script(group.db, FAIL.format(f"RAISE EXCEPTION 'x' USING ERRCODE = '{state}';"))
+    ids = await group.put(3)
+    group.add(ids, result='"bad"')
+    for _ in range(2 * FAILURES):
+        with pytest.raises(PASSING):
+            await group.completions.run_once()
+    await run_script(group.db, "DROP TRIGGER fail ON task")
+    await group.completions.run_once()
+    assert sorted(group.settled) == sorted(ids)
+
+
+async def test_failures_with_an_outage_or_a_success_between_them_are_not_in_a_row(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_script(group.db, FAIL.format("RAISE EXCEPTION 'x' USING ERRCODE = '53200';"))
+    (bad,) = await group.put(1)
+    group.add([bad], result='"bad"')
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise ServerUnreachable("away")
+
+    for _ in range(2):
+        for _ in range(FAILURES - 1):
+            with pytest.raises(PASSING):
+                await group.completions.run_once()
+        with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
+            patch.setattr(group.db, "execute_once", away)
+            await group.completions.run_once()
+    assert group.refused == []
+
+
+async def run_script(db: Database, script: str) -> None:
+    async with db.engine.begin() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.execute(script)

@@ -220,6 +220,26 @@ class TestRefused:
         found = [tuple(row) for row in await db.execute_once(states, {})]
         assert found == [("arq:queue", "queued", 19), ("theirs", "failed", 1)]
 
+    @pytest.mark.parametrize("lets", ["fail", "nothing"])
+    async def test_a_task_that_postgres_gives_nobody_back_keeps_no_other_from_it(
+        self, lets: str, db: Database, rescuer: Rescuer, presence: Presence,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        await db.execute_once(INSERT, {"n": 5})
+        await db.execute_once(RUNNING, {"worker": "dead", "deaths": 0, "alone": False})
+        bad = (await db.execute_once(ALL, {})).all()[2].id
+        allowed = "'running', 'failed'" if lets == "fail" else "'running'"
+        await db.execute_once(
+            text(f"ALTER TABLE task ADD CHECK (id <> '{bad}' OR state IN ({allowed}))"), {}
+        )
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        await beat_long_enough(presence, monkeypatch)
+        assert await rescuer.take_back() == 4
+        rows = {row.id: row for row in await db.execute_once(ALL, {})}
+        assert rows.pop(bad).state == ("failed" if lets == "fail" else "running")
+        assert {(row.state, row.deaths) for row in rows.values()} == {("queued", 1)}
+        assert await rescuer.take_back() == 0
+
     async def test_the_dead_processes_other_tasks_are_released(
         self,
         db: Database,

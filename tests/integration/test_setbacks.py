@@ -72,11 +72,14 @@ class TestTheCount:
         assert await hand_back(db, id_, "40P01") == 4
         assert await counted(db, id_) == ("40P01", 4)
 
-    @pytest.mark.parametrize("last", [None, "40001"])
-    async def test_another_cause_begins_at_one(self, last: str | None, db: Database) -> None:
-        id_ = await put(db, setback=last)
+    async def test_another_cause_is_counted_too_and_gives_its_name(self, db: Database) -> None:
+        id_ = await put(db, setback="40001")
+        assert await hand_back(db, id_, "40P01") == 4
+        assert await counted(db, id_) == ("40P01", 4)
+
+    async def test_the_first_counts_as_one(self, db: Database) -> None:
+        id_ = await put(db, setback=None, setbacks=0)
         assert await hand_back(db, id_, "40P01") == 1
-        assert await counted(db, id_) == ("40P01", 1)
 
     async def test_a_hand_back_that_says_nothing_of_the_task_leaves_it(self, db: Database) -> None:
         """A shutdown; an outage that hits everybody."""
@@ -153,9 +156,24 @@ class TestTheRule:
         assert [error.attempt for error in view.errors] == [MOST_SETBACKS, 2 * MOST_SETBACKS]
         for error in view.errors:
             assert error.error_type == "RepeatedSetback"
-            assert error.message.startswith("40P01 cut 5 attempts in a row short while Postgres")
+            assert error.message.startswith("5 attempts in a row were cut short while Postgres")
+            assert "the last by 40P01" in error.message
             assert "DeadlockDetectedError" in error.traceback
         assert await counted(db, handle.id) == (None, 0)
+
+    async def test_causes_that_take_turns_are_counted_together(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("alternates", max_tries=1, registry=registry)
+        async def alternates(ctx: TaskContext) -> str:
+            if ctx["task"].attempt > 2 * MOST_SETBACKS:
+                return "for ever"
+            return await raise_state(ctx, ("40P01", "57P01")[ctx["task"].attempt % 2])  # type: ignore[func-returns-value]
+
+        handle = await client.enqueue(alternates)
+        view = await drain_until_settled(client, handle, drain)
+        assert (view.state, view.attempt, view.tries) == (TaskState.FAILED, MOST_SETBACKS, 1)
+        assert "the last by 57P01" in view.errors[0].message
 
     async def test_a_task_that_cuts_its_own_connection_each_time_fails_at_last(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -252,10 +270,47 @@ class TestWithoutARow:
         handle = await client.enqueue(plain)
         while not (await handle.status()).settled:
             await drain()
-        with pytest.raises(TaskFailed, match="RepeatedSetback: 40P01 cut 5 attempts in a row"):
+        with pytest.raises(TaskFailed, match="RepeatedSetback: 5 attempts in a row were cut short"):
             await handle.result(1)
         assert len(runs) == MOST_SETBACKS
         assert await redis.keys("worker:setbacks:*") == []
+
+    async def test_causes_that_take_turns_are_counted_together(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        runs: list[int] = []
+
+        @task("plain", durable=False, max_tries=1, registry=registry)
+        async def plain(ctx: TaskContext) -> None:
+            runs.append(1)
+            if len(runs) <= 2 * MOST_SETBACKS:
+                await raise_state(ctx, ("40P01", "40001")[len(runs) % 2])
+
+        handle = await client.enqueue(plain)
+        while not (await handle.status()).settled:
+            await drain()
+        with pytest.raises(TaskFailed, match="the last by 40001"):
+            await handle.result(1)
+        assert len(runs) == MOST_SETBACKS
+
+    async def test_a_snooze_between_them_begins_the_count_anew(
+        self, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        runs: list[int] = []
+
+        @task("plain", durable=False, max_tries=1, registry=registry)
+        async def plain(ctx: TaskContext) -> str:
+            runs.append(1)
+            if len(runs) == MOST_SETBACKS - 1:
+                raise Snooze(0)
+            if len(runs) < 2 * MOST_SETBACKS - 2:
+                await raise_state(ctx, "40P01")
+            return "well"
+
+        handle = await client.enqueue(plain)
+        while not (await handle.status()).settled:
+            await drain()
+        assert await handle.result(1) == "well"
 
     async def test_what_hits_everybody_never_counts(
         self, client: TaskClient, registry: Registry, drain: Drain

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import arq
 import asyncpg
@@ -28,19 +29,28 @@ from worker import (
     task,
 )
 from worker.broker import codec, scripts
+from worker.broker.claims import Finish
 from worker.broker.redis import RedisClient
 from worker.errors import ServerUnreachable
 from worker.execution.answer import handing_back
 from worker.execution.delivery import Delivery
 from worker.execution.registry import Registry
 from worker.execution.retry import MOST_SETBACKS
+from worker.execution.running import Held
+from worker.execution.solo import Solo
+from worker.fast.attempts import Attempts, Delivered
 from worker.fast.task_worker import TaskWorker
 from worker.main import worker_settings
+from worker.services.presence import Presence
+from worker.services.rescuer import Rescuer
 from worker.telemetry.description import LEFT_OUT, MESSAGE_BYTES, TRACEBACK_BYTES
 
 WIDE = Table("wide", MetaData(), *(Column(f"c{n}", Integer) for n in range(8)))
 
 AWAY = "Postgres is away"
+
+STILL_THERE = "UPDATE worker_process SET running = '{}', heartbeat_at = now()"
+LONG_AGO = "UPDATE task SET dispatch_at = 'infinity', started_at = now() - interval '1 hour'"
 
 
 class PanicException(BaseException):
@@ -427,8 +437,62 @@ class TestWhatCannotBeWritten:
             running.cancel()
             await running
         await worker.close()
-        assert await bad.status() is TaskState.QUEUED
+        with pytest.raises(TaskFailed, match="StartRefused: .*CheckViolationError"):
+            await bad.result(1)
         assert AWAY not in caplog.text
+
+    async def test_a_task_whose_attempts_are_all_used_up_fails_without_one(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("old", registry=registry)
+        async def old(ctx: TaskContext) -> None: ...
+
+        handle = await client.enqueue(old)
+        await db.execute_once(text("UPDATE task SET attempt = 2147483647"), {})
+        await drain()
+        with pytest.raises(TaskFailed, match="StartRefused: .*integer out of range"):
+            await handle.result(1)
+        assert (await view_of(client, handle)).tries == 0
+
+    async def test_a_task_whose_tries_are_all_used_up_fails_without_one_more(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("old", max_tries=2_147_483_647 + 9, registry=registry)
+        async def old(ctx: TaskContext) -> None:
+            raise ValueError("once more")
+
+        handle = await client.enqueue(old)
+        await db.execute_once(text("UPDATE task SET tries = 2147483647"), {})
+        await drain()
+        with pytest.raises(TaskFailed, match="OutcomeRefused: .*integer out of range"):
+            await handle.result(1)
+
+    @pytest.mark.parametrize("condition", ["state = 'queued'", "settled_at IS NULL"])
+    async def test_what_can_be_neither_started_nor_failed_is_finished_in_redis(
+        self, condition: str, db: Database, client: TaskClient, registry: Registry, drain: Drain,
+        redis: RedisClient, settings: Settings, caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        runs: list[int] = []
+
+        @task("stuck", registry=registry)
+        async def stuck(ctx: TaskContext) -> str:
+            runs.append(1)
+            raise Cancel
+
+        handle = await client.enqueue(stuck)
+        await db.execute_once(text(f"ALTER TABLE task ADD CONSTRAINT c CHECK ({condition})"), {})
+        await drain()
+        assert await redis.zcard("arq:queue") == 0
+        assert f"task {handle.id} cannot be failed (CheckViolationError" in caplog.text
+        await db.execute_once(text(LONG_AGO), {})
+        await db.execute_once(text(STILL_THERE), {})
+        presence = Presence(db, "me", settings, running=list)
+        rescuer = Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
+        assert await rescuer.refill() == 0  # it does not bring it back
+        await db.execute_once(text("ALTER TABLE task DROP CONSTRAINT c"), {})
+        await rescuer.refill()  # and writes down what is to be written as soon as it can be
+        assert await handle.status() is TaskState.FAILED
+        assert len(runs) == (condition == "settled_at IS NULL")
 
     @pytest.mark.parametrize(
         ("error", "away"),
@@ -506,6 +570,39 @@ class TestInterruptions:
             await drain()
         assert await handle.result(1) == "done"
 
+    @pytest.mark.parametrize("durable", [True, False])
+    async def test_who_is_interrupted_goes_back_to_where_it_stood(
+        self, durable: bool, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        places: list[int] = []
+
+        @task("interrupted", durable=durable, registry=registry)
+        async def interrupted(ctx: TaskContext) -> None:
+            places.append(ctx["score"])  # type: ignore[typeddict-item]
+            if len(places) == 1:
+                ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+                await asyncio.Event().wait()
+
+        await client.enqueue(interrupted.options(priority=7))
+        for _ in range(3):
+            await drain()
+        assert len(places) == 2
+        assert places[0] == places[1]
+
+    async def test_who_is_kept_out_by_a_suspect_goes_back_to_where_it_stood(
+        self, db: Database
+    ) -> None:
+        finished: list[tuple[Held, Finish]] = []
+        engine: Any = SimpleNamespace(
+            ctx={}, jobs_retried=0, finish=lambda *given: finished.append(given)
+        )
+        runtime: Any = SimpleNamespace(db=db, solo=Solo())
+        attempts, held = Attempts(engine, runtime, None), Held("x", "arq:queue", 1234, b"")
+        one = Delivered(held, Delivery("x", "x", None, (), {}, 1234, 0, 1), uuid4())
+        async with runtime.solo.alone(60):
+            await attempts._finish(one, attempts._one_by_one(one))
+        assert finished == [(held, Finish("arq:queue", "x", "", "again", -1234))]
+
     async def test_a_function_that_returns_in_spite_of_it_has_completed(
         self, client: TaskClient, registry: Registry, drain: Drain
     ) -> None:
@@ -539,6 +636,6 @@ class TestInterruptions:
         handle = await client.enqueue(suicidal)
         for _ in range(2 * MOST_SETBACKS):
             await drain()
-        with pytest.raises(TaskFailed, match="RepeatedSetback: CancelledError cut 5 attempts"):
+        with pytest.raises(TaskFailed, match="RepeatedSetback: 5 attempts .*by CancelledError"):
             await handle.result(1)
         assert len(runs) == MOST_SETBACKS

@@ -38,6 +38,11 @@ class Claimed:
     token: str
 
 
+def back_to(score: int) -> int:
+    """The number of a `Finish` that puts a job back to where it stood in its queue."""
+    return -max(score, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """What is to become of a claimed job; see ``finish.lua``."""

@@ -31,9 +31,9 @@ def retries(job_id: str) -> str:
     return retry_key_prefix + job_id
 
 
-def setbacks(job_id: str, cause: str) -> str:
-    """How often a task without a row has lately been set back by a cause."""
-    return f"worker:setbacks:{job_id}:{cause}"
+def setbacks(job_id: str) -> str:
+    """How often in a row a task without a row has lately been set back."""
+    return f"worker:setbacks:{job_id}"
 
 
 def result(job_id: str) -> str:

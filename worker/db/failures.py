@@ -9,7 +9,6 @@ Most causes can also be brought on by one task alone, again and again; `hand_bac
 is nobody's own is on the list as everybody's.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,6 +17,7 @@ from asyncpg.exceptions import TargetServerAttributeNotMatched
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from worker.causes import chain_of
 from worker.errors import ServerUnreachable, UnitOfWorkLost
 from worker.telemetry.description import leaves_of
 
@@ -31,9 +31,6 @@ PASSING: tuple[type[Exception], ...] = (
     asyncpg.InternalClientError,
 )
 """What a service goes on after: whatever its statements raise while Postgres is away, and more."""
-
-LONGEST_CHAIN = 20
-"""Links of ``raise … from …`` that are followed."""
 
 
 class Kind(Enum):
@@ -127,17 +124,8 @@ def cause_of(error: BaseException) -> Cause | None:
     Looks into groups, and along ``raise … from …``: who gives a lost connection another name does
     not make it the task's failure.
     """
-    found = (_cause(link) for leaf in leaves_of(error) for link in _chain(leaf))
+    found = (_cause(link) for leaf in leaves_of(error) for link in chain_of(leaf, "__cause__"))
     return next((cause for cause in found if cause is not None), None)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    for _ in range(LONGEST_CHAIN):
-        yield error
-        following = getattr(error, "__cause__", None)
-        if not isinstance(following, BaseException):
-            return
-        error = following
 
 
 def _cause(error: BaseException) -> Cause | None:

@@ -38,9 +38,9 @@ FLEET = {
     #
     # What :processes ran: a look at the unsettled tasks, and at each of them once. (What a process
     # said last that it ran would be less: it may die of what it has just started.)
-    # -> id, worker, alone
+    # -> id, worker, alone, attempt
     "find_left_behind": """
-        SELECT id, worker, alone FROM {task} AS task
+        SELECT id, worker, alone, attempt FROM {task} AS task
         WHERE settled_at IS NULL AND dispatch_at <= 'infinity' AND state = 'running'
           AND worker = ANY(:processes)
         FOR UPDATE SKIP LOCKED

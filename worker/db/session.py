@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from worker.db.direct import driver_of
 from worker.db.places import place_of_caller
 from worker.errors import SessionEnded, SessionError, TransactionAborted, TransactionEnded
+from worker.telemetry.description import message_of, on_one_line, type_of
 
 FIRST_ERROR = "worker.first_error"
 _PROBE = text("SELECT 1")
@@ -87,7 +88,8 @@ def ended_by_hand() -> TransactionEnded:
 
 def aborted_by(error: BaseException) -> TransactionAborted:
     """The `TransactionAborted` that names `error`."""
-    first = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    said, *_ = message_of(error).split("\n")  # what follows shows the statement and its values
+    first = on_one_line(f"{type_of(error)}: {said}")
     return TransactionAborted(
         "nothing was committed: the transaction was aborted by an earlier error that the code "
         f"swallowed ({first}). Let that error leave the block, or do the part that may fail inside "

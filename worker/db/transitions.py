@@ -190,9 +190,9 @@ TRANSITIONS = {
     #
     # Another attempt later that burns no try: shutdown, snooze, a server away.
     # :setback names what has cut the attempt short, if the task may have brought it about: how
-    # often in a row is counted, from one if it is another than the last. If the server itself
-    # went away meanwhile, and without a :setback, the attempt says nothing about the task, and the
-    # count stays. A snooze ends it: the function got as far as it wanted.
+    # often in a row is counted, whatever the names, as one event has several, by its timing. If
+    # the server itself went away meanwhile, and without a :setback, the attempt says nothing about
+    # the task, and the count stays. A snooze ends it: the function got as far as it wanted.
     # Guard: not settled, this attempt. -> setbacks
     "hand_back": """
         UPDATE {task}
@@ -202,8 +202,7 @@ TRANSITIONS = {
                            ELSE :setback END,
             setbacks = CASE WHEN :state = 'scheduled' THEN 0
                             WHEN {says_nothing} THEN setbacks
-                            WHEN setback = :setback THEN setbacks + 1
-                            ELSE 1 END
+                            ELSE setbacks + 1 END
         WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING setbacks
         """,

@@ -21,6 +21,7 @@ from worker.execution.delivery import Delivery
 from worker.execution.outcome import Failed, HandedBack, Outcome, Retrying, Snoozed
 from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.runtime import Runtime
+from worker.execution.settle import fail_without_attempt
 from worker.telemetry.description import describe, one_line
 
 logger = logging.getLogger("worker.attempt")
@@ -53,6 +54,8 @@ async def answer(
     await runtime.flush_pushes()
     with contextlib.suppress(*AWAY):
         await runtime.redis.publish(keys.settled_channel(str(row_id)), "")
+    if isinstance(outcome, Failed) and not outcome.is_written:
+        raise await foreign.refuse(runtime, delivery, outcome.error) from outcome.error
     if delivery.job_id != str(row_id):
         await foreign.answer_from_row(runtime, delivery, row_id)
     if isinstance(outcome, Failed):
@@ -72,6 +75,23 @@ async def tell_no_attempt(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
     elif not row.settled:
         raise hand_back(max(row.wait, 0.0))
     await answer(runtime, delivery, row_id, None)
+
+
+async def fail_unstarted(
+    runtime: Runtime, delivery: Delivery, row_id: UUID, error: Exception
+) -> None:
+    """Fail a task of which no attempt can begin; a missing row fails its job.
+
+    Raises:
+        TaskFailed: Always, unless somebody else has settled the task.
+    """
+    row = (await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})).first()
+    if row is None:
+        raise await foreign.refuse(runtime, delivery, error) from None
+    kept = runtime.settings.retention
+    written = await fail_without_attempt(runtime.db, row_id, row.attempt, error, kept)
+    logger.error("%s failed without an attempt: %s", delivery, one_line(error))
+    await answer(runtime, delivery, row_id, Failed(error, written))
 
 
 @contextlib.contextmanager

@@ -19,10 +19,11 @@ from sqlalchemy import Row
 
 from worker.broker import codec
 from worker.db.transitions import SUSPECT_DEATHS
-from worker.errors import InvalidArguments
+from worker.errors import InvalidArguments, StartRefused
 from worker.execution import foreign
 from worker.execution.answer import (
     answer,
+    fail_unstarted,
     hand_back,
     handing_back,
     shielded,
@@ -96,7 +97,11 @@ async def run_held(runtime: Runtime, ctx: ProcessContext, delivery: Delivery, ro
     """
     with runtime.solo.entered():
         reach("leased")
-        started = await start(runtime, row_id) or await start_over(runtime, row_id)
+        try:
+            started = await start(runtime, row_id) or await start_over(runtime, row_id)
+        except StartRefused as error:
+            await fail_unstarted(runtime, delivery, row_id, error)
+            return
         reach("started")
         if started is None:
             await tell_no_attempt(runtime, delivery, row_id)

@@ -50,7 +50,7 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
     return row_id
 
 
-async def refuse(runtime: Runtime, delivery: Delivery, error: Exception) -> TaskFailed:
+async def refuse(runtime: Runtime, delivery: Delivery, error: BaseException) -> TaskFailed:
     """Tell the stock client that its job failed; returns what to tell arq."""
     failure = TaskFailed(**describe(error))
     await _store_result(runtime, delivery, failure)

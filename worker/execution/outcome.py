@@ -110,9 +110,14 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """User code failed for good."""
+    """User code failed for good.
+
+    Attributes:
+        is_written: False: Postgres refuses even to write that, and Redis alone is told.
+    """
 
     error: BaseException
+    is_written: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,22 @@ If not, the attempt is overtaken: the row decides which of the two may commit.
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row
 
-from worker.db.database import SILENT_SECONDS, Database
-from worker.db.failures import PASSING
+from worker.db.database import SILENT_SECONDS, Database, Execute
+from worker.db.failures import PASSING, refuses
 from worker.db.fleet import FLEET_DUTY
 from worker.db.models import TaskState
 from worker.db.opening import mark_of
+from worker.errors import StartRefused
 from worker.execution.runtime import Runtime
+from worker.execution.settle import fail_without_attempt
 from worker.failpoints import reach
 from worker.settings import Settings
+from worker.telemetry.description import one_line
 
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
@@ -44,33 +47,87 @@ async def take_back(
         The tasks: id, job_id, queue, due_ms, priority, state, deaths. Those that are quarantined
         are settled.
     """
+    try:
+        return await _take_back(db, settings, only)
+    except Exception as error:
+        if not refuses(error):
+            raise
+        logger.warning("tasks of dead processes are taken back one by one: %s", one_line(error))
+    return await _take_back(db, settings, only, await _one_by_one(db, settings, only))
+
+
+class _Apart(NamedTuple):
+    """What has become of those that were dealt with one by one."""
+
+    rescued: list[Row[Any]]
+    refused: set[UUID]
+
+
+async def _take_back(
+    db: Database, settings: Settings, only: str | None, apart: _Apart | None = None
+) -> Sequence[Row[Any]]:
+    """Take back together what was not dealt with `apart`, and forget the processes."""
     queries = db.queries
-    # Who is about to start one of them holds its lease meanwhile, and no longer.
-    limit = SILENT_SECONDS if only is None else settings.start_limit
-    async with db.transaction(limit=limit) as execute:
-        found = await execute(queries.find_dead, {"seconds": settings.dead_after})
-        gone = [row for row in found if only in (None, row.id)]
+    async with db.transaction(limit=_limit(settings, only)) as execute:
+        gone, left = await _find(db, execute, settings, only)
         if not gone:
             return []
-        dead = {"processes": [row.id for row in gone]}
-        left = (await execute(queries.find_left_behind, dead)).all()
-        if _is_storm(gone, left):
-            await execute(queries.note_storm, {"duty": FLEET_DUTY})
-        rescued = await execute(
-            queries.rescue,
-            {
-                **dead,
-                "ids": [row.id for row in left],
-                "retention": settings.retention,
-                "calm": CALM_LEASES * settings.lease_seconds,
-            },
-        )
-        rows = rescued.all()
-        await execute(queries.forget_dead, dead)
+        if apart is None:
+            await _note_storm(db, execute, gone, left)
+            apart = _Apart([], set())
+        ids = [row.id for row in left if row.id not in apart.refused]
+        rescued = await execute(queries.rescue, _rescue(settings, gone, ids))
+        rows = [*apart.rescued, *rescued.all()]
+        await execute(queries.forget_dead, {"processes": [row.id for row in gone]})
         reach("rescued")
     await _end_sessions(db, [row.id for row in gone])
     _log(gone, rows)
     return rows
+
+
+async def _one_by_one(db: Database, settings: Settings, only: str | None) -> _Apart:
+    """Take back those that can be, and fail the others; what nobody can write to stays as it is."""
+    async with db.transaction(limit=_limit(settings, only)) as execute:
+        gone, left = await _find(db, execute, settings, only)
+        await _note_storm(db, execute, gone, left)
+    apart = _Apart([], set())
+    for row in left:
+        try:
+            one = _rescue(settings, gone, [row.id])
+            apart.rescued.extend(await db.execute_once(db.queries.rescue, one))
+        except Exception as error:
+            if not refuses(error):
+                raise
+            apart.refused.add(row.id)
+            reason = StartRefused(f"it cannot be taken back to run again: {one_line(error)}")
+            await fail_without_attempt(db, row.id, row.attempt, reason, settings.retention)
+    return apart
+
+
+async def _find(
+    db: Database, execute: Execute, settings: Settings, only: str | None
+) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+    """The dead processes, and what they have left behind."""
+    found = await execute(db.queries.find_dead, {"seconds": settings.dead_after})
+    gone = [row for row in found if only in (None, row.id)]
+    if not gone:
+        return [], []
+    dead = {"processes": [row.id for row in gone]}
+    return gone, (await execute(db.queries.find_left_behind, dead)).all()
+
+
+def _limit(settings: Settings, only: str | None) -> float:
+    # Who is about to start one of them holds its lease meanwhile, and no longer.
+    return SILENT_SECONDS if only is None else settings.start_limit
+
+
+def _rescue(settings: Settings, gone: Sequence[Row[Any]], ids: Sequence[UUID]) -> dict[str, object]:
+    return {
+        "processes": [row.id for row in gone],
+        "ids": ids,
+        "retention": settings.retention,
+        "calm": CALM_LEASES * settings.lease_seconds,
+    }
 
 
 async def _end_sessions(db: Database, dead: Sequence[str]) -> None:
@@ -88,6 +145,13 @@ async def _end_sessions(db: Database, dead: Sequence[str]) -> None:
 def _say_once(reason: str) -> None:
     logger.warning("what a dead process has left in Postgres cannot be ended (%s): its locks are "
                    "held for as long as its attempt's timeout", reason)  # fmt: skip
+
+
+async def _note_storm(
+    db: Database, execute: Execute, gone: Sequence[Row[Any]], left: Sequence[Row[Any]]
+) -> None:
+    if _is_storm(gone, left):
+        await execute(db.queries.note_storm, {"duty": FLEET_DUTY})
 
 
 def _is_storm(gone: Sequence[Row[Any]], left: Sequence[Row[Any]]) -> bool:
@@ -129,9 +193,18 @@ async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
 
 
 async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> Row[Any] | None:
-    """Write that an attempt begins; None: the guard did not hold."""
+    """Write that an attempt begins; None: the guard did not hold.
+
+    Raises:
+        StartRefused: Postgres does not take it, and will not.
+    """
     parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
-    found = await runtime.db.execute_once(
-        runtime.db.queries.start, parameters, limit=runtime.settings.start_limit
-    )
+    try:
+        found = await runtime.db.execute_once(
+            runtime.db.queries.start, parameters, limit=runtime.settings.start_limit
+        )
+    except Exception as error:
+        if refuses(error):
+            raise StartRefused(f"no attempt of it can begin: {one_line(error)}") from error
+        raise
     return found.first()

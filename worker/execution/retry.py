@@ -33,7 +33,7 @@ SUPERSEDED = Cause("AttemptSuperseded", Kind.STATEMENT)
 """Said of an attempt that is still the last one, it is no more than an error of user code's."""
 
 MOST_SETBACKS = 5
-"""So often in a row the same failing server is believed; then it is the task's own failure."""
+"""So often in a row a failing server is believed; then it is the task's own failure."""
 
 STEEPEST = 1_000
 """The largest factor of a backoff."""
@@ -137,10 +137,10 @@ def counted(
 def counted_setback(
     outcome: HandedBack, times: int, failures_before: int, policy: RetryPolicy, rng: random.Random
 ) -> Retrying | Failed:
-    """What becomes of an attempt that the same cause has cut short as the `times` before it."""
+    """What becomes of an attempt that was cut short as the `times` - 1 before it were."""
     error = RepeatedSetback(
-        f"{outcome.setback} cut {times} attempts in a row short while Postgres answered, so it "
-        f"counts as the task's own failure ({outcome.reason})"
+        f"{times} attempts in a row were cut short while Postgres answered, the last by "
+        f"{outcome.setback}, so it counts as the task's own failure ({outcome.reason})"
     )
     error.__cause__ = outcome.error
     return counted(error, failures_before, policy, rng)

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 from weakref import WeakSet
 
+from worker.broker.claims import back_to
+
 logger = logging.getLogger("worker.attempt")
 
 
@@ -36,6 +38,11 @@ class Held:
     enqueued_ms: int = 0
     runs: "asyncio.Task[Any] | None" = None
     ends: bool = False
+
+    @property
+    def place(self) -> int:
+        """The number of a `Finish` that puts the job back to where it stood in the queue."""
+        return back_to(self.score)
 
 
 class Running:

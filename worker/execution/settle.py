@@ -99,29 +99,50 @@ async def record(
     Returns:
         What was written; None: the guard did not hold.
     """
-    outcome, row = await _write(runtime, function, task, outcome)
-    if row is not None and isinstance(outcome, HandedBack) and _is_its_own(outcome, row.setbacks):
-        outcome = counted_setback(outcome, row.setbacks, task.tries, function.policy, _rng)
-        outcome, row = await _write(runtime, function, task, outcome)
-    if row is None:
+    written, setbacks = await _write(runtime, function, task, outcome)
+    if isinstance(written, HandedBack) and _is_its_own(written, setbacks):
+        failed = counted_setback(written, setbacks, task.tries, function.policy, _rng)
+        written, _ = await _write(runtime, function, task, failed)
+    if written is None:
         logger.info("%s %s: attempt %d has no say any more: settled or taken over meanwhile",
                     task.name, task.id, task.attempt)  # fmt: skip
         return None
-    _log(task, outcome)
-    return outcome
+    _log(task, written)
+    return written
 
 
 async def _write(
     runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, outcome: Outcome
-) -> tuple[Outcome, Row[Any] | None]:
-    """Write `outcome`, or that it cannot be written; returns which, and the row of the guard."""
+) -> tuple[Outcome | None, int]:
+    """Write `outcome`, or that it cannot be written.
+
+    Returns:
+        Which of the two, and how many setbacks in a row that makes; None: the guard did not hold.
+    """
     try:
-        return outcome, await _execute(runtime, function, task, outcome)
+        row = await _execute(runtime, function, task, outcome)
     except Exception as error:
         if not refuses(error):
             raise
         failed = Failed(_refused(task, outcome, error))
-    return failed, await _execute(runtime, function, task, failed)
+    else:
+        return (None if row is None else outcome), getattr(row, "setbacks", 0)
+    return await _write_refused(runtime, function, task, failed), 0
+
+
+async def _write_refused(
+    runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, failed: Failed
+) -> Failed | None:
+    """Write that an outcome was refused; if that is, too, without a try: there may be no more."""
+    try:
+        return failed if await _execute(runtime, function, task, failed) is not None else None
+    except Exception as error:
+        if not refuses(error):
+            raise
+    assert task.id is not None  # noqa: S101 - it has a row
+    kept = retention_of(runtime, function)
+    written = await fail_without_attempt(runtime.db, task.id, task.attempt, failed.error, kept)
+    return Failed(failed.error, written)
 
 
 async def _execute(
@@ -190,15 +211,28 @@ async def fail_without_attempt(
     retention: float,
     *,
     state: TaskState = TaskState.FAILED,
-) -> None:
+) -> bool:
     """Settle a task for a reason that is not its function's: no try is counted.
 
     Its guard: not settled, and `attempt` is still the last one.
+
+    Returns:
+        False: Postgres refuses even that, which is said: only Redis can be told.
     """
     parameters = {"id": task_id, "attempt": attempt, "state": state, "counted": 0}
-    await db.execute_once(
-        db.queries.fail, {**parameters, "retention": retention, **describe(error)}
-    )
+    try:
+        await db.execute_once(
+            db.queries.fail, {**parameters, "retention": retention, **describe(error)}
+        )
+    except Exception as refusal:
+        if not refuses(refusal):
+            raise
+        why = one_line(refusal)
+    else:
+        return True
+    logger.error("task %s cannot be failed (%s), so its row stays as it is, and it is not run: %s",
+                 task_id, why, one_line(error))  # fmt: skip
+    return False
 
 
 def retention_of(runtime: Runtime, function: TaskFunction[Any, Any]) -> float:

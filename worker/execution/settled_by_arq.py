@@ -1,8 +1,9 @@
-"""Jobs that an arq worker has settled by itself, without asking the row.
+"""Jobs that are settled in Redis, but not in their rows.
 
-Our workers leave arq no occasion; another worker on the same queue may. Then the job is gone while
-arq's own failure lies at its result key. What that failure says decides: an expired payload is
-pushed again; an aborted job is cancelled; the rest has failed.
+Our workers leave arq no occasion to do that; another worker on the same queue may. And Postgres may
+have refused to write that a task has failed. Then the job is gone while the failure lies at its
+result key. What that failure says decides: an expired payload is pushed again; an aborted job is
+cancelled; the rest has failed. What Postgres still refuses to write is not run: it is asked again.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ _EXPIRED = "job expired"
 async def settle_as_arq_did(
     db: Database, redis: RedisClient, rows: Sequence[Row[Any]], retention: float
 ) -> list[Row[Any]]:
-    """Settle the tasks that arq has settled; returns the others, which are to be pushed again."""
+    """Settle what is settled in Redis alone; returns the others, which are to be pushed again."""
     results = await redis.mget([keys.result(row.job_id) for row in rows])
     lost: list[Row[Any]] = []
     for row, result in zip(rows, results, strict=True):
@@ -36,11 +37,11 @@ async def settle_as_arq_did(
         if error is None:
             lost.append(row)
             continue
-        logger.error("%s %s was settled by arq itself: %s", row.name, row.id, error)
+        logger.error("%s %s was settled in Redis alone: %s", row.name, row.id, error)
         aborted = isinstance(error, asyncio.CancelledError)
         state = TaskState.CANCELLED if aborted else TaskState.FAILED
-        await fail_without_attempt(db, row.id, row.attempt, error, retention, state=state)
-        await redis.delete(keys.result(row.job_id))
+        if await fail_without_attempt(db, row.id, row.attempt, error, retention, state=state):
+            await redis.delete(keys.result(row.job_id))
     return lost
 
 

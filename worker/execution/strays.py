@@ -14,12 +14,10 @@ from worker.broker.redis import AWAY, server_time
 from worker.clock import milliseconds
 from worker.errors import UndecodablePayload, UnknownTask
 from worker.execution import foreign
-from worker.execution.answer import answer, hand_back, handing_back
+from worker.execution.answer import fail_unstarted, hand_back, handing_back
 from worker.execution.context import ProcessContext
 from worker.execution.delivery import UNDECODABLE, UNKNOWN, Delivery
-from worker.execution.outcome import Failed
 from worker.execution.runtime import Runtime
-from worker.execution.settle import fail_without_attempt
 
 logger = logging.getLogger("worker.strays")
 
@@ -90,13 +88,9 @@ async def undecodable_payload(ctx: ProcessContext, reason: str) -> None:
 async def _fail(
     runtime: Runtime, delivery: Delivery, row_id: UUID | None, error: Exception
 ) -> None:
-    row = None
-    if row_id is not None:
-        row = (await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})).first()
-    if row_id is None or row is None:
+    if row_id is None:
         raise await foreign.refuse(runtime, delivery, error) from None
-    await fail_without_attempt(runtime.db, row_id, row.attempt, error, runtime.settings.retention)
-    await answer(runtime, delivery, row_id, Failed(error))
+    await fail_unstarted(runtime, delivery, row_id, error)
 
 
 def _as_row_id(job_id: str) -> UUID | None:

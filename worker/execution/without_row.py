@@ -21,6 +21,8 @@ from worker.execution.outcome import (
     Failed,
     HandedBack,
     Outcome,
+    Retrying,
+    Snoozed,
     traceback_of,
 )
 from worker.execution.perform import interruption, perform
@@ -81,6 +83,8 @@ async def attempt_without_row(
     except asyncio.CancelledError as error:
         outcome = HandedBack(0.0, "the attempt was interrupted", cause=interruption())
         interrupted = error
+    if isinstance(outcome, Retrying | Snoozed):
+        await shielded(_end_setbacks(runtime, delivery))
     if not isinstance(outcome, HandedBack):
         return outcome
     times = await shielded(_count(runtime, delivery, outcome, began))
@@ -92,19 +96,24 @@ async def attempt_without_row(
 
 
 async def _count(runtime: Runtime, delivery: Delivery, outcome: HandedBack, began: float) -> int:
-    """How often the same has set this task back in the last hour; 0: it is no setback.
+    """How often this task has been set back in the last hour, by whatever; 0: it is no setback.
 
     The last time that is believed begins the count anew.
     """
-    cause = outcome.setback
-    if cause is None or not await _has_been_up(runtime, time.monotonic() - began):
+    if outcome.setback is None or not await _has_been_up(runtime, time.monotonic() - began):
         return 0
-    key = keys.setbacks(delivery.job_id, cause)
+    key = keys.setbacks(delivery.job_id)
     with contextlib.suppress(*AWAY):
         times = int(await runtime.redis.incr(key))
         await runtime.redis.expire(key, SETBACKS_SECONDS if times < MOST_SETBACKS else 0)
         return times
     return 0
+
+
+async def _end_setbacks(runtime: Runtime, delivery: Delivery) -> None:
+    """As in a row's count: after a failure of its own, or a snooze, the next one is the first."""
+    with contextlib.suppress(*AWAY):
+        await runtime.redis.delete(keys.setbacks(delivery.job_id))
 
 
 async def _has_been_up(runtime: Runtime, seconds: float) -> bool:

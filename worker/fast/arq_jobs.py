@@ -101,7 +101,7 @@ class ArqJob:
             if self.worker.on_job_start:
                 await self.worker.on_job_start(self.ctx)
             finish = self._succeeded(await self._perform(function))
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:  # a panic of Rust code, too
             finish = self._failed(error)
         return await self._end(finish)
 
@@ -193,7 +193,9 @@ class ArqJob:
             return finish
         try:
             await self.worker.on_job_end(self.ctx)
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             logger.exception("%s: on_job_end failed", self.ref)
             return finish if self.outcome == "again" else self._done(False, error)
         return finish
@@ -211,7 +213,7 @@ class ArqJob:
         """Deliver it again: later, or from where it stood in the queue."""
         held = self.held
         self.outcome = "again"
-        number = delay_ms or -max(held.score, 0)
+        number = delay_ms or held.place
         return Finish(held.queue, held.job_id, held.token, action, number, held.payload)
 
     def _count(self) -> None:

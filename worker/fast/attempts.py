@@ -111,9 +111,9 @@ class Attempts:
     def _put_back(self, batch: list[Delivered]) -> None:
         """Put what a suspect keeps out to where it stood: another process may have it at once."""
         for one in batch:
-            held, back = one.held, -max(one.held.score, 0)
+            held = one.held
             self._engine.finish(
-                held, Finish(held.queue, held.job_id, held.token, "again", back, held.payload)
+                held, Finish(held.queue, held.job_id, held.token, "again", held.place, held.payload)
             )
 
     async def _write_start(self, batch: list[Delivered]) -> dict[UUID, Row[Any]]:
@@ -177,10 +177,10 @@ class Attempts:
                     return
         except arq.Retry as again:
             engine.jobs_retried += 1
-            action, number = "again", again.defer_score or 0
+            action, number = "again", again.defer_score or held.place
         except asyncio.CancelledError:
             engine.jobs_retried += 1
-            action, number = "again", 0
+            action, number = "again", held.place
         except TaskFailed:
             engine.jobs_failed += 1
         else:

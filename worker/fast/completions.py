@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.db.database import Database
-from worker.db.failures import PASSING, refuses
+from worker.db.failures import PASSING, Kind, cause_of, refuses, sqlstate
 from worker.execution.context import RunningTask
 from worker.execution.definition import TaskFunction
 from worker.failpoints import reach
@@ -25,6 +25,12 @@ logger = logging.getLogger("worker.completions")
 
 BATCH = 500
 """Tasks per statement: some milliseconds of Postgres, in which it holds their rows."""
+
+FAILURES = 5
+"""So often in a row a failing server is believed while it answers; then it is the batch."""
+
+READ_ONLY = "25006"
+"""During a failover: no batch brings it about, though a task may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Completions(Service):
         self._on_settled = on_settled
         self._refuse = refuse
         self._buffer: list[Completion] = []
+        self._failures = 0
         self._writing = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -81,25 +88,53 @@ class Completions(Service):
         async with self._writing:
             while batch := self._buffer[:BATCH]:
                 await self._commit(batch)
-                del self._buffer[: len(batch)]
+                self._failures = 0
 
     async def _commit(self, batch: list[Completion]) -> None:
-        """Commit a batch; if it fails, its halves, until only the offender is left."""
+        """Commit what stands first; if that fails, its halves, until only the offender is left.
+
+        Raises:
+            DBAPIError, OSError, PostgresError: It is Postgres that fails, as far as is known. What
+                was dealt with is in the buffer no more, and is not repeated.
+        """
         try:
             await self._write(batch)
         except Exception as error:
-            if isinstance(error, PASSING) and not refuses(error):
+            if not await self._is_to_blame(error):
                 raise
             if len(batch) == 1:
                 await self._refuse(batch[0], error)
+                del self._buffer[0]
                 return
             middle = len(batch) // 2
             await self._commit(batch[:middle])
             await self._commit(batch[middle:])
         else:
+            del self._buffer[: len(batch)]
             for completion in batch:
                 reach("committed")
                 self._on_settled(completion)
+
+    async def _is_to_blame(self, error: Exception) -> bool:
+        """Whether a batch fails by its own doing: it is refused, or fails while Postgres answers.
+
+        Once `FAILURES` batches have failed in a row, that holds for the halves, too.
+        """
+        if refuses(error) or not isinstance(error, PASSING):
+            return True
+        self._failures = 0 if await self._is_everybodys(error) else self._failures + 1
+        return self._failures >= FAILURES
+
+    async def _is_everybodys(self, error: Exception) -> bool:
+        """Whether no batch can have brought it about; a server that answers is not away."""
+        cause = cause_of(error)
+        if sqlstate(error) == READ_ONLY or (cause is not None and cause.kind is Kind.DISK):
+            return True
+        try:
+            await self._db.ping()
+        except PASSING:
+            return True
+        return False
 
     async def _write(self, batch: list[Completion]) -> None:
         # In the order of their ids, as every batch locks its rows.

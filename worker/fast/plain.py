@@ -46,9 +46,9 @@ class PlainAttempts:
             outcome = await attempt_without_row(self._runtime, function, context, delivery, _rng)
         except asyncio.CancelledError:
             engine.jobs_retried += 1
-            return engine.finish(held, _again(held, "unrun", 0))
+            return engine.finish(held, _again(held, "unrun", held.place))
         except Occupied:
-            return engine.finish(held, _again(held, "unrun", -max(held.score, 0)))
+            return engine.finish(held, _again(held, "unrun", held.place))
         match outcome:
             case Completed(written):
                 engine.jobs_complete += 1

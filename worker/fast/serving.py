@@ -11,7 +11,7 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Function, Worker
 
 from worker import exhaustion
-from worker.broker.claims import NO_RESULT, RETURNS, Claimed, Finish
+from worker.broker.claims import NO_RESULT, RETURNS, Action, Claimed, Finish, back_to
 from worker.broker.redis import AWAY
 from worker.execution.running import Held, Running
 from worker.fast.aborts import Aborts
@@ -21,6 +21,9 @@ from worker.fast.intake import Intake
 from worker.fast.leases import TokenLeases
 
 logger = logging.getLogger("worker.fast")
+
+AFTER_ERROR_MS = 1000
+"""How long a job waits that has met an error of the worker's own."""
 
 
 class ServingWorker(Worker):
@@ -99,7 +102,7 @@ class ServingWorker(Worker):
             return None
 
     def _give_back(self, one: Claimed) -> None:
-        back = -max(one.score, 0)  # to where it stood
+        back = back_to(one.score)
         self.finisher.put(
             Finish(one.queue, one.job_id, one.token, "unrun", back, one.payload or b"")
         )
@@ -155,8 +158,13 @@ class ServingWorker(Worker):
         if error is not None:
             logger.error("job %s: an error of the worker's own", held.job_id, exc_info=error)
         if not held.ends and (task.cancelled() or error is not None):
-            again = Finish(held.queue, held.job_id, held.token, "unrun", 1000, held.payload)
-            self.finish(held, again)
+            self._return(held, is_stopped=task.cancelled() and self._stopping)
+
+    def _return(self, held: Held, is_stopped: bool) -> None:
+        """Put a job back that nobody has finished; a start that counts bounds how often."""
+        action: Action = "unrun" if is_stopped else "again"
+        number = held.place if is_stopped else AFTER_ERROR_MS
+        self.finish(held, Finish(held.queue, held.job_id, held.token, action, number, held.payload))
 
     def _is_busy(self) -> bool:
         return len(self.tasks) > self.max_jobs / 4

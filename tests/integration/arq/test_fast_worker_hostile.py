@@ -12,6 +12,8 @@ from arq.utils import ms_to_datetime, timestamp_ms
 from arq.worker import JobExecutionFailed, Retry, func
 
 from tests.integration.arq.conftest import Context, Make, far_hour
+from worker.fast import serving
+from worker.fast.arq_jobs import ArqJob
 from worker.fast.worker import FastWorker
 
 ran: list[Any] = []
@@ -52,6 +54,50 @@ async def test_a_hook_that_raises_fails_its_job_and_nothing_else(
     assert (worker.jobs_complete, worker.jobs_failed) == (1, 1)
     assert ran == (["two"] if hook == "on_job_start" else ["one", "two"])
     assert await client.keys("arq:in-progress:*") == []
+
+
+class PanicException(BaseException):
+    """As pyo3_runtime.PanicException, which Rust code raises."""
+
+
+async def panic(ctx: Context) -> None:
+    ran.append("panic")
+    if len(ran) < 10:
+        raise PanicException("called `Option::unwrap()` on a `None` value")
+
+
+@pytest.mark.parametrize("where", ["function", "on_job_start", "on_job_end"])
+async def test_a_panic_fails_its_job_once(client: ArqRedis, build: Make, where: str) -> None:
+    job = await client.enqueue_job("work")
+    assert job is not None
+    hooks = {} if where == "function" else {where: panic}
+    worker = build(func(panic if where == "function" else note, name="work"), **hooks)
+    await worker.async_run()
+    assert ran.count("panic") == 1
+    assert (worker.jobs_complete, worker.jobs_failed) == (0, 1)
+    assert b"PanicException" in (await client.get(f"arq:result:{job.job_id}") or b"")
+
+
+async def test_an_error_of_our_own_does_not_repeat_a_job_for_ever(
+    client: ArqRedis, build: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "AFTER_ERROR_MS", 1)
+
+    def fail(job: ArqJob, error: BaseException) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(ArqJob, "_log_failure", fail)
+    job = await client.enqueue_job("work")
+    assert job is not None
+
+    async def work(ctx: Context) -> None:
+        ran.append("work")
+        raise ValueError
+
+    worker = build(func(work, name="work", max_tries=3))
+    await worker.async_run()
+    assert len(ran) == 3
+    assert b"max 3 retries exceeded" in (await client.get(f"arq:result:{job.job_id}") or b"")
 
 
 async def test_a_hook_that_raises_after_the_end_changes_nothing(
