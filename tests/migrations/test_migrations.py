@@ -13,7 +13,7 @@ from worker import Database
 from worker.db import migrations
 from worker.db.models import Base
 from worker.errors import SchemaError
-from worker.execution.options import is_name
+from worker.names import is_name
 from worker.services.readiness import refuse_unmigrated
 
 

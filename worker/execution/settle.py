@@ -201,6 +201,26 @@ async def fail_without_attempt(
     )
 
 
+async def fail_one_of_many(
+    db: Database,
+    row: Row[Any],
+    error: BaseException,
+    retention: float,
+    *,
+    state: TaskState = TaskState.FAILED,
+) -> bool:
+    """As `fail_without_attempt`; False: Postgres refuses that, and the row stays as it is."""
+    try:
+        await fail_without_attempt(db, row.id, row.attempt, error, retention, state=state)
+    except Exception as refusal:
+        if not refuses(refusal):
+            raise
+        logger.warning("%s %s stays unsettled, Postgres refuses its end: %s", row.name, row.id,
+                       one_line(refusal))  # fmt: skip
+        return False
+    return True
+
+
 def retention_of(runtime: Runtime, function: TaskFunction[Any, Any]) -> float:
     """Seconds that a settled task of `function` is kept."""
     return runtime.settings.retention if function.retention is None else function.retention

@@ -18,7 +18,7 @@ from worker.broker.redis import RedisClient
 from worker.db.database import Database
 from worker.db.models import TaskState
 from worker.errors import UndecodablePayload
-from worker.execution.settle import fail_without_attempt
+from worker.execution.settle import fail_one_of_many
 
 logger = logging.getLogger("worker.rescuer")
 
@@ -28,7 +28,10 @@ _EXPIRED = "job expired"
 async def settle_as_arq_did(
     db: Database, redis: RedisClient, rows: Sequence[Row[Any]], retention: float
 ) -> list[Row[Any]]:
-    """Settle the tasks that arq has settled; returns the others, which are to be pushed again."""
+    """Settle the tasks that arq has settled; returns the others, which are to be pushed again.
+
+    One that Postgres refuses to settle stays as it is, and holds up nobody else.
+    """
     results = await redis.mget([keys.result(row.job_id) for row in rows])
     lost: list[Row[Any]] = []
     for row, result in zip(rows, results, strict=True):
@@ -39,8 +42,8 @@ async def settle_as_arq_did(
         logger.error("%s %s was settled by arq itself: %s", row.name, row.id, error)
         aborted = isinstance(error, asyncio.CancelledError)
         state = TaskState.CANCELLED if aborted else TaskState.FAILED
-        await fail_without_attempt(db, row.id, row.attempt, error, retention, state=state)
-        await redis.delete(keys.result(row.job_id))
+        if await fail_one_of_many(db, row, error, retention, state=state):
+            await redis.delete(keys.result(row.job_id))
     return lost
 
 
