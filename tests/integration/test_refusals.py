@@ -467,7 +467,7 @@ class TestOptional:
             await patient.set("arq:job:1", "payload")
             async with connect(server.url) as redis:
                 await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
-                pipe = patient.pipeline()
+                pipe = patient.pipeline(transaction=False)
                 pipe.get("arq:job:1")
                 telling = _telling(patient.until_answered, waits)
                 patient.until_answered = telling  # type: ignore[method-assign]
