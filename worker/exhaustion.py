@@ -59,7 +59,8 @@ class Exhaustion:
 
     def lasts(self) -> float:
         """For how many seconds something has been lacking; 0: nothing is."""
-        if self._since is None:
+        since = self._since  # the heart's thread asks, too
+        if since is None:
             return 0.0
         now = time.monotonic()
         if _found_by_trying() is not None:
@@ -68,10 +69,13 @@ class Exhaustion:
             logger.warning("what this process was out of is there again")
             self._since = None
             return 0.0
-        return now - self._since
+        return now - since
 
     def hopeless(self) -> Exhausted | None:
-        """Why the process has to end, if something has been lacking for too long."""
+        """Why the process has to end, if something has been lacking for too long.
+
+        Who asks ends it: nothing is claimed from then on.
+        """
         if self.lasts() <= LIMIT_SECONDS:
             return None
         self._ends = True  # what is given up now is not there again

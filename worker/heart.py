@@ -102,7 +102,7 @@ class Heart(Service):
 
     async def run_once(self) -> None:
         """Report a loop that is blocked, once, and that it turns again; end what cannot go on."""
-        if (error := exhaustion.here.hopeless()) is not None and self.on_death is not None:
+        if self.on_death is not None and (error := exhaustion.here.hopeless()) is not None:
             self.on_death(error)
             self.on_death = None
         if self.lag > REPORT_SECONDS and self._blocked_since is None:

@@ -1,12 +1,9 @@
 """What a queue may be called; and several queues for one worker: names with weights."""
 
-import unicodedata
 from collections.abc import Iterable
 
-LONGEST_NAME = 512
-"""Characters: in UTF-8 they fit into an index entry of Postgres."""
+from worker.names import LONGEST_TEXT, is_name
 
-_CONTROL = ("Cc", "Cs", "Zl", "Zp")  # lone surrogates and ends of lines, too
 _KEYS = ("worker:", "arq:job:", "arq:in-progress:", "arq:retry:", "arq:result:")
 _ABORTS = "arq:abort"
 _HEALTH = ":health-check"
@@ -17,9 +14,9 @@ def fault_in_name(name: str) -> str | None:
 
     A queue's name is its key in Redis, as arq has it. Keys of another type would be in its way.
     """
-    if not 0 < len(name) <= LONGEST_NAME:
-        return f"a queue's name has 1 to {LONGEST_NAME} characters"
-    if any(unicodedata.category(character) in _CONTROL for character in name):
+    if not 0 < len(name) <= LONGEST_TEXT:
+        return f"a queue's name has 1 to {LONGEST_TEXT} characters"
+    if not is_name(name):
         return f"{name[:80]!r} is no name for a queue: it has a control character"
     if name.startswith(_KEYS) or name == _ABORTS or name.endswith(_HEALTH):
         others = ", ".join(f"{prefix}*" for prefix in _KEYS)

@@ -2,12 +2,13 @@
 
 import asyncio
 
+from arq.utils import poll
 from arq.worker import Worker
 from redis.exceptions import RedisError
 
 from worker.broker.refusals import is_refusal
 from worker.errors import SettingsError
-from worker.execution.jobs import is_anything_due
+from worker.execution.jobs import is_anything_due, told
 
 
 class StockWorker(Worker):
@@ -40,9 +41,17 @@ class BurstWorker(StockWorker):
     """Ends when neither store has a due task; stock arq would wait for those that are not."""
 
     async def _poll_iteration(self) -> None:
-        pushed = await self.ctx["relay"].run_once()
+        async for _ in poll(self.poll_delay_s):
+            if await self._knows_what_is_left():
+                return  # and no sooner: arq would end at an empty queue
+
+    async def _knows_what_is_left(self) -> bool:
+        """One look, as arq's; False: a store could not tell."""
+        pushed = await told(self.ctx["relay"].run_once())
         await super()._poll_iteration()
-        if pushed or self.tasks:
-            return
-        if not await is_anything_due(self.ctx["db"], self.pool, self.queue_name):
+        if pushed is None or pushed or self.tasks:
+            return pushed is not None
+        due = await told(is_anything_due(self.ctx["db"], self.pool, self.queue_name))
+        if due is False:
             self.max_burst_jobs = 0  # which ends arq's loop
+        return due is not None

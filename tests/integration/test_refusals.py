@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -87,6 +88,7 @@ class TestWhatIsRefused:
             ResponseError("ACL failure in script: No permissions to access a channel"),
             NoPermissionError("Command # 1 (SET a OOM BUSY) of pipeline caused error: no right"),
             EntriesRefused({"a": "WRONGTYPE"}),
+            EntriesRefused({"LOADING-1": "WRONGTYPE"}),
         ],
         ids=repr,
     )
@@ -136,6 +138,17 @@ class TestPush:
         with pytest.raises(EntriesRefused):
             await scripts.push(call, [*jobs, a_job("last", "fine")])
         assert await redis.zrange("fine", 0, -1) == [b"last"]
+
+    async def test_no_queue_is_made_in_the_place_of_another_key(
+        self, redis: RedisClient, call: Call
+    ) -> None:
+        odd = "arq:in-progress:1"
+        with pytest.raises(EntriesRefused, match="is no name for a queue") as refusal:
+            await scripts.push(call, [a_job("2", odd), a_job("1", "fine"), a_job("LOADING", odd)])
+        assert set(refusal.value.reasons) == {"2", "LOADING"}
+        assert refusal.value.done == 1
+        assert set(await redis.keys("*")) == {b"fine", b"arq:job:1"}
+        assert await scripts.missing(redis, odd, ["1"]) == ["1"]
 
     async def test_jobs_of_a_key_that_is_no_queue_are_missing_there(
         self, redis: RedisClient, call: Call
@@ -443,3 +456,40 @@ class TestOptional:
                 await nobody.ping()
         await nobody.aclose()
         assert caplog.text == ""
+
+    async def test_stock_arq_takes_no_answer_that_passes_for_a_payload_that_is_none(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.WARNING)
+        waits = asyncio.Event()
+        async with EmbeddedRedis(settings={"replica-serve-stale-data": "no"}) as server:
+            patient = connect(server.url, kind=PatientRedis)
+            await patient.set("arq:job:1", "payload")
+            async with connect(server.url) as redis:
+                await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+                pipe = patient.pipeline(transaction=False)
+                pipe.get("arq:job:1")
+                telling = _telling(patient.until_answered, waits)
+                patient.until_answered = telling  # type: ignore[method-assign]
+                reading = asyncio.create_task(pipe.execute())
+                async with asyncio.timeout(10):
+                    await waits.wait()
+                    await redis.execute_command("REPLICAOF", "NO", "ONE")
+                    assert await reading == [b"payload"]
+            await patient.aclose()
+
+
+def _telling(real: Any, failed: asyncio.Event) -> Any:
+    """`until_answered`, which tells that a call has failed."""
+
+    async def until_answered(call: Callable[[], Awaitable[Any]]) -> Any:
+        async def once() -> Any:
+            try:
+                return await call()
+            except ResponseError:
+                failed.set()
+                raise
+
+        return await real(once)
+
+    return until_answered

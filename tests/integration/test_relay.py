@@ -8,8 +8,10 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import Row, make_url, text
 
+from tests.integration.test_rescuer import refuse_errors_of
 from tests.proxy import Proxy
 from worker import Database, Settings, TaskClient, TaskContext, task
+from worker.broker import scripts
 from worker.broker.redis import RedisClient, connect
 from worker.embedded import EmbeddedPostgres
 from worker.execution.jobs import is_anything_due
@@ -68,6 +70,83 @@ async def test_a_row_that_redis_refuses_is_failed_and_the_rest_of_the_batch_goes
     assert "something else at the key 'session:of:another:application': WRONGTYPE" in message
     due = text("SELECT count(*) FROM task WHERE dispatch_at < 'infinity' AND settled_at IS NULL")
     assert (await db.execute_once(due, {})).scalar_one() == 0
+
+
+async def test_however_many_rows_redis_refuses_it_is_asked_once(
+    db: Database, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay holds rows locked meanwhile, and for some seconds at most."""
+    calls = 0
+    push = scripts.push
+
+    async def counted(*arguments: Any) -> int:
+        nonlocal calls
+        calls += 1
+        return await push(*arguments)
+
+    monkeypatch.setattr(scripts, "push", counted)
+    await redis.set("theirs", "a string of another application")
+    await db.execute_once(INSERT, {"n": 100})
+    await db.execute_once(text("UPDATE task SET queue = 'theirs'"), {})
+    assert await Relay(db, redis).run_once() == 0
+    assert calls == 1
+    failed = text("SELECT count(*) FROM task WHERE state = 'failed'")
+    assert (await db.execute_once(failed, {})).scalar_one() == 100
+
+
+async def test_a_stock_clients_id_does_not_make_a_refusal_an_outage(
+    db: Database, redis: RedisClient
+) -> None:
+    await redis.set("theirs", "a string of another application")
+    await db.execute_once(INSERT, {"n": 3})
+    await db.execute_once(
+        text("INSERT INTO task (name, queue, job_id, dispatch_at) "
+             "VALUES ('x', 'theirs', 'LOADING-1', now() - interval '1 s')"),
+        {},
+    )  # fmt: skip
+    assert await Relay(db, redis).run_once() == 3
+    failed = text("SELECT job_id FROM task WHERE state = 'failed'")
+    assert (await db.execute_once(failed, {})).scalars().all() == ["LOADING-1"]
+
+
+@pytest.mark.parametrize("by", ["relay", "rescuer"])
+async def test_a_row_whose_queue_would_be_another_key_is_failed_with_the_reason(
+    db: Database, redis: RedisClient, settings: Settings, by: str
+) -> None:
+    """By a plain INSERT: the table knows no keys. Its queue would be a lease without end."""
+    await db.execute_once(INSERT, {"n": 3})
+    await db.execute_once(
+        text("INSERT INTO task (name, queue) SELECT 'x', 'arq:in-progress:' || id FROM task"), {}
+    )
+    if by == "relay":
+        assert await Relay(db, redis).run_once() == 3
+    else:
+        presence = Presence(db, "me", settings, running=list)
+        rescuer = Rescuer(db, redis, settings, presence, wake_relay=lambda: None)
+        await db.execute_once(text("UPDATE task SET dispatch_at = 'infinity'"), {})
+        assert await rescuer.refill() == 3
+    assert await redis.keys("arq:in-progress:*") == []
+    found = await db.execute_once(
+        text("SELECT state, error_type, message FROM task JOIN task_error ON task_id = task.id"), {}
+    )
+    said = [tuple(row) for row in found]
+    assert {row[:2] for row in said} == {("failed", "QueueRefused")}
+    assert len(said) == 3
+    assert "is no name for a queue" in said[0][2]
+
+
+async def test_a_row_that_cannot_be_failed_keeps_no_other_from_it(
+    db: Database, redis: RedisClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis.set("theirs", "a string of another application")
+    await db.execute_once(INSERT, {"n": 5})
+    await db.execute_once(text("UPDATE task SET queue = 'theirs'"), {})
+    odd = (await db.execute_once(text("SELECT id FROM task LIMIT 1"), {})).scalar_one()
+    await refuse_errors_of(db, odd)
+    await Relay(db, redis).run_once()
+    failed = text("SELECT count(*) FROM task WHERE state = 'failed'")
+    assert (await db.execute_once(failed, {})).scalar_one() == 4
+    assert f"x {odd} stays unsettled, Postgres refuses its end: " in caplog.text
 
 
 async def test_tasks_of_a_queue_that_a_worker_serves_wait_until_redis_takes_them(

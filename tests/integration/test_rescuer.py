@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,10 +19,11 @@ from tests.conftest import Drain
 from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
 from worker.broker import codec, keys, scripts
 from worker.broker.redis import RedisClient
+from worker.db.database import SILENT_SECONDS
 from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
 from worker.execution.pruning import BATCH
 from worker.execution.registry import Registry
-from worker.execution.rescue import CALM_LEASES
+from worker.execution.rescue import CALM_LEASES, take_back
 from worker.services.leader import Leader
 from worker.services.presence import Presence
 from worker.services.pruner import Pruner
@@ -57,6 +60,13 @@ async def beat_long_enough(presence: Presence, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr("worker.services.presence.time.monotonic", lambda ago=ago: now - ago)
         await presence.run_once()
     monkeypatch.undo()
+
+
+async def refuse_errors_of(db: Database, task_id: object) -> None:
+    """Somebody's constraint lets no error of this task be written."""
+    await db.execute_once(
+        text(f"ALTER TABLE task_error ADD CONSTRAINT odd CHECK (task_id <> '{task_id}')"), {}
+    )
 
 
 async def one(db: Database) -> tuple[str, int]:
@@ -139,6 +149,20 @@ class TestRefill:
             await first.look_at_redis()
         await Rescuer(db, redis, settings, presence, wake_relay=lambda: None).run_once()
         assert await redis.zcard("arq:queue") == PAGE + 1
+
+    async def test_a_page_that_fails_is_no_reason_to_compare_everything(
+        self, db: Database, rescuer: Rescuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await rescuer.look_at_redis()
+        later = time.monotonic() + 60
+        monkeypatch.setattr("worker.services.rescuer.time.monotonic", lambda: later)
+        await rescuer.look_at_redis()  # the second look after a refill
+        await db.execute_once(text("ALTER TABLE task RENAME TO away"), {})
+        later += 60
+        with pytest.raises(Rescuer.passing):
+            await rescuer.look_at_redis()
+        await db.execute_once(text("ALTER TABLE away RENAME TO task"), {})
+        assert not await rescuer.redis_has_lost_data()
 
     async def test_the_dead_are_found_while_everything_is_compared(
         self,
@@ -423,6 +447,60 @@ class TestTheDead:
         assert row.leaving
 
 
+class TestHeartbeat:
+    async def test_a_heartbeat_that_is_refused_is_no_outage_and_says_why(
+        self, db: Database, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        claims = SimpleNamespace(claiming=False)
+        presence = Presence(db, "me", settings, running=list, claims=claims)
+        await presence.run_once()
+        assert claims.claiming
+        await db.execute_once(text("ALTER TABLE worker_process RENAME TO theirs"), {})
+        with pytest.raises(Presence.passing):
+            await presence.run_once()
+        assert not claims.claiming
+        await db.execute_once(text("ALTER TABLE theirs RENAME TO worker_process"), {})
+        await presence.run_once()
+        assert claims.claiming
+        refused, again = caplog.messages
+        assert refused.startswith("no heartbeat (UndefinedTableError: ")
+        assert refused.endswith("): claims nothing")
+        assert again == "a heartbeat again: claims again"
+
+    async def test_a_postgres_that_is_away_is_called_so(
+        self, db: Database, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        claims = SimpleNamespace(claiming=False)
+        presence = Presence(db, "me", settings, running=list, claims=claims)
+        await presence.run_once()
+        async with Database("postgresql://nobody@127.0.0.1:1/nowhere") as nowhere:
+            presence._db = nowhere
+            with pytest.raises(Presence.passing):
+                await presence.run_once()
+        presence._db = db
+        await presence.run_once()
+        assert caplog.messages == [
+            "Postgres is away: claims nothing", "Postgres is back: claims again",
+        ]  # fmt: skip
+
+
+class TestTakingOver:
+    async def test_what_is_done_before_a_start_takes_no_longer_than_a_start_may(
+        self, db: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits: list[float] = []
+        execute_once = db.execute_once
+
+        async def noted(statement: Any, values: Any, *, limit: float = SILENT_SECONDS) -> Any:
+            limits.append(limit)
+            return await execute_once(statement, values, limit=limit)
+
+        await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
+        monkeypatch.setattr(db, "execute_once", noted)
+        await take_back(db, settings, only="dead")
+        assert limits == [settings.start_limit]
+
+
 class TestLocks:
     async def test_stock_arqs_long_lock_of_a_job_of_ours_is_cut_to_a_lease(
         self, client: TaskClient, redis: RedisClient, registry: Registry, settings: Settings
@@ -489,6 +567,28 @@ class TestWhatArqHasSettledByItself:
         assert pushed_again == (1 if state is TaskState.QUEUED else 0)
         if state.settled:
             assert not await redis.exists(keys.result(task_id))
+
+    async def test_one_that_cannot_be_settled_keeps_no_other_from_it(
+        self,
+        db: Database,
+        redis: RedisClient,
+        rescuer: Rescuer,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        failure = JobExecutionFailed("max 5 retries exceeded")
+        odd = await self._settled_by_arq(db, redis, failure, codec.to_bytes)
+        await refuse_errors_of(db, odd)
+        ids = await db.execute_once(text("INSERT INTO task (name) VALUES ('x') RETURNING id"), {})
+        other = str(ids.scalar_one())
+        await Relay(db, redis).run_once()
+        await redis.delete(keys.job(other))
+        await redis.rename(keys.result(odd), "kept")
+        await redis.copy("kept", keys.result(odd))
+        await redis.rename("kept", keys.result(other))
+        await rescuer.refill()
+        states = {str(row.id): row.state for row in await db.execute_once(ALL, {})}
+        assert states == {odd: "queued", other: "failed"}
+        assert f"{odd} stays unsettled, Postgres refuses its end" in caplog.text
 
     async def test_a_pickled_failure_is_not_read_and_settles_nothing(
         self, db: Database, redis: RedisClient, rescuer: Rescuer

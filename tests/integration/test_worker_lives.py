@@ -51,6 +51,27 @@ async def test_a_worker_of_tasks_can_be_run_again(
     await end(worker)
 
 
+async def test_a_worker_that_is_run_again_has_one_group_commit(
+    settings: Settings, client: TaskClient, registry: Registry
+) -> None:
+    @task("double", registry=registry)
+    async def double(ctx: TaskContext, number: int) -> int:
+        return 2 * number
+
+    options: dict[str, Any] = get_kwargs(worker_settings(settings, registry))
+    worker = TaskWorker(**{**options, "handle_signals": False})
+    for number in (1, 2, 3):
+        handle = await client.enqueue(double, number=number)
+        running = asyncio.create_task(worker.async_run())
+        assert await handle.result(timeout=10) == 2 * number
+        loops = [one for one in asyncio.all_tasks() if one.get_name() == "worker.completions"]
+        assert len(loops) == 1
+        assert worker.main_task is not None
+        worker.main_task.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    await end(worker)
+
+
 async def test_close_ends_when_redis_is_gone(
     make: Make, settings: Settings, client: TaskClient, registry: Registry
 ) -> None:

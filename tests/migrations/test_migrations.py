@@ -13,7 +13,8 @@ from worker import Database
 from worker.db import migrations
 from worker.db.models import Base
 from worker.errors import SchemaError
-from worker.execution.options import is_name
+from worker.names import is_name
+from worker.queues import fault_in_name
 from worker.services.readiness import refuse_unmigrated
 
 
@@ -198,8 +199,13 @@ async def test_a_row_out_of_bounds_is_refused_by_the_table(db: Database, said: s
         await db.execute_once(text(f"UPDATE task SET {said}"), {})
 
 
-async def test_the_bounds_of_names_are_those_of_python(db: Database) -> None:
+@pytest.mark.parametrize("column", ["name", "queue"])
+async def test_the_bounds_of_names_are_those_of_python(db: Database, column: str) -> None:
+    """But for ends of lines that only UTF-8 has, and queues that would be other keys."""
     await migrations.upgrade(db)
+    values = "(name) VALUES (CAST(:name AS text))"
+    if column == "queue":
+        values = "(name, queue) VALUES ('x', CAST(:name AS text))"
     for name in (
         "ordinary.name",
         "mit Umlaut äöü",
@@ -210,13 +216,15 @@ async def test_the_bounds_of_names_are_those_of_python(db: Database) -> None:
         "\x7f",
         "\x9f",
     ):
-        insert = text("INSERT INTO task (name) VALUES (CAST(:name AS text))")
+        insert = text(f"INSERT INTO task {values}")
         try:
             await db.execute_once(insert, {"name": name})
         except CheckViolationError:
             assert not is_name(name), name
+            assert fault_in_name(name) is not None, name
         else:
             assert is_name(name), name
+            assert fault_in_name(name) is None, name
 
 
 async def test_rows_that_are_there_are_brought_into_bounds_or_settled(db: Database) -> None:

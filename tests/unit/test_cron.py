@@ -93,6 +93,13 @@ def test_a_definition_survives_its_row_and_ignores_what_a_newer_one_knows() -> N
     assert Definition.from_json(newer) == made
 
 
+@pytest.mark.parametrize("queue", ["arq:in-progress:1", "worker:pulse:1", "two\\nlines", ""])
+def test_a_definition_whose_queue_would_be_another_key_is_not_understood(queue: str) -> None:
+    made = cron("@daily")(function()).schedules[0].definition("slow")
+    with pytest.raises(ValueError, match="says something else for queue"):
+        Definition.from_json(made.to_json().replace("slow", queue))
+
+
 def test_jitter_is_spread_and_the_same_for_everybody() -> None:
     send = cron("* * * * *", jitter=timedelta(seconds=30))(function())
     made = send.schedules[0].definition("q")

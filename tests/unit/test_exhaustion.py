@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker import exhaustion
 from worker.errors import ServerUnreachable
+from worker.heart import Heart
 
 
 def raised_from(cause: BaseException, error: BaseException) -> BaseException:
@@ -96,6 +97,33 @@ def test_it_is_hopeless_when_it_lasts(clock: Clock) -> None:
     assert DESCRIPTORS in str(here.hopeless())
     clock.now += 10
     assert here.lasts(), "whoever ends claims nothing more"
+
+
+async def test_who_cannot_end_its_process_claims_again_when_the_lack_is_over(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = exhaustion.Exhaustion()
+    monkeypatch.setattr(exhaustion, "here", here)
+    for _ in range(12):
+        here.explains(FULL)
+        clock.now += 3
+    await Heart(3.0, str).run_once()  # that of a worker made by hand: nobody is told of a death
+    clock.now += 10
+    assert here.lasts() == 0
+
+
+def test_another_thread_may_find_out_at_the_same_time_that_it_is_over(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = exhaustion.Exhaustion()
+    here.explains(FULL)
+    clock.now += 1
+
+    def over_meanwhile() -> None:
+        here._since = None
+
+    monkeypatch.setattr(exhaustion, "_found_by_trying", over_meanwhile)
+    assert here.lasts() == 1
 
 
 WITHOUT_DESCRIPTORS = """

@@ -2,7 +2,8 @@
 
 import pytest
 
-from worker.errors import SettingsError
+from worker.errors import InvalidOptions, SettingsError
+from worker.execution.options import Options
 from worker.queues import fault_in_name, weights_of
 from worker.settings import load_settings
 
@@ -42,3 +43,10 @@ def test_no_queue_is_called_as_another_key_or_has_control_characters(name: str) 
             weights_of([name])
         with pytest.raises(SettingsError, match="WORKER_QUEUE: .*name"):
             load_settings(queue=name)
+
+
+@pytest.mark.parametrize("name", ["", "a\x00", "a\nb", "a\x85", "a\u2028b", "\ud800", "t" * 513])
+def test_what_is_no_name_for_a_queue_is_none_for_a_task(name: str) -> None:
+    assert fault_in_name(name) is not None
+    with pytest.raises(InvalidOptions, match="is not a name for a task"):
+        Options.checked(name, {})

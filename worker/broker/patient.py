@@ -207,7 +207,9 @@ def _passes(error: Exception) -> bool:
 
 def _as_arq_reads(command: Sequence[Any], answer: Any) -> Any:
     """What it makes of keys of its own in whose place somebody has put something else."""
-    if not isinstance(answer, ResponseError) or isinstance(answer, NoPermissionError):
+    if not isinstance(answer, ResponseError) or not is_refusal(answer):
+        return answer  # an error that passes says nothing about the key
+    if isinstance(answer, NoPermissionError):
         return answer
     match command:
         case ("GET", str(key)) if key.startswith(job_key_prefix):

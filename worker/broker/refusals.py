@@ -32,19 +32,21 @@ class EntriesRefused(ResponseError):
 
     Attributes:
         reasons: What it said, by the entry's job id.
+        done: How many of the others there was something to do for.
     """
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
+    def __init__(self, reasons: Mapping[str, str], done: int = 0) -> None:
         one, reason = next(iter(reasons.items()))
         others = f" and {len(reasons) - 1:,} others" if len(reasons) > 1 else ""
         super().__init__(f"{reason} (job {one!r}{others})")
         self.reasons = dict(reasons)
+        self.done = done
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether `error` stays until somebody changes an account, a setting or the data."""
-    if isinstance(error, AuthenticationError | AuthorizationError | DataError):
-        return True
+    if isinstance(error, AuthenticationError | AuthorizationError | DataError | EntriesRefused):
+        return True  # of entries, what they are called is in the text
     if isinstance(error, RedisConnectionError):  # of a Unix socket the login is part of it
         return error.__cause__ is not None and is_refusal(error.__cause__)
     if not isinstance(error, ResponseError) or isinstance(error, OutOfMemoryError | ReadOnlyError):

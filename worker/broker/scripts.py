@@ -13,12 +13,16 @@ from redis.commands.core import AsyncScript
 
 from worker.broker import keys
 from worker.broker.refusals import EntriesRefused
+from worker.queues import fault_in_name
 
 Call = Callable[[str, Sequence[str], Sequence[str | int | bytes]], Awaitable[Any]]
 """Runs the script of that name with keys and arguments."""
 
 PUSH_BATCH = 500
 """Jobs per call: about a millisecond of Redis, so that nobody else waits noticeably."""
+
+FIELDS = 4
+"""Arguments of a job in such a call."""
 
 PUSHES_AT_ONCE = 8
 """Calls on their way: Redis works on one while we write the next."""
@@ -72,6 +76,9 @@ async def push(call: Call, jobs: Iterable[Job]) -> int:
     under_way: deque[asyncio.Future[tuple[int, list[bytes]]]] = deque()
     try:
         for queue, arguments in _batches(jobs):
+            if (fault := fault_in_name(queue)) is not None:  # it would be made, and in the way
+                refused |= dict.fromkeys(map(str, arguments[::FIELDS]), fault)
+                continue
             under_way.append(asyncio.ensure_future(call("push", [queue], arguments)))
             await asyncio.sleep(0)  # it is sent while the next one is made
             if len(under_way) == PUSHES_AT_ONCE:
@@ -82,7 +89,7 @@ async def push(call: Call, jobs: Iterable[Job]) -> int:
         for one in under_way:
             one.cancel()
     if refused:
-        raise EntriesRefused(refused)
+        raise EntriesRefused(refused, pushed)
     return pushed
 
 
@@ -107,7 +114,7 @@ def _batches(jobs: Iterable[Job]) -> Iterator[tuple[str, list[str | int | bytes]
     for job in jobs:
         arguments = by_queue.setdefault(job.queue, [])
         arguments += (job.job_id, job.score, int(job.is_due), job.payload)
-        if len(arguments) == 4 * PUSH_BATCH:
+        if len(arguments) == FIELDS * PUSH_BATCH:
             yield job.queue, by_queue.pop(job.queue)
     yield from by_queue.items()
 
@@ -141,6 +148,8 @@ async def renew(redis: Redis, queue: str, job_id: str, lease_seconds: float) -> 
 
 async def missing(redis: Redis, queue: str, job_ids: Iterable[str]) -> list[str]:
     """Which of `job_ids` have no payload or no entry in `queue`; all of them, if it is no queue."""
+    if fault_in_name(queue) is not None:
+        return list(job_ids)
     found = await _script("missing")(keys=[queue], args=list(job_ids), client=redis)
     return [job_id.decode() for job_id in found]
 

@@ -108,6 +108,12 @@ def is_infrastructure(error: BaseException) -> bool:
     return cause_of(error) is not None
 
 
+def says_away(error: BaseException) -> bool:
+    """Whether `error`, of our own dealings with Postgres, says that it cannot be reached."""
+    cause = cause_of(error)
+    return isinstance(error, OSError) if cause is None else cause.is_away
+
+
 def refuses(error: BaseException) -> bool:
     """Whether Postgres, or its driver, will never take what a statement of our own says."""
     if is_infrastructure(error):

@@ -125,10 +125,11 @@ TRANSITIONS = {
         RETURNING id
         """,
     #
-    # Begin an attempt of each of :ids, in one statement; none that runs already. Rows are locked in
-    # the order of :ids, here and below: all callers sort, so two batches wait for each other and no
-    # more. Each is found by its key, whatever the planner believes of the table: LATERAL, and a
-    # LIMIT for which a plan that is kept expects one row.
+    # Begin an attempt of each of :ids, in one statement; none that runs already, and none whose row
+    # somebody holds locked: the others do not wait for that. Rows are locked in the order of :ids,
+    # here and below: all callers sort, so two batches wait for each other and no more. Each is
+    # found by its key, whatever the planner believes of the table: LATERAL, and a LIMIT for which a
+    # plan that is kept expects one row.
     # -> id and the row as in start, for each that was started
     "start_many": """
         UPDATE {task} AS task
@@ -139,7 +140,7 @@ TRANSITIONS = {
                  SELECT id FROM {task} AS candidate
                  WHERE candidate.id = given.id AND {unsettled} AND run_at <= now()
                    AND state <> 'running'
-                 FOR UPDATE) AS due
+                 FOR UPDATE SKIP LOCKED) AS due
         WHERE task.id = due.id
         RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id,
                   deaths, tick, {unflushed}

@@ -10,9 +10,11 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from worker.errors import InvalidSchedule, WorkerError
 from worker.execution.definition import TaskFunction
-from worker.execution.options import MAX_PRIORITY, is_name, is_storable
+from worker.execution.options import MAX_PRIORITY
 from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
 from worker.execution.timetable import Timetable, ticks_every, timetable
+from worker.names import is_name, is_storable
+from worker.queues import fault_in_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,7 +93,8 @@ class Definition:
 
     def _refuse_odd_values(self) -> None:
         odd = [
-            *(name for name in ("task", "queue") if not _is_name(getattr(self, name))),
+            *(["task"] if not _is_name(self.task) else []),
+            *(["queue"] if not _is_queue(self.queue) else []),
             *(name for name in ("grace", "jitter") if not _is_duration(getattr(self, name))),
             *(name for name in ("expression", "timezone", "arguments")
               if not isinstance(getattr(self, name), str)),
@@ -230,6 +233,10 @@ def _check(task: TaskFunction[Any, Any], name: str, values: Mapping[str, Any]) -
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and is_name(value)
+
+
+def _is_queue(value: object) -> bool:
+    return isinstance(value, str) and fault_in_name(value) is None
 
 
 def _is_duration(value: object) -> bool:

@@ -21,7 +21,7 @@ from worker.broker.scripts import Job
 from worker.db.database import Database
 from worker.errors import InvalidOptions, TaskNotFound, UniqueKeyTaken
 from worker.execution.jobs import jobs_of_rows
-from worker.execution.options import is_storable
+from worker.names import is_storable
 
 BATCH = 1000
 """Tasks per transaction: some ten milliseconds in which their locks are held."""

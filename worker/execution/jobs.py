@@ -1,15 +1,19 @@
 """Jobs of rows: what to push for tasks that were read from Postgres."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar
 
 from sqlalchemy import Row
 
 from worker.broker import codec
-from worker.broker.redis import RedisClient
+from worker.broker.redis import AWAY, RedisClient
+from worker.broker.refusals import is_refusal
 from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
 from worker.db.database import Database
+from worker.db.failures import PASSING, refuses
+
+T = TypeVar("T")
 
 
 def jobs_of_rows(rows: Iterable[Row[Any]]) -> list[Job]:
@@ -35,3 +39,17 @@ async def is_anything_due(db: Database, redis: RedisClient, queue: str) -> bool:
     found = await db.execute_once(db.queries.any_announced, {"queue": queue})
     # Redis after Postgres: what the relay has pushed meanwhile is in one of them when it is asked.
     return bool(found.scalar_one() or await redis.zcount(queue, "-inf", milliseconds(utcnow())))
+
+
+async def told(question: Awaitable[T]) -> T | None:
+    """What a store says to a burst's question; None: it cannot tell now, and is to be asked again.
+
+    Raises:
+        RedisError, asyncpg.PostgresError: It refuses to say, for good.
+    """
+    try:
+        return await question
+    except (*AWAY, *PASSING) as error:
+        if is_refusal(error) or refuses(error):
+            raise
+        return None

@@ -2,13 +2,13 @@
 
 import dataclasses
 import difflib
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, get_args
 
 from worker.errors import InvalidOptions
 from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
+from worker.names import LONGEST_TEXT, is_name, is_storable
 from worker.queues import fault_in_name
 
 if TYPE_CHECKING:
@@ -16,13 +16,8 @@ if TYPE_CHECKING:
 
 MAX_PRIORITY = 9
 
-LONGEST_TEXT = 512
-"""Characters of a name or a key: in UTF-8 they fit into an index entry of Postgres."""
-
 Unique = Literal["unsettled", "waiting"]
 """For how long a task holds its unique key: until it is settled, or until it is first started."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 12, 31, tzinfo=UTC)
@@ -141,20 +136,6 @@ def _seconds(name: str, delay: Delay) -> float:
         raise InvalidOptions(
             f"{name}: delay={delay!r} is neither seconds nor a timedelta"
         ) from None
-
-
-def is_storable(value: str) -> bool:
-    """Whether Postgres can store `value` and index it."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
-    return 0 < len(value) <= LONGEST_TEXT and "\x00" not in value
-
-
-def is_name(value: str) -> bool:
-    """Whether the table takes `value` as the name of a task or a queue: it is one line."""
-    return is_storable(value) and _CONTROL.search(value) is None
 
 
 def _is_moment(value: datetime) -> bool:

@@ -7,6 +7,7 @@ If not, the attempt is overtaken: the row decides which of the two may commit.
 """
 
 import logging
+import random
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -19,7 +20,9 @@ from worker.db.failures import PASSING, refuses
 from worker.db.fleet import FLEET_DUTY
 from worker.db.models import TaskState
 from worker.db.opening import mark_of
-from worker.errors import StartRefused
+from worker.errors import ServerUnreachable, StartRefused
+from worker.execution.answer import hand_back
+from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.runtime import Runtime
 from worker.execution.settle import fail_without_attempt
 from worker.failpoints import reach
@@ -29,10 +32,15 @@ from worker.telemetry.description import one_line
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
 
+PING_SECONDS = 1.0
+"""Within this a Postgres answers that only waits for a lock; the job's lease goes on meanwhile."""
+
 NAMED = 5
 """Tasks that are named in a line of the log."""
 
 logger = logging.getLogger("worker.rescuer")
+
+_rng = random.Random()  # noqa: S311 - spreads returns, guards nothing
 
 
 async def take_back(
@@ -80,7 +88,7 @@ async def _take_back(
         rows = [*apart.rescued, *rescued.all()]
         await execute(queries.forget_dead, {"processes": [row.id for row in gone]})
         reach("rescued")
-    await _end_sessions(db, [row.id for row in gone])
+    await _end_sessions(db, [row.id for row in gone], _limit(settings, only))
     _log(gone, rows)
     return rows
 
@@ -130,13 +138,14 @@ def _rescue(settings: Settings, gone: Sequence[Row[Any]], ids: Sequence[UUID]) -
     }
 
 
-async def _end_sessions(db: Database, dead: Sequence[str]) -> None:
+async def _end_sessions(db: Database, dead: Sequence[str], limit: float) -> None:
     """End what Postgres still does for dead processes: the next attempt would wait for its locks.
 
     Optional: what this cannot end, the attempt's fence does (`Database.fence`).
     """
     try:
-        await db.execute_once(db.queries.end_sessions, {"marks": [mark_of(name) for name in dead]})
+        marks = {"marks": [mark_of(name) for name in dead]}
+        await db.execute_once(db.queries.end_sessions, marks, limit=limit)
     except PASSING as error:
         _say_once(f"{type(error).__name__}: {error}")
 
@@ -196,15 +205,19 @@ async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> R
     """Write that an attempt begins; None: the guard did not hold.
 
     Raises:
+        arq.Retry: Somebody holds the row locked: it waits, and nobody else.
         StartRefused: Postgres does not take it, and will not.
     """
+    db, limit = runtime.db, runtime.settings.start_limit
     parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
     try:
-        found = await runtime.db.execute_once(
-            runtime.db.queries.start, parameters, limit=runtime.settings.start_limit
-        )
+        return (await db.execute_once(db.queries.start, parameters, limit=limit)).first()
+    except ServerUnreachable:
+        await db.execute_once(db.queries.ping, {}, limit=PING_SECONDS)  # raises, if it is away
     except Exception as error:
         if refuses(error):
             raise StartRefused(f"no attempt of it can begin: {one_line(error)}") from error
         raise
-    return found.first()
+    logger.warning("task %s is handed back: Postgres answers, but has not started it within %g s; "
+                   "does somebody hold its row locked?", row_id, limit)  # fmt: skip
+    raise hand_back(_rng.uniform(*HAND_BACK_SECONDS))

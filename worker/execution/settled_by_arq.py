@@ -29,7 +29,10 @@ _EXPIRED = "job expired"
 async def settle_as_arq_did(
     db: Database, redis: RedisClient, rows: Sequence[Row[Any]], retention: float
 ) -> list[Row[Any]]:
-    """Settle what is settled in Redis alone; returns the others, which are to be pushed again."""
+    """Settle what is settled in Redis alone; returns the others, which are to be pushed again.
+
+    One that Postgres refuses to settle stays as it is, and holds up nobody else.
+    """
     results = await redis.mget([keys.result(row.job_id) for row in rows])
     lost: list[Row[Any]] = []
     for row, result in zip(rows, results, strict=True):

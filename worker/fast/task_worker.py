@@ -12,9 +12,8 @@ from arq.typing import WorkerCoroutine
 from arq.worker import Function
 
 from worker.broker.claims import Claimed
-from worker.broker.redis import AWAY
 from worker.execution.delivery import Delivery, row_id_of
-from worker.execution.jobs import is_anything_due
+from worker.execution.jobs import is_anything_due, told
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.fast.attempts import Attempts, Delivered
@@ -52,6 +51,7 @@ class TaskWorker(FastWorker):
         """The startup hook has run."""
         self.runtime.solo.on_free = self._intake.wake
         die: Callable[[BaseException], None] = self.ctx["die"]
+        await self.end_serving()  # of a former run, whose completions are its own
         self._attempts = Attempts(self, self.runtime, die)
         self._plain = PlainAttempts(self, self.runtime, self.keep_result_s)
         await self._attempts.completions.start()
@@ -112,12 +112,10 @@ class TaskWorker(FastWorker):
 
     async def are_jobs_left(self) -> bool:
         """Whether either store has a due task; stock arq would wait for those that are not, too."""
-        try:
-            pushed = await self.ctx["relay"].run_once()
-            await self.finisher.run_once()
-        except AWAY:
+        pushed = await told(self.ctx["relay"].run_once())
+        if pushed is None or not await self._flush():
             return True
         for queue in self.queues:
-            if await is_anything_due(self.runtime.db, self.pool, queue):
+            if await told(is_anything_due(self.runtime.db, self.pool, queue)) is not False:
                 return True
         return bool(pushed or self.tasks or self._batches or self.running)

@@ -14,12 +14,15 @@ from uuid import UUID
 
 from worker import exhaustion
 from worker.db.database import Database
-from worker.db.failures import PASSING
+from worker.db.failures import PASSING, says_away
 from worker.execution.lease import BEATS_PER_LEASE
 from worker.service import Service
 from worker.settings import Settings
+from worker.telemetry.description import one_line
 
 logger = logging.getLogger("worker.presence")
+
+AWAY = "Postgres is away"
 
 ANSWER_SHARE = 0.6
 """Of the time after which a process counts as dead: so long a heartbeat may take. With the time
@@ -66,7 +69,7 @@ class Presence(Service):
             claims.claiming = False  # until the fleet knows of this process
         self._last = self._since = float("-inf")
         self._beaten = self._leaving = False
-        self._is_away = False
+        self._trouble: str | None = None
 
     @property
     def may_judge(self) -> bool:
@@ -85,20 +88,18 @@ class Presence(Service):
             await self._beat(running)
         except self.passing as error:
             exhaustion.here.explains(error)
-            self.suspend()
+            self._stop_claiming(AWAY if says_away(error) else f"no heartbeat ({one_line(error)})")
             raise
         now = time.monotonic()
         if now - self._last > self._dead_after:
             self._since = now
         self._last = now
         self._let_claim(not exhaustion.here.lasts())
-        self._beaten, self._is_away = True, False
+        self._beaten, self._trouble = True, None
 
     def suspend(self) -> None:
         """Postgres has not answered: claim nothing until it does."""
-        self._last = float("-inf")
-        self._is_away = not exhaustion.here.lasts()
-        self._let_claim(False)
+        self._stop_claiming(AWAY)
         self.wake()
 
     def prepare_to_leave(self) -> None:
@@ -130,11 +131,17 @@ class Presence(Service):
             acquit = self._db.queries.acquit
             await self._db.execute_once(acquit, {"ids": running}, limit=self._limit)
 
+    def _stop_claiming(self, trouble: str) -> None:
+        self._last = float("-inf")
+        self._trouble = None if exhaustion.here.lasts() else trouble
+        self._let_claim(False)
+
     def _let_claim(self, allowed: bool) -> None:
         if self._claims is None or self._claims.claiming is allowed:
             return
         self._claims.claiming = allowed
-        if not allowed and self._is_away:
-            logger.warning("Postgres is away: claims nothing")
-        elif allowed and self._beaten and self._is_away:
-            logger.warning("Postgres is back: claims again")
+        if not allowed and self._trouble is not None:
+            logger.warning("%s: claims nothing", self._trouble)
+        elif allowed and self._beaten and self._trouble is not None:
+            what = "Postgres is back" if self._trouble == AWAY else "a heartbeat again"
+            logger.warning("%s: claims again", what)

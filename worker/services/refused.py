@@ -1,10 +1,10 @@
 """Finds the jobs that Redis refuses for good, so that they hold up nobody else.
 
-A call of Redis is all or nothing: one job whose queue is named like a key of another kind fails the
-whole batch, and the next one with it. So what is refused is halved until only the offenders are
-left. A refused task whose queue no worker serves is failed with the reason. If a worker does serve
-it, somebody has put something else in the queue's place: then its tasks wait, and are pushed when
-that is mended.
+A push tells which jobs were refused. Any other call of Redis is all or nothing: one job fails the
+whole batch, and the next one with it. So what is refused there is halved until only the offenders
+are left. A refused task whose queue no worker serves, or could, is failed with the reason. If a
+worker does serve it, somebody has put something else in the queue's place: then its tasks wait, and
+are pushed when that is mended.
 """
 
 import logging
@@ -14,10 +14,11 @@ from typing import Any
 from redis.exceptions import ResponseError
 from sqlalchemy import Row
 
-from worker.broker.refusals import is_refusal
+from worker.broker.refusals import EntriesRefused, is_refusal
 from worker.db.database import Database
 from worker.errors import QueueRefused
 from worker.execution.settle import fail_without_attempt
+from worker.queues import fault_in_name
 
 logger = logging.getLogger("worker.relay")
 
@@ -35,13 +36,18 @@ async def sifted(rows: Rows, work: Callable[[Rows], Awaitable[int]]) -> tuple[in
         work: It does no harm when it is done twice for a row.
 
     Returns:
-        The sum of what `work` has returned, and what was refused; in twice as many calls as there
-        are rows at most.
+        The sum of what `work` has returned, and what was refused; in one call if that says which,
+        otherwise in twice as many calls as there are rows at most.
     """
     if not rows:
         return 0, []
     try:
         return await work(rows), []
+    except EntriesRefused as error:
+        why = error.reasons
+        return error.done, [
+            (row, ResponseError(why[row.job_id])) for row in rows if row.job_id in why
+        ]
     except ResponseError as error:
         if not is_refusal(error):
             raise
@@ -54,17 +60,29 @@ async def sifted(rows: Rows, work: Callable[[Rows], Awaitable[int]]) -> tuple[in
 
 
 async def settle_refused(db: Database, refused: Sequence[Refusal], retention: float) -> None:
-    """Fail the tasks of refused jobs if nobody serves their queue, and say which wait."""
+    """Fail the tasks of refused jobs if nobody serves their queue, and say which wait.
+
+    One that Postgres refuses to fail stays as it is, and holds up nobody else.
+    """
     if not refused:
         return
     served = set((await db.execute_once(db.queries.queues, {})).scalars())
     waiting: dict[str, str] = {}
     for row, error in refused:
-        if row.queue in served or _WRONG_TYPE not in str(error):
+        reason = _reason(row.queue, error, is_served=row.queue in served)
+        if reason is None:
             waiting[row.queue] = str(error)
             continue
-        logger.error("%s %s is failed: Redis refuses its queue: %s", row.name, row.id, error)
-        reason = QueueRefused(f"Redis has something else at the key {row.queue!r}: {error}")
+        logger.error("%s %s is failed: %s", row.name, row.id, reason)
         await fail_without_attempt(db, row.id, row.attempt, reason, retention)
     for queue, said in waiting.items():
         logger.error("Redis refuses what belongs into queue %r; its tasks wait: %s", queue, said)
+
+
+def _reason(queue: str, error: ResponseError, *, is_served: bool) -> QueueRefused | None:
+    """Why no task of `queue` can ever run; None: one may, when what is in its place is gone."""
+    if (fault := fault_in_name(queue)) is not None:
+        return QueueRefused(fault)
+    if is_served or _WRONG_TYPE not in str(error):
+        return None
+    return QueueRefused(f"Redis has something else at the key {queue!r}: {error}")

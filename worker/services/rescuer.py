@@ -104,12 +104,14 @@ class Rescuer(Service):
                 await self.refill()
                 self._was_away = False
                 self._refill_again_at = time.monotonic() + SECOND_LOOK_SECONDS
+                await self.leave_pulse()
             elif time.monotonic() > self._refill_again_at:
                 await self.refill()
                 self._refill_again_at = float("inf")
+                await self.leave_pulse()
             else:
+                await self.leave_pulse()  # first: a page that fails is no reason to compare all
                 await self._next_page()
-            await self.leave_pulse()
             await self._tend_queues()
         except AWAY:
             self._was_away = True  # who knows what it will remember when it is back
