@@ -15,18 +15,20 @@ import asyncpg
 from sqlalchemy import URL, Result, event
 from sqlalchemy import Connection as PooledConnection
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
 from worker.db.connection import Connection
+from worker.db.limit import Limit
 from worker.db.models import SCHEMA
 from worker.db.opening import Opening
 from worker.db.provider import session_provider
@@ -54,8 +56,9 @@ class Database:
         schema: Where our own tables are. Your models are not touched by it.
         pooler: The URL leads to a pooling proxy. True or "transaction": to one that pools
             transactions; no prepared statement outlives its own. "session": to one that keeps a
-            connection of the server for each of ours. To neither is a startup parameter sent. One
-            that is not named is refused at the first connection (`SettingsError`).
+            connection of the server for each of ours. Of startup parameters neither is sent more
+            than a worker's `application_name`, to the second kind. One that is not named is refused
+            at the first connection (`SettingsError`).
         fence_seconds: After so long Postgres ends a transaction that stands idle, and with it the
             locks of a process that has stalled or cannot be reached; None: as the server says.
         process: The worker process that this is for. Its sessions carry the name, so that what it
@@ -82,6 +85,7 @@ class Database:
         kind: Pooler | None = "transaction" if pooler is True else pooler or None
         self.pooler = kind == "transaction"
         self.queries: Queries = queries_for(schema)
+        self._most_beyond: int = engine_options.get("max_overflow", 0)
         self._opening = Opening(
             url,
             engine_options.get("connect_args", {}),
@@ -169,13 +173,15 @@ class Database:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
             ServerUnreachable: Postgres did not answer within `limit`. What it was asked to do it
                 may have done, or may still do.
+            sqlalchemy.exc.TimeoutError: No connection of the pool came free within `limit`.
         """
         async with self._driver(limit) as driver:
-            if not self._must_begin:
-                with contextlib.suppress(asyncpg.TransactionRollbackError):
-                    return await direct.execute(driver, statement, parameters)
-            async with self._begun(driver):
-                return await direct.execute(driver, statement, parameters)
+            for begin in (self._must_begin, True):
+                try:
+                    return await self._execute(driver, begin, statement, parameters)
+                except asyncpg.TransactionRollbackError as error:
+                    undone = error
+            raise undone
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, limit: float = SILENT_SECONDS) -> AsyncGenerator[Execute, None]:
@@ -189,7 +195,7 @@ class Database:
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
-            ServerUnreachable: As `execute_once`.
+            ServerUnreachable, sqlalchemy.exc.TimeoutError: As `execute_once`.
         """
         async with self._driver(limit) as driver, self._begun(driver):
             yield partial(direct.execute, driver)
@@ -209,6 +215,18 @@ class Database:
         # Behind a proxy it keeps parse and execute on one connection of the server.
         return self.pooler or self.engine.dialect.default_isolation_level != "READ COMMITTED"
 
+    async def _execute(
+        self,
+        driver: Connection,
+        begin: bool,
+        statement: TextClause,
+        parameters: Mapping[str, object],
+    ) -> Result[Any]:
+        if not begin:
+            return await direct.execute(driver, statement, parameters)
+        async with self._begun(driver):
+            return await direct.execute(driver, statement, parameters)
+
     @contextlib.asynccontextmanager
     async def _begun(self, driver: Connection) -> AsyncGenerator[None, None]:
         driver.begin_with(f"SET LOCAL idle_in_transaction_session_timeout = '{FENCE_SECONDS}s';")
@@ -216,37 +234,50 @@ class Database:
             yield
 
     @contextlib.asynccontextmanager
-    async def _driver(self, limit: float) -> AsyncGenerator[Connection, None]:
-        """The driver's connection of a pooled one, for `limit` seconds."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + limit
-        pooled = await self._checked_out(limit)
-        driver = direct.driver_of(pooled)
-        # Not asyncio.timeout: asyncpg would ask a server that is silent to cancel the statement,
-        # and wait for that. A connection that is terminated waits for nobody.
-        timer = loop.call_at(ends, driver.terminate)
-        try:
-            yield driver
-        except asyncio.CancelledError:
-            driver.terminate()  # nobody knows in which state it is; the pool replaces it
-            raise
-        except Exception as error:
-            if driver.is_closed() and loop.time() >= ends:
-                raise _silent(limit) from error
-            raise
-        finally:
-            timer.cancel()
-            await greenlet_spawn(pooled.close)
+    async def _driver(self, seconds: float) -> AsyncGenerator[Connection, None]:
+        """The driver's connection of a pooled one, for `seconds`, the wait for it included."""
+        with Limit(seconds) as limit:
+            pooled = await self._checked_out(limit, seconds)
+            driver = direct.driver_of(pooled)
+            limit.bind(driver)
+            try:
+                yield driver
+            except asyncio.CancelledError:
+                driver.terminate()  # nobody knows in which state it is; the pool replaces it
+                raise
+            except Exception as error:
+                if driver.is_closed() and limit.is_over:
+                    raise _silent(seconds) from error
+                raise
+            finally:
+                limit.lift()  # before somebody else has the connection
+                await self._checked_in(pooled)
 
-    async def _checked_out(self, limit: float) -> PoolProxiedConnection:
+    async def _checked_out(self, limit: Limit, seconds: float) -> PoolProxiedConnection:
         engine = self.engine.sync_engine
         try:
-            async with asyncio.timeout(limit):
-                return await greenlet_spawn(engine.pool.connect)
-        except TimeoutError:
-            raise _silent(limit) from None
+            return await greenlet_spawn(engine.pool.connect)
+        except asyncio.CancelledError:
+            if not limit.has_cancelled():
+                raise
+            raise (_exhausted if self._is_exhausted else _silent)(seconds) from None
         except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
             raise error.__cause__ or error from None
+
+    @property
+    def _is_exhausted(self) -> bool:
+        """Whether who waits for a connection waits for somebody who has one."""
+        pool = self.engine.sync_engine.pool
+        if not isinstance(pool, QueuePool) or pool.checkedin():
+            return False
+        return 0 <= self._most_beyond <= pool.overflow()
+
+    async def _checked_in(self, pooled: PoolProxiedConnection) -> None:
+        pool = self.engine.sync_engine.pool
+        if isinstance(pool, QueuePool) and pool.overflow() <= 0:
+            pooled.close()  # no transaction of SQLAlchemy's is on it, and it is kept: none waits
+        else:
+            await greenlet_spawn(pooled.close)
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""
@@ -272,9 +303,16 @@ def _silent(limit: float) -> ServerUnreachable:
     return ServerUnreachable(f"Postgres has not answered for {limit:g} s: its connection was ended")
 
 
+def _exhausted(seconds: float) -> PoolTimeout:
+    return PoolTimeout(
+        f"no connection to Postgres came free for {seconds:g} s: all of the pool's are in use. "
+        "Leave sessions sooner, or set WORKER_POOL_SIZE (in code: pool_size) higher"
+    )
+
+
 def _end_unless_idle(connection: Any, *_: object) -> None:
     """Whatever was done to a connection, who gets it next meets nothing of it."""
-    if connection is not None and not connection.driver_connection.is_idle():
+    if connection is not None and not connection.driver_connection.is_left_idle():
         connection.driver_connection.terminate()
 
 
@@ -282,6 +320,6 @@ def _refuse_unless_idle(connection: Any, *_: object) -> None:
     """Let the pool replace a connection that is closed, or was used after it had come back."""
     driver = connection.driver_connection
     driver.begin_with("")  # forget what a BEGIN that was never said would have brought along
-    if not driver.is_idle():
+    if not driver.is_idle_still():
         driver.terminate()
         raise DisconnectionError("this connection is closed, or somebody else's statement runs")
