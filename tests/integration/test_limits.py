@@ -70,6 +70,15 @@ async def test_a_wait_for_a_connection_can_be_cancelled_by_others(database_url: 
         await db.ping()
 
 
+async def test_a_pool_that_may_grow_closes_what_it_does_not_keep(database_url: str) -> None:
+    async with Database(database_url, pool_size=1, max_overflow=2) as db:
+        await asyncio.gather(*(db.ping() for _ in range(10)))
+        assert checked_out(db) == 0
+        async with db.engine.connect(), db.engine.connect(), db.engine.connect():
+            with pytest.raises(PoolTimeout):
+                await db.execute_once(db.queries.ping, {}, limit=SOON)
+
+
 @pytest.fixture
 async def tcp() -> AsyncIterator[EmbeddedPostgres]:
     async with EmbeddedPostgres(tcp=True) as server:
