@@ -4,7 +4,6 @@ The rule, in one sentence: leaving ``async with db.get_session() as session`` no
 leaving it by any exception, cancellation included, rolls back; the session is always closed.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
@@ -14,28 +13,23 @@ from typing import Any, Self
 import asyncpg
 from sqlalchemy import URL, Result, event
 from sqlalchemy import Connection as PooledConnection
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import Pool, PoolProxiedConnection, QueuePool
 from sqlalchemy.sql.elements import TextClause
-from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
 from worker.db.connection import Connection
-from worker.db.limit import Limit
 from worker.db.models import SCHEMA
 from worker.db.opening import Opening
+from worker.db.pool import driver_for, hand_over_idle
 from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
-from worker.errors import ServerUnreachable
 from worker.setting_parts import DatabaseSettings, Pooler
 from worker.settings import load_settings
 
@@ -108,8 +102,7 @@ class Database:
             },
         )
         note_first_errors(self.engine.sync_engine)
-        event.listen(self.engine.sync_engine.pool, "checkin", _end_unless_idle)
-        event.listen(self.engine.sync_engine.pool, "checkout", _refuse_unless_idle)
+        hand_over_idle(self.engine.sync_engine.pool)
         event.listen(self.engine.sync_engine, "do_connect", self._opening.connect)
         self.sessions = async_sessionmaker(
             self.engine,
@@ -177,12 +170,9 @@ class Database:
             sqlalchemy.exc.TimeoutError: No connection of the pool came free within `limit`.
         """
         async with self._driver(limit) as driver:
-            for begin in (self._must_begin, True):
-                try:
-                    return await self._execute(driver, begin, statement, parameters)
-                except asyncpg.TransactionRollbackError as error:
-                    undone = error
-            raise undone
+            with contextlib.suppress(asyncpg.TransactionRollbackError):
+                return await self._execute(driver, self._must_begin, statement, parameters)
+            return await self._execute(driver, True, statement, parameters)
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, limit: float = SILENT_SECONDS) -> AsyncGenerator[Execute, None]:
@@ -234,42 +224,8 @@ class Database:
         async with driver.transaction(isolation="read_committed"):
             yield
 
-    @contextlib.asynccontextmanager
-    async def _driver(self, seconds: float) -> AsyncGenerator[Connection, None]:
-        """The driver's connection of a pooled one, for `seconds`, the wait for it included."""
-        pool = self.engine.sync_engine.pool
-        with Limit(seconds) as limit:
-            pooled = await self._checked_out(pool, limit, seconds)
-            driver = direct.driver_of(pooled)
-            limit.bind(driver)
-            try:
-                yield driver
-            except asyncio.CancelledError:
-                driver.terminate()  # nobody knows in which state it is; the pool replaces it
-                raise
-            except Exception as error:
-                if driver.is_closed() and limit.is_over:
-                    raise _silent(seconds) from error
-                raise
-            finally:
-                limit.lift()  # before somebody else has the connection
-                await _give_back(pool, pooled)
-
-    async def _checked_out(self, pool: Pool, limit: Limit, seconds: float) -> PoolProxiedConnection:
-        try:
-            return await greenlet_spawn(pool.connect)
-        except asyncio.CancelledError:
-            if not limit.has_cancelled():
-                raise
-            raise (_exhausted if self._is_exhausted(pool) else _silent)(seconds) from None
-        except self.engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
-            raise error.__cause__ or error from None
-
-    def _is_exhausted(self, pool: Pool) -> bool:
-        """Whether who waits for a connection waits for somebody who has one."""
-        if not isinstance(pool, QueuePool) or pool.checkedin():
-            return False
-        return 0 <= self._most_beyond <= pool.overflow()
+    def _driver(self, seconds: float) -> contextlib.AbstractAsyncContextManager[Connection]:
+        return driver_for(self.engine.sync_engine, seconds, self._most_beyond)
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""
@@ -289,37 +245,3 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         await self.dispose()
-
-
-async def _give_back(pool: Pool, pooled: PoolProxiedConnection) -> None:
-    """Give back what no transaction of SQLAlchemy's is on; past its greenlet, which takes 10 µs."""
-    if isinstance(pool, QueuePool) and pool.overflow() <= 0:
-        pooled.close()
-    else:  # it may be one too many, and closing it waits
-        await greenlet_spawn(pooled.close)
-
-
-def _silent(limit: float) -> ServerUnreachable:
-    return ServerUnreachable(f"Postgres has not answered for {limit:g} s: its connection was ended")
-
-
-def _exhausted(seconds: float) -> PoolTimeout:
-    return PoolTimeout(
-        f"no connection to Postgres came free for {seconds:g} s: all of the pool's are in use. "
-        "Leave sessions sooner, or set WORKER_POOL_SIZE (in code: pool_size) higher"
-    )
-
-
-def _end_unless_idle(connection: Any, *_: object) -> None:
-    """Whatever was done to a connection, who gets it next meets nothing of it."""
-    if connection is not None and not connection.driver_connection.is_left_idle():
-        connection.driver_connection.terminate()
-
-
-def _refuse_unless_idle(connection: Any, *_: object) -> None:
-    """Let the pool replace a connection that is closed, or was used after it had come back."""
-    driver = connection.driver_connection
-    driver.begin_with("")  # forget what a BEGIN that was never said would have brought along
-    if not driver.is_idle_still():
-        driver.terminate()
-        raise DisconnectionError("this connection is closed, or somebody else's statement runs")
