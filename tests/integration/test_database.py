@@ -261,6 +261,8 @@ async def test_the_kernel_finds_out_that_a_server_is_not_to_be_reached_any_more(
             ours = raw.driver_connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
             assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+            # While something sent is not acknowledged it does not ask: that has a limit of its own.
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
 
 
 async def test_a_connection_that_falls_silent_is_not_waited_for() -> None:

@@ -138,6 +138,15 @@ async def test_postgres_looks_whether_an_attempts_process_is_there(way: Settings
     assert await _interval(way) == "2s"
 
 
+async def test_that_it_looks_is_said_once_for_each_connection_and_not_with_each_begin(
+    settings: Settings,
+) -> None:
+    async with process(settings, "looked-at") as db:
+        async with db.engine.connect() as first, db.engine.connect() as second:
+            assert [await one.scalar(CHECK) for one in (first, second)] == ["2s", "2s"]
+        assert "client_connection" not in db._opening.fence(7)
+
+
 async def test_what_postgres_was_told_about_absent_clients_is_left_as_it_is(
     settings: Settings, db: Database
 ) -> None:

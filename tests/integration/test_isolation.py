@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -63,6 +64,27 @@ async def test_several_statements_of_ours_see_what_is_committed_between_them(
 ) -> None:
     async with strict.transaction() as execute:
         assert (await execute(SHOWN, {})).scalar_one() == "read committed"
+
+
+DEADLOCKS = text(
+    "CREATE FUNCTION deadlocks(times int) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN"
+    " IF nextval('met') <= times THEN RAISE 'met another' USING ERRCODE = '40P01'; END IF;"
+    " RETURN currval('met'); END $$"
+)
+MEETS = text("SELECT deadlocks(CAST(:times AS integer))")
+
+
+@pytest.mark.parametrize("pooler", [False, True])
+async def test_what_postgres_has_undone_for_another_is_repeated_once_and_no_more(
+    database_url: str, pooler: bool
+) -> None:
+    async with Database(database_url, pooler=pooler) as db:
+        await db.execute_once(text("CREATE SEQUENCE met"), {})
+        await db.execute_once(DEADLOCKS, {})
+        assert (await db.execute_once(MEETS, {"times": 1})).scalar_one() == 2
+        with pytest.raises(asyncpg.DeadlockDetectedError):
+            await db.execute_once(MEETS, {"times": 100})
+        assert (await db.execute_once(text("SELECT last_value FROM met"), {})).scalar_one() == 4
 
 
 async def test_users_transactions_are_what_the_database_says(

@@ -29,7 +29,7 @@ async def tables(db: Database, schema: str = "public") -> set[str]:
         return set(await connection.run_sync(lambda c: inspect(c).get_table_names(schema)))
 
 
-@pytest.mark.parametrize("schema", ["jobs", "Mixed_Case"])
+@pytest.mark.parametrize("schema", ['our"own', "two words: :one"])
 async def test_an_empty_database_migrated_to_head_equals_the_models(
     empty_database_url: str, schema: str
 ) -> None:
@@ -137,6 +137,16 @@ async def test_a_foreign_table_of_one_of_our_names_stops_the_migration_with_a_hi
     async with Database(db.engine.url, schema="worker") as ours:
         await migrations.upgrade(ours)
         await refuse_unmigrated(ours)
+
+
+@pytest.mark.parametrize("schema", ['our"own', "two words: :one"])
+async def test_a_schema_may_have_a_name_that_needs_quoting(db: Database, schema: str) -> None:
+    async with Database(db.engine.url, schema=schema) as ours:
+        await migrations.upgrade(ours)
+        await refuse_unmigrated(ours)
+        await migrations.downgrade(ours, "base")
+    left = text("SELECT count(*) FROM pg_tables WHERE schemaname = :schema")
+    assert (await db.execute_once(left, {"schema": schema})).scalar_one() == 0
 
 
 async def test_a_foreign_users_table_is_no_matter_without_the_builtin_tasks(db: Database) -> None:

@@ -39,9 +39,16 @@ _ROLLBACK = "ROLLBACK;"
 """As asyncpg's transaction says it."""
 
 
-KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Seconds, and how often: a server behind a network that drops everything is found out by the
-kernel, whoever waits for it. (One that is stopped is not: our own statements have limits.)"""
+KEEP_ALIVE = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 25_000,
+}
+"""Seconds, how often, and milliseconds: a server behind a network that drops everything is found
+out by the kernel, whoever waits for it. While nothing is under way it asks by itself; what was sent
+and never acknowledged it gives up after as long, for then it does not ask. (A server that is
+stopped still acknowledges: our own statements have limits.)"""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
@@ -53,6 +60,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         self._first_words = self._last_words = ""
         self._names: dict[str, str] = {}
         self._names_given = 0
+        self._queries_left = -1
         self._nothing = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
 
     def is_idle(self) -> bool:
@@ -64,6 +72,19 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         if self.is_closed() or self.is_in_transaction():
             return False
         return not self._is_busy()
+
+    def is_left_idle(self) -> bool:
+        """`is_idle`, asked by who gives it back, for `is_idle_still` to go by."""
+        if not self.is_idle():
+            return False
+        self._queries_left = self._protocol.queries_count
+        return True
+
+    def is_idle_still(self) -> bool:
+        """`is_idle`, at less cost if nobody has used it since it was left."""
+        if self.is_closed() or self.is_in_transaction():
+            return False
+        return self._protocol.queries_count == self._queries_left or not self._is_busy()
 
     def was_ended_by_hand(self) -> bool:
         """Whether a statement, and not the driver, has ended the transaction that it has begun."""

@@ -4,7 +4,6 @@ The rule, in one sentence: leaving ``async with db.get_session() as session`` no
 leaving it by any exception, cancellation included, rolls back; the session is always closed.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
@@ -14,26 +13,23 @@ from typing import Any, Self
 import asyncpg
 from sqlalchemy import URL, Result, event
 from sqlalchemy import Connection as PooledConnection
-from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.elements import TextClause
-from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
 from worker.db.connection import Connection
 from worker.db.models import SCHEMA
 from worker.db.opening import Opening
+from worker.db.pool import driver_for, hand_over_idle
 from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
-from worker.errors import ServerUnreachable
 from worker.setting_parts import DatabaseSettings, Pooler
 from worker.settings import load_settings
 
@@ -54,8 +50,9 @@ class Database:
         schema: Where our own tables are. Your models are not touched by it.
         pooler: The URL leads to a pooling proxy. True or "transaction": to one that pools
             transactions; no prepared statement outlives its own. "session": to one that keeps a
-            connection of the server for each of ours. To neither is a startup parameter sent. One
-            that is not named is refused at the first connection (`SettingsError`).
+            connection of the server for each of ours. Of startup parameters neither is sent more
+            than a worker's `application_name`, to the second kind. One that is not named is refused
+            at the first connection (`SettingsError`).
         fence_seconds: After so long Postgres ends a transaction that stands idle, and with it the
             locks of a process that has stalled or cannot be reached; None: as the server says.
         process: The worker process that this is for. Its sessions carry the name, so that what it
@@ -82,6 +79,8 @@ class Database:
         kind: Pooler | None = "transaction" if pooler is True else pooler or None
         self.pooler = kind == "transaction"
         self.queries: Queries = queries_for(schema)
+        # How many more than `pool_size` there may be; below 0: any number.
+        self._most_beyond: int = engine_options.get("max_overflow", 0)
         self._opening = Opening(
             url,
             engine_options.get("connect_args", {}),
@@ -103,8 +102,7 @@ class Database:
             },
         )
         note_first_errors(self.engine.sync_engine)
-        event.listen(self.engine.sync_engine.pool, "checkin", _end_unless_idle)
-        event.listen(self.engine.sync_engine.pool, "checkout", _refuse_unless_idle)
+        hand_over_idle(self.engine.sync_engine.pool)
         event.listen(self.engine.sync_engine, "do_connect", self._opening.connect)
         self.sessions = async_sessionmaker(
             self.engine,
@@ -169,13 +167,12 @@ class Database:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
             ServerUnreachable: Postgres did not answer within `limit`. What it was asked to do it
                 may have done, or may still do.
+            sqlalchemy.exc.TimeoutError: No connection of the pool came free within `limit`.
         """
         async with self._driver(limit) as driver:
-            if not self._must_begin:
-                with contextlib.suppress(asyncpg.TransactionRollbackError):
-                    return await direct.execute(driver, statement, parameters)
-            async with self._begun(driver):
-                return await direct.execute(driver, statement, parameters)
+            with contextlib.suppress(asyncpg.TransactionRollbackError):
+                return await self._execute(driver, self._must_begin, statement, parameters)
+            return await self._execute(driver, True, statement, parameters)
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, limit: float = SILENT_SECONDS) -> AsyncGenerator[Execute, None]:
@@ -189,7 +186,7 @@ class Database:
 
         Raises:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
-            ServerUnreachable: As `execute_once`.
+            ServerUnreachable, sqlalchemy.exc.TimeoutError: As `execute_once`.
         """
         async with self._driver(limit) as driver, self._begun(driver):
             yield partial(direct.execute, driver)
@@ -209,44 +206,26 @@ class Database:
         # Behind a proxy it keeps parse and execute on one connection of the server.
         return self.pooler or self.engine.dialect.default_isolation_level != "READ COMMITTED"
 
+    async def _execute(
+        self,
+        driver: Connection,
+        begin: bool,
+        statement: TextClause,
+        parameters: Mapping[str, object],
+    ) -> Result[Any]:
+        if not begin:
+            return await direct.execute(driver, statement, parameters)
+        async with self._begun(driver):
+            return await direct.execute(driver, statement, parameters)
+
     @contextlib.asynccontextmanager
     async def _begun(self, driver: Connection) -> AsyncGenerator[None, None]:
         driver.begin_with(f"SET LOCAL idle_in_transaction_session_timeout = '{FENCE_SECONDS}s';")
         async with driver.transaction(isolation="read_committed"):
             yield
 
-    @contextlib.asynccontextmanager
-    async def _driver(self, limit: float) -> AsyncGenerator[Connection, None]:
-        """The driver's connection of a pooled one, for `limit` seconds."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + limit
-        pooled = await self._checked_out(limit)
-        driver = direct.driver_of(pooled)
-        # Not asyncio.timeout: asyncpg would ask a server that is silent to cancel the statement,
-        # and wait for that. A connection that is terminated waits for nobody.
-        timer = loop.call_at(ends, driver.terminate)
-        try:
-            yield driver
-        except asyncio.CancelledError:
-            driver.terminate()  # nobody knows in which state it is; the pool replaces it
-            raise
-        except Exception as error:
-            if driver.is_closed() and loop.time() >= ends:
-                raise _silent(limit) from error
-            raise
-        finally:
-            timer.cancel()
-            await greenlet_spawn(pooled.close)
-
-    async def _checked_out(self, limit: float) -> PoolProxiedConnection:
-        engine = self.engine.sync_engine
-        try:
-            async with asyncio.timeout(limit):
-                return await greenlet_spawn(engine.pool.connect)
-        except TimeoutError:
-            raise _silent(limit) from None
-        except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
-            raise error.__cause__ or error from None
+    def _driver(self, seconds: float) -> contextlib.AbstractAsyncContextManager[Connection]:
+        return driver_for(self.engine.sync_engine, seconds, self._most_beyond)
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""
@@ -266,22 +245,3 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         await self.dispose()
-
-
-def _silent(limit: float) -> ServerUnreachable:
-    return ServerUnreachable(f"Postgres has not answered for {limit:g} s: its connection was ended")
-
-
-def _end_unless_idle(connection: Any, *_: object) -> None:
-    """Whatever was done to a connection, who gets it next meets nothing of it."""
-    if connection is not None and not connection.driver_connection.is_idle():
-        connection.driver_connection.terminate()
-
-
-def _refuse_unless_idle(connection: Any, *_: object) -> None:
-    """Let the pool replace a connection that is closed, or was used after it had come back."""
-    driver = connection.driver_connection
-    driver.begin_with("")  # forget what a BEGIN that was never said would have brought along
-    if not driver.is_idle():
-        driver.terminate()
-        raise DisconnectionError("this connection is closed, or somebody else's statement runs")

@@ -31,6 +31,9 @@ NAME_LENGTH = 63
 MARK_LENGTH = 44
 """Characters of a process's name in it; the end is what no other process has."""
 
+_CHECK = {"client_connection_check_interval": str(CHECK_SECONDS * 1000)}
+"""Said once per connection; behind a proxy, which refuses it then, in each BEGIN."""
+
 _PROTOCOL_VIOLATION = "08P01"
 
 
@@ -96,6 +99,7 @@ class Opening:
             "connection_class": Connection,
         }
         self._looked = self._checks = False
+        self._fences: dict[float, str] = {}
 
     def connect(
         self, dialect: Dialect, _: object, arguments: tuple[Any, ...], options: dict[str, Any]
@@ -106,6 +110,8 @@ class Opening:
             ServerUnreachable: It is away.
             SettingsError: The settings do not fit what is there.
         """
+        if self._checks and self._pooler is None:
+            options = {**options, "server_settings": {**options["server_settings"], **_CHECK}}
         try:
             connection = dialect.connect(*arguments, **options)
         except OSError as error:
@@ -129,9 +135,14 @@ class Opening:
         Postgres ends its transaction when that has stood idle for `seconds`, and a statement of it
         soon after its process is gone; and its session can be told from others'.
         """
+        if seconds not in self._fences:  # as many as there are timeouts of task functions
+            self._fences[seconds] = self._fence_of(seconds)
+        return self._fences[seconds]
+
+    def _fence_of(self, seconds: float) -> str:
         said = [f"idle_in_transaction_session_timeout = {int(seconds * 1000)}"]
-        if self._checks:
-            said.append(f"client_connection_check_interval = {CHECK_SECONDS * 1000}")
+        if self._checks and self._pooler is not None:
+            said += [f"{name} = {value}" for name, value in _CHECK.items()]
         if self._process is not None and self._pooler == "transaction":
             # For each connection it would cost the proxy a round trip at each change of hands.
             said.append(f"application_name = '{self._name}'")
@@ -145,11 +156,28 @@ class Opening:
         try:
             if self._pooler is None:
                 await _refuse_proxy(driver)
-            self._checks = self._process is not None and await _may_check_client(driver)
+            self._checks = self._process is not None and await self._may_check_client(driver)
         except BaseException:
             driver.terminate()
             raise
         self._looked = True
+
+    async def _may_check_client(self, driver: Any) -> bool:
+        """Whether the server can look if its client is there, and nobody has told it when.
+
+        Without a proxy it does from now on. Optional: a server may be older, or on a system that
+        cannot tell.
+        """
+        ((name, value),) = _CHECK.items()
+        local = str(self._pooler is not None).lower()
+        try:
+            said: str = await driver.execute(
+                f"SELECT set_config('{name}', '{value}', {local}) "
+                f"WHERE current_setting('{name}', true) = '0'"
+            )
+        except asyncpg.PostgresError:
+            return False
+        return said == "SELECT 1"
 
     def _refused(self, error: Exception) -> SettingsError:
         said = f"the database URL leads to a pooling proxy that refuses us ({error})"
@@ -174,21 +202,6 @@ async def _refuse_proxy(driver: Any) -> None:
     pid = driver.get_server_pid()
     if await driver.execute(f"SELECT WHERE pg_backend_pid() = {pid}") != "SELECT 1":
         raise SettingsError(f"the database URL leads to a pooling proxy. {_SAY_SO}")
-
-
-async def _may_check_client(driver: Any) -> bool:
-    """Whether the server can look if its client is there, and nobody has told it when.
-
-    Optional: a server may be older, or on a system that cannot tell.
-    """
-    try:
-        said: str = await driver.execute(
-            "SELECT set_config('client_connection_check_interval', '1', true) "
-            "WHERE current_setting('client_connection_check_interval', true) = '0'"
-        )
-    except asyncpg.PostgresError:
-        return False
-    return said == "SELECT 1"
 
 
 def _application_name(url: URL) -> dict[str, str]:

@@ -115,7 +115,7 @@ class Queries:
 def queries_for(schema: str) -> Queries:
     """The statements, with our tables in `schema`."""
     names = {
-        **{table: f"{_quote(schema)}.{table}" for table in _TABLES},
+        **{table: f"{quoted(schema)}.{table}" for table in _TABLES},
         "lead": f"interval '{LEAD_SECONDS} seconds'",
         "look_after": f"interval '{LOOK_AFTER_SECONDS} seconds'",
         "beat_margin": f"interval '{BEAT_MARGIN_SECONDS} seconds'",
@@ -141,7 +141,8 @@ def queries_for(schema: str) -> Queries:
     return Queries(schema, **{name: statement(sql) for name, sql in templates.items()})
 
 
-def _quote(identifier: str) -> str:
+def quoted(identifier: str) -> str:
+    """A name as it is written into the text of a statement."""
     return '"' + identifier.replace('"', '""').replace(":", "\\:") + '"'
 
 

@@ -23,7 +23,8 @@ from sqlalchemy.util import greenlet_spawn
 from worker.db import direct
 from worker.db.connection import ENDED_BY_HAND, GUARD_FAILED
 from worker.db.database import Database
-from worker.db.failures import sqlstate
+from worker.db.failures import PASSING, sqlstate
+from worker.db.limit import limited
 from worker.db.places import place_of_caller
 from worker.db.provider import session_provider
 from worker.db.session import (
@@ -39,6 +40,13 @@ from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
 
 NO_SUCH_SAVEPOINT = "3B001"
+
+COMMIT_SECONDS = 60.0
+"""So long a COMMIT may take: the user's deferred triggers and constraints run in it, which may have
+much to look at. Nobody can interrupt it, so one without an answer would hold its slot for ever."""
+
+ROLLBACK_SECONDS = 5.0
+"""So long a ROLLBACK may take, which has nothing to look at; then its connection is ended."""
 
 
 class JoiningSession(CheckedSession):
@@ -203,7 +211,7 @@ class UnitOfWork:
         self.refuse_if_lost()
         if self._connection is not None and self._joined:
             refuse_if_ended_by_hand(self._connection)
-            await greenlet_spawn(self._connection.commit)
+            await greenlet_spawn(_commit, self._connection)
             for pushes in self._pushes:
                 pushes.release()
         await self.rollback()
@@ -261,8 +269,8 @@ class UnitOfWork:
     def _commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> None:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
-        with connection:
-            driver = direct.driver_of(connection.connection)
+        driver = direct.driver_of(connection.connection)
+        with limited(driver, COMMIT_SECONDS, "a COMMIT"), connection:
             direct.commit_only_after(driver, completion, parameters, prepare=not self._db.pooler)
             connection.commit()
 
@@ -289,10 +297,23 @@ def _is_lost(connection: Connection) -> bool:
     return connection.invalidated or direct.driver_of(connection.connection).is_closed()
 
 
+def _commit(connection: Connection) -> None:
+    with limited(direct.driver_of(connection.connection), COMMIT_SECONDS, "a COMMIT"):
+        connection.commit()
+
+
 def _give_back(connection: Connection) -> None:
     if _is_lost(connection):
         connection.invalidate()
-    connection.close()
+        connection.close()
+        return
+    driver = direct.driver_of(connection.connection)
+    try:
+        with limited(driver, ROLLBACK_SECONDS, "a ROLLBACK"):
+            connection.close()
+    except PASSING:
+        if not driver.is_closed():  # the end of a connection rolls back, too
+            raise
 
 
 def _is_savepoint_gone(error: BaseException) -> bool:

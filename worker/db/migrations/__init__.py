@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from worker.db.database import Database
 from worker.db.failures import sqlstate
+from worker.db.queries import quoted
 from worker.errors import SchemaError
 
 logger = logging.getLogger("worker.migrations")
@@ -100,7 +101,7 @@ async def downgrade(db: Database, revision: str) -> None:
             before = ScriptDirectory.from_config(config).get_revision(last).down_revision
             command.downgrade(config, f"{branch}@{before or 'base'}")
         elif revision == "base":
-            connection.execute(text(f'DROP TABLE IF EXISTS "{db.schema}".{VERSION_TABLE}'))
+            connection.execute(text(f"DROP TABLE IF EXISTS {quoted(db.schema)}.{VERSION_TABLE}"))
         return last is not None
 
     while await _in_transaction(db, step):
@@ -185,7 +186,7 @@ def _lock(connection: Connection, schema: str) -> None:
     connection.execute(text(f"SET LOCAL lock_timeout = '{int(LOCK_SECONDS * 1000)}ms'"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))  # large tables take their time
     if not inspect(connection).has_schema(schema):
-        connection.execute(text(f'CREATE SCHEMA "{schema}"'))
+        connection.execute(text(f"CREATE SCHEMA {quoted(schema)}"))
 
 
 def _config(connection: Connection, schema: str) -> Config:
@@ -213,5 +214,5 @@ def _applied(connection: Connection, schema: str) -> set[str]:
     """The revision that each branch is at."""
     if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
         return set()
-    statement = f'SELECT version_num FROM "{schema}".{VERSION_TABLE}'  # noqa: S608 - a checked name
+    statement = f"SELECT version_num FROM {quoted(schema)}.{VERSION_TABLE}"  # noqa: S608 - a quoted name
     return set(connection.execute(text(statement)).scalars())

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from alembic import context, op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from worker.db.queries import quoted
+
 revision = "tasks_001"
 down_revision = None
 branch_labels = ("tasks",)
@@ -64,7 +66,7 @@ def upgrade() -> None:
         schema=schema,
     )
     # A task is updated two or three times in its life: room for that in its own page.
-    op.execute(f'ALTER TABLE "{schema}".task SET (fillfactor = 70)')
+    op.execute(f"ALTER TABLE {quoted(schema)}.task SET (fillfactor = 70)")
     op.create_index(
         "ix_task_dispatch_at",
         "task",
@@ -108,15 +110,15 @@ def upgrade() -> None:
         schema=schema,
     )
     op.create_index("ix_task_error_task_id", "task_error", ["task_id"], schema=schema)
-    op.execute(NOTIFY.format(schema=f'"{schema}"'))
-    op.execute(TRIGGER.format(schema=f'"{schema}"'))
+    op.execute(NOTIFY.format(schema=quoted(schema)))
+    op.execute(TRIGGER.format(schema=quoted(schema)))
 
 
 def downgrade() -> None:
     schema = context.config.attributes["schema"]
     op.drop_table("task_error", schema=schema)
     op.drop_table("task", schema=schema)
-    op.execute(f'DROP FUNCTION "{schema}".worker_task_notify()')
+    op.execute(f"DROP FUNCTION {quoted(schema)}.worker_task_notify()")
 
 
 def _moment(name: str, *, default: bool = False) -> sa.Column[object]:

@@ -6,6 +6,8 @@ Revision ID: tasks_002
 import sqlalchemy as sa
 from alembic import context, op
 
+from worker.db.queries import quoted
+
 revision = "tasks_002"
 down_revision = "tasks_001"
 branch_labels = None
@@ -34,7 +36,7 @@ def upgrade() -> None:
         schema=schema,
     )
     op.add_column("task", sa.Column("expires_at", MOMENT), schema=schema)
-    op.execute(EXPIRE.format(schema=f'"{schema}"'))
+    op.execute(EXPIRE.format(schema=quoted(schema)))
     # Rows that wait for nothing are at infinity; the rescuer reads them in the order of their ids.
     op.create_index(
         "ix_task_dispatch",
@@ -80,7 +82,7 @@ def upgrade() -> None:
         schema=schema,
     )
     # One small row per process, updated every few seconds.
-    op.execute(f'ALTER TABLE "{schema}".worker_process SET (fillfactor = 20)')
+    op.execute(f"ALTER TABLE {quoted(schema)}.worker_process SET (fillfactor = 20)")
 
 
 def downgrade() -> None:
@@ -95,6 +97,6 @@ def downgrade() -> None:
         op.drop_column("task", column, schema=schema)
     # The relay of that time looked again and again; it knows no infinity.
     op.execute(
-        f'UPDATE "{schema}".task SET dispatch_at = now() '  # noqa: S608 - a checked name
+        f"UPDATE {quoted(schema)}.task SET dispatch_at = now() "  # noqa: S608 - a quoted name
         "WHERE settled_at IS NULL AND dispatch_at = 'infinity'"
     )

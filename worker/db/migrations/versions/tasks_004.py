@@ -9,6 +9,8 @@ Revision ID: tasks_004
 import sqlalchemy as sa
 from alembic import context, op
 
+from worker.db.queries import quoted
+
 revision = "tasks_004"
 down_revision = "tasks_003"
 branch_labels = None
@@ -41,13 +43,13 @@ def upgrade() -> None:
     added = ", ".join(
         f"ADD CONSTRAINT ck_task_{name} CHECK ({bound}) NOT VALID" for name, bound in BOUNDS.items()
     )
-    op.execute(f'ALTER TABLE "{schema}".task {added}')
+    op.execute(f"ALTER TABLE {quoted(schema)}.task {added}")
 
 
 def downgrade() -> None:
     schema = context.config.attributes["schema"]
     dropped = ", ".join(f"DROP CONSTRAINT ck_task_{name}" for name in BOUNDS)
-    op.execute(f'ALTER TABLE "{schema}".task {dropped}')
+    op.execute(f"ALTER TABLE {quoted(schema)}.task {dropped}")
     op.drop_column("worker_leader", "pulse", schema=schema)
     for column in ("unknown_since", "setbacks", "setback"):
         op.drop_column("task", column, schema=schema)

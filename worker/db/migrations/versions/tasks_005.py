@@ -10,6 +10,8 @@ Revision ID: tasks_005
 
 from alembic import context, op
 
+from worker.db.queries import quoted
+
 revision = "tasks_005"
 down_revision = "tasks_004"
 branch_labels = None
@@ -49,7 +51,7 @@ def upgrade() -> None:
     schema = context.config.attributes["schema"]
     op.execute(
         MEND.format(
-            schema=f'"{schema}"',
+            schema=quoted(schema),
             never=NEVER,
             no_name=NO_NAME.format("name"),
             no_queue=NO_NAME.format("queue"),

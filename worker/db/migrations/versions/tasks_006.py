@@ -5,6 +5,8 @@ Revision ID: tasks_006
 
 from alembic import context, op
 
+from worker.db.queries import quoted
+
 revision = "tasks_006"
 down_revision = "tasks_005"
 branch_labels = None
@@ -14,7 +16,7 @@ depends_on = None
 def upgrade() -> None:
     schema = context.config.attributes["schema"]
     for name in ("run_at", "priority", "name", "queue"):
-        op.execute(f'ALTER TABLE "{schema}".task VALIDATE CONSTRAINT ck_task_{name}')
+        op.execute(f"ALTER TABLE {quoted(schema)}.task VALIDATE CONSTRAINT ck_task_{name}")
 
 
 def downgrade() -> None:

@@ -1,0 +1,176 @@
+"""Whatever is done with a connection has a limit, and each end of it is called what it is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from tests.conftest import Drain
+from tests.proxy import Proxy
+from worker import Database, Settings, TaskClient, TaskContext, task
+from worker.db import migrations
+from worker.db.failures import Kind, cause_of
+from worker.embedded import EmbeddedPostgres
+from worker.errors import ServerUnreachable
+from worker.execution import unit_of_work
+from worker.execution.registry import Registry
+from worker.execution.unit_of_work import UnitOfWork
+
+SOON = 0.05
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_of_work, "COMMIT_SECONDS", SOON)
+    monkeypatch.setattr(unit_of_work, "ROLLBACK_SECONDS", SOON)
+
+
+@asynccontextmanager
+async def way(server: EmbeddedPostgres, database: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy that can fall silent, and the URL that leads through it."""
+    url = make_url(server.url_for(database))
+    async with Proxy(str(url.host), url.port or 0).listening() as proxy:
+        through = url.set(host="127.0.0.1", port=proxy.port)
+        yield proxy, through.render_as_string(hide_password=False)
+
+
+def checked_out(db: Database) -> int:
+    return db.engine.pool.checkedout()  # type: ignore[attr-defined]
+
+
+async def test_a_pool_that_is_in_use_is_no_outage(database_url: str) -> None:
+    async with Database(database_url, pool_size=2) as db:
+        async with db.engine.connect(), db.engine.connect():
+            with pytest.raises(PoolTimeout, match="free for 0.05 s.*WORKER_POOL_SIZE") as caught:
+                await db.execute_once(db.queries.ping, {}, limit=SOON)
+        cause = cause_of(caught.value)
+        assert cause is not None
+        assert cause.kind is Kind.STATEMENT
+        await db.ping()
+
+
+async def test_a_wait_for_a_connection_can_be_cancelled_by_others(database_url: str) -> None:
+    async with Database(database_url, pool_size=1) as db:
+        async with db.engine.connect():
+            waiting = asyncio.create_task(db.ping())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            async with asyncio.timeout(10) as outer:
+                with pytest.raises(PoolTimeout):
+                    await db.execute_once(db.queries.ping, {}, limit=SOON)
+            assert not outer.expired()
+        await db.ping()
+
+
+async def test_a_pool_that_may_grow_closes_what_it_does_not_keep(database_url: str) -> None:
+    async with Database(database_url, pool_size=1, max_overflow=2) as db:
+        await asyncio.gather(*(db.ping() for _ in range(10)))
+        assert checked_out(db) == 0
+        async with db.engine.connect(), db.engine.connect(), db.engine.connect():
+            with pytest.raises(PoolTimeout):
+                await db.execute_once(db.queries.ping, {}, limit=SOON)
+
+
+@pytest.fixture
+async def tcp() -> AsyncIterator[EmbeddedPostgres]:
+    async with EmbeddedPostgres(tcp=True) as server:
+        yield server
+
+
+async def test_a_connection_that_must_be_made_anew_has_a_limit_and_is_called_an_outage(
+    tcp: EmbeddedPostgres,
+) -> None:
+    async with way(tcp, "postgres") as (proxy, url), Database(url, pool_size=2) as db:
+        async with db.engine.connect() as one:
+            raw = await one.get_raw_connection()
+            raw.driver_connection.terminate()  # type: ignore[union-attr]
+            await one.invalidate()
+        proxy.passes.clear()
+        with pytest.raises(ServerUnreachable):
+            await db.execute_once(db.queries.ping, {}, limit=SOON)
+        proxy.passes.set()
+        assert checked_out(db) == 0
+        await db.ping()
+
+
+async def commit_with(work: UnitOfWork, db: Database) -> None:
+    nothing = {"id": uuid4(), "result": "null", "retention": 1.0}
+    await work.commit_with(db.queries.succeed, nothing)
+
+
+async def commit(work: UnitOfWork, _: Database) -> None:
+    await work.commit()
+
+
+@pytest.mark.parametrize("how", [commit_with, commit])
+async def test_a_commit_without_an_answer_ends_its_connection_and_is_nobody_elses_failure(
+    tcp: EmbeddedPostgres, how: Callable[[UnitOfWork, Database], Awaitable[None]]
+) -> None:
+    async with way(tcp, "postgres") as (proxy, url), Database(url) as db:
+        work = UnitOfWork(db)
+        async with work.get_session() as session:
+            await session.execute(text("SELECT 1"))
+        proxy.passes.clear()
+        async with asyncio.timeout(10):
+            with pytest.raises(asyncpg.PostgresError, match="answered a COMMIT for 0.05") as caught:
+                await how(work, db)
+            await work.rollback()
+        cause = cause_of(caught.value)
+        assert cause is not None
+        assert cause.kind is Kind.CONNECTION
+        assert checked_out(db) == 0
+        proxy.passes.set()
+
+
+async def test_a_rollback_without_an_answer_is_the_end_of_its_connection(
+    tcp: EmbeddedPostgres,
+) -> None:
+    async with way(tcp, "postgres") as (proxy, url), Database(url) as db:
+        work = UnitOfWork(db)
+        async with work.get_session() as session:
+            await session.execute(text("SELECT 1"))
+        proxy.passes.clear()
+        async with asyncio.timeout(10):
+            await work.rollback()
+        assert checked_out(db) == 0
+        proxy.passes.set()
+        await db.ping()
+
+
+async def test_a_commit_that_was_done_without_an_answer_is_read_back(
+    tcp: EmbeddedPostgres,
+    settings: Settings,
+    registry: Registry,
+    drain: Drain,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with way(tcp, "postgres") as (proxy, url):
+        more = {"database_url": SecretStr(url)}
+        settings.__dict__.update(settings.model_copy(update=more).__dict__)
+
+        @task("quick", registry=registry)
+        async def quick(ctx: TaskContext) -> str:
+            async with ctx["db"].get_session() as session:
+                await session.execute(text("SELECT 1"))
+            proxy.hold_answer_to = b"'succeeded'"
+            return "done"
+
+        async with TaskClient.from_settings(settings) as client:
+            await migrations.upgrade(client.db, builtin_tasks=False)
+            handle = await client.enqueue(quick)
+            async with asyncio.timeout(20):
+                await drain()
+            assert await handle.result(1) == "done"
+            view = await client.get(handle.id)
+            assert view is not None
+            assert (view.attempt, view.tries) == (1, 0)
+    assert proxy.held.is_set()
+    assert "the COMMIT's answer was lost, but it is committed" in caplog.text

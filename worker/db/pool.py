@@ -1,0 +1,103 @@
+"""How our own statements come by a connection of the pool, and how each one changes hands: idle."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import Pool, PoolProxiedConnection, QueuePool
+from sqlalchemy.util import greenlet_spawn
+
+from worker.db.connection import Connection
+from worker.db.direct import driver_of
+from worker.db.limit import Limit
+from worker.errors import ServerUnreachable
+
+
+@contextlib.asynccontextmanager
+async def driver_for(
+    engine: Engine, seconds: float, most_beyond: int
+) -> AsyncGenerator[Connection, None]:
+    """The driver's connection of a pooled one, for `seconds`, the wait for it included.
+
+    Args:
+        most_beyond: How many connections the pool may have beyond its size; below 0: any number.
+
+    Raises:
+        ServerUnreachable: Postgres did not answer in time.
+        sqlalchemy.exc.TimeoutError: Nobody has given one back in time.
+    """
+    pool = engine.pool
+    with Limit(seconds) as limit:
+        try:
+            pooled = await greenlet_spawn(pool.connect)
+        except asyncio.CancelledError:
+            if not limit.has_cancelled():
+                raise
+            raise _why_none_came(pool, seconds, most_beyond) from None
+        except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
+            raise error.__cause__ or error from None
+        driver = driver_of(pooled)
+        limit.bind(driver)
+        try:
+            yield driver
+        except asyncio.CancelledError:
+            driver.terminate()  # nobody knows in which state it is; the pool replaces it
+            raise
+        except Exception as error:
+            if driver.is_closed() and limit.is_over:
+                raise _silent(seconds) from error
+            raise
+        finally:
+            limit.lift()  # before somebody else has the connection
+            await _give_back(pool, pooled)
+
+
+def hand_over_idle(pool: Pool) -> None:
+    """See to it that whoever gets a connection of `pool` meets nothing of who had it before."""
+    event.listen(pool, "checkin", _end_unless_idle)
+    event.listen(pool, "checkout", _refuse_unless_idle)
+
+
+def _why_none_came(pool: Pool, seconds: float, most_beyond: int) -> Exception:
+    """Whether others have them all, or one was being opened."""
+    if not isinstance(pool, QueuePool) or pool.checkedin():
+        return _silent(seconds)
+    if not 0 <= most_beyond <= pool.overflow():
+        return _silent(seconds)
+    return PoolTimeout(
+        f"no connection to Postgres came free for {seconds:g} s: all of the pool's are in use. "
+        "Leave sessions sooner, or set WORKER_POOL_SIZE (in code: pool_size) higher"
+    )
+
+
+def _silent(seconds: float) -> ServerUnreachable:
+    return ServerUnreachable(
+        f"Postgres has not answered for {seconds:g} s: its connection was ended"
+    )
+
+
+async def _give_back(pool: Pool, pooled: PoolProxiedConnection) -> None:
+    """Give back what no transaction of SQLAlchemy's is on; past its greenlet, which takes 10 µs."""
+    if isinstance(pool, QueuePool) and pool.overflow() <= 0:
+        pooled.close()
+    else:  # it may be one too many, and closing it waits
+        await greenlet_spawn(pooled.close)
+
+
+def _end_unless_idle(connection: Any, *_: object) -> None:
+    """Whatever was done to a connection, who gets it next meets nothing of it."""
+    if connection is not None and not connection.driver_connection.is_left_idle():
+        connection.driver_connection.terminate()
+
+
+def _refuse_unless_idle(connection: Any, *_: object) -> None:
+    """Let the pool replace a connection that is closed, or was used after it had come back."""
+    driver = connection.driver_connection
+    driver.begin_with("")  # forget what a BEGIN that was never said would have brought along
+    if not driver.is_idle_still():
+        driver.terminate()
+        raise DisconnectionError("this connection is closed, or somebody else's statement runs")
