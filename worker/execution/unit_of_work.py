@@ -10,9 +10,8 @@ It ends with its attempt: see `worker.execution.open_sessions`.
 """
 
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -28,7 +27,6 @@ from worker.db.limit import limited
 from worker.db.places import place_of_caller
 from worker.db.provider import session_provider
 from worker.db.session import (
-    CheckedSession,
     WorkerSession,
     ended_by_hand,
     refuse_if_ended_by_hand,
@@ -36,6 +34,7 @@ from worker.db.session import (
 )
 from worker.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
 from worker.execution.definition import DEFAULT_TIMEOUT
+from worker.execution.joining_session import JoiningSession
 from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
 
@@ -47,20 +46,6 @@ much to look at. Nobody can interrupt it, so one without an answer would hold it
 
 ROLLBACK_SECONDS = 5.0
 """So long a ROLLBACK may take, which has nothing to look at; then its connection is ended."""
-
-
-class JoiningSession(CheckedSession):
-    """The sync half of a session that works on the attempt's connection."""
-
-    def __init__(self, *args: Any, unit: "UnitOfWork", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.unit = unit
-        self.join_transaction_mode = unit.join_mode
-
-    def get_bind(self, *_: Any, **__: Any) -> Connection:
-        """The attempt's connection, taken from the pool at the first statement."""
-        self.refuse_if_ended()
-        return self.unit.connection()
 
 
 class UnitOfWork:
@@ -283,13 +268,6 @@ class UnitOfWork:
                 f"{self._sessions.open_at} is still open in the same attempt: pass that session "
                 "down, or leave its block first"
             )
-
-
-@event.listens_for(JoiningSession, "after_commit")
-def _join(session: JoiningSession) -> None:
-    # Fires for the release of the user's own savepoints, too; those are inside the block still.
-    if session.get_nested_transaction() is None:
-        session.unit.joined(session)
 
 
 def _is_lost(connection: Connection) -> bool:

@@ -1,0 +1,31 @@
+"""A session that works on the attempt's connection, and tells its unit of work when it has joined."""
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, event
+
+from worker.db.session import CheckedSession
+
+if TYPE_CHECKING:
+    from worker.execution.unit_of_work import UnitOfWork
+
+
+class JoiningSession(CheckedSession):
+    """Its sync half."""
+
+    def __init__(self, *args: Any, unit: "UnitOfWork", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unit = unit
+        self.join_transaction_mode = unit.join_mode
+
+    def get_bind(self, *_: Any, **__: Any) -> Connection:
+        """The attempt's connection, taken from the pool at the first statement."""
+        self.refuse_if_ended()
+        return self.unit.connection()
+
+
+@event.listens_for(JoiningSession, "after_commit")
+def _join(session: JoiningSession) -> None:
+    # Fires for the release of the user's own savepoints, too; those are inside the block still.
+    if session.get_nested_transaction() is None:
+        session.unit.joined(session)
