@@ -1,4 +1,4 @@
-"""A session that works on the attempt's connection, and tells its unit of work when it has joined."""
+"""A session on the attempt's connection, which tells its unit of work when it has joined."""
 
 from typing import TYPE_CHECKING, Any
 
