@@ -26,6 +26,7 @@ from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.runtime import Runtime
 from worker.failpoints import reach
 from worker.settings import Settings
+from worker.telemetry.description import one_line
 
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
@@ -91,7 +92,7 @@ async def _end_sessions(db: Database, dead: Sequence[str], limit: float) -> None
         marks = {"marks": [mark_of(name) for name in dead]}
         await db.execute_once(db.queries.end_sessions, marks, limit=limit)
     except PASSING as error:
-        _say_once(f"{type(error).__name__}: {error}")
+        _say_once(one_line(error))
 
 
 @lru_cache(maxsize=10)
