@@ -38,6 +38,7 @@ from redis.exceptions import (
 
 from worker import exhaustion
 from worker.broker.refusals import is_refusal
+from worker.telemetry.description import one_line
 
 T = TypeVar("T")
 
@@ -123,7 +124,7 @@ class PatientRedis(ArqRedis):
                     logger.warning("Redis is away while we stop: %s", type(error).__name__)
                     return None
                 if exhaustion.here.explains(error) is None and not waited:
-                    logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
+                    logger.warning("Redis is away, waiting: %s", one_line(error))
                     waited = True
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
@@ -153,7 +154,7 @@ class PatientPipeline(Pipeline):
         except (RedisError, OSError) as error:
             if not self._claims or is_refusal(error):
                 raise
-            logger.warning("a claim is given up: %s: %s", type(error).__name__, error)
+            logger.warning("a claim is given up: %s", one_line(error))
             self.watching = False
             return _HELD_BY_ANOTHER
 

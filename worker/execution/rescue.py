@@ -147,7 +147,7 @@ async def _end_sessions(db: Database, dead: Sequence[str], limit: float) -> None
         marks = {"marks": [mark_of(name) for name in dead]}
         await db.execute_once(db.queries.end_sessions, marks, limit=limit)
     except PASSING as error:
-        _say_once(f"{type(error).__name__}: {error}")
+        _say_once(one_line(error))
 
 
 @lru_cache(maxsize=10)

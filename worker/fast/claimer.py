@@ -14,6 +14,7 @@ from worker.broker.refusals import is_refusal
 from worker.broker.scripts import Call
 from worker.errors import SettingsError
 from worker.queues import fault_in_name
+from worker.telemetry.description import one_line
 
 logger = logging.getLogger("worker.fast")
 
@@ -94,7 +95,7 @@ class Claimer:
         if is_refusal(error):
             self._note_refusal(str(error))
         elif exhaustion.here.explains(error) is None and not self._is_away:
-            logger.warning("Redis is away, waiting: %s: %s", type(error).__name__, error)
+            logger.warning("Redis is away, waiting: %s", one_line(error))
             self._is_away = True
         self._pause = min(max(self._pause * 2, first), longest)
         await asyncio.sleep(self._pause)
