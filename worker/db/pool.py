@@ -76,7 +76,8 @@ def _why_none_came(pool: Pool, seconds: float, most_beyond: int) -> Exception:
 
 def _silent(seconds: float) -> ServerUnreachable:
     return ServerUnreachable(
-        f"Postgres has not answered for {seconds:g} s: its connection was ended"
+        f"Postgres has not answered for {seconds:g} s (it is silent, or somebody holds a lock): its "
+        "connection was ended"
     )
 
 
