@@ -433,12 +433,12 @@ class TestWhatCannotBeWritten:
         worker = TaskWorker(**{**options, "handle_signals": False, "poll_delay": 0.01})
         running = asyncio.create_task(worker.async_run())
         assert [await handle.result(10) for handle in good] == ["done"] * 3
+        with pytest.raises(TaskFailed, match="StartRefused: .*CheckViolationError"):
+            await bad.result(10)
         with contextlib.suppress(asyncio.CancelledError):
             running.cancel()
             await running
         await worker.close()
-        with pytest.raises(TaskFailed, match="StartRefused: .*CheckViolationError"):
-            await bad.result(1)
         assert AWAY not in caplog.text
 
     async def test_a_task_whose_attempts_are_all_used_up_fails_without_one(
