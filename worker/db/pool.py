@@ -76,7 +76,7 @@ def _why_none_came(pool: Pool, seconds: float, most_beyond: int) -> Exception:
 
 def _silent(seconds: float) -> ServerUnreachable:
     return ServerUnreachable(
-        f"Postgres has not answered for {seconds:g} s (it is silent, or somebody holds a lock): its "
+        f"Postgres has not answered for {seconds:g} s (is it silent, or is a row locked?): its "
         "connection was ended"
     )
 
