@@ -83,6 +83,11 @@ def _raise_what_it_died_of(worker: Worker) -> None:
         raise error
     if error is not None:
         raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
+    if worker.allow_pick_jobs and not worker.burst:
+        raise WorkerDied(
+            "the worker was cancelled, and nobody had told it to stop: has a task function "
+            "cancelled asyncio tasks that are not its own?"
+        )
 
 
 def _stock_worker(options: Mapping[str, Any]) -> Worker:

@@ -129,3 +129,10 @@ async def brief(ctx: TaskContext, what: str) -> None:
     async with ctx["db"].get_session() as session:
         await session.execute(INSERT, {"what": what})
     await asyncio.sleep(random.random() * 0.004)
+
+
+@task("conform.cancel_everything", durable=False)
+async def cancel_everything(ctx: TaskContext) -> None:
+    """Takes what runs in the process for its own."""
+    for one in asyncio.all_tasks():
+        one.cancel()

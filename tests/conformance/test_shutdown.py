@@ -211,3 +211,12 @@ async def test_redis_away_at_shutdown_is_no_error(house: House) -> None:
     worker = await house.start_worker()
     house.redis.kill9()
     assert await asyncio.to_thread(worker.terminate) == 0, worker.log
+
+
+async def test_a_worker_that_a_task_has_cancelled_says_so_and_ends_with_an_error(
+    house: House,
+) -> None:
+    worker = await house.start_worker()
+    await house.client.enqueue(tasks.cancel_everything)
+    assert await asyncio.to_thread(worker.wait) == 1, worker.log
+    assert "cancelled asyncio tasks that are not its own" in worker.log

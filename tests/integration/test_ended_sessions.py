@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -249,4 +250,28 @@ async def test_an_attempt_whose_block_was_refused_cannot_succeed_though_it_swall
     handle = await client.enqueue(swallows)
     await drain()
     assert not (await handle.status()).settled
+    assert await applied(db) == []
+
+
+@pytest.mark.parametrize("more", [False, True])
+async def test_a_session_that_was_entered_by_hand_and_forgotten_fails_the_attempt(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, more: bool
+) -> None:
+    @task("forgets", max_tries=1, registry=registry)
+    async def forgets(ctx: TaskContext) -> None:
+        async def helper() -> None:
+            session = await ctx["db"].get_session().__aenter__()
+            await session.execute(INSERT, {"what": "forgotten"})
+
+        await helper()
+        gc.collect()
+        if more:
+            await asyncio.sleep(0)
+            async with ctx["db"].get_session() as session:
+                await session.execute(INSERT, {"what": "after"})
+
+    handle = await client.enqueue(forgets)
+    await drain()
+    with pytest.raises(TaskFailed, match=f"Session(LeftOpen|AlreadyOpen).*{HERE}:"):
+        await handle.result(1)
     assert await applied(db) == []

@@ -160,3 +160,33 @@ async def test_the_drivers_connection_can_be_asked_through_the_pool(single: Data
     async with single.engine.connect() as connection:
         pooled = await connection.get_raw_connection()
         assert direct.driver_of(pooled).is_idle()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("statement", ["DEALLOCATE ALL", "SET default_transaction_read_only = on"])
+async def test_a_connection_that_a_task_has_spoilt_serves_nobody_for_long(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, statement: str
+) -> None:
+    await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+
+    @task("spoils", max_tries=1, registry=registry)
+    async def spoils(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            await session.execute(text(statement))
+
+    @task("innocent", max_tries=1, registry=registry)
+    async def innocent(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "innocent"})
+
+    await client.enqueue_many(innocent, [{}] * 5)
+    await drain()
+    await client.enqueue_many(spoils, [{}] * 5)
+    await drain()
+    handles = await client.enqueue_many(innocent, [{}] * 5)
+    for _ in range(3):
+        await drain()
+        await db.execute_once(text("UPDATE task SET run_at = now() WHERE settled_at IS NULL"), {})
+        await client.redis.flushdb()
+    await drain()
+    for handle in handles:
+        await handle.result(10)

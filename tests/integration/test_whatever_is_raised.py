@@ -639,3 +639,24 @@ class TestInterruptions:
         with pytest.raises(TaskFailed, match="RepeatedSetback: 5 attempts .*by CancelledError"):
             await handle.result(1)
         assert len(runs) == MOST_SETBACKS
+
+
+async def test_a_task_that_empties_its_context_harms_itself_alone(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    @task("empties", registry=registry)
+    async def empties(ctx: TaskContext) -> str:
+        ctx.clear()  # type: ignore[attr-defined]
+        return "done"
+
+    @task("empties.and.fails", max_tries=1, registry=registry)
+    async def empties_and_fails(ctx: TaskContext) -> None:
+        ctx.clear()  # type: ignore[attr-defined]
+        raise ValueError("its own")
+
+    done = await client.enqueue(empties)
+    failed = await client.enqueue(empties_and_fails)
+    await drain()
+    assert await done.result(1) == "done"
+    with pytest.raises(TaskFailed, match="its own"):
+        await failed.result(1)

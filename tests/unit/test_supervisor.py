@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from worker.fast.child import Child, Ended
-from worker.fast.restarts import Restarts
+from worker.fast.restarts import HOPELESS_ROUNDS, Restarts
 from worker.fast.supervisor import child_command
 
 QUICK = 0.5
@@ -91,3 +91,11 @@ async def test_a_child_that_has_ended_is_not_signalled_any_more() -> None:
     child.kill9()
     assert child.ended.result() == Ended(0, child.ended.result().lived, told=False)
     assert not child.told
+
+
+def test_processes_that_a_signal_has_ended_are_not_hopeless() -> None:
+    """A task that crashes its process at once is found out by the rescuer, if workers go on."""
+    restarts = Restarts(2)
+    for _ in range(2 * HOPELESS_ROUNDS):
+        assert restarts.pause_after(0, 1.0, by_signal=True) is not None
+        assert restarts.pause_after(1, 1.0, by_signal=True) is not None

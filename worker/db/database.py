@@ -31,7 +31,7 @@ from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
 from worker.setting_parts import DatabaseSettings, Pooler
-from worker.settings import load_settings
+from worker.settings import Settings, load_settings
 
 Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
 """Runs a statement with parameters."""
@@ -114,7 +114,7 @@ class Database:
     @classmethod
     def from_settings(
         cls,
-        settings: DatabaseSettings | None = None,
+        settings: DatabaseSettings | Settings | None = None,
         *,
         fence_seconds: float | None = None,
         process: str | None = None,
@@ -124,7 +124,8 @@ class Database:
         Raises:
             SettingsError: `WORKER_DATABASE_URL` is not set or malformed.
         """
-        part = settings or load_settings().require_database()
+        given = settings or load_settings()
+        part = given.require_database() if isinstance(given, Settings) else given
         return cls(
             part.url,
             pool_size=part.pool_size,

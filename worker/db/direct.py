@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import asyncpg
 from sqlalchemy import BindParameter, Result, TextClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import IteratorResult
@@ -17,6 +18,10 @@ from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.pool import PoolProxiedConnection
 
 from worker.db.connection import Connection
+
+SPOILT = (asyncpg.InvalidSQLStatementNameError, asyncpg.ReadOnlySQLTransactionError)
+"""Errors of a connection that serves nobody any more: its prepared statements are gone (somebody
+has said DEALLOCATE ALL), or it may only read (somebody has set that, or it leads to no primary)."""
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -49,7 +54,11 @@ async def execute(
         asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
     """
     sql, places = compiled(statement)
-    records = await connection.fetch(sql, *[place.value(parameters) for place in places])
+    try:
+        records = await connection.fetch(sql, *[place.value(parameters) for place in places])
+    except SPOILT:
+        connection.terminate()  # the pool makes another one
+        raise
     columns = tuple(records[0].keys()) if records else ("nothing",)
     return IteratorResult(_metadata(columns), map(tuple, records))
 

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from worker.db.direct import driver_of
+from worker.db.direct import SPOILT, driver_of
 from worker.db.places import place_of_caller
 from worker.errors import SessionEnded, SessionError, TransactionAborted, TransactionEnded
 from worker.telemetry.description import message_of, on_one_line, type_of
@@ -188,6 +188,8 @@ def _note(context: ExceptionContext) -> None:
     if context.connection is None:
         return
     error = context.sqlalchemy_exception or context.original_exception
+    if isinstance(context.original_exception.__cause__, SPOILT) and not context.connection.closed:
+        driver_of(context.connection.connection).terminate()
     if context.is_disconnect:  # or a cancellation, after which SQLAlchemy lets the connection go
         vars(context.connection).setdefault(_LOST_BY, error)  # in it, so that both can be forgotten
     else:

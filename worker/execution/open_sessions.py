@@ -31,11 +31,12 @@ class OpenSessions:
     def __init__(self) -> None:
         self._open: list[WorkerSession] = []
         self.is_over = False
+        self._dropped_at: str | None = None
 
     @property
     def open_at(self) -> str | None:
-        """Where one was opened that is open still."""
-        return self._open[0].sync_session.opened_at if self._open else None
+        """Where one was opened that is open still, or was never left."""
+        return self._open[0].sync_session.opened_at if self._open else self._dropped_at
 
     @contextlib.contextmanager
     def counted(self, session: WorkerSession) -> Iterator[None]:
@@ -43,6 +44,9 @@ class OpenSessions:
         self._open.append(session)
         try:
             yield
+        except GeneratorExit:  # nobody has left its block: it was forgotten, and collected
+            self._dropped_at = session.sync_session.opened_at
+            raise
         except SQLAlchemyError as error:
             self.refuse_if_over(error)  # what it ran into is that we have taken its connection
             raise
@@ -64,11 +68,23 @@ class OpenSessions:
         Raises:
             SessionLeftOpen: One is; with the place.
         """
-        if self._open:
+        if self.open_at is not None:
             raise SessionLeftOpen(
                 "the task function has returned while the session that was opened at "
                 f"{self.open_at} is still open, so nothing is committed: let its block end first, "
                 "and await whatever uses it in the background"
+            )
+
+    def refuse_if_dropped(self) -> None:
+        """Raise if one was forgotten: what it did is in the attempt's transaction, half done.
+
+        Raises:
+            SessionLeftOpen: One was; with the place.
+        """
+        if self._dropped_at is not None:
+            raise SessionLeftOpen(
+                f"the block of the session that was opened at {self._dropped_at} was never left, "
+                "so nothing is committed: open sessions with `async with`"
             )
 
     def end(self) -> None:

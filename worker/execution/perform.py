@@ -29,11 +29,12 @@ async def perform(
             made of it, unless it has returned a value all the same.
     """
     work: Work = ctx["db"]
+    tries, most_bytes = ctx["task"].tries, ctx["settings"].max_payload_bytes
     try:
         result = await _call(function, ctx, arguments)
         work.refuse_if_open()
         written = function.signature.encode_result(result)
-        codec.check_size(written, ctx["settings"].max_payload_bytes)
+        codec.check_size(written, most_bytes)
         return Completed(written)
     except asyncio.CancelledError:
         raise
@@ -42,7 +43,7 @@ async def perform(
             raise asyncio.CancelledError("the attempt was interrupted") from error
         if isinstance(error, OSError):
             exhaustion.here.look()
-        return decide(error, ctx["task"].tries, function.policy, rng)
+        return decide(error, tries, function.policy, rng)
     finally:
         work.end()
 

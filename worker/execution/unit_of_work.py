@@ -152,6 +152,7 @@ class UnitOfWork:
             TransactionEnded: A statement of the task function has ended the transaction.
             UnitOfWorkLost: The connection was lost, or a query cancelled, after something joined.
         """
+        self._sessions.refuse_if_dropped()
         if self._ended_by_hand is not None:
             raise self._ended_by_hand
         connection = self._connection
@@ -231,6 +232,8 @@ class UnitOfWork:
             return
         if isinstance(error, TransactionEnded):
             self._ended_by_hand = error
+        if isinstance(error, GeneratorExit):  # it was forgotten: others may use the connection
+            return
         try:
             await session.rollback()
         except SQLAlchemyError:

@@ -27,17 +27,19 @@ class Restarts:
         self._in_a_row = [0] * count
         self._one_has_started = False
 
-    def pause_after(self, number: int, lived: float) -> float | None:
+    def pause_after(self, number: int, lived: float, *, by_signal: bool = False) -> float | None:
         """Process `number` has crashed: seconds until it is started again, or None: hopeless.
 
         Args:
             number: Which one.
             lived: For how many seconds it has run.
+            by_signal: A signal has ended it, as one does a task that crashes: neither settings nor
+                code that is imported do that.
         """
         if lived >= STEADY_SECONDS:
             self._in_a_row[number] = 0
         self._in_a_row[number] += 1
-        self._one_has_started |= lived >= STARTED_SECONDS
+        self._one_has_started |= by_signal or lived >= STARTED_SECONDS
         if not self._one_has_started and min(self._in_a_row) >= HOPELESS_ROUNDS:
             return None
         return _pause(self._in_a_row[number])

@@ -215,7 +215,7 @@ class Supervisor:
     def _seconds_to_wait(self, slot: Slot, ended: Ended) -> float | None:
         if self._waits_for_change:
             return None
-        seconds = self._restarts.pause_after(slot.number, ended.lived)
+        seconds = self._restarts.pause_after(slot.number, ended.lived, by_signal=ended.code < 0)
         if seconds is None:
             self._is_hopeless = True
             logger.critical(
