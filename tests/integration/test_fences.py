@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.conftest import Drain
 from tests.pgbouncer import pgbouncer
 from worker import Database, Settings, TaskClient, TaskContext, task
+from worker.db.connection import Connection as Driver
+from worker.db.direct import driver_of
 from worker.db.failures import PASSING
 from worker.db.transitions import FENCE_SECONDS
 from worker.execution.registry import Registry
@@ -120,7 +122,7 @@ async def test_postgres_ends_a_transaction_that_stands_idle_beyond_its_fence(
 ) -> None:
     async with process(way, "idle") as db:
         async with db.engine.connect() as connection:
-            db.fence(connection.sync_connection, 0.05 - FENCE_SECONDS)  # type: ignore[arg-type]
+            db.fence(driver_under(connection), 0.05 - FENCE_SECONDS)
             await connection.execute(text("SELECT 1"))
             async with asyncio.timeout(10):
                 while not await _is_closed(connection):
@@ -159,14 +161,14 @@ async def test_what_postgres_was_told_about_absent_clients_is_left_as_it_is(
 async def _interval(settings: Settings) -> str:
     async with process(settings, "looked-at") as db:
         async with db.engine.connect() as connection:
-            db.fence(connection.sync_connection, 7)  # type: ignore[arg-type]
+            db.fence(driver_under(connection), 7)
             return str(await connection.scalar(CHECK))
 
 
 async def test_a_statement_ends_when_its_process_has_gone(way: Settings, db: Database) -> None:
     async with process(way, "goes") as worker:
         async with worker.engine.connect() as connection:
-            worker.fence(connection.sync_connection, 60)  # type: ignore[arg-type]
+            worker.fence(driver_under(connection), 60)
             pid = await connection.scalar(text("SELECT pg_backend_pid()"))
             long = asyncio.create_task(connection.execute(text("SELECT pg_sleep(50)")))
             active = text("SELECT state = 'active' FROM pg_stat_activity WHERE pid = :pid")
@@ -191,7 +193,7 @@ async def test_taking_a_process_for_dead_ends_its_transactions_and_no_others(
     async with process(way, "host:1:dead00") as dead, process(way, "host:1:alive0") as alive:
         async with dead.engine.connect() as theirs, alive.engine.connect() as other:
             for one, connection in ((dead, theirs), (alive, other)):
-                one.fence(connection.sync_connection, 60)  # type: ignore[arg-type]
+                one.fence(driver_under(connection), 60)
             await theirs.execute(LOCKED)
             await other.execute(text("SELECT 1"))
             await take_back(alive, way)
@@ -230,3 +232,8 @@ async def _leave_a_task(db: Database, process: str) -> None:
         text("INSERT INTO task (name, state, worker, attempt) VALUES ('x', 'running', :w, 1)"),
         {"w": process},
     )
+
+
+def driver_under(connection: AsyncConnection) -> Driver:
+    assert connection.sync_connection is not None
+    return driver_of(connection.sync_connection.connection)

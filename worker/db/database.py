@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import asyncpg
 from sqlalchemy import URL, Result, event
-from sqlalchemy import Connection as PooledConnection
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -192,13 +191,12 @@ class Database:
         async with self._driver(limit) as driver, self._begun(driver):
             yield partial(direct.execute, driver)
 
-    def fence(self, connection: PooledConnection, timeout: float) -> None:
-        """Let the transaction that begins next on `connection` be an attempt's.
+    def fence(self, driver: Connection, timeout: float) -> None:
+        """Let the transaction that begins next on `driver` be an attempt's.
 
         Nothing that the attempt leaves behind holds a lock for long: Postgres ends the transaction
         when it has stood idle for `timeout` and `FENCE_SECONDS`, or when its process is gone.
         """
-        driver = direct.driver_of(connection.connection)
         driver.begin_with(self._opening.fence(timeout + FENCE_SECONDS))
 
     @property

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from worker.db.connection import Connection as Driver
 from worker.db.direct import SPOILT, driver_of
 from worker.db.places import place_of_caller
 from worker.errors import SessionEnded, SessionError, TransactionAborted, TransactionEnded
@@ -67,13 +68,13 @@ def refuse_if_aborted(connection: Connection) -> None:
     _forget(connection)
 
 
-def refuse_if_ended_by_hand(connection: Connection) -> None:
-    """Raise if a statement has ended the transaction of `connection`.
+def refuse_if_ended_by_hand(driver: Driver) -> None:
+    """Raise if a statement has ended the transaction that `driver` has begun.
 
     Raises:
         TransactionEnded: One has.
     """
-    if not connection.invalidated and driver_of(connection.connection).was_ended_by_hand():
+    if not driver.is_closed() and driver.was_ended_by_hand():
         raise ended_by_hand()
 
 
@@ -225,7 +226,8 @@ def _check_before_commit(session: CheckedSession) -> None:
     connection = session.current
     if connection is None or connection.closed or not connection.in_transaction():
         return
-    refuse_if_ended_by_hand(connection)
+    if not connection.invalidated:
+        refuse_if_ended_by_hand(driver_of(connection.connection))
     refuse_if_aborted(connection)
     if session.guard is not None and session.get_nested_transaction() is None:
         session.guard(connection)

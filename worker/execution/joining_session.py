@@ -20,7 +20,6 @@ class JoiningSession(CheckedSession):
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
         """The attempt's connection, taken from the pool at the first statement."""
-        self.refuse_if_ended()
         return self.unit.connection()
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.sql.elements import TextClause
 
 from worker.db.database import Database
+from worker.db.direct import driver_of
 from worker.db.provider import session_provider
 from worker.db.session import CheckedSession
 from worker.errors import AttemptSuperseded
@@ -98,7 +99,7 @@ class SeparateBlocks:
         await self._sessions.close()
 
     def _fence(self, connection: Connection) -> None:
-        self._db.fence(connection, self._timeout)
+        self._db.fence(driver_of(connection.connection), self._timeout)
 
     def _guard(self, connection: Connection) -> None:
         if self._row is None:

@@ -21,6 +21,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from worker.db import direct
 from worker.db.connection import ENDED_BY_HAND, GUARD_FAILED
+from worker.db.connection import Connection as Driver
 from worker.db.database import Database
 from worker.db.failures import PASSING, sqlstate
 from worker.db.limit import limited
@@ -59,6 +60,7 @@ class UnitOfWork:
         self._db = db
         self._timeout = timeout
         self._connection: Connection | None = None
+        self._driver: Driver  # of the connection, once there has been one
         self._joined = False
         self._sessions = OpenSessions()
         self._pushes: list[PendingPushes] = []
@@ -79,7 +81,7 @@ class UnitOfWork:
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
         self._refuse_a_second()
-        if self._connection is not None and _is_lost(self._connection):
+        if self._connection is not None and self._is_lost(self._connection):
             await greenlet_spawn(self._connection.invalidate)  # a new one, now, not in mid-block
         session = WorkerSession(
             sync_session_class=JoiningSession,
@@ -124,12 +126,13 @@ class UnitOfWork:
         if self._connection is None:
             self._connection = self._connect()
         if not self._connection.in_transaction():
-            self._db.fence(self._connection, self._timeout)
+            self._db.fence(self._driver, self._timeout)
             self._connection.begin()
         return self._connection
 
     def _connect(self) -> Connection:
         connection = self._db.engine.sync_engine.connect()
+        self._driver = direct.driver_of(connection.connection)
         if self._sessions.is_over:  # the attempt has ended meanwhile, and nobody would give it back
             connection.close()
             self._sessions.refuse_if_over()
@@ -157,7 +160,7 @@ class UnitOfWork:
             raise self._ended_by_hand
         connection = self._connection
         if self._joined and (
-            connection is None or _is_lost(connection) or not connection.in_transaction()
+            connection is None or self._is_lost(connection) or not connection.in_transaction()
         ):
             raise UnitOfWorkLost(
                 "the connection was lost after an earlier block of this attempt had joined its "
@@ -176,7 +179,7 @@ class UnitOfWork:
         """
         self.refuse_if_lost()
         if self._connection is not None:
-            refuse_if_ended_by_hand(self._connection)
+            refuse_if_ended_by_hand(self._driver)
         if not self._has_begun:
             await self.rollback()
             return (await self._db.execute_once(completion, parameters)).first() is not None
@@ -196,7 +199,7 @@ class UnitOfWork:
         """Commit without a completion: for a task that has no row."""
         self.refuse_if_lost()
         if self._connection is not None and self._joined:
-            refuse_if_ended_by_hand(self._connection)
+            refuse_if_ended_by_hand(self._driver)
             await greenlet_spawn(_commit, self._connection)
             for pushes in self._pushes:
                 pushes.release()
@@ -239,15 +242,15 @@ class UnitOfWork:
         except SQLAlchemyError:
             # A statement of the block runs still: then nobody knows what else of it stays.
             self._undone_by = error
-            if self._connection is not None and not _is_lost(self._connection):
-                direct.driver_of(self._connection.connection).terminate()
+            if self._connection is not None:
+                self._driver.terminate()
 
     @property
     def _has_begun(self) -> bool:
         """Whether there is a transaction to commit: a session may join and say nothing."""
         if not self._joined or self._connection is None:
             return False
-        return bool(direct.driver_of(self._connection.connection).is_in_transaction())
+        return bool(self._driver.is_in_transaction())
 
     async def _is_settled(self, parameters: Mapping[str, object]) -> bool:
         found = await self._db.execute_once(self._db.queries.look_up, {"id": parameters["id"]})
@@ -257,10 +260,14 @@ class UnitOfWork:
     def _commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> None:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
-        driver = direct.driver_of(connection.connection)
-        with limited(driver, COMMIT_SECONDS, "a COMMIT"), connection:
-            direct.commit_only_after(driver, completion, parameters, prepare=not self._db.pooler)
+        with limited(self._driver, COMMIT_SECONDS, "a COMMIT"), connection:
+            prepare = not self._db.pooler
+            direct.commit_only_after(self._driver, completion, parameters, prepare=prepare)
             connection.commit()
+
+    def _is_lost(self, connection: Connection) -> bool:
+        """Whether it is of no use any more; SQLAlchemy does not know it after every error."""
+        return connection.invalidated or self._driver.is_closed()
 
     def _refuse_a_second(self) -> None:
         self._sessions.refuse_if_over()
@@ -273,18 +280,13 @@ class UnitOfWork:
             )
 
 
-def _is_lost(connection: Connection) -> bool:
-    """Whether it is of no use any more; SQLAlchemy does not know it after every kind of error."""
-    return connection.invalidated or direct.driver_of(connection.connection).is_closed()
-
-
 def _commit(connection: Connection) -> None:
     with limited(direct.driver_of(connection.connection), COMMIT_SECONDS, "a COMMIT"):
         connection.commit()
 
 
 def _give_back(connection: Connection) -> None:
-    if _is_lost(connection):
+    if connection.invalidated or direct.driver_of(connection.connection).is_closed():
         connection.invalidate()
         connection.close()
         return
