@@ -24,12 +24,13 @@ from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
 from worker.broker.redis import apart, arq_settings, connect, have_connection, refuse_cluster
 from worker.db.database import Database
+from worker.db.transitions import FENCE_SECONDS
 from worker.errors import SettingsError
 from worker.execution.attempt import run
 from worker.execution.client import TaskClient
 from worker.execution.context import ProcessContext
 from worker.execution.cron import Schedule
-from worker.execution.definition import TaskFunction
+from worker.execution.definition import DEFAULT_TIMEOUT, TaskFunction
 from worker.execution.delivery import deserializer
 from worker.execution.lease import StockLeases
 from worker.execution.registry import Registry, default_registry
@@ -69,9 +70,9 @@ HAND_BACK_MARGIN = 1.0
 """Seconds that arq waits beyond the grace, in which our attempts hand their jobs back. arq's own
 cancellation ends its process with an error if it meets a job that is just being finished."""
 
-IDLE_SECONDS = 60.0
-"""After so long Postgres ends a transaction of this process that stands idle and is no attempt's:
-the process has stalled, and holds locks that others wait for. An attempt's ends by its timeout."""
+IDLE_SECONDS = DEFAULT_TIMEOUT + FENCE_SECONDS
+"""After so long Postgres ends a transaction of this process that stands idle, and with it the locks
+of a process that has stalled. It is an ordinary attempt's time; another one's BEGIN says its own."""
 
 HEALTH_SECONDS = 10
 """How often arq says in Redis that the worker lives, for ``arq --check``."""

@@ -36,6 +36,8 @@ _CHECK = {"client_connection_check_interval": str(CHECK_SECONDS * 1000)}
 
 _PROTOCOL_VIOLATION = "08P01"
 
+_IDLE = "idle_in_transaction_session_timeout"
+
 
 def with_driver(url: str | URL) -> URL:
     """The URL with the driver's name, and with libpq's words in the driver's.
@@ -88,7 +90,10 @@ class Opening:
         self._process = process
         said = {**_application_name(parsed), **given.get("server_settings", {})}
         self._name = _session_name(said.get("application_name", ""), process)
+        self._said_at_start: float | None = None
         if pooler is None and fence_seconds is not None:
+            if _IDLE not in said:
+                self._said_at_start = fence_seconds
             said = {**_fence(fence_seconds), **said}
         if process is not None and pooler != "transaction":
             said["application_name"] = self._name
@@ -140,7 +145,9 @@ class Opening:
         return self._fences[seconds]
 
     def _fence_of(self, seconds: float) -> str:
-        said = [f"idle_in_transaction_session_timeout = {int(seconds * 1000)}"]
+        said: list[str] = []
+        if seconds != self._said_at_start:
+            said.append(f"{_IDLE} = {int(seconds * 1000)}")
         if self._checks and self._pooler is not None:
             said += [f"{name} = {value}" for name, value in _CHECK.items()]
         if self._process is not None and self._pooler == "transaction":
@@ -220,7 +227,7 @@ def _session_name(users: str, process: str | None) -> str:
 
 def _fence(seconds: float) -> dict[str, str]:
     return {
-        "idle_in_transaction_session_timeout": f"{int(seconds * 1000)}ms",
+        _IDLE: f"{int(seconds * 1000)}ms",
         # A worker that cannot be reached any more is found out by the server itself.
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
