@@ -72,7 +72,7 @@ cancellation ends its process with an error if it meets a job that is just being
 
 IDLE_SECONDS = DEFAULT_TIMEOUT + FENCE_SECONDS
 """After so long Postgres ends a transaction of this process that stands idle, and with it the locks
-of a process that has stalled. It is an ordinary attempt's time; another one's BEGIN says its own."""
+of a process that has stalled: an ordinary attempt's time. Another one's BEGIN says its own."""
 
 HEALTH_SECONDS = 10
 """How often arq says in Redis that the worker lives, for ``arq --check``."""
