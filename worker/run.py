@@ -49,6 +49,11 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
     _spare_the_collector()
     worker.run()
     _raise_what_it_died_of(worker)
+    if worker.allow_pick_jobs and not worker.burst:
+        raise WorkerDied(
+            "the worker was cancelled, and nobody had told it to stop: has a task function "
+            "cancelled asyncio tasks that are not its own?"
+        )
 
 
 def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: bool) -> None:
@@ -83,11 +88,6 @@ def _raise_what_it_died_of(worker: Worker) -> None:
         raise error
     if error is not None:
         raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
-    if worker.allow_pick_jobs and not worker.burst:
-        raise WorkerDied(
-            "the worker was cancelled, and nobody had told it to stop: has a task function "
-            "cancelled asyncio tasks that are not its own?"
-        )
 
 
 def _stock_worker(options: Mapping[str, Any]) -> Worker:
