@@ -110,7 +110,7 @@ def _written(value: object) -> bytes:
 
 
 def _refuse_unreadable(written: bytes) -> bytes:
-    if written.count(b"[") + written.count(b"{") > SAFE_DEPTH:
+    if len(written) > SAFE_DEPTH and written.count(b"[") + written.count(b"{") > SAFE_DEPTH:
         try:
             from_json(written)
         except ValueError as error:

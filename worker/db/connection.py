@@ -60,31 +60,27 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         self._first_words = self._last_words = ""
         self._names: dict[str, str] = {}
         self._names_given = 0
-        self._queries_left = -1
+        self._queries_ended = -1
         self._nothing = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
 
     def is_idle(self) -> bool:
         """Whether it is open, runs no statement and is in no transaction; asks no server.
 
         The driver refuses a second statement before it looks at what the statement is given: who
-        gives it nothing, and is told so, has found it idle.
+        gives it nothing, and is told so, has found it idle. Which is not tried again until
+        something else was begun, nor after a COMMIT.
         """
         if self.is_closed() or self.is_in_transaction():
             return False
-        return not self._is_busy()
-
-    def is_left_idle(self) -> bool:
-        """`is_idle`, asked by who gives it back, for `is_idle_still` to go by."""
-        if not self.is_idle():
-            return False
-        self._queries_left = self._protocol.queries_count
+        if self._protocol.queries_count != self._queries_ended:
+            if self._is_busy():
+                return False
+            self._note_ended()
         return True
 
-    def is_idle_still(self) -> bool:
-        """`is_idle`, at less cost if nobody has used it since it was left."""
-        if self.is_closed() or self.is_in_transaction():
-            return False
-        return self._protocol.queries_count == self._queries_left or not self._is_busy()
+    def _note_ended(self) -> None:
+        """What has been begun until now has ended."""
+        self._queries_ended = self._protocol.queries_count
 
     def was_ended_by_hand(self) -> bool:
         """Whether a statement, and not the driver, has ended the transaction that it has begun."""
@@ -146,7 +142,9 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         if query.rstrip(";").upper() != "COMMIT":  # never a COMMIT without them
             raise asyncpg.InterfaceError(f"a COMMIT was expected, not {query!r}")
         try:
-            return str(await super().execute(last_words + query, timeout=timeout))
+            said = str(await super().execute(last_words + query, timeout=timeout))
+            self._note_ended()
+            return said
         except asyncpg.PostgresError:
             self._names.clear()  # nobody knows how far it came
             if not self.is_closed() and self.is_in_transaction():

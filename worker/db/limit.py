@@ -1,8 +1,6 @@
 """How long something may take that is done with a connection to Postgres."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from typing import Self
 
 import asyncpg
@@ -25,10 +23,11 @@ class Limit:
     """
 
     def __init__(self, seconds: float, driver: Connection | None = None) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - whoever awaits a connection is one
-        self._task = task
-        self._cancelling = task.cancelling()
+        if driver is None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - whoever awaits a connection is one
+            self._task = task
+            self._cancelling = task.cancelling()
         self._driver = driver
         self.is_over = False
         self._timer = asyncio.get_running_loop().call_later(seconds, self._end)
@@ -36,7 +35,7 @@ class Limit:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.lift()
 
     def bind(self, driver: Connection) -> None:
@@ -62,20 +61,25 @@ class Limit:
             self._driver.terminate()
 
 
-@contextlib.contextmanager
-def limited(driver: Connection, seconds: float, what: str) -> Iterator[None]:
-    """End `driver` if the block takes longer than `seconds`.
+class Limited(Limit):
+    """Ends `driver` if the block takes longer than `seconds`.
+
+    Args:
+        what: Is asked.
 
     Raises:
         asyncpg.ConnectionDoesNotExistError: It has. What was asked may be done.
     """
-    try:
-        with Limit(seconds, driver) as limit:
-            yield
-    except Exception as error:
-        if not limit.is_over:
-            raise
-        # Of the connection alone: it may be this task's doing, as by a trigger that never ends.
-        raise asyncpg.ConnectionDoesNotExistError(
-            f"Postgres has not answered {what} for {seconds:g} s: its connection was ended"
-        ) from error
+
+    def __init__(self, driver: Connection, seconds: float, what: str) -> None:
+        super().__init__(seconds, driver)
+        self._said = f"Postgres has not answered {what} for {seconds:g} s"
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """The end of the block."""
+        self.lift()
+        if self.is_over and isinstance(error, Exception):
+            # Of the connection alone: it may be this task's doing, as by a trigger that never ends.
+            raise asyncpg.ConnectionDoesNotExistError(
+                f"{self._said}: its connection was ended"
+            ) from error

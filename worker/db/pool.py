@@ -91,7 +91,7 @@ async def _give_back(pool: Pool, pooled: PoolProxiedConnection) -> None:
 
 def _end_unless_idle(connection: Any, *_: object) -> None:
     """Whatever was done to a connection, who gets it next meets nothing of it."""
-    if connection is not None and not connection.driver_connection.is_left_idle():
+    if connection is not None and not connection.driver_connection.is_idle():
         connection.driver_connection.terminate()
 
 
@@ -99,6 +99,6 @@ def _refuse_unless_idle(connection: Any, *_: object) -> None:
     """Let the pool replace a connection that is closed, or was used after it had come back."""
     driver = connection.driver_connection
     driver.begin_with("")  # forget what a BEGIN that was never said would have brought along
-    if not driver.is_idle_still():
+    if not driver.is_idle():
         driver.terminate()
         raise DisconnectionError("this connection is closed, or somebody else's statement runs")

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID, uuid5
 
+from asyncpg.pgproto import pgproto
+
 from worker.broker import codec
 from worker.clock import milliseconds
 from worker.errors import UndecodablePayload
@@ -80,7 +82,8 @@ def row_id_of(kwargs: dict[str, Any]) -> UUID | None:
     """The row that a payload's arguments are marked with."""
     marker = kwargs.get(codec.ROW)
     try:
-        return None if marker is None else UUID(str(marker))
+        # Read, written and compared several times per job, at a tenth of the standard one's cost.
+        return None if marker is None else pgproto.UUID(str(marker))
     except ValueError:
         return None
 

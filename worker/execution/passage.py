@@ -73,13 +73,14 @@ class Passage(Generic[T]):
             self.read(written)
         return written
 
-    def read(self, written: bytes) -> T:
+    def read(self, written: bytes | str) -> T:
         """Read a value back, checked again: the code may have changed meanwhile.
 
         Raises:
             ValidationError: It is not of the type.
         """
-        read: tuple[T] = self._reader.validate_json(b"[%b]" % written, by_alias=True, by_name=True)
+        whole = f"[{written}]" if isinstance(written, str) else b"[%b]" % written
+        read: tuple[T] = self._reader.validate_json(whole, by_alias=True, by_name=True)
         return read[0]
 
     def _written(self, values: tuple[object]) -> bytes:

@@ -32,7 +32,7 @@ async def perform(
     tries, most_bytes = ctx["task"].tries, ctx["settings"].max_payload_bytes
     try:
         result = await _call(function, ctx, arguments)
-        work.refuse_if_open()
+        work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, most_bytes)
         return Completed(written)
@@ -45,7 +45,7 @@ async def perform(
             exhaustion.here.look()
         return decide(error, tries, function.policy, rng)
     finally:
-        work.end()
+        work.sessions.end()
 
 
 def interruption() -> Cause | None:

@@ -32,13 +32,16 @@ class SeparateBlocks:
         task_id: The row to check; None: a task without a row, which nobody can take over.
         attempt: The attempt that must be current.
         timeout: Seconds that it may take: no longer does a transaction of it stand idle.
+
+    Attributes:
+        sessions: Those that it has handed out.
     """
 
     def __init__(self, db: Database, task_id: UUID | None, attempt: int, timeout: float) -> None:
         self._db = db
         self._timeout = timeout
         self._row = None if task_id is None else {"id": task_id, "attempt": attempt}
-        self._sessions = OpenSessions()
+        self.sessions = OpenSessions()
         self._was_refused = False
 
     @session_provider
@@ -50,11 +53,11 @@ class SeparateBlocks:
             AttemptSuperseded: On commit, if the task was settled or taken over meanwhile.
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
-        self._sessions.refuse_if_over()
+        self.sessions.refuse_if_over()
         session = self._db.sessions(
             sync_session_class=BlockSession, guard=self._guard, fence=self._fence
         )
-        with self._sessions.counted(session):
+        with self.sessions.counted(session):
             async with session:
                 yield session
                 await session.commit()
@@ -62,7 +65,7 @@ class SeparateBlocks:
     @property
     def is_untouched(self) -> bool:
         """Whether no session holds a connection."""
-        return self._sessions.open_at is None
+        return self.sessions.open_at is None
 
     @property
     def needs_commit(self) -> bool:
@@ -82,21 +85,9 @@ class SeparateBlocks:
     async def commit(self) -> None:
         """Nothing is left to commit."""
 
-    def refuse_if_open(self) -> None:
-        """The function has returned.
-
-        Raises:
-            SessionLeftOpen: A session of it is open still; the attempt fails.
-        """
-        self._sessions.refuse_if_open()
-
-    def end(self) -> None:
-        """The function has returned or failed: whoever comes from now on is refused."""
-        self._sessions.end()
-
     async def rollback(self) -> None:
         """Take back the connection of a block that goes on after the function."""
-        await self._sessions.close()
+        await self.sessions.close()
 
     def _fence(self, connection: Connection) -> None:
         self._db.fence(driver_of(connection.connection), self._timeout)

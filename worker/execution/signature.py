@@ -55,7 +55,7 @@ class TypedSignature(Generic[R]):
     def decode_arguments(self, written: str) -> dict[str, Any]:
         """Read arguments back, checked again: the code may have changed meanwhile."""
         try:
-            return dict(self._arguments.read(written.encode()))
+            return dict(self._arguments.read(written))
         except ValidationError as error:
             raise InvalidArguments(self._in_one_line(error)) from None
 

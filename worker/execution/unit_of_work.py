@@ -24,7 +24,7 @@ from worker.db.connection import ENDED_BY_HAND, GUARD_FAILED
 from worker.db.connection import Connection as Driver
 from worker.db.database import Database
 from worker.db.failures import PASSING, sqlstate
-from worker.db.limit import limited
+from worker.db.limit import Limited
 from worker.db.places import place_of_caller
 from worker.db.provider import session_provider
 from worker.db.session import (
@@ -54,6 +54,9 @@ class UnitOfWork:
 
     Args:
         timeout: Seconds that the attempt may take: no longer does its transaction stand idle.
+
+    Attributes:
+        sessions: Those that it has handed out.
     """
 
     def __init__(self, db: Database, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -62,7 +65,7 @@ class UnitOfWork:
         self._connection: Connection | None = None
         self._driver: Driver  # of the connection, once there has been one
         self._joined = False
-        self._sessions = OpenSessions()
+        self.sessions = OpenSessions()
         self._pushes: list[PendingPushes] = []
         self._undone_by: BaseException | None = None
         self._ended_by_hand: TransactionEnded | None = None
@@ -89,7 +92,7 @@ class UnitOfWork:
             expire_on_commit=False,
             autoflush=False,
         )
-        with self._sessions.counted(session):
+        with self.sessions.counted(session):
             async with session:
                 try:
                     yield session
@@ -118,7 +121,7 @@ class UnitOfWork:
 
     def connection(self) -> Connection:
         """The connection with the transaction begun (in SQLAlchemy's greenlet)."""
-        self._sessions.refuse_if_over()
+        self.sessions.refuse_if_over()
         self.refuse_if_lost()
         if self._connection is not None and self._connection.invalidated:
             self._connection.close()
@@ -133,9 +136,9 @@ class UnitOfWork:
     def _connect(self) -> Connection:
         connection = self._db.engine.sync_engine.connect()
         self._driver = direct.driver_of(connection.connection)
-        if self._sessions.is_over:  # the attempt has ended meanwhile, and nobody would give it back
+        if self.sessions.is_over:  # the attempt has ended meanwhile, and nobody would give it back
             connection.close()
-            self._sessions.refuse_if_over()
+            self.sessions.refuse_if_over()
         return connection
 
     def joined(self, session: Session) -> None:
@@ -155,7 +158,7 @@ class UnitOfWork:
             TransactionEnded: A statement of the task function has ended the transaction.
             UnitOfWorkLost: The connection was lost, or a query cancelled, after something joined.
         """
-        self._sessions.refuse_if_dropped()
+        self.sessions.refuse_if_dropped()
         if self._ended_by_hand is not None:
             raise self._ended_by_hand
         connection = self._connection
@@ -178,9 +181,9 @@ class UnitOfWork:
             UnitOfWorkLost: As in `get_session`.
         """
         self.refuse_if_lost()
-        if self._connection is not None:
-            refuse_if_ended_by_hand(self._driver)
         if not self._has_begun:
+            if self._connection is not None:
+                refuse_if_ended_by_hand(self._driver)
             await self.rollback()
             return (await self._db.execute_once(completion, parameters)).first() is not None
         try:
@@ -205,21 +208,9 @@ class UnitOfWork:
                 pushes.release()
         await self.rollback()
 
-    def refuse_if_open(self) -> None:
-        """The function has returned.
-
-        Raises:
-            SessionLeftOpen: A session of it is open still; the attempt fails.
-        """
-        self._sessions.refuse_if_open()
-
-    def end(self) -> None:
-        """The function has returned or failed: whoever comes from now on is refused."""
-        self._sessions.end()
-
     async def rollback(self) -> None:
         """Undo everything and give the connection back, whatever still runs on it."""
-        await self._sessions.close()
+        await self.sessions.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             await greenlet_spawn(_give_back, connection)
@@ -231,7 +222,7 @@ class UnitOfWork:
 
     async def _undo_block(self, session: AsyncSession, error: BaseException) -> None:
         """Undo a block that has failed. Closing a joined session would not."""
-        if self._sessions.is_over:
+        if self.sessions.is_over:
             return
         if isinstance(error, TransactionEnded):
             self._ended_by_hand = error
@@ -260,7 +251,7 @@ class UnitOfWork:
     def _commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> None:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
-        with limited(self._driver, COMMIT_SECONDS, "a COMMIT"), connection:
+        with Limited(self._driver, COMMIT_SECONDS, "a COMMIT"), connection:
             prepare = not self._db.pooler
             direct.commit_only_after(self._driver, completion, parameters, prepare=prepare)
             connection.commit()
@@ -270,18 +261,18 @@ class UnitOfWork:
         return connection.invalidated or self._driver.is_closed()
 
     def _refuse_a_second(self) -> None:
-        self._sessions.refuse_if_over()
+        self.sessions.refuse_if_over()
         self.refuse_if_lost()
-        if self._sessions.open_at is not None:
+        if self.sessions.open_at is not None:
             raise SessionAlreadyOpen(
                 f"{place_of_caller()} opens a session while the one opened at "
-                f"{self._sessions.open_at} is still open in the same attempt: pass that session "
+                f"{self.sessions.open_at} is still open in the same attempt: pass that session "
                 "down, or leave its block first"
             )
 
 
 def _commit(connection: Connection) -> None:
-    with limited(direct.driver_of(connection.connection), COMMIT_SECONDS, "a COMMIT"):
+    with Limited(direct.driver_of(connection.connection), COMMIT_SECONDS, "a COMMIT"):
         connection.commit()
 
 
@@ -292,7 +283,7 @@ def _give_back(connection: Connection) -> None:
         return
     driver = direct.driver_of(connection.connection)
     try:
-        with limited(driver, ROLLBACK_SECONDS, "a ROLLBACK"):
+        with Limited(driver, ROLLBACK_SECONDS, "a ROLLBACK"):
             connection.close()
     except PASSING:
         if not driver.is_closed():  # the end of a connection rolls back, too

@@ -4,8 +4,8 @@ Postgres reads every CHECK of a table anew for each statement that writes a row,
 start and a completion change none of these columns. What a domain allows is looked at when a column
 of it is written, and at no other time.
 
-No row is rewritten or read: a domain that allows everything takes the place of its type at once, and
-what it is to allow is what the CHECKs have seen to until then.
+No row is rewritten or read: a domain that allows everything takes the place of its type at once,
+and what it is to allow is what the CHECKs have seen to until then.
 
 Revision ID: tasks_007
 """
@@ -90,6 +90,6 @@ def _refuse_views() -> None:
     found = op.get_bind().execute(VIEWS, {"schema": schema, "columns": list(DOMAINS)})
     if views := ", ".join(sorted(found.scalars())):
         raise SchemaError(
-            f"these views show columns of ours whose types change: {views}. Drop them, migrate, and "
-            "create them again"
+            f"these views show columns of ours whose types change: {views}. Drop them, migrate, "
+            "and create them again"
         )
