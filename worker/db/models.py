@@ -6,9 +6,9 @@ holds the two against each other.
 
 The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each
 page (a fillfactor, set by its migration), so that the start of an attempt is a heap-only update.
-What a row may say, whoever writes it, is in the types of its columns (`name`, `queue`, `priority`
-and `run_at` are domains): a row that cannot be pushed would stop a whole batch, and a CHECK would
-cost every start and every completion.
+What a row may say, whoever writes it, is in the types that `name`, `queue`, `priority` and `run_at`
+have in the database (domains, made by the migration tasks_007): a row that cannot be pushed would
+stop a whole batch, and a CHECK would cost every start and every completion.
 """
 
 from datetime import datetime
@@ -24,20 +24,13 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
-    Integer,
     MetaData,
     Text,
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeEngine
-
-_NAME = (
-    "char_length(VALUE) >= 1 AND char_length(VALUE) <= 512 "
-    r"""AND (VALUE COLLATE "C") !~ '[\x01-\x1f\x7f-\x9f]'"""
-)
 
 SCHEMA = "worker"
 """Stands for the configured schema in our metadata; never a schema of that name."""
@@ -80,27 +73,17 @@ class Base(DeclarativeBase):
     }
 
 
-def _domain(column: str, type_: TypeEngine[Any], bound: str) -> DOMAIN:
-    """The type of a column of `Task`: what a row may say, whoever writes it."""
-    name = f"task_{column}"
-    return DOMAIN(name, type_, check=bound, constraint_name=f"ck_{name}", metadata=Base.metadata)
-
-
 class Task(Base):
     """What somebody asked for. Outlives Redis; may belong to a user."""
 
     __tablename__ = "task"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
-    name: Mapped[str] = mapped_column(_domain("name", Text(), _NAME))
+    name: Mapped[str]
     args: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     state: Mapped[str] = mapped_column(server_default=text("'queued'::text"))
-    queue: Mapped[str] = mapped_column(
-        _domain("queue", Text(), _NAME), server_default=text("'arq:queue'::text")
-    )
-    priority: Mapped[int] = mapped_column(
-        _domain("priority", Integer(), "VALUE >= 0 AND VALUE <= 9"), server_default=text("0")
-    )
+    queue: Mapped[str] = mapped_column(server_default=text("'arq:queue'::text"))
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
     #: Text without a foreign key: the users of a service have keys of any kind.
     user_id: Mapped[str | None]
     #: At most one unsettled task has it.
@@ -111,14 +94,7 @@ class Task(Base):
     job_id: Mapped[str | None]
     #: The tick of the schedule that asked for it.
     tick: Mapped[datetime | None]
-    run_at: Mapped[datetime] = mapped_column(
-        _domain(
-            "run_at",
-            DateTime(timezone=True),
-            "VALUE >= '1970-01-01 00:00:00+00' AND VALUE < '9999-12-31 00:00:00+00'",
-        ),
-        server_default=text("now()"),
-    )
+    run_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     #: When the relay pushes the job; infinity: it has, and the rescuer watches from then on.
     dispatch_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     #: Counts the attempts (asking for a task again leaves a number out); the guard of every write
