@@ -1,6 +1,7 @@
 """Real servers, started once per session; a cloned database and an empty Redis for each test."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -32,6 +33,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("WORKER_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_left_open_is_found_where_it_was_left() -> Iterator[None]:
+    """An unclosed socket is an error when it is collected: here, and not in somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -307,11 +307,8 @@ class TestRun:
         certificate = make_certificate(tmp_path)
         parts = urlsplit(own_server.url)
         proxy = Proxy(parts.hostname or "", parts.port or 0)
-        async with await asyncio.start_server(
-            proxy._serve, "127.0.0.1", 0, ssl=tls_with(certificate)
-        ) as server:
-            port = server.sockets[0].getsockname()[1]
-            client = connect(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
+        async with proxy.listening(tls_with(certificate)):
+            client = connect(f"rediss://localhost:{proxy.port}/0?ssl_ca_certs={certificate}")
             async with watching(client) as watched:
                 await watched.run("look", [QUEUE], [])
                 async with connect(own_server.url) as other:
