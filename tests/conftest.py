@@ -37,7 +37,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _what_is_left_open_is_found_where_it_was_left() -> Iterator[None]:
-    """An unclosed socket is an error when it is collected: here, and not in somebody else's test."""
+    """An unclosed socket is an error when it is collected: here, not in somebody else's test."""
     yield
     gc.collect()
 
