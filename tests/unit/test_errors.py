@@ -4,6 +4,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,3 +102,12 @@ def test_no_error_that_reaches_anybody_is_defined_elsewhere(modules: list[Any]) 
         if not issubclass(kind, Signal)
     }
     assert elsewhere == CAUGHT_WITHIN
+
+
+def test_the_errors_are_there_without_a_servers_client() -> None:
+    """Who only catches an error imports no ORM: the other names come when they are asked for."""
+    names = [name for name in worker.__all__ if name in TREE]
+    code = f"import sys; from worker import {', '.join(names)}; print('fine', *"
+    code += "{'sqlalchemy', 'arq', 'redis', 'pydantic'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "fine\n", done.stderr
