@@ -1,5 +1,6 @@
 """`users.send_welcome`, against a mail server on loopback."""
 
+import asyncio
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -237,6 +238,18 @@ async def test_only_what_will_never_be_taken_is_final(
     error = await send(mails)
     assert isinstance(error, send_welcome.policy.final) is final
     assert answer[4:] in str(error)
+
+
+@pytest.mark.parametrize(("greeting", "final"), [("554 No mail here", True), ("421 Busy", False)])
+async def test_a_greeting_is_an_answer_too(greeting: str, final: bool):
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{greeting}\r\n".encode())
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        error = await send(MailServer(port=server.sockets[0].getsockname()[1]))
+    assert isinstance(error, send_welcome.policy.final) is final
+    assert greeting[4:] in str(error)
 
 
 async def test_a_mail_server_that_is_away_is_tried_again():

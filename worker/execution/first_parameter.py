@@ -42,8 +42,8 @@ def _takes_dict(hint: Any) -> bool | None:
     if origin is Annotated:
         return _takes_dict(get_args(hint)[0])
     if origin in (Union, UnionType):
-        any_of = [_takes_dict(each) for each in get_args(hint)]
-        return True if True in any_of else None if None in any_of else False
+        said = {_takes_dict(each) for each in get_args(hint)}
+        return next(answer for answer in (True, None, False) if answer in said)
     if is_typeddict(origin or hint):
         return True
     return None if _is_base_of_dict(origin or hint) else False
