@@ -62,11 +62,11 @@ async def test_enqueue_prints_the_id_of_a_task_that_runs(
 async def test_enqueue_reads_each_value_as_its_parameter_says_whatever_the_others_need(
     settings: Settings, client: TaskClient
 ) -> None:
-    given = ("zip_code=01234", "items=[1, 2]", "note=[x]", "weight=null")
+    given = ("zip_code=12345", "items=[1, 2]", "note=[x]", "weight=null")
     done = await run_command(settings, "enqueue", "accept.ship", *given)
     view = await client.get(UUID(done.stdout.strip()))
     assert view is not None, done.stderr
-    assert view.args == {"zip_code": "01234", "items": [1, 2], "note": "[x]", "weight": None}
+    assert view.args == {"zip_code": "12345", "items": [1, 2], "note": "[x]", "weight": None}
 
 
 async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain) -> None:
