@@ -281,7 +281,7 @@ def test_type_hints_that_cannot_be_resolved_are_told_when_the_modules_are_loaded
     async def unresolved(ctx: TaskContext, n: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(
-        InvalidOptions, match="unresolved: a type hint .*Nowhere.*outside of `if TYPE_CHECKING:`"
+        InvalidOptions, match="unresolved: a type hint .*Nowhere.*under `if TYPE_CHECKING:` alone"
     ):
         registry.load([], builtin=False)
 

@@ -102,8 +102,8 @@ class TypedSignature(Generic[R]):
             _ = self._arguments, self._result
         except NameError as error:
             raise InvalidOptions(
-                f"{self.name}: a type hint does not work: {error}. It is needed when the program "
-                "runs: import it outside of `if TYPE_CHECKING:`"
+                f"{self.name}: a type hint does not work: {error} (is it imported under "
+                "`if TYPE_CHECKING:` alone?)"
             ) from error
         except PydanticUserError as error:
             raise InvalidOptions(f"{self.name}: a type hint does not work: {error}") from error

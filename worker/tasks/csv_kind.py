@@ -15,7 +15,7 @@ START_BYTES = 8
 
 SEPARATORS = ",;\t"
 
-_SAID = re.compile(r"""\ufeff?"?sep=([^\w"\s]|\t)"?\s*""", re.IGNORECASE)
+_SAID = re.compile(r'"?sep=([^\w"\s]|\t)"?\s*', re.IGNORECASE)
 """A first line of Excel's that is no row."""
 
 _OTHERS = {
