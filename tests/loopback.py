@@ -37,20 +37,29 @@ def tls_with(certificate: Path | None) -> ssl.SSLContext | None:
 
 @dataclass
 class MailServer:
-    """Takes mail; `rcpt` and `data` are answers to give first, `login` is one to every login.
+    """Takes mail; `sender`, `rcpt`, `data` are answers to give first, `login` one to every login.
 
     Attributes:
+        envelopes: The sender and the recipients of each mail, as the server was told them.
         on_data: Called while the client waits for the answer to its message.
     """
 
     port: int = 0
     login: list[str] = field(default_factory=list)
+    sender: list[str] = field(default_factory=list)
     rcpt: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
     mails: list[EmailMessage] = field(default_factory=list)
+    envelopes: list[tuple[str, ...]] = field(default_factory=list)
     logins: list[tuple[bytes, bytes]] = field(default_factory=list)
     secure: list[bool] = field(default_factory=list)
     on_data: Callable[[], Awaitable[None]] | None = None
+
+    async def handle_MAIL(self, server, session, envelope, address, options) -> str:  # noqa: N802
+        if self.sender:
+            return self.sender.pop(0)
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_RCPT(self, server, session, envelope, address, options) -> str:  # noqa: N802
         if self.rcpt:
@@ -60,6 +69,7 @@ class MailServer:
 
     async def handle_DATA(self, server, session, envelope) -> str:  # noqa: N802
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        self.envelopes.append((envelope.mail_from, *envelope.rcpt_tos))
         self.secure.append(server.transport.get_extra_info("sslcontext") is not None)
         if self.on_data is not None:
             await self.on_data()
@@ -74,7 +84,7 @@ class MailServer:
 
 @asynccontextmanager
 async def mail_server(
-    *, starttls: Path | None = None, tls: Path | None = None
+    *, starttls: Path | None = None, tls: Path | None = None, utf8: bool = False
 ) -> AsyncIterator[MailServer]:
     handler = MailServer()
 
@@ -85,6 +95,7 @@ async def mail_server(
             tls_context=tls_with(starttls),
             authenticator=handler.log_in,
             auth_require_tls=False,
+            enable_SMTPUTF8=utf8,
         )
 
     loop = asyncio.get_running_loop()

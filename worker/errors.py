@@ -1,11 +1,14 @@
-"""Every error this package raises, in one tree.
+"""Every error of our own that reaches anybody, in one tree.
+
+`worker` exports what a call of yours can raise, or what you may want to name in ``final=``. The
+others, with a star, nobody catches: they end a process or a command, or stand in a task's row.
 
     WorkerError
     ├── SettingsError                a setting is missing, unknown or does not fit another
     ├── ServerUnreachable            Postgres or Redis did not answer
-    ├── WorkerDied                   a service of the worker has ended by an error of its own
-    ├── Exhausted                    the process itself is out of file descriptors or memory
-    ├── EmbeddedServerError          a throwaway server could not be found or started
+    ├── WorkerDied *                 a service of the worker has ended by an error of its own
+    ├── Exhausted *                  the process itself is out of file descriptors or memory
+    ├── EmbeddedServerError *        a throwaway server could not be found or started
     ├── SchemaError                  the database does not have our tables as they should be
     ├── SessionError                 what went wrong around a database session
     │   ├── TransactionAborted       a commit would have been a silent rollback
@@ -23,23 +26,23 @@
     │   ├── PayloadTooLarge          arguments or result are larger than the limit
     │   ├── UniqueKeyTaken           another task has the unique key of one that is to run again
     │   └── UnknownTask              no task function has that name
-    ├── QueueRefused                 Redis has something else at the key of a task's queue
+    ├── QueueRefused *               Redis has something else at the key of a task's queue
     ├── InvalidSchedule              an expression, a zone or a policy of `@cron` is wrong
     ├── ScheduleNotFound             there is no schedule of that name
     ├── ScheduleBusy                 a run was asked for while one is unsettled, which it minds
     ├── InvalidResult                what the task function returned does not fit, or is not JSON
     ├── UndecodablePayload           what lies in Redis is not a job of ours
-    ├── OutcomeRefused               Postgres does not take what an attempt has ended with
-    ├── StartRefused                 Postgres does not let an attempt of a task begin
-    ├── RepeatedSetback              a task meets a failing server again and again, alone
+    ├── OutcomeRefused *             Postgres does not take what an attempt has ended with
+    ├── StartRefused *               Postgres does not let an attempt of a task begin
+    ├── RepeatedSetback *            a task meets a failing server again and again, alone
     ├── TaskTimeout                  the task function ran longer than its timeout
     ├── ClientClosed                 a handle was asked something without an open TaskClient
-    ├── BuiltinTaskError             what no repetition of a built-in task can mend
-    │   ├── UserTaken                another user has that username or email
-    │   ├── UserNotFound             there is no user with that id
-    │   ├── FileRefused              a path leads out of the storage folder, or to no usable file
-    │   ├── MailRefused              the mail server has refused a message for good
-    │   └── WebhookRefused           a webhook must not be sent, or its receiver refuses it
+    ├── BuiltinTaskError *           what no repetition of a built-in task can mend
+    │   ├── UserTaken *              another user has that username or email
+    │   ├── UserNotFound *           there is no user with that id
+    │   ├── FileRefused *            a path leads out of the storage folder, or to no usable file
+    │   ├── MailRefused *            the mail server has refused a message for good
+    │   └── WebhookRefused *         a webhook must not be sent, or its receiver refuses it
     └── TaskError                    how a task ended, told to whoever waits for its result
         ├── TaskNotFound             there is no such task (any more)
         ├── TaskCancelled            it was cancelled

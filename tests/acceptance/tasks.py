@@ -33,6 +33,12 @@ async def plain(ctx: TaskContext, n: int) -> int:
     return 2 * n
 
 
+@task("accept.ship")
+async def ship(
+    ctx: TaskContext, zip_code: str, items: list[int], note: str = "", weight: int | None = 0
+) -> None: ...
+
+
 @task("accept.chain")
 async def chain(ctx: TaskContext, length: int) -> None:
     if length:

@@ -59,6 +59,16 @@ async def test_enqueue_prints_the_id_of_a_task_that_runs(
     assert view.user_id == "7"
 
 
+async def test_enqueue_reads_each_value_as_its_parameter_says_whatever_the_others_need(
+    settings: Settings, client: TaskClient
+) -> None:
+    given = ("zip_code=12345", "items=[1, 2]", "note=[x]", "weight=null")
+    done = await run_command(settings, "enqueue", "accept.ship", *given)
+    view = await client.get(UUID(done.stdout.strip()))
+    assert view is not None, done.stderr
+    assert view.args == {"zip_code": "12345", "items": [1, 2], "note": "[x]", "weight": None}
+
+
 async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain) -> None:
     waiting = asyncio.create_task(
         run_command(settings, "enqueue", "accept.effect", "what=x", "--wait")
@@ -80,6 +90,8 @@ async def test_enqueue_can_wait_for_the_result(settings: Settings, drain: Drain)
         (["accept.effect"], "accept.effect: what: Field required"),
         (["accept.effect", "what"], "'what' is not key=value"),
         (["accept.plain", "n=many"], "accept.plain: n: Input should be a valid integer"),
+        (["accept.ship", "zip_code=1", "items=7"], "accept.ship: items: Input should be a valid"),
+        (["accept.ship", "zip_code=1", 'items=[1, "x"]'], "accept.ship: items.1: Input should be"),
         (["accept.effect", "what=x", "--priority", "99"], "priority=99 is not between 0 and 9"),
         (["accept.plain", "n=1", "--user-id", "7"], "accept.plain is durable=False"),
         (

@@ -24,7 +24,7 @@ from worker.tasks.user_import import ImportReport, import_csv
 
 HEADER = "username,email\n"
 
-NOT_UTF_8 = "username: Input should be a valid string, unable to parse raw data as a unicode string"
+NOT_UTF_8 = 'username: is not UTF-8: save the file as "CSV UTF-8"'
 
 
 @pytest.fixture
@@ -89,13 +89,23 @@ def rows(*usernames: str) -> str:
         rows("ann", "bob").replace("\n", "\r"),
         rows("ann", "bob").rstrip("\n"),
         rows("ann", "bob").encode("utf-8-sig"),
+        rows("ann", "bob").encode("utf-16"),
+        rows("ann", "bob").encode("utf-16-le"),
+        rows("ann", "bob").encode("utf-16-be"),
+        rows("ann", "bob").replace(",", "\t").encode("utf-16"),
+        rows("ann", "bob").replace(",", ";"),
+        '"username";"E mail";"Email"\n"ann";;ann@example.com\nbob;;bob@example.com\n',
+        "sep=,\r\n" + rows("ann", "bob"),
+        '\ufeff"Sep=|"\n' + rows("ann", "bob").replace(",", "|"),
         rows("ann", "bob").replace("\n", "\n\n"),
         "Email , USERNAME\nann@example.com,ann\n bob@example.com , bob \n",
         'note,email,username\n"two\nlines, ""quoted""",ann@example.com,ann\n,bob@example.com,bob\n',
         b"note,email,username\n\xff,ann@example.com,ann\n\xfe,bob@example.com,bob\n",
     ],
-    ids=["plain", "CRLF", "CR", "no end of line", "BOM", "empty lines", "any order and case",
-         "other columns and quotes", "bytes in another column"],
+    ids=["plain", "CRLF", "CR", "no end of line", "BOM", "UTF-16", "UTF-16-LE without BOM",
+         "UTF-16-BE without BOM", "Excel's Unicode text", "semicolons", "quotes and semicolons",
+         "sep=", "BOM and sep=", "empty lines", "any order and case", "other columns and quotes",
+         "bytes in another column"],
 )  # fmt: skip
 def test_every_usual_kind_of_file_is_read(tmp_path: Path, content: str | bytes):
     written = content.encode() if isinstance(content, str) else content
@@ -154,6 +164,47 @@ async def test_bad_rows_are_reported_with_their_lines_and_do_not_stop_the_rest(
     ]  # fmt: skip
     assert (report.rows, report.created, report.bad) == (12, 3, 9)
     assert await names(db) == ["ann", "eve", "zoe"]
+
+
+def test_a_broken_character_of_utf_16_spoils_its_own_row_only(tmp_path: Path):
+    before, after = rows("ann").encode("utf-16"), "ed,ed@x.org\nbob,bob@x.org\n".encode("utf-16-le")
+    (tmp_path / "users.csv").write_bytes(before + b"\x00\xd8" + after + b"\xff")
+    file = UserFile.open(tmp_path, "users.csv")
+    chunk = file.read_chunk()
+    file.close()
+    assert [name for name, _ in chunk.users.values()] == ["ann", "bob"]
+    assert [(bad.line, bad.reason) for bad in chunk.bad] == [
+        (3, 'username: is not UTF-16: save the file as "CSV UTF-8"'),
+        (5, "1 columns, but the header has 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"PK\x03\x04\x14", r"a ZIP archive, as workbooks of Excel \(.xlsx\) are"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"an old workbook of Excel \(.xls\)"),
+        (b"\x1f\x8b\x08", r"compressed \(gzip\)"),
+    ],
+)
+def test_what_is_no_csv_is_refused_with_a_word_on_what_it_is(
+    tmp_path: Path, start: bytes, what: str
+):
+    (tmp_path / "users.csv").write_bytes(start + bytes(range(256)) * 20)
+    with pytest.raises(
+        FileRefused, match=f'the file is {what}, and no CSV: save it as "CSV UTF-8"'
+    ):
+        UserFile.open(tmp_path, "users.csv")
+
+
+async def test_names_that_look_the_same_are_the_same_however_they_were_typed(
+    imported: Import, db: Database
+):
+    await imported(HEADER + "caf\u00e9,caf\u00e9@example.com\n")
+    again = HEADER + "cafe\u0301,cafe\u0301@example.com\ncafe\u0301,other@example.com\n"
+    report = await (await imported(again)).result(5)
+    assert (report.created, report.existing, report.bad) == (0, 1, 1)
+    assert await names(db) == ["caf\u00e9"]
 
 
 def test_all_bad_rows_are_counted_but_only_the_first_hundred_shown():
@@ -338,8 +389,8 @@ def test_paths_that_stay_inside_are_followed(storage: Path):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "\n", "username\nann\n", "username;email\n", "email,username,Email\n", "x" * 100_000],
-    ids=["empty", "empty line", "a column missing", "no commas", "a column twice", "endless"],
+    ["", "\n", "username\nann\n", "username:email\n", "email,username,Email\n", "x" * 100_000],
+    ids=["empty", "empty line", "a column missing", "colons", "a column twice", "endless"],
 )
 def test_a_file_whose_header_does_not_name_both_columns_once_is_refused(
     tmp_path: Path, content: str

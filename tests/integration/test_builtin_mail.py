@@ -1,6 +1,8 @@
 """`users.send_welcome`, against a mail server on loopback."""
 
+import asyncio
 import dataclasses
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +14,15 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.loopback import MailServer, mail_server, make_certificate
-from worker import Database, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
+from worker import Database, Settings, TaskClient, TaskFailed, TaskFunction, TaskHandle, TaskState
 from worker.db.users import create_user, get_user
+from worker.errors import MailRefused, SettingsError
 from worker.execution.registry import Registry
 from worker.execution.retry import Backoff
 from worker.setting_parts import MailSettings
 from worker.tasks.mail import compose, send_mail
 from worker.tasks.users import send_welcome
+from worker.tasks.webhooks import deliver
 
 IDLE_IN_TRANSACTION = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -197,15 +201,16 @@ class TestWithoutMailServer:
 
 
 async def send(
-    server: MailServer, tls: Literal["none", "starttls", "tls"] = "none"
+    server: MailServer,
+    tls: Literal["none", "starttls", "tls"] = "none",
+    *,
+    sender: str = "us@example.org",
+    to: str = "a@example.com",
 ) -> Exception | None:
     """Send a mail with a login; returns what went wrong."""
-    mail = MailSettings(
-        "localhost", server.port, "us@example.org", tls, "us", SecretStr("password")
-    )
-    message = compose(mail, key="1", to="a@example.com", subject="Hi", text="Hi")
+    mail = MailSettings("localhost", server.port, sender, tls, "us", SecretStr("password"))
     try:
-        await send_mail(mail, message)
+        await send_mail(mail, compose(mail, key="1", to=to, subject="Hi", text="Hi"))
     except Exception as error:
         return error
     return None
@@ -214,7 +219,12 @@ async def send(
 @pytest.mark.parametrize(
     ("step", "answer", "final"),
     [
+        ("sender", "451 Ask me later", False),
+        ("sender", "530 Authentication required", False),
+        ("sender", "550 Not from you", True),
+        ("rcpt", "421 Closing down", False),
         ("rcpt", "450 Mailbox busy", False),
+        ("rcpt", "451 Greylisted, come again", False),
         ("rcpt", "550 No such mailbox", True),
         ("data", "451 Try again later", False),
         ("data", "554 We do not want this", True),
@@ -230,12 +240,90 @@ async def test_only_what_will_never_be_taken_is_final(
     assert answer[4:] in str(error)
 
 
+@pytest.mark.parametrize(("greeting", "final"), [("554 No mail here", True), ("421 Busy", False)])
+async def test_a_greeting_is_an_answer_too(greeting: str, final: bool):
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{greeting}\r\n".encode())
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        error = await send(MailServer(port=server.sockets[0].getsockname()[1]))
+    assert isinstance(error, send_welcome.policy.final) is final
+    assert greeting[4:] in str(error)
+
+
 async def test_a_mail_server_that_is_away_is_tried_again():
     async with mail_server() as gone:
         pass
     error = await send(gone)
     assert isinstance(error, aiosmtplib.SMTPConnectError)
     assert not isinstance(error, send_welcome.policy.final)
+
+
+async def test_a_mail_server_that_greylists_is_asked_again_until_it_takes_the_mail(
+    client: TaskClient, settle: Settle, mails: MailServer, ann: int
+):
+    mails.rcpt = ["451 Greylisted, come again"] * 10
+    handle = await settle(ann)
+    assert await handle.result(5) == "ann@example.com"
+    view = await client.get(handle.id)
+    assert view is not None
+    assert (view.tries, len(mails.mails)) == (10, 1)
+
+
+@pytest.mark.parametrize("function", [send_welcome, deliver], ids=lambda function: function.name)
+def test_what_somebody_elses_server_must_take_is_tried_for_a_day_and_once_an_hour_at_least(
+    function: TaskFunction[..., Any],
+):
+    class Average(random.Random):
+        def random(self) -> float:
+            return 0.5
+
+    policy = function.policy
+    pauses = [policy.backoff.delay(tries, Average()) for tries in range(1, policy.max_tries)]
+    assert 23 < sum(pauses) / 3600 < 25
+    assert pauses[0] < 10
+    assert max(pauses) <= 3600
+
+
+# -- addresses beyond ASCII
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("ann@b\u00fccher.example", "ann@xn--bcher-kva.example"),
+        ("ann@stra\u00dfe.example", "ann@xn--strae-oqa.example"),  # not strasse, which is another's
+        ("ann@\u4f8b\u3048.jp", "ann@xn--r8jz45g.jp"),
+        ("ann@under_score.example", "ann@under_score.example"),
+    ],
+)
+@pytest.mark.parametrize("utf8", [False, True])
+async def test_a_domain_beyond_ascii_goes_out_as_name_servers_know_it(
+    given: str, sent: str, utf8: bool
+):
+    async with mail_server(utf8=utf8) as server:
+        assert await send(server, sender=f"Us <{given}>", to=given) is None
+    [mail] = server.mails
+    assert server.envelopes == [(sent, sent)]
+    assert (mail["From"], mail["To"]) == (f"Us <{sent}>", sent)
+    assert mail["Message-ID"] == f"<1@{sent.partition('@')[2]}>"
+
+
+async def test_a_name_beyond_ascii_needs_a_server_that_takes_it(mails: MailServer):
+    error = await send(mails, to="zo\u00eb@example.com")
+    assert isinstance(error, send_welcome.policy.final)
+    assert "SMTPUTF8" in str(error)
+    async with mail_server(utf8=True) as server:
+        assert await send(server, to="zo\u00eb@example.com") is None
+    assert server.envelopes == [("us@example.org", "zo\u00eb@example.com")]
+
+
+async def test_a_domain_that_can_be_none_is_a_final_failure_of_whoever_gave_it(mails: MailServer):
+    assert isinstance(await send(mails, to="ann@\u2603.example"), MailRefused)
+    error = await send(mails, sender="us@\u2603.example")
+    assert isinstance(error, SettingsError)
+    assert "WORKER_MAIL_FROM" in str(error)
 
 
 # -- how the connection is secured

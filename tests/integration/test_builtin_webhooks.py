@@ -199,10 +199,28 @@ async def test_an_endless_answer_is_not_read(call: Call, receiver: WebServer):
         ("٣", None),
         ("Thu, 01 Jan 1970 00:00:00 GMT", None),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600.0),
+        ("Fri, 31 Dec 99999999999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 2100 23:59:59 +9999", None),
     ],
 )
 def test_retry_after_is_obeyed_within_limits(value: str, seconds: float | None):
     assert retry_after(value) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_who_is_busy_is_asked_again_when_it_says_but_not_again_and_again(
+    call: Call, receiver: WebServer, status: int
+):
+    pauses = []
+    for asked in ("600", "7200", "1", format_datetime(utcnow() + timedelta(hours=6), usegmt=True)):
+        receiver.answers = [f"{status} Busy\r\nRetry-After: {asked}"]
+        with pytest.raises(Retry) as busy:
+            await call(f"http://localhost:{receiver.port}/")
+        pauses.append(busy.value.delay)
+    assert pauses[:2] == [600, 3600]
+    assert pauses[2] is not None
+    assert pauses[2] > 3  # a day's tries would be used up within a minute
+    assert pauses[3] == 3600
 
 
 def test_retry_after_may_be_a_date():

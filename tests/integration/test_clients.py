@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Delete, ForeignKey, Update, event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from typing_extensions import deprecated
 
 from tests.conftest import Drain, _database
 from worker import (
@@ -163,6 +164,25 @@ class Doc(Base):
     )
 
 
+class OfSQLModel(AsyncSession):
+    """Deprecates what SQLModel's does."""
+
+    class SyncHalf(Session):
+        @deprecated("use exec()")
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            return super().execute(*args, **kwargs)
+
+        @deprecated("use exec()")
+        def query(self, *args: Any, **kwargs: Any) -> Any:
+            return super().query(*args, **kwargs)
+
+    sync_session_class = SyncHalf
+
+    @deprecated("use exec()")
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        return await super().execute(*args, **kwargs)
+
+
 @pytest.fixture
 async def engines(db: Database) -> AsyncIterator[tuple[AsyncEngine, AsyncEngine]]:
     """A leader and a follower."""
@@ -249,6 +269,34 @@ class TestTheConnection:
             await session.execute(text("SELECT 1"), bind_arguments={"bind": follower.sync_engine})
             with pytest.raises(InvalidOptions, match="more than one connection"):
                 await double.enqueue(session, n=1)
+
+    @pytest.mark.parametrize("said_of", ["engine", "connection", "transaction"])
+    async def test_that_commits_each_statement_by_itself_is_refused(
+        self, db: Database, client: TaskClient, double: TaskFunction[..., int], said_of: str
+    ) -> None:
+        level = {"isolation_level": "AUTOCOMMIT"}
+        of_engine = level if said_of == "engine" else {}
+        engine = create_async_engine(db.engine.url, **of_engine)  # type: ignore[arg-type]
+        bound = engine.execution_options(**level) if said_of == "connection" else engine
+        async with AsyncSession(bound) as session:
+            if said_of == "transaction":
+                await session.connection(execution_options=level)
+            with pytest.raises(InvalidOptions, match="commits each statement by itself"):
+                await double.enqueue(session, n=1)
+            await session.rollback()
+        await engine.dispose()
+        assert await rows(db) == []
+
+    @pytest.mark.parametrize("key", [None, "k"])
+    async def test_is_asked_for_without_the_calls_that_a_kind_of_session_deprecates(
+        self, db: Database, client: TaskClient, double: TaskFunction[..., int], key: str | None
+    ) -> None:
+        """SQLModel's session warns of `execute` in twenty lines; here a warning is an error."""
+        async with engine_of(str(db.engine.url)) as engine, OfSQLModel(engine) as session:
+            for _ in range(2):
+                await double.options(unique_key=key).enqueue(session, n=1)
+            await session.commit()
+        assert len(await rows(db)) == (1 if key else 2)
 
     async def test_cannot_be_named_for_a_clients_own_transaction(
         self, client: TaskClient, engines: tuple[AsyncEngine, AsyncEngine],

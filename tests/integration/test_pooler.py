@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -13,7 +14,7 @@ from tests.processes import run_command
 from worker import Database, Settings, TaskClient, TaskContext, task
 from worker.db import migrations
 from worker.db.connection import Connection
-from worker.errors import SettingsError
+from worker.errors import ServerUnreachable, SettingsError
 from worker.execution.registry import Registry
 from worker.services.readiness import wait_for_tables
 from worker.services.relay import Listener
@@ -135,6 +136,50 @@ async def test_a_proxy_that_pools_sessions_gives_what_postgres_gives(
             results = await asyncio.gather(*(handle.result(5) for handle in handles))
             await listener.stop()
     assert results == list(range(20))
+
+
+TOO_SMALL = "pooling proxy has no connection of Postgres's left .*too small for the fleet"
+
+
+async def test_a_proxy_whose_pool_is_too_small_is_told_as_that(database_url: str) -> None:
+    small = {"default_pool_size": "1", "query_wait_timeout": "1"}
+    with pgbouncer(database_url, **small) as url:
+        async with Database(url, pooler=True) as db:
+            await db.ping()
+            async with db.transaction() as execute:
+                await execute(text("SELECT 1"), {})
+                with pytest.raises(ServerUnreachable, match="or is the pooling proxy's pool too"):
+                    await db.execute_once(text("SELECT 1"), {}, limit=0.1)
+                with pytest.raises(ServerUnreachable, match=TOO_SMALL):
+                    await db.ping()
+
+
+async def test_a_proxy_that_takes_no_more_clients_is_told_as_that(database_url: str) -> None:
+    with pgbouncer(database_url, max_client_conn="1") as url:
+        async with Database(url, pooler="session") as db:
+            async with db.get_session() as session:
+                await session.execute(text("SELECT 1"))
+                with pytest.raises(ServerUnreachable, match=TOO_SMALL):
+                    await db.ping()
+                with pytest.raises(ServerUnreachable, match=TOO_SMALL):
+                    async with db.get_session() as other:
+                        await other.execute(text("SELECT 1"))
+
+
+async def test_a_task_for_which_the_proxy_has_no_connection_is_handed_back_and_never_blamed(
+    settings: Settings, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("through.a.small.pool", registry=registry)
+    async def work(ctx: TaskContext) -> None:
+        raise refused
+
+    refused = asyncpg.ProtocolViolationError("query_wait_timeout")
+    async with TaskClient.from_settings(settings) as client:
+        handle = await client.enqueue(work)
+        await drain()
+        found = await client.db.execute_once(text("SELECT state, tries, setbacks FROM task"), {})
+    assert found.all() == [("queued", 0, 0)]
+    assert f"{handle.id} handed back: the pooling proxy's pool is used up" in caplog.text
 
 
 async def test_only_the_first_connection_is_asked_what_is_at_its_other_end(

@@ -1,7 +1,8 @@
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -109,6 +110,59 @@ async def positional_only(ctx: TaskContext, n: int, /) -> None: ...
 def test_what_cannot_be_a_task_function_is_refused(function: object, registry: Registry) -> None:
     with pytest.raises(InvalidOptions, match="wrong: "):
         task("wrong", registry=registry)(function)  # type: ignore[arg-type]
+
+
+class OwnContext(TaskContext):
+    """What a startup hook adds."""
+
+    http: object
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ctx", "_", "_ctx", "worker_context", "c", "*args",
+        "ctx: Any", "ctx: dict", "ctx: dict[str, Any]", "ctx: Mapping[str, Any]", "ctx: Nowhere",
+        "job: NowhereContext", "job: TaskContext", "job: OwnContext", "job: TaskContext | None",
+        "job: Annotated[TaskContext, 1]", "ctx, /",
+    ],
+)  # fmt: skip
+def test_what_can_be_a_context_is_a_first_parameter(source: str, registry: Registry) -> None:
+    task("fine", registry=registry)(defined(f"async def f({source}): ..."))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "a: int, b: int", "a, b", "text: str", "it: Nested", "n: int | None", "ns: list[int]",
+        "payload: dict[str, Any]", "anything: Any", "it: Nowhere", "at: datetime = None",
+    ],
+)  # fmt: skip
+def test_a_function_without_ctx_is_refused_with_what_to_write(
+    parameters: str, registry: Registry
+) -> None:
+    with pytest.raises(InvalidOptions) as refused:
+        task("orders.add", registry=registry)(defined(f"async def add({parameters}): ..."))
+    first, _, _ = parameters.partition(",")
+    message = str(refused.value).replace("'", "").replace("datetime.", "")
+    assert message.startswith(f"orders.add: the first parameter gets the context, which {first}")
+    assert f"write async def add(ctx: TaskContext, {parameters})" in message
+
+
+@pytest.mark.parametrize("parameters", ["self, n: int", "ctx: int, n: int", "*, n: int"])
+def test_what_stands_in_the_place_of_ctx_is_not_kept_beside_it(
+    parameters: str, registry: Registry
+) -> None:
+    with pytest.raises(InvalidOptions, match=r"async def add\(ctx: TaskContext, n: 'int'\)$"):
+        task("orders.add", registry=registry)(defined(f"async def add({parameters}): ..."))
+
+
+def defined(source: str) -> Any:
+    """The function that `source` defines, its annotations unresolved as under PEP 563."""
+    known = {each.__name__: each for each in (TaskContext, OwnContext, Nested, Mapping, datetime)}
+    namespace: dict[str, Any] = {**known, "Any": Any, "Annotated": Annotated}
+    exec(f"from __future__ import annotations\n{source}", namespace)
+    return namespace.get("add") or namespace["f"]
 
 
 @pytest.mark.parametrize("values", [{"max_tries": 0}, {"timeout": 0}, {"priority": 10}])
@@ -226,5 +280,29 @@ def test_type_hints_that_cannot_be_resolved_are_told_when_the_modules_are_loaded
     @task("unresolved", registry=registry)
     async def unresolved(ctx: TaskContext, n: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(InvalidOptions, match="unresolved: a type hint .*Nowhere"):
+    with pytest.raises(
+        InvalidOptions, match="unresolved: a type hint .*Nowhere.*under `if TYPE_CHECKING:` alone"
+    ):
         registry.load([], builtin=False)
+
+
+def test_the_hint_of_ctx_may_be_there_for_type_checkers_alone(registry: Registry) -> None:
+    @task("checked", registry=registry)
+    async def checked(ctx: "OnlyForCheckers", n: "int", *, at: "datetime") -> "Colour":  # type: ignore[name-defined]  # noqa: F821
+        return Colour.RED
+
+    registry.load([], builtin=False)
+    given = {"n": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert there_and_back(checked, given) == given
+    with pytest.raises(InvalidArguments, match="checked: n: "):
+        checked.signature.encode_arguments({**given, "n": "x"})
+    assert checked.signature.decode_result(b'"red"') is Colour.RED
+
+
+def test_a_result_that_does_not_fit_the_code_any_more_is_told_as_that(registry: Registry) -> None:
+    @task("changed", registry=registry)
+    async def changed(ctx: TaskContext) -> int:
+        return 1
+
+    with pytest.raises(InvalidResult, match="changed: the result: Input should be a valid integer"):
+        changed.signature.decode_result(b'"one"')

@@ -8,7 +8,15 @@ from asyncpg.exceptions import InvalidCachedStatementError, TargetServerAttribut
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.db.failures import STATES, Cause, Kind, cause_of, is_infrastructure, refuses
+from worker.db.failures import (
+    PROXY_FULL,
+    STATES,
+    Cause,
+    Kind,
+    cause_of,
+    is_infrastructure,
+    refuses,
+)
 from worker.errors import ServerUnreachable, TransactionAborted, UnitOfWorkLost
 
 STATEMENT, CONNECTION, OUTAGE, DISK = Kind
@@ -164,3 +172,18 @@ def test_what_the_driver_cannot_write_is_refused_and_what_is_ours_is_not() -> No
     assert refuses(asyncpg.exceptions._base.DataError("invalid input for query argument $1"))
     assert not refuses(TypeError("a mistake of ours"))
     assert not refuses(OSError("a network"))
+
+
+@pytest.mark.parametrize(
+    "words", ["query_wait_timeout", "no more connections allowed (max_client_conn)"]
+)
+def test_a_proxy_whose_pool_is_used_up_is_nobodys_own_failure(words: str) -> None:
+    refused = said("08P01", words)
+    for error in (
+        refused,
+        wrapped(refused),
+        caused(asyncpg.ConnectionDoesNotExistError(), refused),
+    ):
+        cause = cause_of(error)
+        assert cause == Cause(PROXY_FULL, OUTAGE)
+        assert not cause.may_be_its_own

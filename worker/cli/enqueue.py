@@ -1,5 +1,8 @@
 """``worker enqueue``: key=value on the command line becomes typed arguments."""
 
+from collections.abc import Callable
+from functools import partial
+
 import typer
 
 from worker.broker import codec
@@ -65,19 +68,20 @@ def _where_looked(settings: Settings) -> str:
 
 
 def _typed(name: str, arguments: dict[str, str]) -> dict[str, object]:
-    """Take each value as text, unless the function's type hints only accept it as JSON."""
+    """Each value as its parameter's type hint says: as text where that fits, else as JSON."""
     function = default_registry.get(name)
     if function is None:
         return dict(arguments)
-    try:
-        function.signature.encode_arguments(arguments)
-    except InvalidArguments:
-        return {key: _from_json(value) for key, value in arguments.items()}
-    return dict(arguments)
+    signature = function.signature
+    return {key: _read(partial(signature.accepts, key), text) for key, text in arguments.items()}
 
 
-def _from_json(value: str) -> object:
+def _read(accepts: Callable[[object], bool], text: str) -> object:
+    if accepts(text):
+        return text
     try:
-        return codec.from_bytes(value)
+        value: object = codec.from_bytes(text)
     except ValueError:
-        return value
+        return text
+    # What fits neither way is told of as what it seems to be meant as.
+    return value if accepts(value) or isinstance(value, list | dict) else text

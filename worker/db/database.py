@@ -77,6 +77,7 @@ class Database:
         self.schema = schema
         kind: Pooler | None = "transaction" if pooler is True else pooler or None
         self.pooler = kind == "transaction"
+        self._proxied = kind is not None
         self.queries: Queries = queries_for(schema)
         # How many more than `pool_size` there may be; below 0: any number.
         self._most_beyond: int = engine_options.get("max_overflow", 0)
@@ -224,7 +225,9 @@ class Database:
             yield
 
     def _driver(self, seconds: float) -> contextlib.AbstractAsyncContextManager[Connection]:
-        return driver_for(self.engine.sync_engine, seconds, self._most_beyond)
+        return driver_for(
+            self.engine.sync_engine, seconds, self._most_beyond, proxied=self._proxied
+        )
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""

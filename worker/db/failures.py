@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.causes import chain_of
 from worker.errors import ServerUnreachable, UnitOfWorkLost
-from worker.telemetry.description import leaves_of
+from worker.telemetry.description import leaves_of, on_one_line
 
 PASSING: tuple[type[Exception], ...] = (
     DBAPIError,
@@ -47,7 +47,7 @@ class Cause:
     """What of the infrastructure has failed.
 
     Attributes:
-        name: Its SQLSTATE, or the name of the driver's or our own class.
+        name: Its SQLSTATE, the name of the driver's or our own class, or what it is.
     """
 
     name: str
@@ -89,6 +89,11 @@ STATES = {
 }
 """The SQLSTATEs, and classes of two characters, that are the infrastructure's."""
 
+PROXY_FULL = "the pooling proxy's pool is used up"
+
+_SAYS_FULL = ("query_wait_timeout", "no more connections allowed")
+"""PgBouncer's words, said as a protocol violation, of all things."""
+
 OURS = frozenset({"25P04", "55P03", "57014"})
 """SQLSTATEs that say nothing about the data when a statement of our own meets them: a time limit,
 or an operator's hand."""
@@ -106,6 +111,20 @@ def sqlstate(error: BaseException) -> str | None:
 def is_infrastructure(error: BaseException) -> bool:
     """Whether a repetition may succeed without anybody changing the code or the data."""
     return cause_of(error) is not None
+
+
+def refuse_full_proxy(error: BaseException) -> None:
+    """Raise if a pooling proxy has refused us because it has no connection of Postgres's left.
+
+    Raises:
+        ServerUnreachable: It has; in words that say what to do.
+    """
+    cause = cause_of(error)
+    if cause is not None and cause.name == PROXY_FULL:
+        raise ServerUnreachable(
+            f"the pooling proxy has no connection of Postgres's left ({on_one_line(str(error))}): "
+            "its pool is too small for the fleet; docs/operations.md says how large it must be"
+        ) from error
 
 
 def says_away(error: BaseException) -> bool:
@@ -165,6 +184,8 @@ def _wrapped(error: DBAPIError) -> Cause | None:
 
 def _by_state(error: BaseException) -> Cause | None:
     state = sqlstate(error) or ""
+    if state == "08P01" and any(words in str(error) for words in _SAYS_FULL):
+        return Cause(PROXY_FULL, Kind.OUTAGE)
     kind = STATES.get(state) or STATES.get(state[:2])
     if kind is not None:  # the driver's own conditions have a state, too, but a better name
         return Cause(type(error).__name__ if state == "08003" else state, kind)

@@ -18,7 +18,7 @@ from sqlalchemy.util import await_only
 
 from worker import exhaustion
 from worker.db.connection import BEGUN, Connection
-from worker.db.failures import sqlstate
+from worker.db.failures import refuse_full_proxy, sqlstate
 from worker.errors import ServerUnreachable, SettingsError
 from worker.setting_parts import Pooler
 
@@ -112,7 +112,7 @@ class Opening:
         """Connect, telling a server that is away apart from the OSErrors of user code.
 
         Raises:
-            ServerUnreachable: It is away.
+            ServerUnreachable: It is away, or a pooling proxy before it has none for us.
             SettingsError: The settings do not fit what is there.
         """
         if self._checks and self._pooler is None:
@@ -129,6 +129,7 @@ class Opening:
         except Exception as error:
             if sqlstate(error) == _PROTOCOL_VIOLATION and "startup parameter" in str(error):
                 raise self._refused(error) from error
+            refuse_full_proxy(error)
             raise
         if not self._looked:
             await_only(self._look(dialect.get_driver_connection(connection)))

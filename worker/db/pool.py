@@ -13,21 +13,23 @@ from sqlalchemy.util import greenlet_spawn
 
 from worker.db.connection import Connection
 from worker.db.direct import driver_of
+from worker.db.failures import refuse_full_proxy
 from worker.db.limit import Limit
 from worker.errors import ServerUnreachable
 
 
 @contextlib.asynccontextmanager
 async def driver_for(
-    engine: Engine, seconds: float, most_beyond: int
+    engine: Engine, seconds: float, most_beyond: int, *, proxied: bool = False
 ) -> AsyncGenerator[Connection, None]:
     """The driver's connection of a pooled one, for `seconds`, the wait for it included.
 
     Args:
         most_beyond: How many connections the pool may have beyond its size; below 0: any number.
+        proxied: There is a pooling proxy before Postgres.
 
     Raises:
-        ServerUnreachable: Postgres did not answer in time.
+        ServerUnreachable: Postgres did not answer in time, or the proxy has no connection left.
         sqlalchemy.exc.TimeoutError: Nobody has given one back in time.
     """
     pool = engine.pool
@@ -37,8 +39,9 @@ async def driver_for(
         except asyncio.CancelledError:
             if not limit.has_cancelled():
                 raise
-            raise _why_none_came(pool, seconds, most_beyond) from None
+            raise _why_none_came(pool, seconds, most_beyond, proxied) from None
         except engine.dialect.loaded_dbapi.Error as error:  # which an engine would wrap
+            refuse_full_proxy(error)
             raise error.__cause__ or error from None
         driver = driver_of(pooled)
         limit.bind(driver)
@@ -49,7 +52,8 @@ async def driver_for(
             raise
         except Exception as error:
             if driver.is_closed() and limit.is_over:
-                raise _silent(seconds) from error
+                raise _silent(seconds, proxied) from error
+            refuse_full_proxy(error)
             raise
         finally:
             limit.lift()  # before somebody else has the connection
@@ -62,22 +66,24 @@ def hand_over_idle(pool: Pool) -> None:
     event.listen(pool, "checkout", _refuse_unless_idle)
 
 
-def _why_none_came(pool: Pool, seconds: float, most_beyond: int) -> Exception:
+def _why_none_came(pool: Pool, seconds: float, most_beyond: int, proxied: bool) -> Exception:
     """Whether others have them all, or one was being opened."""
     if not isinstance(pool, QueuePool) or pool.checkedin():
-        return _silent(seconds)
+        return _silent(seconds, proxied)
     if not 0 <= most_beyond <= pool.overflow():
-        return _silent(seconds)
+        return _silent(seconds, proxied)
     return PoolTimeout(
         f"no connection to Postgres came free for {seconds:g} s: all of the pool's are in use. "
         "Leave sessions sooner, or set WORKER_POOL_SIZE (in code: pool_size) higher"
     )
 
 
-def _silent(seconds: float) -> ServerUnreachable:
+def _silent(seconds: float, proxied: bool) -> ServerUnreachable:
+    why = "is it silent, or is a row locked?"
+    if proxied:
+        why = "is it silent, is a row locked, or is the pooling proxy's pool too small?"
     return ServerUnreachable(
-        f"Postgres has not answered for {seconds:g} s (is it silent, or is a row locked?): its "
-        "connection was ended"
+        f"Postgres has not answered for {seconds:g} s ({why}): its connection was ended"
     )
 
 

@@ -4,11 +4,12 @@ Each function works in the caller's transaction and leaves it usable, whatever i
 """
 
 import re
+import unicodedata
 from collections.abc import Collection
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from sqlalchemy import TableValuedAlias, Text, and_, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +24,11 @@ _EMAIL = re.compile(
         @([\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}    # the last label is no number""",
     re.VERBOSE,
 )
+
+
+def _composed(value: object) -> object:
+    """In NFC: an é is one letter, whether it was typed as one or as an e and an accent."""
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
 
 
 def _is_printable(value: str) -> str:
@@ -42,14 +48,16 @@ Username = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=64),
     AfterValidator(_is_printable),
+    BeforeValidator(_composed),  # goes before the others
 ]
-"""1 to 64 printable characters."""
+"""1 to 64 printable characters, in NFC, so that what looks the same is the same."""
 
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=254),
     AfterValidator(_is_printable),
     AfterValidator(_is_email),
+    BeforeValidator(_composed),
 ]
 """Looks like an email address; the domain is lowered, because DNS does not tell cases apart."""
 

@@ -42,12 +42,14 @@ def connection_of(session: Session, bind: Engine | Connection, named: Bind | Non
     """The connection that `bind` leads to, its transaction begun (in SQLAlchemy's greenlet).
 
     Raises:
-        InvalidOptions: The transaction has another one, too, and nobody has said which.
+        InvalidOptions: The transaction has another one, too, and nobody has said which. Or the
+            connection commits each statement by itself.
     """
     # Not session.connection(): that asks a get_bind of the user's, which need not know of `bind`.
     connection = session._connection_for_bind(bind)  # noqa: SLF001
     if named is None:
         _refuse_if_not_alone(session)
+    _refuse_autocommit(connection)
     return connection
 
 
@@ -97,6 +99,16 @@ def _refuse_if_not_alone(session: Session) -> None:
     known = transaction._connections.values()  # noqa: SLF001 - no public way to count them
     if len({id(connection) for connection, *_ in known}) > 1:
         raise InvalidOptions(_several("statements of this transaction were given other binds"))
+
+
+def _refuse_autocommit(connection: Connection) -> None:
+    # The driver's own word, which asks nobody: the level may be the engine's or the connection's.
+    if getattr(connection.connection.dbapi_connection, "autocommit", False):
+        raise InvalidOptions(
+            "this session's connection commits each statement by itself (isolation_level "
+            '"AUTOCOMMIT"), so the task would run whatever you roll back: use a session of another '
+            "engine, or client.enqueue(…), which has a transaction of its own"
+        )
 
 
 def _several(why: str) -> str:

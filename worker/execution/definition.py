@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, Unpa
 from worker.errors import InvalidOptions
 from worker.execution.context import TaskContext
 from worker.execution.enqueue import Enqueueable, Request
+from worker.execution.first_parameter import is_context
 from worker.execution.options import Options, OptionValues
 from worker.execution.outcome import LONGEST_DELAY, Delay, seconds
 from worker.execution.registry import Registry, default_registry
@@ -175,9 +176,18 @@ def _check_function(name: str, function: Callable[..., object]) -> None:
     if not inspect.iscoroutinefunction(function):
         raise InvalidOptions(f"{name}: {function!r} is not an async def")
     parameters = list(inspect.signature(function).parameters.values())
-    if not parameters:
-        raise InvalidOptions(f"{name}: the first parameter must be ctx")
+    if not parameters or not is_context(function, parameters[0]):
+        raise InvalidOptions(f"{name}: {_without_ctx(function, parameters)}")
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for parameter in parameters[1:]:
         if parameter.kind not in named:
             raise InvalidOptions(f"{name}: parameter {parameter} has no name of its own")
+
+
+def _without_ctx(function: Callable[..., object], parameters: list[inspect.Parameter]) -> str:
+    """What is wrong with its first parameter, and what to write instead."""
+    there = f"which {parameters[0]} is not" if parameters else "but there is none"
+    others = [str(each) for each in parameters if each.name not in ("self", "cls", "ctx")]
+    right = ", ".join(["ctx: TaskContext", *others])
+    called = getattr(function, "__name__", "f")
+    return f"the first parameter gets the context, {there}: write async def {called}({right})"

@@ -145,6 +145,7 @@ class TaskHandle(Generic[R_co]):
             TaskCancelled: It was cancelled.
             TaskNotFound: It is not there.
             TimeoutError: It was not settled in time; it goes on.
+            InvalidResult: The result does not fit the function's annotation any more.
             ClientClosed: No `TaskClient` is open in this process.
         """
         try:

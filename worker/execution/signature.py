@@ -1,9 +1,9 @@
 """What a task function takes and gives, as JSON: checked against its type hints both ways."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, update_wrapper
 from typing import Any, Generic, NotRequired, TypeVar, get_type_hints
 
 from pydantic import ValidationError
@@ -71,8 +71,25 @@ class TypedSignature(Generic[R]):
             raise InvalidResult(self._in_one_line(error, "the result")) from None
 
     def decode_result(self, written: bytes) -> R:
-        """Read a result back into its annotated type."""
-        return self._result.read(written)
+        """Read a result back into its annotated type.
+
+        Raises:
+            InvalidResult: It does not fit: the code has changed meanwhile.
+        """
+        try:
+            return self._result.read(written)
+        except ValidationError as error:
+            raise InvalidResult(self._in_one_line(error, "the result")) from None
+
+    def accepts(self, name: str, value: object) -> bool:
+        """Whether `value` will do for the parameter `name`, if there is one."""
+        if name not in self._signature.parameters:
+            return False
+        try:
+            Passage(self._hints.get(name, Any)).write(value)
+        except (ValidationError, PydanticSerializationError, InvalidArguments):
+            return False
+        return True
 
     def check(self) -> None:
         """Resolve the type hints now, so that a fault shows when the process starts.
@@ -83,7 +100,12 @@ class TypedSignature(Generic[R]):
         """
         try:
             _ = self._arguments, self._result
-        except (NameError, PydanticUserError) as error:
+        except NameError as error:
+            raise InvalidOptions(
+                f"{self.name}: a type hint does not work: {error} (is it imported under "
+                "`if TYPE_CHECKING:` alone?)"
+            ) from error
+        except PydanticUserError as error:
             raise InvalidOptions(f"{self.name}: a type hint does not work: {error}") from error
 
     def check_early(self) -> None:
@@ -106,7 +128,7 @@ class TypedSignature(Generic[R]):
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
-        return get_type_hints(self.function, include_extras=True)
+        return hints_of(self.function, (*self._signature.parameters, "return"))
 
     @cached_property
     def _arguments(self) -> Passage[dict[str, Any]]:
@@ -148,6 +170,24 @@ class TypedSignature(Generic[R]):
             return ""  # a validator that does not say what it stumbled over
         hint = inspect.formatannotation(self._hints.get(name, Any))
         return f" (-> {hint})" if whole else f" ({name}: {hint})"
+
+
+def hints_of(function: Callable[..., object], names: Iterable[str]) -> dict[str, Any]:
+    """The type hints of `function` for `names` alone: others need not mean anything here.
+
+    That of ctx often does not: linters move its import into ``if TYPE_CHECKING:``.
+
+    Raises:
+        NameError: What one of them names is not there.
+    """
+
+    def wanted() -> None: ...
+
+    there = inspect.get_annotations(function)
+    wanted.__annotations__ = {name: there[name] for name in names if name in there}
+    # Names are looked up where `function` is.
+    update_wrapper(wanted, function, assigned=("__type_params__",), updated=())
+    return get_type_hints(wanted, include_extras=True)
 
 
 def _described(fault: ErrorDetails) -> str:

@@ -4,9 +4,10 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 
 import aiosmtplib
+import idna
 
 from worker.clock import utcnow
-from worker.errors import MailRefused
+from worker.errors import MailRefused, SettingsError
 from worker.setting_parts import MailSettings
 
 OPERATION_SECONDS = 10.0
@@ -14,6 +15,9 @@ OPERATION_SECONDS = 10.0
 
 PERMANENT = 500
 """From here on an SMTP answer means: not this, not ever (RFC 5321, 4.2.1)."""
+
+LOGIN_NEEDED = 530
+"""But this one, like the refusal of a password, is not about the mail (RFC 4954, 6)."""
 
 
 def compose(mail: MailSettings, *, key: str, to: str, subject: str, text: str) -> EmailMessage:
@@ -25,13 +29,17 @@ def compose(mail: MailSettings, *, key: str, to: str, subject: str, text: str) -
         to: The recipient's address.
         subject: One line.
         text: The body.
+
+    Raises:
+        MailRefused: The domain of the address can be none.
+        SettingsError: That of the sender can be none.
     """
+    sender = _sender_of(mail)
     message = EmailMessage()
-    domain = parseaddr(mail.sender)[1].rpartition("@")[2]
-    message["Message-ID"] = f"<{key}@{domain}>"
+    message["Message-ID"] = f"<{key}@{parseaddr(sender)[1].rpartition('@')[2]}>"
     message["Date"] = format_datetime(utcnow())
-    message["From"] = mail.sender
-    message["To"] = to
+    message["From"] = sender
+    message["To"] = _deliverable(to)
     message["Subject"] = subject
     message["Auto-Submitted"] = "auto-generated"  # no "out of office" comes back
     message.set_content(text)
@@ -42,7 +50,7 @@ async def send_mail(mail: MailSettings, message: EmailMessage) -> None:
     """Hand `message` to the mail server.
 
     Raises:
-        MailRefused: The server says that it will never take it.
+        MailRefused: The server says that it will never take it, or cannot take such an address.
         aiosmtplib.SMTPException: It does not answer, cannot take it now, or does not want us: a
             wrong password is ours to correct, and then the mail can go.
     """
@@ -60,11 +68,35 @@ async def send_mail(mail: MailSettings, message: EmailMessage) -> None:
     except aiosmtplib.SMTPRecipientsRefused as error:
         _refuse_if_permanent(error.recipients[0])
         raise
-    except aiosmtplib.SMTPDataError as error:
+    except aiosmtplib.SMTPResponseException as error:
         _refuse_if_permanent(error)
         raise
+    except aiosmtplib.SMTPNotSupported as error:
+        raise MailRefused(
+            "the mail server takes ASCII before the @ of an address alone (it has no SMTPUTF8)"
+        ) from error
 
 
 def _refuse_if_permanent(answer: aiosmtplib.SMTPResponseException) -> None:
-    if answer.code >= PERMANENT:
+    about_us = isinstance(answer, aiosmtplib.SMTPAuthenticationError) or answer.code == LOGIN_NEEDED
+    if answer.code >= PERMANENT and not about_us:
         raise MailRefused(f"the mail server answered {answer.code} {answer.message}") from answer
+
+
+def _sender_of(mail: MailSettings) -> str:
+    address = parseaddr(mail.sender)[1]
+    try:
+        return mail.sender.replace(address, _deliverable(address))
+    except MailRefused as error:
+        raise SettingsError(f"WORKER_MAIL_FROM: {error}") from error
+
+
+def _deliverable(address: str) -> str:
+    """`address` with its domain as name servers know it ("xn--…"), which any mail server takes."""
+    name, at, domain = address.rpartition("@")
+    if domain.isascii():
+        return address
+    try:
+        return name + at + idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise MailRefused(f"{domain} is not a domain: {error}") from error

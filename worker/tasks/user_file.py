@@ -6,6 +6,7 @@ memory, whatever the file's size, and however long its lines are.
 Everything here blocks; call it in a thread.
 """
 
+import codecs
 import csv
 import os
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from worker.db.users import Email, UserKey, Username
 from worker.errors import FileRefused
+from worker.tasks.csv_kind import START_BYTES, encoding_of, said_separator, separator_of
 from worker.tasks.storage import find_file
 
 CHUNK_ROWS = 500
@@ -25,6 +28,18 @@ MAX_ROW_CHARACTERS = 65_536
 """A row that is longer is a quote left open, or no CSV."""
 
 COLUMNS = ("username", "email")
+
+
+_UNREADABLE = "worker.lone_surrogate"
+"""What of a file cannot be decoded becomes a lone surrogate, which no column's type takes."""
+
+
+def _to_lone_surrogate(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101 - these files are only read
+    return "\udcff", error.end
+
+
+codecs.register_error(_UNREADABLE, _to_lone_surrogate)
 
 
 class BadLine(BaseModel):
@@ -56,7 +71,7 @@ class UserFile:
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
         self._lines = _Lines(file)
-        self._rows = csv.reader(self._lines)
+        self._rows = csv.reader(self._lines, delimiter=self._find_separator())
         self._width, self._places = self._read_header()
 
     @classmethod
@@ -64,12 +79,13 @@ class UserFile:
         """Open the file at `path` in `folder`.
 
         Raises:
-            FileRefused: As for the class; or the path leads out of the folder, or to no file.
+            FileRefused: As for the class; or the path leads out of the folder, or to no file, or
+                the file is no text.
         """
-        # Bytes that are not UTF-8 become lone surrogates, which the columns' types refuse.
-        file = find_file(folder, path).open(
-            encoding="utf-8-sig", errors="surrogateescape", newline=""
-        )
+        found = find_file(folder, path)
+        with found.open("rb") as raw:
+            encoding = encoding_of(raw.read(START_BYTES))
+        file = found.open(encoding=encoding, errors=_UNREADABLE, newline="")
         try:
             return cls(file)
         except BaseException:
@@ -92,6 +108,15 @@ class UserFile:
         """Close the file."""
         self._file.close()
 
+    def _find_separator(self) -> str:
+        first = self._file.readline(MAX_ROW_CHARACTERS)
+        said = said_separator(first)
+        if said is not None:
+            self._lines.number += 1
+            return said
+        self._file.seek(0)
+        return separator_of(first, COLUMNS)
+
     def _read_header(self) -> tuple[int, list[int]]:
         self._lines.begin_row()
         try:
@@ -103,7 +128,7 @@ class UserFile:
                 missing = "there twice" if column in header else "missing"
                 raise FileRefused(
                     f"the file's first line must name the columns {' and '.join(COLUMNS)}, "
-                    f"separated by commas; {column} is {missing}"
+                    f"separated by commas, semicolons or tabs; {column} is {missing}"
                 )
         return len(header), [header.index(column) for column in COLUMNS]
 
@@ -130,13 +155,17 @@ class UserFile:
     def _reason(self, error: Exception, line: int) -> str:
         reason = str(error)
         if isinstance(error, ValidationError):
-            reason = "; ".join(
-                f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}"
-                for fault in error.errors(include_input=False, include_url=False)
-            )
+            faults = error.errors(include_input=False, include_url=False)
+            reason = "; ".join(f"{fault['loc'][0]}: {self._said(fault)}" for fault in faults)
         if self._lines.number > line:
             reason += f" (the row goes on to line {self._lines.number}: is a quote left open?)"
         return reason
+
+    def _said(self, fault: ErrorDetails) -> str:
+        if fault["type"] == "string_unicode":
+            encoding = self._file.encoding.upper().removesuffix("-SIG")
+            return f'is not {encoding}: save the file as "CSV UTF-8"'
+        return fault["msg"].removeprefix("Value error, ")
 
 
 class _NewUser(BaseModel):

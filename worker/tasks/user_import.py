@@ -53,11 +53,13 @@ async def import_csv(ctx: TaskContext, path: str, welcome: bool = False) -> Impo
     not stop the others.
 
     Args:
-        path: Inside ``WORKER_STORAGE_DIR``. UTF-8, with a header that names `username` and
-            `email`; other columns are ignored.
+        path: Inside ``WORKER_STORAGE_DIR``. UTF-8 or UTF-16, with commas, semicolons or tabs
+            between the columns, and a header that names `username` and `email`; other columns are
+            ignored.
 
     Raises:
-        FileRefused: The path leads elsewhere or to no file, or the header is wrong; final.
+        FileRefused: The path leads elsewhere or to no file, it is no CSV, or the header is
+            wrong; final.
     """
     report = ImportReport()
     async with _opened(ctx["settings"].storage_dir, path) as file:

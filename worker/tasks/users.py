@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from worker import Backoff, TaskContext, task
+from worker import TaskContext, task
 from worker.db.users import (
     Email,
     UserId,
@@ -14,6 +14,7 @@ from worker.db.users import (
 )
 from worker.errors import MailRefused, SettingsError, UserNotFound, UserTaken
 from worker.tasks.mail import compose, send_mail
+from worker.tasks.patience import BACKOFF, TRIES_IN_A_DAY
 
 USERS_PER_BATCH = 1000
 """Users that are deactivated in one transaction: their rows are locked for some 10 ms."""
@@ -44,8 +45,8 @@ async def create(ctx: TaskContext, username: Username, email: Email, welcome: bo
 
 @task(
     "users.send_welcome",
-    max_tries=5,
-    backoff=Backoff(base=2.0, cap=300.0),
+    max_tries=TRIES_IN_A_DAY,
+    backoff=BACKOFF,
     final=(UserNotFound, MailRefused, SettingsError),
     timeout=30,
     atomic=False,
@@ -56,6 +57,8 @@ async def send_welcome(ctx: TaskContext, user_id: UserId) -> str | None:
     It is recorded once. The mail itself leaves at least once: a worker that dies between the mail
     server's "yes" and our commit sends it again, with the same ``Message-ID``. Two tasks for one
     user that run at the same time may each send one.
+
+    A mail server that cannot take it now is asked again for about a day.
 
     Returns:
         The address it went to; None: the user was welcomed before.

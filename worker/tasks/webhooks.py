@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import random
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -11,13 +12,11 @@ import httpx
 from pydantic import StringConstraints
 from pydantic_core import to_json
 
-from worker import Backoff, Retry, Settings, TaskContext, task
+from worker import Retry, Settings, TaskContext, task
 from worker.clock import utcnow
 from worker.errors import SettingsError, WebhookRefused
 from worker.tasks.egress import post
-
-LONGEST_RETRY_AFTER = 3600.0
-"""Seconds; a receiver may ask for more, but cannot keep our tasks for ever."""
+from worker.tasks.patience import BACKOFF, LONGEST_PAUSE, TRIES_IN_A_DAY
 
 EventName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,100}$")]
 """What may stand in a header."""
@@ -27,14 +26,16 @@ Url = Annotated[str, StringConstraints(max_length=2048)]
 
 @task(
     "webhooks.deliver",
-    max_tries=8,
-    backoff=Backoff(base=5.0, cap=600.0),
+    max_tries=TRIES_IN_A_DAY,
+    backoff=BACKOFF,
     final=(WebhookRefused, SettingsError),
     timeout=30,
     atomic=False,
 )
 async def deliver(ctx: TaskContext, url: Url, event: EventName, payload: dict[str, Any]) -> int:
     """POST `payload` as JSON to `url`, signed.
+
+    A receiver that cannot take it now is asked again for about a day.
 
     It arrives at least once; ``X-Worker-Delivery`` is the same whenever it is repeated. The
     receiver checks that ``X-Worker-Signature`` is `sign` of the body and of
@@ -44,9 +45,10 @@ async def deliver(ctx: TaskContext, url: Url, event: EventName, payload: dict[st
         The 2xx status of the answer.
 
     Raises:
-        Retry: The receiver answers 5xx, 408 or 429; it is asked again when it wants, within limits.
-        WebhookRefused: It answers anything else that is not 2xx, a redirect included, or the URL
-            is not one on the public internet; final.
+        Retry: The receiver answers 5xx, 408 or 429; it is not asked again before its
+            ``Retry-After``, of which an hour counts at most.
+        WebhookRefused: It answers anything else that is not 2xx, a redirect and 410 (gone)
+            included, or the URL is not one on the public internet; final.
         SettingsError: No secret is set; final.
     """
     body = to_json(payload)
@@ -58,7 +60,8 @@ async def deliver(ctx: TaskContext, url: Url, event: EventName, payload: dict[st
         **_signed(ctx["settings"], body),
     }
     allow_private = ctx["settings"].webhook_allow_private
-    return _accepted(await post(url, body, headers, allow_private=allow_private))
+    response = await post(url, body, headers, allow_private=allow_private)
+    return _accepted(response, tries=ctx["task"].tries + 1)
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
@@ -75,25 +78,35 @@ def _signed(settings: Settings, body: bytes) -> dict[str, str]:
     return {"X-Worker-Timestamp": timestamp, "X-Worker-Signature": signature}
 
 
-def _accepted(response: httpx.Response) -> int:
-    """The status, if the receiver has taken it."""
+def _accepted(response: httpx.Response, *, tries: int) -> int:
+    """The status, if the receiver has taken it; else this was failure number `tries`."""
     status = response.status_code
     if response.is_success:
         return status
     answered = f"the receiver answered {status}"
     if status >= 500 or status in (408, 429):
-        raise Retry(retry_after(response.headers.get("Retry-After", "")), reason=answered)
+        raise Retry(_pause(response.headers.get("Retry-After", ""), tries), reason=answered)
     raise WebhookRefused(answered)
 
 
+def _pause(asked: str, tries: int) -> float | None:
+    """Seconds until the next try, if the receiver has asked for some; None: the backoff decides.
+
+    They are no less than the backoff's: a receiver that says "in a second" each time would use up
+    a day's tries within a minute.
+    """
+    seconds = retry_after(asked)
+    return None if seconds is None else max(seconds, BACKOFF.delay(tries, random.Random()))  # noqa: S311
+
+
 def retry_after(value: str) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for; None: nothing sensible, use the backoff."""
+    """Seconds that a ``Retry-After`` header asks for, an hour at most; None: nothing sensible."""
     if re.fullmatch("[0-9]+", value):
         seconds = float(value)
     else:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+            seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - utcnow()).total_seconds()
+        except (ValueError, OverflowError):  # no date, or one that no clock will ever show
             return None
-        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - utcnow()).total_seconds()
-    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
+    return min(seconds, LONGEST_PAUSE) if seconds > 0 else None
