@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import pytest
+from asyncpg import ConnectionDoesNotExistError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -128,6 +129,18 @@ async def test_whether_a_connection_is_idle_is_known_without_asking_the_server(
         queries = raw._protocol.queries_count
         raw.is_idle()
         assert raw._protocol.queries_count == queries
+
+
+async def test_a_server_whose_last_word_came_before_the_end_is_a_lost_connection(
+    single: Database,
+) -> None:
+    async with single.get_session() as session:
+        raw = await driver(session)
+    words = b"SFATAL\0C57P01\0Mterminating connection\0\0"
+    raw._protocol.data_received(b"E" + (len(words) + 4).to_bytes(4, "big") + words)
+    with pytest.raises(ConnectionDoesNotExistError, match="the connection is lost"):
+        await single.ping()
+    await single.ping()
 
 
 @pytest.mark.parametrize("bug", BUGS[:3], ids=lambda bug: bug.__name__)

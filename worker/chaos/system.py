@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-import asyncpg
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 from sqlalchemy import text
@@ -16,7 +15,7 @@ from worker.chaos.fleet import Command
 from worker.chaos.tasks import EFFECTS, FUNCTIONS, kind_of
 from worker.db import migrations
 from worker.db.database import Database
-from worker.db.failures import sqlstate
+from worker.db.failures import PASSING, sqlstate
 from worker.errors import ServerUnreachable
 from worker.execution.client import TaskClient
 from worker.run import run_tasks
@@ -30,7 +29,7 @@ LEASE_SECONDS = 4.0
 
 QUEUE = "chaos"
 
-UNCLEAR = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError, OSError)
+UNCLEAR = (*PASSING, SQLAlchemyError, RedisError)
 """Errors after which nobody knows whether the task is there, unless they tell more."""
 
 REFUSED = ("57P03", "53300")

@@ -59,6 +59,10 @@ async def execute(
     except SPOILT:
         connection.terminate()  # the pool makes another one
         raise
+    except asyncpg.InternalClientError as error:
+        # The server has said its last word while the connection stood idle, and its end comes.
+        connection.terminate()
+        raise asyncpg.ConnectionDoesNotExistError(f"the connection is lost: {error}") from error
     columns = tuple(records[0].keys()) if records else ("nothing",)
     return IteratorResult(_metadata(columns), map(tuple, records))
 
