@@ -29,7 +29,7 @@ LEASE_SECONDS = 4.0
 
 QUEUE = "chaos"
 
-UNCLEAR = (*PASSING, SQLAlchemyError, RedisError)
+UNCLEAR: tuple[type[Exception], ...] = (*PASSING, SQLAlchemyError, RedisError)
 """Errors after which nobody knows whether the task is there, unless they tell more."""
 
 REFUSED = ("57P03", "53300")
