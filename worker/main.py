@@ -40,6 +40,7 @@ from worker.execution.solo import LONGEST_PATIENCE
 from worker.execution.strays import STRAYS
 from worker.fast.task_worker import TaskWorker
 from worker.heart import Heart
+from worker.service import Service
 from worker.services.leader import Leader
 from worker.services.presence import Presence
 from worker.services.pruner import Pruner
@@ -186,8 +187,12 @@ async def _start_services(
         solo = ctx["runtime"].solo
         patient.occupied = lambda: solo.is_reserved
     await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
-    services = [relay, hints, registrar, leader]
-    for service in services if db.pooler else [*services, Listener(db, relay.wake)]:
+    services: list[Service] = [relay, hints, leader]
+    if not _is_burst(ctx):
+        services.append(registrar)
+    if not db.pooler:
+        services.append(Listener(db, relay.wake))
+    for service in services:
         stack.push_async_callback(service.stop)
         await service.start()
 
@@ -239,6 +244,15 @@ def _schedules(registry: Registry, settings: Settings) -> list[Schedule]:
     from worker.tasks.schedules import builtin_schedules  # needs the extra `run`
 
     return [*registry.schedules, *builtin_schedules(settings)]
+
+
+def _is_burst(ctx: ProcessContext) -> bool:
+    """Whether this process comes and goes: what is to be done later is not its to say.
+
+    The ``arq`` command does not tell.
+    """
+    engine: TaskWorker | None = ctx.get("engine")
+    return "burst" in ctx if engine is None else engine.burst
 
 
 def _registered(function: TaskFunction[Any, Any]) -> Function:

@@ -134,7 +134,7 @@ class Task(Base):
     setback: Mapped[str | None]
     #: How many attempts in a row it has.
     setbacks: Mapped[int] = mapped_column(server_default=text("0"))
-    #: When a worker first met it without knowing its name.
+    #: When a worker first met it without the function that it needs, and none since has had that.
     unknown_since: Mapped[datetime | None]
     worker: Mapped[str | None]
     progress: Mapped[dict[str, Any] | None]
@@ -224,6 +224,26 @@ class WorkerLeader(Base):
     storm_at: Mapped[datetime | None]
     #: Names what the leader wrote into Redis last: a Redis without it has lost data.
     pulse: Mapped[str | None]
+
+
+class WorkerIdentity(Base):
+    """What tells this set of tables from every other one, wherever it is moved to; one row."""
+
+    __tablename__ = "worker_identity"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class WorkerApp(Base):
+    """A service: where the tasks of its schedules go whose functions name no queue."""
+
+    __tablename__ = "worker_app"
+
+    app: Mapped[str] = mapped_column(primary_key=True)
+    queue: Mapped[str]
+    #: When a live worker last said so, and served it.
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
 class Schedule(Base):
