@@ -136,6 +136,11 @@ FLEET = {
         ORDER BY created_at, id LIMIT 1
         """,
     #
+    "make_identity": """
+        INSERT INTO {worker_identity} (id)
+        SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM {worker_identity})
+        """,
+    #
     # What retention has ended for, oldest first, behind the row :after that :expires; not the last
     # task of a schedule, which says how that went. -> id, job_id (the id in Redis), expires
     "expired": """

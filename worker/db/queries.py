@@ -87,6 +87,7 @@ class Queries:
     find_pulse: TextClause
     queues: TextClause
     identity: TextClause
+    make_identity: TextClause
     expired: TextClause
     prune: TextClause
     # worker.db.schedules
