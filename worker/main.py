@@ -41,7 +41,6 @@ from worker.execution.solo import LONGEST_PATIENCE
 from worker.execution.strays import STRAYS
 from worker.fast.task_worker import TaskWorker
 from worker.heart import Heart
-from worker.service import Service
 from worker.services.leader import Leader
 from worker.services.ownership import Ownership
 from worker.services.presence import Presence
@@ -176,7 +175,9 @@ async def _start_services(
         Ownership(db, redis, settings.app, die),
     ]
     ctx["leader"] = leader = Leader(db, worker, duties, die)
-    registrar = Registrar(db, _schedules(ctx["registry"], settings), settings, die)
+    registrar = Registrar(
+        db, _schedules(ctx["registry"], settings), settings, die, stays=not _is_burst(ctx)
+    )
     hints = Hints(redis)
     ctx["runtime"] = Runtime(
         db=db,
@@ -192,12 +193,8 @@ async def _start_services(
         solo = ctx["runtime"].solo
         patient.occupied = lambda: solo.is_reserved
     await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
-    services: list[Service] = [relay, hints, leader]
-    if not _is_burst(ctx):
-        services.append(registrar)
-    if not db.pooler:
-        services.append(Listener(db, relay.wake))
-    for service in services:
+    services = [relay, hints, registrar, leader]
+    for service in services if db.pooler else [*services, Listener(db, relay.wake)]:
         stack.push_async_callback(service.stop)
         await service.start()
 
@@ -252,10 +249,7 @@ def _schedules(registry: Registry, settings: Settings) -> list[Schedule]:
 
 
 def _is_burst(ctx: ProcessContext) -> bool:
-    """Whether this process comes and goes: what is to be done later is not its to say.
-
-    The ``arq`` command does not tell.
-    """
+    """Whether this process ends when nothing is due; arq's own command does not tell."""
     engine: TaskWorker | None = ctx.get("engine")
     return "burst" in ctx if engine is None else engine.burst
 

@@ -113,10 +113,12 @@ class TestTheQueue:
     async def test_is_the_functions_or_the_apps_whoever_registers_last(
         self, db: Database, pool: Callable[..., Registrar]
     ) -> None:
-        processes = [pool(queue=queue) for queue in ("main", "slow", "main", "slow")]
-        for process in (*processes, *processes):
-            await process.run_once()
-            assert await self.queues(db) == ("main", "named")
+        started: list[Registrar] = []
+        for queue in ("main", "slow", "main", "slow"):
+            started.append(pool(queue=queue))
+            for process in started:
+                await process.run_once()
+                assert await self.queues(db) == ("main", "named")
 
     async def test_is_no_business_of_a_process_that_does_not_serve_it(
         self, db: Database, pool: Callable[..., Registrar]
@@ -145,6 +147,30 @@ class TestTheQueue:
         found = text("SELECT app, definition ->> 'queue' FROM schedule WHERE name = 'nightly'")
         there = {row.app: row[1] for row in await rows(db, found)}
         assert there == {"worker": "main", "other": "others"}
+
+
+async def test_a_burst_that_takes_long_does_not_retire_what_it_has_in_its_code(
+    db: Database, settings: Settings, deploy: Deploy
+) -> None:
+    await deploy()
+    before = await schedule(db)
+    await age(db, "schedule", "seen_at", 400)
+    process = text(
+        "INSERT INTO worker_process (id, queue, running, started_at) "
+        "VALUES ('a burst', 'arq:queue', '{}', now() - interval '10 minutes')"
+    )
+    await db.execute_once(process, {})
+    registry = Registry()
+
+    @cron("0 0 1 1 *", name="nightly")
+    @task("report", registry=registry)
+    async def report(ctx: TaskContext, n: int = 0) -> None: ...
+
+    await Registrar(db, registry.schedules, settings, stays=False).run_once()
+    await Retirement(db, 60.0).run_once()
+    after = await schedule(db)
+    assert after.removed_at is None
+    assert after.said == before.said
 
 
 async def test_a_burst_registers_nothing(db: Database, registry: Registry, drain: Drain) -> None:

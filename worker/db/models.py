@@ -25,22 +25,23 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    MetaData,
     Text,
     Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
+
+from worker.db.base import SCHEMA as SCHEMA
+from worker.db.base import Base as Base
+from worker.db.installation import WorkerApp as WorkerApp
+from worker.db.installation import WorkerIdentity as WorkerIdentity
 
 _NAME = (
     "char_length(VALUE) >= 1 AND char_length(VALUE) <= 512 "
     r"""AND (VALUE COLLATE "C") !~ '[\x01-\x1f\x7f-\x9f]'"""
 )
-
-SCHEMA = "worker"
-"""Stands for the configured schema in our metadata; never a schema of that name."""
 
 
 class TaskState(StrEnum):
@@ -58,26 +59,6 @@ class TaskState(StrEnum):
     def settled(self) -> bool:
         """Whether nothing can change it any more."""
         return self in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
-
-
-class Base(DeclarativeBase):
-    """Base of our models."""
-
-    metadata = MetaData(
-        schema=SCHEMA,
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        },
-    )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own way to say it
-        str: Text,
-        datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-    }
 
 
 def _domain(column: str, type_: TypeEngine[Any], bound: str) -> DOMAIN:
@@ -224,26 +205,6 @@ class WorkerLeader(Base):
     storm_at: Mapped[datetime | None]
     #: Names what the leader wrote into Redis last: a Redis without it has lost data.
     pulse: Mapped[str | None]
-
-
-class WorkerIdentity(Base):
-    """What tells this set of tables from every other one, wherever it is moved to; one row."""
-
-    __tablename__ = "worker_identity"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
-    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-
-
-class WorkerApp(Base):
-    """A service: where the tasks of its schedules go whose functions name no queue."""
-
-    __tablename__ = "worker_app"
-
-    app: Mapped[str] = mapped_column(primary_key=True)
-    queue: Mapped[str]
-    #: When a live worker last said so, and served it.
-    seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
 class Schedule(Base):

@@ -26,6 +26,9 @@ logger = logging.getLogger("worker.ownership")
 LOOK_LIMIT = 5.0
 """Seconds that Postgres may take to tell a client who it is."""
 
+LONGEST_WORD = 80
+"""Characters of a name that are shown."""
+
 MOST_QUEUES = 1000
 """Names that a client keeps in mind."""
 
@@ -48,9 +51,9 @@ class Owner:
         """As it was written, by whichever version."""
         try:
             said = json.loads(written)
-            return cls(**{name: str(said.get(name, "?")) for name in cls.__dataclass_fields__})
+            return cls(**{name: _plain(said.get(name, "?")) for name in cls.__dataclass_fields__})
         except (ValueError, AttributeError):
-            return cls(written[:80].decode(errors="replace"))
+            return cls(_plain(written.decode(errors="replace")))
 
     def to_json(self) -> str:
         """As it is written into Redis."""
@@ -61,6 +64,11 @@ class Owner:
             f"database {self.database!r}, schema {self.schema!r} (WORKER_APP={self.app}, "
             f"{self.id[:8]})"
         )
+
+
+def _plain(said: object) -> str:
+    """What may be shown of what anybody may have written."""
+    return "".join(char if char.isprintable() else "?" for char in str(said)[:LONGEST_WORD])
 
 
 async def identify(db: Database, app: str, *, limit: float = SILENT_SECONDS) -> Owner:

@@ -30,6 +30,10 @@ logger = logging.getLogger("worker.schedule")
 class Registrar(Service):
     """Registers the schedules of one process.
 
+    Args:
+        stays: It does not end when nothing is due. What comes and goes registers nothing: it only
+            says that what others have registered is still in the code.
+
     Raises:
         InvalidSchedule: The arguments of one do not fit its task function.
     """
@@ -42,8 +46,11 @@ class Registrar(Service):
         schedules: Sequence[Schedule],
         settings: Settings,
         on_death: Callable[[BaseException], None] | None = None,
+        *,
+        stays: bool = True,
     ) -> None:
         super().__init__(REFRESH_SECONDS, on_death)
+        self._stays = stays
         self._db = db
         self._app = settings.app
         self._schedules = schedules
@@ -57,6 +64,9 @@ class Registrar(Service):
         """Register; returns how many schedules are new or changed."""
         if not self._names:
             return 0
+        if not self._stays:
+            await self._say_still_in_code()
+            return 0
         if (queue := await self._queue_of_app()) != self._queue:
             self._define(queue)
         queries = self._db.queries
@@ -65,11 +75,15 @@ class Registrar(Service):
         await self._db.execute_once(
             queries.register_versions, {**about, **self._said, "uptime": uptime}
         )
-        await self._db.execute_once(queries.still_in_code, about)
+        await self._say_still_in_code()
         changed = (await self._db.execute_once(queries.find_changed, about)).all()
         if changed:
             await self._adopt(changed)
         return len(changed)
+
+    async def _say_still_in_code(self) -> None:
+        about = {"app": self._app, "names": self._names}
+        await self._db.execute_once(self._db.queries.still_in_code, about)
 
     async def _queue_of_app(self) -> str:
         """Where the schedules go whose functions name no queue; says what this process knows."""
