@@ -9,8 +9,9 @@ from tests.acceptance import tasks
 from tests.acceptance.conftest import wait_until
 from tests.processes import WorkerProcess, run_command
 from worker import Settings, TaskClient
+from worker.broker import keys
 from worker.broker.redis import RedisClient
-from worker.execution.ownership import Owner, claim
+from worker.execution.ownership import Owner, claim, say_alive
 
 SHOP = Owner("5f0c3a52-5b8e-4d0e-9b0c-6d8f0f1f8a11", "shop", "public", "shop")
 
@@ -32,11 +33,11 @@ async def test_it_is_refused_in_one_line_and_served_once_it_was_taken_over(
     assert "database 'shop', schema 'public' (WORKER_APP=shop, 5f0c3a52)" in line
     assert "Traceback" not in refused.stderr
 
-    await redis.set("arq:queue:health-check", "alive", ex=60)
+    await say_alive(redis, [settings.queue])
     stopped = await run_command(settings, "queue", "take-over")
     assert stopped.returncode == 1
     assert "or say --force" in stopped.stderr
-    await redis.delete("arq:queue:health-check")
+    await redis.delete(keys.owner_lives(settings.queue))
     taken = await run_command(settings, "queue", "take-over", settings.queue)
     assert taken.returncode == 0, taken.stderr
     assert "before that it was that of database 'shop'" in taken.stdout

@@ -4,7 +4,6 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from arq.constants import health_check_key_suffix
 from sqlalchemy import make_url, text
 
 from tests.conftest import Drain
@@ -177,14 +176,17 @@ class TestATakeOver:
         assert await owner_of(redis) == us
         assert await redis.zcard(QUEUE) == 1
 
-    async def test_is_refused_while_a_worker_serves_the_queue(
-        self, redis: RedisClient, us: Owner, other: Owner
-    ) -> None:
-        await claim(redis, [QUEUE], other)
-        await redis.set(QUEUE + health_check_key_suffix, "alive", ex=60)
+    async def test_is_refused_while_a_worker_of_the_owner_serves_the_queue(
+        self, db: Database, settings: Settings, redis: RedisClient, us: Owner, other: Owner,
+        ownership: Ownership,
+    ) -> None:  # fmt: skip
+        await Presence(db, "me", settings, running=list).run_once()
+        await ownership.run_once()
         with pytest.raises(InvalidOptions, match="stop its workers first, or say --force"):
-            await take_over(redis, QUEUE, us)
-        assert await take_over(redis, QUEUE, us, force=True) == other
+            await take_over(redis, QUEUE, other)
+        assert await take_over(redis, QUEUE, other, force=True) == us
+        await ownership.run_once()
+        assert await take_over(redis, QUEUE, us) == other, "who has lost it does not say it lives"
 
 
 class TestAClient:

@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from arq.constants import health_check_key_suffix
-
 from worker.broker import keys
 from worker.broker.redis import AWAY, RedisClient
 from worker.broker.refusals import is_refusal
@@ -22,6 +20,9 @@ from worker.errors import InvalidOptions, SettingsError
 from worker.telemetry.description import one_line
 
 logger = logging.getLogger("worker.ownership")
+
+ALIVE_SECONDS = 15
+"""For so long an owner's workers count as alive that have not said so again."""
 
 LOOK_LIMIT = 5.0
 """Seconds that Postgres may take to tell a client who it is."""
@@ -96,6 +97,14 @@ async def claim(redis: RedisClient, queues: Iterable[str], us: Owner) -> dict[st
     return _others(names, answers[1::2], us)
 
 
+async def say_alive(redis: RedisClient, queues: Iterable[str]) -> None:
+    """Say that workers of the owner, which we are, serve `queues`: nobody may take them over."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for queue in queues:
+            pipe.set(keys.owner_lives(queue), "", ex=ALIVE_SECONDS)
+        await pipe.execute()
+
+
 async def claim_or_refuse(redis: RedisClient, queues: Iterable[str], us: Owner) -> None:
     """Take the queues that a worker is to serve; while Redis is away, none: the leader does later.
 
@@ -128,19 +137,20 @@ async def take_over(
         Whose it was; None: nobody's, or ours.
 
     Raises:
-        InvalidOptions: A worker of its owner serves it now, or did so ten seconds ago.
+        InvalidOptions: A worker of its owner serves it, or did so `ALIVE_SECONDS` ago.
         RedisError, OSError: Redis is away or refuses.
     """
     others = await claim(redis, [queue], us)
     if not others:
         return None
     owner = others[queue]
-    if not force and await redis.exists(queue + health_check_key_suffix):
+    if not force and await redis.exists(keys.owner_lives(queue)):
         raise InvalidOptions(
-            f"a worker serves queue {queue!r} now, or did so ten seconds ago, and the queue is "
-            f"that of {owner}: stop its workers first, or say --force"
+            f"queue {queue!r} is that of {owner}, and a worker of it serves the queue, or did so "
+            f"{ALIVE_SECONDS} s ago: stop its workers first, or say --force"
         )
     await redis.set(keys.owner(queue), us.to_json())
+    await redis.delete(keys.owner_lives(queue))
     return owner
 
 

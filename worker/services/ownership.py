@@ -10,7 +10,7 @@ from collections.abc import Callable
 from worker.broker.redis import AWAY, RedisClient
 from worker.db.database import Database
 from worker.db.failures import PASSING
-from worker.execution.ownership import claim, identify
+from worker.execution.ownership import claim, identify, say_alive
 from worker.service import Service
 
 logger = logging.getLogger("worker.ownership")
@@ -22,7 +22,7 @@ REPORT_SECONDS = 60.0
 
 
 class Ownership(Service):
-    """Takes what is nobody's, and says what has become another's."""
+    """Takes what is nobody's, says that we are there, and what has become another's."""
 
     passing = (*PASSING, *AWAY)
     pause_after_error = REPORT_SECONDS / 2
@@ -45,7 +45,9 @@ class Ownership(Service):
         """One look at the queues that workers of this database serve."""
         served = (await self._db.execute_once(self._db.queries.queues, {})).all()
         us = await identify(self._db, self._app)
-        others = await claim(self._redis, [row.queue for row in served if row.live], us)
+        queues = [row.queue for row in served if row.live]
+        others = await claim(self._redis, queues, us)
+        await say_alive(self._redis, (queue for queue in queues if queue not in others))
         if not others or time.monotonic() - self._told_at < REPORT_SECONDS:
             return
         self._told_at = time.monotonic()
