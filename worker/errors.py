@@ -22,6 +22,7 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     ├── EnqueueError                 the caller asked for something that cannot be done
     │   ├── AmbiguousClient          several open clients could be meant by a session
     │   ├── InvalidArguments         the arguments do not fit the task function
+    │   │   └── ParametersDiffer     one is unknown to it, or one that it needs is missing
     │   ├── InvalidOptions           the options do not fit the task
     │   ├── PayloadTooLarge          arguments or result are larger than the limit
     │   ├── UniqueKeyTaken           another task has the unique key of one that is to run again
@@ -153,6 +154,14 @@ class AmbiguousClient(EnqueueError):
 
 class InvalidArguments(EnqueueError):
     """The arguments do not fit the task function's parameters."""
+
+
+class ParametersDiffer(InvalidArguments):
+    """The function has no parameter for an argument or a field, or one that it needs is not there.
+
+    A worker that meets this waits for a deploy: who has enqueued it may have another version of the
+    function.
+    """
 
 
 class InvalidOptions(EnqueueError):

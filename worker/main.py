@@ -33,6 +33,7 @@ from worker.execution.cron import Schedule
 from worker.execution.definition import DEFAULT_TIMEOUT, TaskFunction
 from worker.execution.delivery import deserializer
 from worker.execution.lease import StockLeases
+from worker.execution.ownership import claim_or_refuse, identify
 from worker.execution.registry import Registry, default_registry
 from worker.execution.running import Leases, Running, process_name
 from worker.execution.runtime import Runtime
@@ -41,6 +42,7 @@ from worker.execution.strays import STRAYS
 from worker.fast.task_worker import TaskWorker
 from worker.heart import Heart
 from worker.services.leader import Leader
+from worker.services.ownership import Ownership
 from worker.services.presence import Presence
 from worker.services.pruner import Pruner
 from worker.services.readiness import wait_for_tables
@@ -121,7 +123,8 @@ async def startup(ctx: ProcessContext) -> None:
     Raises:
         SchemaError: The migrations have not been run.
         ServerUnreachable: Postgres did not answer in time.
-        SettingsError: A setting does not fit, or Redis is a cluster or refuses what we need.
+        SettingsError: A setting does not fit, Redis is a cluster or refuses what we need, or a
+            queue is another database's.
     """
     await shutdown(ctx)  # a worker may be run again without a close
     settings: Settings = ctx["settings"]
@@ -145,6 +148,7 @@ async def startup(ctx: ProcessContext) -> None:
     # Not arq's client, which waits for ever: what keeps leases must know when Redis is away.
     redis = connect(settings.redis_url.get_secret_value(), queue=settings.queue)
     stack.push_async_callback(redis.aclose)
+    await claim_or_refuse(redis, settings.served_queues, await identify(db, settings.app))
     ctx["client"] = await stack.enter_async_context(TaskClient(db, redis, settings))
     await _start_services(ctx, stack, db, redis, worker)
     logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
@@ -168,9 +172,12 @@ async def _start_services(
         Scheduler(db, wake_relay=relay.look_now, on_death=die),
         Pruner(db, redis, die),
         Retirement(db, settings.retention, die),
+        Ownership(db, redis, settings.app, die),
     ]
     ctx["leader"] = leader = Leader(db, worker, duties, die)
-    registrar = Registrar(db, _schedules(ctx["registry"], settings), settings, die)
+    registrar = Registrar(
+        db, _schedules(ctx["registry"], settings), settings, die, stays=not _is_burst(ctx)
+    )
     hints = Hints(redis)
     ctx["runtime"] = Runtime(
         db=db,
@@ -239,6 +246,12 @@ def _schedules(registry: Registry, settings: Settings) -> list[Schedule]:
     from worker.tasks.schedules import builtin_schedules  # needs the extra `run`
 
     return [*registry.schedules, *builtin_schedules(settings)]
+
+
+def _is_burst(ctx: ProcessContext) -> bool:
+    """Whether this process ends when nothing is due; arq's own command does not tell."""
+    engine: TaskWorker | None = ctx.get("engine")
+    return "burst" in ctx if engine is None else engine.burst
 
 
 def _registered(function: TaskFunction[Any, Any]) -> Function:

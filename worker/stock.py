@@ -1,6 +1,7 @@
 """The stock arq worker, whose end is no error, and whose burst mode ends."""
 
 import asyncio
+from typing import Any
 
 from arq.utils import poll
 from arq.worker import Worker
@@ -38,7 +39,14 @@ class StockWorker(Worker):
 
 
 class BurstWorker(StockWorker):
-    """Ends when neither store has a due task; stock arq would wait for those that are not."""
+    """Ends when neither store has a due task; stock arq would wait for those that are not.
+
+    The startup hook finds ``ctx["burst"]``.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ctx["burst"] = True
 
     async def _poll_iteration(self) -> None:
         async for _ in poll(self.poll_delay_s):

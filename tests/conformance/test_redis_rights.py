@@ -135,6 +135,10 @@ async def test_every_key_is_named_that_an_other_queue_needs() -> None:
         async with connect(url) as redis:
             with pytest.raises(SettingsError, match="limited ~mail ~mail:health-check$"):
                 await check_access(redis, ["arq:queue", "mail"])
+        await admin.execute_command("ACL SETUSER limited resetkeys ~arq:* ~worker:pulse:*")
+        async with connect(url) as redis:
+            with pytest.raises(SettingsError, match=r"limited ~worker:\*$"):
+                await check_access(redis, ["arq:queue"])
         async with connect(server.url.replace("redis://", "redis://limited:no@")) as redis:
             with pytest.raises(SettingsError, match="Redis refuses us"):
                 await check_access(redis, ["arq:queue"])

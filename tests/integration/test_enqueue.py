@@ -532,11 +532,10 @@ class TestStockArqClients:
     async def test_wrong_arguments_are_told_to_the_client_and_make_no_row(
         self, db: Database, stock: RedisClient, double: TaskFunction[..., int], drain: Drain
     ) -> None:
-        for arguments in (("x",), (1, 2), ()):
-            job = await stock.enqueue_job("double", *arguments)
-            await drain()
-            with pytest.raises(TaskFailed, match="InvalidArguments: double: "):
-                await job.result(timeout=1)
+        job = await stock.enqueue_job("double", "x")
+        await drain()
+        with pytest.raises(TaskFailed, match="InvalidArguments: double: "):
+            await job.result(timeout=1)
         assert await rows(db) == 0
 
     async def test_a_task_without_a_row_stays_without_one(

@@ -246,7 +246,10 @@ class TestRetry:
         for statement, more in (
             (queries.fail, failed),
             (queries.retry, {"delay": 60.0, **error}),
-            (queries.hand_back, {"state": "queued", "delay": 60.0, "setback": None}),
+            (
+                queries.hand_back,
+                {"state": "queued", "delay": 60.0, "setback": None, "is_stray": False},
+            ),
             (queries.report_progress, {"progress": "{}"}),
             (queries.is_current, {}),
         ):

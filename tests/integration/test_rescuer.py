@@ -29,6 +29,7 @@ from worker.services.presence import Presence
 from worker.services.pruner import Pruner
 from worker.services.relay import Relay
 from worker.services.rescuer import PAGE, Rescuer
+from worker.services.unserved import Unserved
 
 INSERT = text("INSERT INTO task (name) SELECT 'x' FROM generate_series(1, :n)")
 ALL = text("SELECT id, state, deaths, worker, attempt FROM task")
@@ -72,6 +73,68 @@ async def refuse_errors_of(db: Database, task_id: object) -> None:
 async def one(db: Database) -> tuple[str, int]:
     row = (await db.execute_once(ALL, {})).one()
     return row.state, row.deaths
+
+
+class TestAQueueWithoutAWorker:
+    @pytest.fixture(autouse=True)
+    def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 0)
+
+    async def put(self, db: Database, queue: str, due: str = "now()") -> None:
+        row = text(f"INSERT INTO task (name, queue, run_at, dispatch_at) "
+                   f"VALUES ('x', :queue, {due}, 'infinity')")  # fmt: skip
+        await db.execute_once(row, {"queue": queue})
+
+    async def test_is_named_once_a_minute_with_what_waits_in_it(
+        self, db: Database, rescuer: Rescuer, presence: Presence, caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        await presence.run_once()
+        await self.put(db, "arq:queue")
+        for _ in range(2):
+            await self.put(db, "slow")
+        await self.put(db, "later", "now() + interval '30 s'")
+        for _ in range(3):
+            await rescuer.look_at_redis()
+        said = [one for one in caplog.messages if "no live worker serves" in one]
+        assert len(said) == 1
+        assert "serves: 'slow' (2). Start" in said[0]
+        monkeypatch.setattr("worker.services.unserved.REPORT_SECONDS", 0)
+        await rescuer.look_at_redis()
+        assert len([one for one in caplog.messages if "no live worker serves" in one]) == 2
+
+    async def test_is_one_whose_workers_are_about_to_leave(
+        self, db: Database, rescuer: Rescuer, presence: Presence, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        presence.prepare_to_leave()
+        await presence.run_once()
+        await self.put(db, "arq:queue")
+        await rescuer.look_at_redis()
+        assert "serves: 'arq:queue' (1)" in caplog.text
+
+    async def test_is_not_named_before_its_worker_may_have_been_replaced(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 10)
+        unserved, row = Unserved(), SimpleNamespace(queue="slow", due=True)
+        unserved.note([row])  # type: ignore[list-item]
+        unserved.tell([])
+        assert not caplog.messages
+        unserved._since["slow"] -= 10
+        unserved.tell(["slow"])
+        unserved.tell([])
+        assert not caplog.messages
+        unserved._since["slow"] -= 10
+        unserved.tell([])
+        assert caplog.messages
+
+    async def test_is_forgotten_with_its_tasks(self, caplog: pytest.LogCaptureFixture) -> None:
+        unserved, row = Unserved(), SimpleNamespace(queue="slow", due=True)
+        unserved.note([row])  # type: ignore[list-item]
+        for _ in range(2):
+            unserved.begin_round()
+        unserved.tell([])
+        assert not caplog.messages
 
 
 class TestRefill:

@@ -88,6 +88,101 @@ async def age(db: Database, table: str, column: str, seconds: float, where: str 
     )  # fmt: skip
 
 
+class TestTheQueue:
+    @pytest.fixture
+    def pool(self, db: Database, settings: Settings) -> Callable[..., Registrar]:
+        """A process of the same code, with settings of its own."""
+        registry = Registry()
+
+        @cron("0 0 1 1 *", name="nightly")
+        @task("report", registry=registry)
+        async def report(ctx: TaskContext) -> None: ...
+
+        @cron("0 0 1 1 *", name="named")
+        @task("elsewhere", queue="named", registry=registry)
+        async def elsewhere(ctx: TaskContext) -> None: ...
+
+        return lambda **values: Registrar(
+            db, registry.schedules, settings.model_copy(update=values)
+        )
+
+    async def queues(self, db: Database) -> tuple[str, str]:
+        said = [json.loads((await schedule(db, name)).said) for name in ("nightly", "named")]
+        return said[0]["queue"], said[1]["queue"]
+
+    async def test_is_the_functions_or_the_apps_whoever_registers_last(
+        self, db: Database, pool: Callable[..., Registrar]
+    ) -> None:
+        started: list[Registrar] = []
+        for queue in ("main", "slow", "main", "slow"):
+            started.append(pool(queue=queue))
+            for process in started:
+                await process.run_once()
+                assert await self.queues(db) == ("main", "named")
+
+    async def test_is_no_business_of_a_process_that_does_not_serve_it(
+        self, db: Database, pool: Callable[..., Registrar]
+    ) -> None:
+        await pool(queue="nobodys", queues=("slow",)).run_once()
+        await pool(queue="main").run_once()
+        await pool(queue="nobodys", queues=("slow",)).run_once()
+        assert await self.queues(db) == ("main", "named")
+
+    async def test_moves_when_the_last_worker_that_has_said_it_has_been_gone_for_5_minutes(
+        self, db: Database, pool: Callable[..., Registrar]
+    ) -> None:
+        await pool(queue="old").run_once()
+        new, other = pool(queue="new", queues=("new", "old")), pool(queue="third")
+        for gone, now_in in ((200, "old"), (301, "new"), (200, "new")):
+            await age(db, "worker_app", "seen_at", gone)
+            await new.run_once()
+            await other.run_once()
+            assert (await self.queues(db))[0] == now_in
+
+    async def test_of_one_app_is_nothing_to_another(
+        self, db: Database, pool: Callable[..., Registrar]
+    ) -> None:
+        await pool(queue="main").run_once()
+        await pool(app="other", queue="others").run_once()
+        found = text("SELECT app, definition ->> 'queue' FROM schedule WHERE name = 'nightly'")
+        there = {row.app: row[1] for row in await rows(db, found)}
+        assert there == {"worker": "main", "other": "others"}
+
+
+async def test_a_burst_that_takes_long_does_not_retire_what_it_has_in_its_code(
+    db: Database, settings: Settings, deploy: Deploy
+) -> None:
+    await deploy()
+    before = await schedule(db)
+    await age(db, "schedule", "seen_at", 400)
+    process = text(
+        "INSERT INTO worker_process (id, queue, running, started_at) "
+        "VALUES ('a burst', 'arq:queue', '{}', now() - interval '10 minutes')"
+    )
+    await db.execute_once(process, {})
+    registry = Registry()
+
+    @cron("0 0 1 1 *", name="nightly")
+    @task("report", registry=registry)
+    async def report(ctx: TaskContext, n: int = 0) -> None: ...
+
+    await Registrar(db, registry.schedules, settings, stays=False).run_once()
+    await Retirement(db, 60.0).run_once()
+    after = await schedule(db)
+    assert after.removed_at is None
+    assert after.said == before.said
+
+
+async def test_a_burst_registers_nothing(db: Database, registry: Registry, drain: Drain) -> None:
+    @cron("0 0 1 1 *")
+    @task("report", registry=registry)
+    async def report(ctx: TaskContext) -> None: ...
+
+    await drain()
+    for table in ("schedule", "schedule_version", "worker_app"):
+        assert await rows(db, text(f"SELECT * FROM {table}")) == []
+
+
 class TestATick:
     async def test_has_one_task_with_the_schedules_arguments(
         self, db: Database, scheduler: Scheduler, deploy: Deploy

@@ -56,7 +56,14 @@ async def counted(db: Database, id_: UUID) -> tuple[str | None, int]:
 
 
 async def hand_back(db: Database, id_: UUID, setback: str | None, state: str = "queued") -> int:
-    parameters = {"id": id_, "attempt": 3, "state": state, "delay": 0.0, "setback": setback}
+    parameters = {
+        "id": id_,
+        "attempt": 3,
+        "state": state,
+        "delay": 0.0,
+        "setback": setback,
+        "is_stray": False,
+    }
     found = await db.execute_once(db.queries.hand_back, parameters)
     return int(found.scalar_one())
 

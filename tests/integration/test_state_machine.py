@@ -28,7 +28,7 @@ VALUES (:id, 'x', :state, :attempt, 1, :worker, :deaths, :alone,
 
 ERROR = {"error_type": "ValueError", "message": "no good", "traceback": "Traceback …"}
 KEPT = {"retention": 60.0}
-BACK = {"delay": 1.0, "setback": "40P01"}
+BACK = {"delay": 1.0, "setback": "40P01", "is_stray": False}
 DEAD_ONES = {"processes": [DEAD], "calm": 1.0, **KEPT}
 STARTER = {"worker": "alive", "take_over": True}
 

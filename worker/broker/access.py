@@ -119,6 +119,7 @@ def _needed(queues: list[str], probe: str) -> Trials:
         )
     trials |= dict.fromkeys(_on_jobs(probe), _KEYS)
     trials |= dict.fromkeys(_on_ours(keys.pulse(probe)), _OURS)
+    trials |= dict.fromkeys(_on_owner(keys.owner(probe)), _OURS)
     return trials
 
 
@@ -171,6 +172,11 @@ def _on_ours(key: str) -> Iterator[Command]:
     yield ("UNWATCH",)
     yield ("MULTI",)
     yield ("EXEC",)
+
+
+def _on_owner(key: str) -> Iterator[Command]:
+    yield "SET", key, "", "XX", "PX", 1
+    yield "GET", key
 
 
 def _ignore() -> None: ...

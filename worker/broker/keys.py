@@ -16,6 +16,16 @@ def pulse(name: str) -> str:
     return f"worker:pulse:{name}"
 
 
+def owner(queue: str) -> str:
+    """Which database's tasks go to a queue: see `worker.execution.ownership`."""
+    return f"worker:owner:{queue}"
+
+
+def owner_lives(queue: str) -> str:
+    """That a worker of the queue's owner serves it; runs out soon after the last one."""
+    return f"worker:owner-lives:{queue}"
+
+
 def job(job_id: str) -> str:
     """Payload of a job."""
     return job_key_prefix + job_id

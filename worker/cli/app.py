@@ -75,7 +75,7 @@ def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
             _tell(f"{error.name} is not installed: pip install 'uow-worker[{extra}]'")
         raise typer.Exit(1)
 
-    group.command(name=function.__name__.removesuffix("_"))(run)
+    group.command(name=function.__name__.removesuffix("_").replace("_", "-"))(run)
     return run
 
 

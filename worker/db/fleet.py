@@ -122,11 +122,23 @@ FLEET = {
                          AND run_at <= now() AND state <> 'running' AND queue = :queue)
         """,
     #
-    # -> name of every queue that has a worker
+    # -> name of every queue that has a worker, and whether one of those is not about to leave
     "queues": """
-        SELECT DISTINCT served.queue
+        SELECT served.queue, bool_or(NOT process.leaving) AS live
         FROM {worker_process} AS process,
              unnest(string_to_array(process.queue, ',')) AS served (queue)
+        GROUP BY served.queue
+        """,
+    #
+    # -> id (of this set of tables), and the name of its database
+    "identity": """
+        SELECT id, current_database() AS database FROM {worker_identity}
+        ORDER BY created_at, id LIMIT 1
+        """,
+    #
+    "make_identity": """
+        INSERT INTO {worker_identity} (id)
+        SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM {worker_identity})
         """,
     #
     # What retention has ended for, oldest first, behind the row :after that :expires; not the last

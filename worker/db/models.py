@@ -20,20 +20,19 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
-    MetaData,
-    Text,
     Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-SCHEMA = "worker"
-"""Stands for the configured schema in our metadata; never a schema of that name."""
+from worker.db.base import SCHEMA as SCHEMA
+from worker.db.base import Base as Base
+from worker.db.installation import WorkerApp as WorkerApp
+from worker.db.installation import WorkerIdentity as WorkerIdentity
 
 
 class TaskState(StrEnum):
@@ -51,26 +50,6 @@ class TaskState(StrEnum):
     def settled(self) -> bool:
         """Whether nothing can change it any more."""
         return self in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
-
-
-class Base(DeclarativeBase):
-    """Base of our models."""
-
-    metadata = MetaData(
-        schema=SCHEMA,
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        },
-    )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own way to say it
-        str: Text,
-        datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-    }
 
 
 class Task(Base):
@@ -110,7 +89,7 @@ class Task(Base):
     setback: Mapped[str | None]
     #: How many attempts in a row it has.
     setbacks: Mapped[int] = mapped_column(server_default=text("0"))
-    #: When a worker first met it without knowing its name.
+    #: When a worker first met it without the function that it needs, and none since has had that.
     unknown_since: Mapped[datetime | None]
     worker: Mapped[str | None]
     progress: Mapped[dict[str, Any] | None]

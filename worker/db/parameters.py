@@ -12,7 +12,7 @@ TYPES: dict[str, TypeEngine[Any]] = {
     **dict.fromkeys(("after", "id"), Uuid()),
     **dict.fromkeys(("attempt", "limit", "priority"), Integer()),
     **dict.fromkeys(("calm", "delay", "retention", "seconds", "uptime"), Double()),
-    **dict.fromkeys(("leaving", "take_over"), Boolean()),
+    **dict.fromkeys(("is_stray", "leaving", "take_over"), Boolean()),
     **dict.fromkeys(("next", "now", "run_at", "settled_before"), _MOMENT),
     **dict.fromkeys(("ids", "running"), ARRAY(Uuid())),
     **dict.fromkeys(("nexts", "run_ats", "ticks", "untils"), ARRAY(_MOMENT)),

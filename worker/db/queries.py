@@ -86,9 +86,13 @@ class Queries:
     note_pulse: TextClause
     find_pulse: TextClause
     queues: TextClause
+    identity: TextClause
+    make_identity: TextClause
     expired: TextClause
     prune: TextClause
     # worker.db.schedules
+    say_queue_of_app: TextClause
+    find_queue_of_app: TextClause
     register_versions: TextClause
     find_changed: TextClause
     adopt: TextClause
@@ -147,7 +151,7 @@ def quoted(identifier: str) -> str:
 
 
 _TABLES = (
-    "task", "task_error", "worker_process", "worker_leader",
+    "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
     "schedule", "schedule_version", "schedule_tick",
 )  # fmt: skip
 
@@ -230,7 +234,7 @@ _TEMPLATES = {
         """,
     #
     # Why a start found nothing. -> settled, state, worker, attempt, wait (seconds until it is due),
-    # unknown (for so many seconds workers have met it without knowing its name; NULL: none has)
+    # unknown (for so many seconds workers have met it without its function; NULL: none has)
     "look_up": """
         SELECT settled_at IS NOT NULL AS settled, state, worker, attempt,
                CAST(extract(epoch FROM run_at - now()) AS double precision) AS wait,

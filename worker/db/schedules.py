@@ -22,6 +22,19 @@ FRAGMENTS = {
 }
 
 SCHEDULES = {
+    # A process serves the queue that its settings name, and says so: the app's schedules go there,
+    # if it is the first to say anything, or if no process has said what the others did for so long
+    # that they are gone. Whoever comes later redirects nothing.
+    "say_queue_of_app": """
+        INSERT INTO {worker_app} AS known (app, queue) VALUES (:app, :queue)
+        ON CONFLICT (app) DO UPDATE SET queue = excluded.queue, seen_at = now()
+        WHERE known.seen_at < now() - CASE WHEN known.queue = excluded.queue THEN {refresh}
+                                           ELSE {gone} END
+        """,
+    #
+    # -> queue, if a process has said any
+    "find_queue_of_app": "SELECT queue FROM {worker_app} WHERE app = :app",
+    #
     # What the code of a process says; :uptime are the seconds since it was started. A version that
     # comes back after it was gone is deployed anew; one whose old processes only woke up is not.
     "register_versions": """

@@ -108,7 +108,7 @@ TRANSITIONS = {
     "start": """
         UPDATE {task}
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
-            worker = :worker, alone = false, waiting_key = NULL, unknown_since = NULL
+            worker = :worker, alone = false, waiting_key = NULL
         WHERE id = :id AND {unsettled} AND run_at <= now()
           AND (state <> 'running' OR :take_over)
         RETURNING name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths, tick,
@@ -134,7 +134,7 @@ TRANSITIONS = {
     "start_many": """
         UPDATE {task} AS task
         SET attempt = attempt + 1, state = 'running', started_at = clock_timestamp(),
-            worker = :worker, alone = false, waiting_key = NULL, unknown_since = NULL
+            worker = :worker, alone = false, waiting_key = NULL
         FROM (SELECT * FROM unnest(:ids) LIMIT cardinality(:ids)) AS given (id)
              CROSS JOIN LATERAL (
                  SELECT id FROM {task} AS candidate
@@ -182,7 +182,7 @@ TRANSITIONS = {
         WITH decided AS (
             UPDATE {task}
             SET state = 'retrying', tries = tries + 1, setback = NULL, setbacks = 0,
-                {again_after_delay}
+                unknown_since = NULL, {again_after_delay}
             WHERE id = :id AND {unsettled} AND attempt = :attempt
             RETURNING id, attempt, worker, started_at
         )
@@ -194,10 +194,13 @@ TRANSITIONS = {
     # often in a row is counted, whatever the names, as one event has several, by its timing. If
     # the server itself went away meanwhile, and without a :setback, the attempt says nothing about
     # the task, and the count stays. A snooze ends it: the function got as far as it wanted.
+    # :is_stray says that its function is not here as it is needed: since when is remembered, until
+    # it was; its start alone does not tell.
     # Guard: not settled, this attempt. -> setbacks
     "hand_back": """
         UPDATE {task}
         SET state = :state, worker = NULL, {again_after_delay},
+            unknown_since = CASE WHEN :is_stray THEN coalesce(unknown_since, now()) END,
             setback = CASE WHEN :state = 'scheduled' THEN NULL
                            WHEN {says_nothing} THEN setback
                            ELSE :setback END,
@@ -265,7 +268,8 @@ TRANSITIONS = {
             settled_at = CASE WHEN l.deaths >= {quarantine} THEN clock_timestamp() END,
             expires_at = CASE WHEN l.deaths >= {quarantine}
                               THEN clock_timestamp() + make_interval(secs => :retention) END,
-            deaths = l.deaths, alone = false, worker = NULL, dispatch_at = now()
+            deaths = l.deaths, alone = false, worker = NULL, unknown_since = NULL,
+            dispatch_at = now()
         FROM left_behind AS l WHERE task.id = l.id
         RETURNING task.id, coalesce(task.job_id, CAST(task.id AS text)) AS job_id, task.queue,
                   CAST(extract(epoch FROM task.run_at) * 1000 AS bigint) AS due_ms, task.priority,

@@ -126,6 +126,12 @@ def hand_back(delay: float) -> arq.Retry:
     return arq.Retry(defer=delay + CLOCK_MARGIN)
 
 
+async def take_start_back(runtime: Runtime, delivery: Delivery) -> None:
+    """Burn no try of a task without a row: arq counts starts, so take this one back."""
+    with contextlib.suppress(*AWAY):
+        await runtime.redis.decr(keys.retries(delivery.job_id))
+
+
 async def shielded(work: Awaitable[T]) -> T:
     """Finish `work` even if a cancellation comes meanwhile: a commit is not left half known."""
     task = asyncio.ensure_future(work)

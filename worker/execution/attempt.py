@@ -19,7 +19,7 @@ from sqlalchemy import Row
 
 from worker.broker import codec
 from worker.db.transitions import SUSPECT_DEATHS
-from worker.errors import InvalidArguments, StartRefused
+from worker.errors import InvalidArguments, ParametersDiffer, StartRefused, UnknownTask
 from worker.execution import foreign
 from worker.execution.answer import (
     answer,
@@ -33,13 +33,14 @@ from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
 from worker.execution.outcome import Completed, HandedBack, Outcome
-from worker.execution.perform import interruption, perform
+from worker.execution.perform import OtherVersion, interruption, perform
 from worker.execution.rescue import start, start_over
 from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.settle import record, settle
 from worker.execution.solo import NotAlone, patience_of
+from worker.execution.strays import wait_started, wait_without_row
 from worker.execution.without_row import run_without_row
 from worker.execution.work import work_of
 from worker.failpoints import reach
@@ -80,6 +81,8 @@ async def _run_with_row(
 ) -> None:
     try:
         row_id = delivery.row_id or await foreign.adopt(runtime, function, delivery)
+    except ParametersDiffer as error:
+        await wait_without_row(runtime, delivery, error)
     except InvalidArguments as error:  # a stock client's call that fits no parameters
         raise await foreign.refuse(runtime, delivery, error) from error
     if runtime.leases.holds(delivery.job_id):
@@ -130,9 +133,6 @@ async def attempt(
     Returns:
         What was written to the row; None: somebody else has decided about the task.
     """
-    function = runtime.registry.get(started.name)
-    if function is None:
-        return HandedBack(HAND_BACK_SECONDS[1], f"{started.name} is not known here")
     task = RunningTask(
         db=runtime.db,
         id=row_id,
@@ -143,6 +143,10 @@ async def attempt(
         idempotency_key=str(row_id),
         tick=started.tick,
     )
+    function = runtime.registry.get(started.name)
+    if function is None:  # though its job's is known: somebody has renamed the row
+        fault = UnknownTask(runtime.registry.no_such(started.name))
+        return await wait_started(runtime, None, task, fault)
     if started.deaths >= SUSPECT_DEATHS:
         return await _alone(runtime, ctx, function, task, started.args)
     return await _perform_and_settle(runtime, ctx, function, task, started.args, later)
@@ -187,6 +191,8 @@ async def _perform_and_settle(
         settled = await shielded(settle(runtime, function, task, work, outcome, _rng))
         reach("committed")
         return settled
+    except OtherVersion as error:
+        return await shielded(wait_started(runtime, function, task, error.fault))
     except asyncio.CancelledError:
         # The process is shutting down, or the task was cancelled: the guard tells which.
         interrupted = HandedBack(0.0, "the attempt was interrupted", cause=interruption())

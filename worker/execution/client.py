@@ -30,6 +30,7 @@ from worker.execution.enqueue import (
 from worker.execution.handle import AttemptError, Ending, TaskHandle, TaskView
 from worker.execution.interventions import Filter, Interventions, Retryable
 from worker.execution.outlets import Outlet, close_outlet, open_outlet
+from worker.execution.ownership import Onlooker
 from worker.execution.plain import PlainTasks
 from worker.execution.pusher import Pusher
 from worker.execution.reference import TaskRef
@@ -60,7 +61,7 @@ class TaskClient:
         self.db = db
         self.redis = redis
         self._connection = ScriptConnection(redis)
-        self._pusher = Pusher(self._connection.run)
+        self._pusher = Pusher(self._connection.run, Onlooker(db, redis, settings.app).look_at)
         self._plain = PlainTasks(self._connection.run, redis, settings)
         self._hints = Hints(redis)
         self._interventions = Interventions(db, redis, self._pusher.announce, settings.retention)

@@ -122,17 +122,19 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """The infrastructure failed, or the process is shutting down; burns no try.
+    """The infrastructure failed, the process is shutting down or has not the code; burns no try.
 
     Attributes:
         error: What failed; None: nothing of this attempt.
         cause: What of the infrastructure has led to it.
+        is_stray: It needs other code than this process has; since when is remembered.
     """
 
     delay: float
     reason: str
     error: BaseException | None = None
     cause: "Cause | None" = None
+    is_stray: bool = False
 
     @property
     def setback(self) -> str | None:

@@ -7,13 +7,25 @@ from typing import Any
 from worker import exhaustion
 from worker.broker import codec
 from worker.db.failures import Cause, Kind
-from worker.errors import TaskTimeout, WorkerError
+from worker.errors import ParametersDiffer, TaskTimeout, WorkerError
 from worker.execution.context import ProcessContext
 from worker.execution.definition import TaskFunction
 from worker.execution.outcome import Completed, Outcome
 from worker.execution.retry import decide
 from worker.execution.running import is_interrupted
 from worker.execution.work import Work
+
+
+class OtherVersion(Exception):
+    """The arguments are for another version of the function, so it has not been called.
+
+    Args:
+        fault: In what they differ.
+    """
+
+    def __init__(self, fault: ParametersDiffer) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 async def perform(
@@ -25,6 +37,7 @@ async def perform(
     user code raises has an outcome, also what is no `Exception`, as a panic of Rust code is.
 
     Raises:
+        OtherVersion: The function has not the parameters that the arguments are for.
         asyncio.CancelledError: The attempt was interrupted from outside, whatever the function has
             made of it, unless it has returned a value all the same.
     """
@@ -36,7 +49,7 @@ async def perform(
         written = function.signature.encode_result(result)
         codec.check_size(written, most_bytes)
         return Completed(written)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, OtherVersion):
         raise
     except BaseException as error:
         if is_interrupted(asyncio.current_task()):
@@ -59,7 +72,7 @@ def interruption() -> Cause | None:
 
 
 async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str) -> object:
-    called = function.function(ctx, **function.signature.decode_arguments(arguments))  # type: ignore[arg-type]
+    called = function.function(ctx, **_decoded(function, arguments))  # type: ignore[arg-type]
     try:
         async with asyncio.timeout(function.timeout) as limit:
             return await called
@@ -75,3 +88,10 @@ async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments
         raise WorkerError(f"{function.name} awaited something that was cancelled") from error
     except SystemExit as error:
         raise WorkerError(f"{function.name} called sys.exit({error.code})") from error
+
+
+def _decoded(function: TaskFunction[Any, Any], arguments: str) -> dict[str, Any]:
+    try:
+        return function.signature.decode_arguments(arguments)
+    except ParametersDiffer as error:
+        raise OtherVersion(error) from None

@@ -6,7 +6,7 @@ what is missing. So a push that fails is dropped, never awaited by the caller an
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -31,11 +31,19 @@ _PENDING = "worker.pending_pushes"
 
 
 class Pusher(Service):
-    """Collects announced jobs and pushes them in batches, in the background."""
+    """Collects announced jobs and pushes them in batches, in the background.
 
-    def __init__(self, call: Call) -> None:
+    Args:
+        look_at: Is told, after the pushes, which queues they went to.
+    """
+
+    def __init__(
+        self, call: Call, look_at: Callable[[Collection[str]], Awaitable[None]] | None = None
+    ) -> None:
         super().__init__(interval=60.0)
         self._call = call
+        self._look_at = look_at
+        self._queues: set[str] = set()
         self._buffer: list[Job] = []
         self._pushing = asyncio.Lock()
         self._away = False
@@ -49,6 +57,9 @@ class Pusher(Service):
     async def run_once(self) -> None:
         """Push what was announced, then let others gather: who enqueues one task enqueues more."""
         await self.flush()
+        queues, self._queues = self._queues, set()
+        if queues and self._look_at is not None:
+            await self._look_at(queues)
         await asyncio.sleep(GATHER_SECONDS)
 
     async def flush(self) -> None:
@@ -58,6 +69,7 @@ class Pusher(Service):
                 batch, self._buffer = self._buffer, []
                 try:
                     await scripts.push(self._call, batch)
+                    self._queues |= {job.queue for job in batch}
                     self._away = False
                 except EntriesRefused as error:
                     logger.warning("Redis refuses jobs for good: %s", error)

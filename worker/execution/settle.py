@@ -89,9 +89,11 @@ async def _was_committed(runtime: Runtime, task: RunningTask) -> bool:
 
 
 async def record(
-    runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, outcome: Outcome
+    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, outcome: Outcome
 ) -> Outcome | None:
     """Write an outcome that is not success. Its guard: not settled, and still this attempt.
+
+    Without a `function`, because its name is not known here, it is a task that is handed back.
 
     What Postgres refuses is not repeated: the task fails, and says so as plainly as it can. A
     setback that has come back too often while Postgres answered counts as the task's own failure.
@@ -100,7 +102,7 @@ async def record(
         What was written; None: the guard did not hold.
     """
     written, setbacks = await _write(runtime, function, task, outcome)
-    if isinstance(written, HandedBack) and _is_its_own(written, setbacks):
+    if function is not None and isinstance(written, HandedBack) and _is_its_own(written, setbacks):
         failed = counted_setback(written, setbacks, task.tries, function.policy, _rng)
         written, _ = await _write(runtime, function, task, failed)
     if written is None:
@@ -112,7 +114,7 @@ async def record(
 
 
 async def _write(
-    runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, outcome: Outcome
+    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, outcome: Outcome
 ) -> tuple[Outcome | None, int]:
     """Write `outcome`, or that it cannot be written.
 
@@ -131,7 +133,7 @@ async def _write(
 
 
 async def _write_refused(
-    runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, failed: Failed
+    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, failed: Failed
 ) -> Failed | None:
     """Write that an outcome was refused; if that is, too, without a try: there may be no more."""
     try:
@@ -146,7 +148,7 @@ async def _write_refused(
 
 
 async def _execute(
-    runtime: Runtime, function: TaskFunction[Any, Any], task: RunningTask, outcome: Outcome
+    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, outcome: Outcome
 ) -> Row[Any] | None:
     statement, more = _statement_for(runtime, function, outcome)
     guard = {"id": task.id, "attempt": task.attempt}
@@ -166,7 +168,7 @@ def _refused(task: RunningTask, outcome: Outcome, error: Exception) -> OutcomeRe
 
 
 def _statement_for(
-    runtime: Runtime, function: TaskFunction[Any, Any], outcome: Outcome
+    runtime: Runtime, function: TaskFunction[Any, Any] | None, outcome: Outcome
 ) -> tuple[TextClause, dict[str, object]]:
     queries = runtime.db.queries
     kept = {"retention": retention_of(runtime, function)}
@@ -180,11 +182,11 @@ def _statement_for(
             cancelled = {"state": TaskState.CANCELLED, "counted": 0, **kept}
             return queries.fail, {**cancelled, **describe(error)}
         case Snoozed(delay):
-            snoozed = {"state": TaskState.SCHEDULED, "setback": None}
+            snoozed = {"state": TaskState.SCHEDULED, "setback": None, "is_stray": False}
             return queries.hand_back, {"delay": delay, **snoozed}
         case HandedBack(delay):
-            back = {"state": TaskState.QUEUED, "setback": outcome.setback}
-            return queries.hand_back, {"delay": delay, **back}
+            back = {"setback": outcome.setback, "is_stray": outcome.is_stray}
+            return queries.hand_back, {"delay": delay, "state": TaskState.QUEUED, **back}
         case Completed():
             raise AssertionError("success is committed by the unit of work")
 
@@ -235,6 +237,7 @@ async def fail_without_attempt(
     return False
 
 
-def retention_of(runtime: Runtime, function: TaskFunction[Any, Any]) -> float:
+def retention_of(runtime: Runtime, function: TaskFunction[Any, Any] | None) -> float:
     """Seconds that a settled task of `function` is kept."""
-    return runtime.settings.retention if function.retention is None else function.retention
+    own = None if function is None else function.retention
+    return runtime.settings.retention if own is None else own

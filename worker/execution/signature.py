@@ -11,13 +11,16 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails, PydanticSerializationError
 from typing_extensions import TypedDict
 
-from worker.errors import InvalidArguments, InvalidOptions, InvalidResult
+from worker.errors import InvalidArguments, InvalidOptions, InvalidResult, ParametersDiffer
 from worker.execution.difference import Place
 from worker.execution.passage import JSON, CannotComeBack, Passage
 
 R = TypeVar("R")
 
 _typed_dict: Any = TypedDict  # type checkers only know it with literal fields
+
+_OF_NAMES = {"extra_forbidden", "missing", "unexpected_keyword_argument"}
+"""What pydantic calls a fault that is not in a value but in which names there are."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,16 @@ class TypedSignature(Generic[R]):
         """Arguments by name.
 
         Raises:
-            InvalidArguments: There are more than parameters, or one is given twice.
+            InvalidArguments: One is given twice.
+            ParametersDiffer: There are more than parameters.
         """
         if not args:
             return dict(kwargs)
         try:
             return dict(self._signature.bind_partial(*args, **kwargs).arguments)
         except TypeError as error:
-            raise InvalidArguments(f"{self.name}: {error}") from None
+            kind = InvalidArguments if self._has(len(args), kwargs) else ParametersDiffer
+            raise kind(f"{self.name}: {error}") from None
 
     def encode_arguments(self, arguments: Mapping[str, object]) -> bytes:
         """Check `arguments` against the type hints and write them as a JSON object.
@@ -46,18 +51,24 @@ class TypedSignature(Generic[R]):
         Raises:
             InvalidArguments: They do not fit, or the function would not get what was given.
             InvalidOptions: As `check`.
+            ParametersDiffer: One is unknown, or one is missing.
         """
         try:
             return self._arguments.write(arguments)
         except (ValidationError, PydanticSerializationError, InvalidArguments) as error:
-            raise InvalidArguments(self._in_one_line(error)) from None
+            raise self._misfit(error) from None
 
     def decode_arguments(self, written: str) -> dict[str, Any]:
-        """Read arguments back, checked again: the code may have changed meanwhile."""
+        """Read arguments back, checked again: the code may have changed meanwhile.
+
+        Raises:
+            InvalidArguments: They do not fit any more.
+            ParametersDiffer: One is unknown, or one is missing.
+        """
         try:
             return dict(self._arguments.read(written))
         except ValidationError as error:
-            raise InvalidArguments(self._in_one_line(error)) from None
+            raise self._misfit(error) from None
 
     def encode_result(self, result: object) -> bytes:
         """Check `result` against the return annotation and write it as JSON.
@@ -152,6 +163,17 @@ class TypedSignature(Generic[R]):
         except CannotComeBack as error:
             raise InvalidOptions(self._in_one_line(error, whole)) from None
 
+    def _has(self, positional: int, named: Mapping[str, object]) -> bool:
+        """Whether there are parameters for so many positional arguments and for these names."""
+        parameters = self._signature.parameters
+        places = [one for one in parameters.values() if one.kind is not one.KEYWORD_ONLY]
+        return positional <= len(places) and named.keys() <= parameters.keys()
+
+    def _misfit(self, error: Exception) -> InvalidArguments:
+        faults = _faults_of(error) if isinstance(error, ValidationError) else []
+        differ = any(fault["type"] in _OF_NAMES for fault in faults)
+        return (ParametersDiffer if differ else InvalidArguments)(self._in_one_line(error))
+
     def _in_one_line(self, error: Exception, whole: str = "") -> str:
         """The name, what is meant if it is not an argument, and the fault."""
         start = ": ".join(filter(None, (self.name, whole)))
@@ -159,8 +181,7 @@ class TypedSignature(Generic[R]):
             case CannotComeBack():
                 return f"{start}: {error}{self._annotation(error.place, whole)}"
             case ValidationError():
-                faults = error.errors(include_input=False, include_url=False)
-                return f"{start}: {'; '.join(map(_described, faults))}"
+                return f"{start}: {'; '.join(map(_described, _faults_of(error)))}"
             case _:
                 return f"{start}: {' '.join(str(error).split())}"
 
@@ -188,6 +209,10 @@ def hints_of(function: Callable[..., object], names: Iterable[str]) -> dict[str,
     # Names are looked up where `function` is.
     update_wrapper(wanted, function, assigned=("__type_params__",), updated=())
     return get_type_hints(wanted, include_extras=True)
+
+
+def _faults_of(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_input=False, include_url=False)
 
 
 def _described(fault: ErrorDetails) -> str:

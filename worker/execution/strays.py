@@ -1,23 +1,33 @@
-"""Jobs that no task function is for: an unknown name, or bytes that are no job.
+"""Jobs that no task function here is for: an unknown name, arguments of another version of the
+function, or bytes that are no job.
 
-They are calls of the two functions here, which arq has registered like any other, so that arq
-itself never settles a job behind the row's back.
+The first two wait for a deploy, without a try, until the grace is over. A name is known from the
+job: it is never started. Arguments are in the row: an attempt begins, and hands the task back.
+
+Names and bytes that lead nowhere are calls of the two functions here, which arq has registered like
+any other, so that arq itself never settles a job behind the row's back.
 """
 
 import contextlib
 import logging
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from worker.broker import keys
 from worker.broker.redis import AWAY, server_time
 from worker.clock import milliseconds
-from worker.errors import UndecodablePayload, UnknownTask
+from worker.db.models import TaskState
+from worker.errors import ParametersDiffer, UndecodablePayload, UnknownTask
 from worker.execution import foreign
-from worker.execution.answer import fail_unstarted, hand_back, handing_back
-from worker.execution.context import ProcessContext
+from worker.execution.answer import fail_unstarted, hand_back, handing_back, take_start_back
+from worker.execution.context import ProcessContext, RunningTask
+from worker.execution.definition import TaskFunction
 from worker.execution.delivery import UNDECODABLE, UNKNOWN, Delivery
+from worker.execution.outcome import Failed, HandedBack, Outcome
+from worker.execution.retry import HAND_BACK_SECONDS
 from worker.execution.runtime import Runtime
+from worker.execution.settle import fail_without_attempt, record, retention_of
+from worker.telemetry.description import one_line
 
 logger = logging.getLogger("worker.strays")
 
@@ -25,7 +35,10 @@ SIGHTING_SECONDS = 86_400
 """How long Redis remembers, beyond the grace, when a job without a row was first met."""
 
 LONGEST_WAIT = 30.0
-"""Seconds between two deliveries of an unknown task at most: a deploy is noticed within it."""
+"""Seconds between two deliveries of a stray at most: a deploy is noticed within it."""
+
+Fault = UnknownTask | ParametersDiffer
+"""What this process lacks."""
 
 
 async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
@@ -40,26 +53,86 @@ async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
     """
     runtime: Runtime = ctx["runtime"]
     delivery = Delivery.from_call(name, ctx, (), marker)
+    fault = UnknownTask(runtime.registry.no_such(name))
     with handing_back(runtime, delivery):
-        await _wait_for_deploy(runtime, delivery, name)
+        if delivery.row_id is None:
+            await wait_without_row(runtime, delivery, fault)
+        await _wait_unstarted(runtime, delivery, delivery.row_id, fault)
 
 
-async def _wait_for_deploy(runtime: Runtime, delivery: Delivery, name: str) -> None:
-    if delivery.row_id is None:
-        waited = await _unknown_to_redis(runtime, delivery)
-    else:
-        found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": delivery.row_id})
-        row = found.first()
-        if row is None or row.settled:
-            return
-        if row.unknown is None:
-            await runtime.db.execute_once(runtime.db.queries.note_unknown, {"id": delivery.row_id})
-        waited = row.unknown or 0.0
+async def _wait_unstarted(
+    runtime: Runtime, delivery: Delivery, row_id: UUID, fault: UnknownTask
+) -> None:
+    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
+    row = found.first()
+    if row is None or row.settled:
+        return
+    if row.state == TaskState.RUNNING:
+        raise hand_back(HAND_BACK_SECONDS[1])  # somebody knows it
+    if row.unknown is None:
+        await runtime.db.execute_once(runtime.db.queries.note_unknown, {"id": row_id})
+    waited = row.unknown or 0.0
     if waited < runtime.settings.unknown_task_grace:
         logger.warning("%s: no task function of that name here; handed back", delivery)
-        raise hand_back(min(max(waited, 1.0), LONGEST_WAIT))  # doubled each time
-    fault = UnknownTask(f"{runtime.registry.no_such(name)} (waited {waited:.0f} s for a deploy)")
-    await _fail(runtime, delivery, delivery.row_id, fault)
+        raise hand_back(_pause_after(waited))
+    await fail_unstarted(runtime, delivery, row_id, _in_vain(fault, waited))
+
+
+async def wait_started(
+    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, fault: Fault
+) -> Outcome | None:
+    """End an attempt whose task needs other code than is here.
+
+    Returns:
+        What was written: handed back, or failed if the grace is over; None: the guard did not hold.
+    """
+    assert task.id is not None  # noqa: S101 - it has a row
+    row = (await runtime.db.execute_once(runtime.db.queries.look_up, {"id": task.id})).first()
+    waited = (None if row is None else row.unknown) or 0.0
+    if waited < runtime.settings.unknown_task_grace:
+        return await record(runtime, function, task, _waiting(fault, waited))
+    error, kept = _in_vain(fault, waited), retention_of(runtime, function)
+    logger.error("%s %s failed without an attempt: %s", task.name, task.id, one_line(error))
+    written = await fail_without_attempt(runtime.db, task.id, task.attempt, error, kept)
+    return Failed(error, written)
+
+
+async def wait_without_row(runtime: Runtime, delivery: Delivery, fault: Fault) -> NoReturn:
+    """Hand a job without a row back that needs other code than is here.
+
+    Raises:
+        arq.Retry: The grace is not over.
+        TaskFailed: It is.
+    """
+    outcome = await waiting_in_redis(runtime, delivery, fault)
+    if isinstance(outcome, Failed):
+        raise await foreign.refuse(runtime, delivery, outcome.error) from None
+    logger.warning("%s handed back: %s", delivery, outcome.reason)
+    await take_start_back(runtime, delivery)
+    raise hand_back(outcome.delay)
+
+
+async def waiting_in_redis(
+    runtime: Runtime, delivery: Delivery, fault: Fault
+) -> HandedBack | Failed:
+    """What becomes of a job without a row that needs other code than is here."""
+    waited = await _unknown_to_redis(runtime, delivery)
+    if waited < runtime.settings.unknown_task_grace:
+        return _waiting(fault, waited)
+    return Failed(_in_vain(fault, waited))
+
+
+def _waiting(fault: Fault, waited: float) -> HandedBack:
+    reason = f"{one_line(fault)}; it waits for a deploy"
+    return HandedBack(_pause_after(waited), reason, is_stray=True)
+
+
+def _pause_after(waited: float) -> float:
+    return min(max(waited, 1.0), LONGEST_WAIT)  # doubled each time
+
+
+def _in_vain(fault: Fault, waited: float) -> Fault:
+    return type(fault)(f"{fault} (waited {waited:.0f} s for a deploy)")
 
 
 async def _unknown_to_redis(runtime: Runtime, delivery: Delivery) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 from worker.broker import codec, keys
 from worker.broker.redis import AWAY
 from worker.db.failures import PASSING
-from worker.errors import TaskFailed
-from worker.execution.answer import hand_back, shielded
+from worker.errors import ParametersDiffer, TaskFailed
+from worker.execution.answer import hand_back, shielded, take_start_back
 from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.delivery import Delivery
@@ -25,11 +25,12 @@ from worker.execution.outcome import (
     Snoozed,
     traceback_of,
 )
-from worker.execution.perform import interruption, perform
+from worker.execution.perform import OtherVersion, interruption, perform
 from worker.execution.retry import MOST_SETBACKS, counted_setback, decide
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.solo import Occupied
+from worker.execution.strays import waiting_in_redis
 from worker.execution.work import work_of
 from worker.telemetry.description import describe, one_line
 
@@ -56,7 +57,7 @@ async def run_without_row(
         try:
             outcome = await attempt_without_row(runtime, function, ctx, delivery, rng)
         except (asyncio.CancelledError, Occupied):
-            await shielded(_forget_start(runtime, delivery))
+            await shielded(take_start_back(runtime, delivery))
             raise
     return await _answer(runtime, delivery, outcome)
 
@@ -80,6 +81,8 @@ async def attempt_without_row(
     interrupted: asyncio.CancelledError | None = None
     try:
         outcome = await _perform_and_commit(runtime, function, ctx, delivery, rng)
+    except OtherVersion as error:
+        return await waiting_in_redis(runtime, delivery, error.fault)
     except asyncio.CancelledError as error:
         outcome = HandedBack(0.0, "the attempt was interrupted", cause=interruption())
         interrupted = error
@@ -147,6 +150,8 @@ async def _perform_and_commit(
         if isinstance(outcome, Completed) and not work.is_untouched:
             await shielded(work.commit())
         return outcome
+    except OtherVersion:
+        raise
     except Exception as error:  # arguments that do not fit, or a commit that failed
         return decide(error, task.tries, function.policy, rng)
     finally:
@@ -158,9 +163,11 @@ async def _perform_and_commit(
 def _arguments(function: TaskFunction[Any, Any], delivery: Delivery) -> str:
     if not delivery.args:
         return codec.to_bytes(delivery.kwargs).decode()
-    return function.signature.encode_arguments(
-        function.bind(delivery.args, delivery.kwargs)
-    ).decode()
+    try:
+        arguments = function.bind(delivery.args, delivery.kwargs)
+        return function.signature.encode_arguments(arguments).decode()
+    except ParametersDiffer as error:
+        raise OtherVersion(error) from None
 
 
 async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> object:
@@ -172,6 +179,10 @@ async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> obj
             logger.error("%s failed for good: %s", delivery, one_line(error),
                          exc_info=traceback_of(error))  # fmt: skip
             raise TaskFailed(**describe(error)) from error
+        case HandedBack(is_stray=True):
+            logger.warning("%s handed back: %s", delivery, outcome.reason)
+            await take_start_back(runtime, delivery)
+            raise hand_back(outcome.delay)
         case _:
             logger.warning("%s again in %.1f s", delivery, outcome.delay)
             raise hand_back(outcome.delay)
@@ -185,9 +196,3 @@ def _held(runtime: Runtime, delivery: Delivery) -> Held:
     )  # fmt: skip
     queue = runtime.leases.queue_of(delivery.job_id)
     return Held(delivery.job_id, queue, delivery.score, payload)
-
-
-async def _forget_start(runtime: Runtime, delivery: Delivery) -> None:
-    """A shutdown burns no try: arq counts starts, so take this one back."""
-    with contextlib.suppress(*AWAY):
-        await runtime.redis.decr(keys.retries(delivery.job_id))

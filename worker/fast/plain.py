@@ -11,7 +11,7 @@ from worker.broker import codec
 from worker.broker.claims import NO_RESULT, Action, Finish
 from worker.errors import TaskFailed
 from worker.execution.delivery import Delivery
-from worker.execution.outcome import Cancelled, Completed, Failed, traceback_of
+from worker.execution.outcome import Cancelled, Completed, Failed, HandedBack, traceback_of
 from worker.execution.running import Held
 from worker.execution.runtime import Runtime
 from worker.execution.solo import Occupied
@@ -60,6 +60,10 @@ class PlainAttempts:
                 logger.error("%s failed for good: %s", delivery, one_line(error),
                              exc_info=traceback_of(error))  # fmt: skip
                 finish = self._with_result(held, delivery, began, TaskFailed(**describe(error)))
+            case HandedBack(is_stray=True):
+                engine.jobs_retried += 1
+                logger.warning("%s handed back: %s", delivery, outcome.reason)
+                finish = _again(held, "unrun", int(outcome.delay * 1000))
             case _:
                 engine.jobs_retried += 1
                 logger.warning("%s again in %.1f s", delivery, outcome.delay)

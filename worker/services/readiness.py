@@ -14,6 +14,7 @@ from worker.broker.refusals import is_refusal
 from worker.db.database import Database
 from worker.db.failures import PASSING, sqlstate
 from worker.errors import SchemaError, ServerUnreachable
+from worker.execution.ownership import claim_or_refuse, identify
 from worker.settings import Settings
 
 logger = logging.getLogger("worker.readiness")
@@ -26,7 +27,7 @@ LAST_TRY_SECONDS = 1.0
 SILENT_SECONDS = 1.0
 """Who waits for longer is told what for."""
 
-NEWEST = (("task", "unknown_since"), ("worker_leader", "pulse"))
+NEWEST = (("task", "unknown_since"), ("worker_identity", "id"))
 """Columns that the newest migration has made: an older schema does not do."""
 
 COLUMNS = text(
@@ -51,7 +52,7 @@ async def wait_for_servers(settings: Settings, *, serves: Iterable[str] = ()) ->
         SchemaError: The migrations have not been run.
         SettingsError: `WORKER_DATABASE_URL` is not set or leads to a pooling proxy that
             `WORKER_DATABASE_POOLER` does not speak of; or Redis is a cluster, or refuses what a
-            worker needs.
+            worker needs; or a queue is another database's.
     """
     async with (
         Database.from_settings(settings.require_database()) as db,
@@ -62,6 +63,7 @@ async def wait_for_servers(settings: Settings, *, serves: Iterable[str] = ()) ->
         await refuse_cluster(redis)
         if serves:
             await check_access(redis, serves)
+            await claim_or_refuse(redis, serves, await identify(db, settings.app))
 
 
 async def refuse_unmigrated(db: Database) -> None:

@@ -8,7 +8,8 @@ and each time that it looks at Redis it
 
 2. compares a page of the unsettled tasks with Redis and pushes what is missing there; all pages at
    once when Redis was away or has lost data, and between them it goes on taking back;
-3. keeps a page of each queue from stock arq's own time limits.
+3. keeps a page of each queue from stock arq's own time limits, and says which queues of the tasks
+   it has seen are served by nobody.
 
 Postgres is only read for the comparison, through an index, a page at a time: a backlog costs no
 write, however long it waits.
@@ -35,6 +36,7 @@ from worker.execution.settled_by_arq import settle_as_arq_did
 from worker.service import Service
 from worker.services.presence import Presence
 from worker.services.refused import Rows, settle_refused, sifted
+from worker.services.unserved import Unserved
 from worker.settings import Settings
 
 logger = logging.getLogger("worker.rescuer")
@@ -89,6 +91,7 @@ class Rescuer(Service):
         self._refill_again_at = float("inf")
         self._ranks: dict[str, int] = {}
         self._took_back_at = float("-inf")
+        self._unserved = Unserved()
 
     async def run_once(self) -> None:
         """Take back, and look at Redis if it is time."""
@@ -180,6 +183,9 @@ class Rescuer(Service):
             self._db.queries.watched, {"after": after, "limit": PAGE}
         )
         rows = found.all()
+        if after == _FIRST:
+            self._unserved.begin_round()
+        self._unserved.note(rows)
         missing: int = 0
         for watched in by_queue(rows).values():
             some, refused = await sifted(list(watched.values()), self._push_lost)
@@ -209,13 +215,15 @@ class Rescuer(Service):
         return [row for row in rows if attempts.get(row.id) == row.attempt]
 
     async def _tend_queues(self) -> None:
-        found = await self._db.execute_once(self._db.queries.queues, {})
-        _, refused = await sifted(found.all(), self._tend)
-        for (queue,), error in refused:
-            logger.error("Redis has something else in the place of queue %r: %s", queue, error)
+        queues = (await self._db.execute_once(self._db.queries.queues, {})).all()
+        self._unserved.tell([row.queue for row in queues if row.live])
+        _, refused = await sifted(queues, self._tend)
+        for row, error in refused:
+            logger.error("Redis has something else in the place of queue %r: %s", row.queue, error)
 
     async def _tend(self, queues: Rows) -> int:
-        for (queue,) in queues:
+        for row in queues:
+            queue = row.queue
             if not await self._redis.zcard(queue):
                 continue
             rank = self._ranks.get(queue, 0)

@@ -38,7 +38,7 @@ _LOCK = 0x776F726B6572  # "worker", for pg_advisory_xact_lock
 _LOCK_NOT_AVAILABLE = "55P03"
 _TABLES = {
     "tasks": (
-        "task", "task_error", "worker_process", "worker_leader",
+        "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
         "schedule", "schedule_version", "schedule_tick",
     ),
     "users": ("users",),
