@@ -247,16 +247,13 @@ class GivenSettings(Settings):
     model_config = SettingsConfigDict(env_file=None)
 
     @classmethod
-    def settings_customise_sources(
+    def settings_customise_sources(  # type: ignore[override]  # it is called with keywords
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The arguments alone."""
-        _ = settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 
 

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.loopback import make_certificate, tls_with
 from tests.proxy import Proxy
 from worker import Settings
-from worker.broker.redis import apart, arq_settings, connect
+from worker.broker.redis import SOCKET_TIMEOUT, apart, arq_settings, connect
 from worker.broker.wire import open_wire
 from worker.embedded import EmbeddedRedis
 from worker.errors import ServerUnreachable, SettingsError
@@ -114,7 +114,7 @@ class TestTls:
     def test_without_tls_there_is_nothing_to_check(self) -> None:
         assert "ssl_check_hostname" not in connect("redis://h").connection_pool.connection_kwargs
         assert arq_settings("redis://u:p%40@h:1/3") == RedisSettings(
-            host="h", port=1, database=3, username="u", password="p@"
+            host="h", port=1, database=3, username="u", password="p@", conn_timeout=SOCKET_TIMEOUT
         )
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from worker.errors import WorkerError
 from worker.log_level import log_level
-from worker.settings import GivenSettings, Settings, load_settings
+from worker.settings import Settings, load_settings
 from worker.telemetry import logs
 
 P = ParamSpec("P")
@@ -92,11 +92,13 @@ def start(**overrides: Any) -> Settings:
     return settings
 
 
-def start_for_arq() -> Settings:
+def start_for_arq() -> "Settings":
     """The defaults, with the log configured: for somebody's settings class.
 
     What else has our prefix in the environment may be its application's own.
     """
+    from worker.settings import GivenSettings
+
     settings = GivenSettings(log_level=log_level())
     logs.configure(settings.log_level)
     return settings

@@ -109,18 +109,11 @@ class Opening:
 
     def _explained(self, error: Exception) -> WorkerError | None:
         """What has kept a connection from being made, for a person; None: `error` says it."""
-        if any("getpwuid" in str(each) for each in (error, error.__cause__)):
-            return SettingsError(
-                "the database URL names no user, and the system has no name for the one that this "
-                f"process runs as: write {EXAMPLE}"
-            )
+        if fault := _fault_in_settings(error):
+            return SettingsError(fault)
         if isinstance(error, OSError):
             why = exhaustion.here.explains(error) or f"Postgres cannot be reached ({error})"
             return ServerUnreachable(why)
-        if isinstance(error, TypeError):
-            return SettingsError(f"`connect_args` has what asyncpg does not know: {error}")
-        if isinstance(error, ClientConfigurationError):
-            return SettingsError(f"the database URL does not fit: {_with_advice(error)}")
         if sqlstate(error) == _PROTOCOL_VIOLATION and "startup parameter" in str(error):
             return self._refused(error)
         return None
@@ -202,11 +195,21 @@ async def _refuse_proxy(driver: Any) -> None:
         raise SettingsError(f"the database URL leads to a pooling proxy. {_SAY_SO}")
 
 
-def _with_advice(error: ClientConfigurationError) -> str:
-    said = str(error).partition("\n")[0]
-    if "root certificate" in said:
-        return f"{said}; sslrootcert=system takes the system's authorities"
-    return said
+def _fault_in_settings(error: Exception) -> str | None:
+    """What the driver has to say of what it was given; None: that is not why."""
+    for each in (error, error.__cause__):  # from SQLAlchemy 2.1 on the driver's is the cause
+        if "getpwuid" in str(each):
+            return (
+                "the database URL names no user, and the system has no name for the one that this "
+                f"process runs as: write {EXAMPLE}"
+            )
+        if isinstance(each, TypeError):
+            return f"`connect_args` has what asyncpg does not know: {each}"
+        if isinstance(each, ClientConfigurationError):
+            said = str(each).partition("\n")[0]
+            known = "; sslrootcert=system takes the system's" if "root certificate" in said else ""
+            return f"the database URL does not fit: {said}{known}"
+    return None
 
 
 def _session_name(users: str, process: str | None) -> str:

@@ -5,6 +5,6 @@ word of another driver. What is not is a `ValueError` whose text is one line: wh
 what to write. It never holds a piece that could be of the password.
 
 - `parts.py`: what any such URL is made of.
-- `postgres.py`, `redis.py`: what its words mean to our drivers.
+- `postgres.py` with `meaning.py`, and `redis.py`: what its words mean to our drivers.
 - `certificates.py`: the files that it names.
 """

@@ -94,7 +94,8 @@ def host_and_port(text: str) -> tuple[str, int | None]:
     """
     bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::(.*))?", text)
     host, port = bracketed.groups() if bracketed else text.partition(":")[::2]
-    if not _PORT.fullmatch(port or "") or int(port or 1) not in range(1, 65_536):
+    is_port = _PORT.fullmatch(port or "") and int(port or 1) in range(1, 65_536)
+    if not is_port or (not bracketed and set(host) & set("[]")):
         raise ValueError(NOT_A_URL)
     return unquote(host), int(port) if port else None
 

@@ -7,7 +7,8 @@ takes a list of hosts for a host with an odd port. So it is read here.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.urls import parts, words
+from worker.urls import parts
+from worker.urls.meaning import MODES, OTHERWISE, Meaning
 from worker.urls.parts import Parts
 
 SCHEMES = ("postgresql+asyncpg", "postgresql", "postgres")
@@ -58,10 +59,10 @@ def read(text: str) -> PostgresUrl:
     found = parts.split(text, SCHEMES, EXAMPLE)
     said = found.words
     tls, hosts = _tls(said), _hosts(found)
-    meaning = words.Meaning(tls)
+    meaning = Meaning(tls)
     for word, value in said.items():
         if word not in _LOGIN and not meaning.add(word, value):
-            raise parts.unknown(word, found, words.OTHERWISE)
+            raise parts.unknown(word, found, OTHERWISE)
     if len(hosts) > 1:  # of which one takes writes, unless somebody says that any will do
         meaning.arguments.setdefault("target_session_attrs", "primary")
     return PostgresUrl(
@@ -80,10 +81,10 @@ def read(text: str) -> PostgresUrl:
 def _tls(said: Mapping[str, str]) -> str | None:
     word = "sslmode" if "sslmode" in said else "ssl"
     mode = said[word].replace("_", "-") if word in said else None
-    if mode is not None and mode not in words.MODES:
+    if mode is not None and mode not in MODES:
         raise ValueError(
             f"has {word}={mode}: write sslmode=require (encrypted), sslmode=verify-full (and the "
-            f"server's certificate is checked), or another of {', '.join(words.MODES)}"
+            f"server's certificate is checked), or another of {', '.join(MODES)}"
         )
     if said.get("sslrootcert") != "system":
         return mode
@@ -94,12 +95,14 @@ def _tls(said: Mapping[str, str]) -> str | None:
 
 def _hosts(found: Parts) -> tuple[tuple[str, int | None], ...]:
     """The words `host` and `port`, or else what stands before the path."""
-    given = ",".join(value for word, value in found.all_words if word == "host") or found.hosts
+    words = ",".join(value for word, value in found.all_words if word == "host")
+    given = words or found.hosts
     ports = found.words.get("port", "").split(",")
     if not given:
         return ()
     hosts = [
-        (one, None) if one.startswith("/") else parts.host_and_port(one) for one in given.split(",")
+        (one, None) if words and _is_bare(one) else parts.host_and_port(one)
+        for one in given.split(",")
     ]
     if len(ports) == 1:
         ports *= len(hosts)
@@ -109,3 +112,8 @@ def _hosts(found: Parts) -> tuple[tuple[str, int | None], ...]:
         (host, parts.host_and_port(f":{said}")[1] or port)
         for (host, port), said in zip(hosts, ports, strict=True)
     )
+
+
+def _is_bare(host: str) -> bool:
+    """Whether it is a path, or an address with colons: what has no port behind it."""
+    return host.startswith("/") or (host.count(":") > 1 and not host.startswith("["))
