@@ -143,7 +143,7 @@ def test_libpqs_words_are_asyncpgs_or_the_servers(
         ("target_session_attrs=leader", "write one of any, primary"),
         ("connect_timeout=soon", "connect_timeout=…, which must be a number"),
         ("connect_timeout=-1", "connect_timeout=…, which must be a number"),
-        ("statement_cache_size=0.5", "statement_cache_size=…, which must be a number"),
+        ("statement_cache_size=0.5", "statement_cache_size=…, which must be a whole number"),
         ("gssencmode=require", "asyncpg cannot do that; leave it out"),
         ("client_encoding=latin1", "asyncpg cannot do that; leave it out"),
         ("statement_timeout=5", "the parameter statement_timeout, which .* options=-cname%3Dvalue"),
@@ -201,7 +201,14 @@ def test_a_socket_is_a_path(text: str, query: dict[str, str]) -> None:
     assert Address.read(f"postgresql://{text}").url.query == query
 
 
-def test_the_login_and_the_place_may_be_words(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", ["u@/d?port=6432", "u@:6432/d"])
+def test_a_port_without_a_host_is_kept(text: str) -> None:
+    url = Address.read(f"postgresql://{text}").url
+    _, given = Database(url).engine.dialect.create_connect_args(url)
+    assert given == {"user": "u", "database": "d", "port": 6432}
+
+
+def test_the_login_and_the_place_may_be_words() -> None:
     address = Address.read("postgresql://?user=u@s&password=p&host=h&port=1&dbname=d")
     assert address.url == URL.create("postgresql+asyncpg", "u@s", "p", "h", 1, "d")
 
@@ -280,8 +287,9 @@ def test_an_address_of_a_redis_is_one_of_redis_pys(text: str, meant: str) -> Non
         ("redis-cli -u redis://:canary@h", "must start with one of redis://"),
         ("redis+sentinel://:canary@h/m", "must start with one of redis://"),
         ("redis://:canary@h1:1,h2:2", "names several hosts: write the one"),
+        ("unix://:canary@run/redis.sock", "names no path from the root: write .*unix:///path"),
         ("redis://:canary@h/mine", "a database that is no number"),
-        ("redis://:canary@h?db=mine", "db=…, which must be a number"),
+        ("redis://:canary@h?db=mine", "db=…, which must be a whole number"),
         ("redis://:canary@h?socket_timeout=long", "socket_timeout=…, which must be a number"),
         ("redis://:canary@h?ssl_cert_reqs=none", "no TLS: write rediss://"),
         ("redis://:canary@h?ssl=true", "no TLS: write rediss://"),

@@ -204,7 +204,7 @@ def _fault_in_settings(error: Exception) -> str | None:
                 f"process runs as: write {EXAMPLE}"
             )
         if isinstance(each, TypeError):
-            return f"`connect_args` has what asyncpg does not know: {each}"
+            return f"the database URL or `connect_args` has what asyncpg does not know: {each}"
         if isinstance(each, ClientConfigurationError):
             said = str(each).partition("\n")[0]
             known = "; sslrootcert=system takes the system's" if "root certificate" in said else ""

@@ -62,8 +62,6 @@ def _url(found: PostgresUrl) -> URL:
 
 def _several(hosts: tuple[tuple[str, int | None], ...]) -> dict[str, str]:
     """As SQLAlchemy has it for sockets and for several hosts: a port for each, or none at all."""
-    if not hosts:
-        return {}
     query = {"host": ",".join(host for host, _ in hosts)}
     if len(hosts) > 1 or hosts[0][1] is not None:
         query["port"] = ",".join(str(port or PORT) for _, port in hosts)
@@ -86,6 +84,7 @@ def _tls(found: PostgresUrl) -> dict[str, Any]:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if ours:
+            context.set_alpn_protocols(["postgresql"])  # for sslnegotiation=direct
             return {"ssl": context}
     said = {} if found.tls is None else {"ssl": found.tls}
     return {**said, "dsn": f"postgresql://?{urlencode(words)}"} if words else said

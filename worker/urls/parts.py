@@ -30,8 +30,7 @@ class Parts:
         user, password: Decoded.
         hosts: As it stands there: one or several, with their ports.
         path: Decoded, with its slash.
-        words: What stands after the question mark, decoded; of the same words the last counts.
-        all_words: The same with those that stand there twice.
+        all_words: What stands after the question mark, decoded; one word may stand there twice.
     """
 
     scheme: str
@@ -43,7 +42,7 @@ class Parts:
 
     @property
     def words(self) -> dict[str, str]:
-        """By their names."""
+        """By their names; of the same ones the last."""
         return dict(self.all_words)
 
 
@@ -110,7 +109,7 @@ def number(word: str, value: str, *, whole: bool = False) -> float:
         found = int(value) if whole else float(value)
         if 0 <= found < math.inf:
             return found
-    raise ValueError(f"has {word}=…, which must be a number")
+    raise ValueError(f"has {word}=…, which must be a {'whole ' if whole else ''}number")
 
 
 def unknown(word: str, parts: Parts, advice: str) -> ValueError:

@@ -25,7 +25,8 @@ class PostgresUrl:
     """Where a Postgres is, and how it wants to be spoken to.
 
     Attributes:
-        hosts: With their ports; several are tried in this order. Paths are of Unix sockets.
+        hosts: With their ports; several are tried in this order. A path is that of a Unix socket;
+            an empty one is asyncpg's to choose.
         tls: libpq's ``sslmode``; or ``no-verify``: encrypted, whoever is at the other end; or
             ``system``: as ``verify-full``, by the system's authorities.
         files: libpq's words for certificates, which asyncpg takes in a `dsn` alone.
@@ -98,15 +99,13 @@ def _hosts(found: Parts) -> tuple[tuple[str, int | None], ...]:
     words = ",".join(value for word, value in found.all_words if word == "host")
     given = words or found.hosts
     ports = found.words.get("port", "").split(",")
-    if not given:
-        return ()
     hosts = [
         (one, None) if words and _is_bare(one) else parts.host_and_port(one)
         for one in given.split(",")
     ]
     if len(ports) == 1:
         ports *= len(hosts)
-    if len(ports) != len(hosts) or not all(host for host, _ in hosts):
+    if len(ports) != len(hosts) or (len(hosts) > 1 and not all(host for host, _ in hosts)):
         raise ValueError("does not give each host a port: write host1:5432,host2:5432")
     return tuple(
         (host, parts.host_and_port(f":{said}")[1] or port)

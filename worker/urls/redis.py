@@ -36,7 +36,7 @@ def canonical(text: str) -> str:
     """
     found = parts.split(text, list(SCHEMES), EXAMPLE)
     scheme = SCHEMES[found.scheme]
-    place = quote(found.path) if scheme == "unix" else _host(found) + _database(found)
+    place = _socket(found) if scheme == "unix" else _host(found) + _database(found)
     words = _words(found, scheme)
     query = f"?{urlencode(words, quote_via=quote)}" if words else ""
     return f"{scheme}://{_login(found)}{place}{query}"
@@ -47,6 +47,12 @@ def _login(found: Parts) -> str:
     if password:
         return f"{user}:{password}@"
     return f"{user}@" if user else ""
+
+
+def _socket(found: Parts) -> str:
+    if found.hosts or not found.path:
+        raise ValueError(f"names no path from the root: write {EXAMPLE}")
+    return quote(found.path)
 
 
 def _host(found: Parts) -> str:
