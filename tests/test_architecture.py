@@ -40,6 +40,7 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
     """Children get an environment of ours, and the failpoints are read before anything else."""
     allowed = {"settings.py", "failpoints.py", "launch.py", "home.py", "process.py", "binaries.py"}
     allowed.add("wallclock.py")  # TZ, which is the machine's
+    allowed.add("log_level.py")  # the only one that counts for an arq class
     if path.name in allowed:
         return
     for node in ast.walk(ast.parse(path.read_text())):

@@ -28,15 +28,19 @@ class WorkerProcess:
     Args:
         settings: Its settings: it gets no others of ours.
         log: The file that it logs to.
+        place: Where it stands, and would find a ``.env``; None: where we do.
         *arguments: Of `worker run`.
     """
 
-    def __init__(self, settings: Settings, log: Path, *arguments: str) -> None:
+    def __init__(
+        self, settings: Settings, log: Path, *arguments: str, place: Path | None = None
+    ) -> None:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", "worker", "run", *arguments],
                 env=environment(settings),
+                cwd=place,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,25 +1,60 @@
-"""Which environment variables are settings: a typo is found, not ignored."""
+"""Which environment variables are settings: a slip of the pen is found, the rest left alone."""
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 PREFIX = "WORKER_"
 
-# Kubernetes sets these in every container when a Service is called "worker".
-_FROM_KUBERNETES = re.compile(r"WORKER_(SERVICE_(HOST|PORT)|PORT)(_.*)?$")
+NEAR = 0.8
+"""How like one of ours a name is that was surely meant to be it; 1: the same."""
+
+# Kubernetes sets these in every container for a Service called "worker", or "worker-" and more.
+_SERVICE = re.compile(
+    r"WORKER_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_PORT = re.compile(r"(\w+_)?PORT", re.IGNORECASE)
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
-def fault_in(given: Iterable[str], known: Sequence[str]) -> str | None:
-    """What is wrong with the first name of ours that is not `known`; None: there is none."""
-    for name in map(str.upper, sorted(given)):
-        if name.startswith(PREFIX) and name not in known and not _FROM_KUBERNETES.match(name):
-            return f"{name} is not a setting; {_hint(name, known)}"
+def is_from_kubernetes(name: str, value: object) -> bool:
+    """Whether this is the address of a Service, told to every container beside it."""
+    if _SERVICE.fullmatch(name):
+        return True
+    told = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    return told is not None and _PORT.fullmatch(name) is not None
+
+
+def slip_in(given: Mapping[str, str | None], known: Sequence[str]) -> str | None:
+    """What is wrong with the first name that is nearly one of `known`; None: there is none."""
+    for name in _strangers(given, known):
+        if meant := _meant_by(name, known):
+            return f"{name} is not a setting; did you mean {meant}?"
     return None
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def ignored_in(given: Mapping[str, str | None], known: Sequence[str]) -> list[str]:
+    """What to say of each other name with our prefix: it may be the application's own."""
+    return [
+        f"{name} is not a setting of ours, so it is ignored"
+        for name in _strangers(given, known)
+        if not _meant_by(name, known)
+    ]
+
+
+def _strangers(given: Mapping[str, str | None], known: Sequence[str]) -> list[str]:
+    named = {name.upper(): value for name, value in given.items()}
+    return [
+        name
+        for name in sorted(named)
+        if name.startswith(PREFIX)
+        and name not in known
+        and not is_from_kubernetes(name, named[name])
+    ]
+
+
+def _meant_by(name: str, known: Sequence[str]) -> str | None:
     """Compared without the prefix, which would make any two names look alike."""
     bare = [setting.removeprefix(PREFIX) for setting in known]
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
-    return f"did you mean {PREFIX}{near[0]}?" if near else f"known are {', '.join(known)}"
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=NEAR)
+    return f"{PREFIX}{near[0]}" if near else None

@@ -1,24 +1,43 @@
 """The process's settings: environment variables with the prefix ``WORKER_``, read once.
 
 Only the composition roots (`worker.main`, `worker.api.app`, the commands) and `TaskClient` build
-a `Settings`; everything else gets the part it needs. A name with the prefix that is not a setting
-is refused with the nearest right one, because pydantic-settings alone would ignore the typo.
+a `Settings`; everything else gets the part it needs. A name that is nearly a setting is refused
+with the right one, because pydantic-settings alone would ignore the typo; any other one with the
+prefix is somebody else's, and is told of once.
 """
 
+import logging
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from worker.errors import SettingsError
-from worker.queues import fault_in_name, weights_of
-from worker.setting_names import PREFIX, fault_in
+from worker.queues import weights_of
+from worker.setting_names import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from worker.setting_parts import DatabaseSettings, MailSettings, Pooler
+from worker.setting_types import (
+    Identifier,
+    Level,
+    PostgresUrl,
+    Queue,
+    Queues,
+    RedisUrl,
+    SettingValues,
+    Texts,
+    Tokens,
+)
+
+logger = logging.getLogger("worker.settings")
 
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
@@ -33,9 +52,6 @@ RETENTION_SECONDS = 7 * 86_400.0
 STALL_LIMIT = 60.0
 """Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
-SHORTEST_TOKEN = 16
-"""Characters: less can be guessed by trying."""
-
 
 class Settings(BaseSettings):
     """Every setting, its default and its unit. Frozen; secrets do not show in its repr."""
@@ -44,10 +60,10 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_file=".env", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_url: SecretStr | None = Field(
+    database_url: PostgresUrl | None = Field(
         None, description="Postgres, as `postgresql+asyncpg://user:password@host:5432/name`."
     )
-    database_schema: str = Field(
+    database_schema: Identifier = Field(
         "public", description="Schema of our tables; one of their own lets them live beside yours."
     )
     database_pooler: bool | Pooler = Field(
@@ -58,7 +74,7 @@ class Settings(BaseSettings):
     pool_size: int | None = Field(
         None, ge=1, description="Connections to Postgres per process; default: concurrency + 4."
     )
-    redis_url: SecretStr = Field(
+    redis_url: RedisUrl = Field(
         SecretStr("redis://localhost:6379/0"),
         description="Redis or Valkey: `redis://`, `rediss://` or `unix:///path?db=0`.",
     )
@@ -71,14 +87,14 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
         description="Name of your service: schedules belong to it.",
     )
-    task_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+    task_modules: Texts = Field(
         (), description="Import paths of your task modules, separated by commas."
     )
     builtin_tasks: bool = Field(
         True, description="Register the built-in user tasks and create the table `users`."
     )
-    queue: str = Field("arq:queue", description="Where tasks are put; what a worker serves.")
-    queues: Annotated[tuple[str, ...], NoDecode] = Field(
+    queue: Queue = Field("arq:queue", description="Where tasks are put; what a worker serves.")
+    queues: Queues = Field(
         (), description="Several queues for one worker, as `name=weight`, separated by commas."
     )
     concurrency: int = Field(10, ge=1, description="Tasks that run at once in one process.")
@@ -103,10 +119,8 @@ class Settings(BaseSettings):
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Level of the process's log."
-    )
-    api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+    log_level: Level = Field("INFO", description="Level of the process's log.")
+    api_tokens: Tokens = Field(
         (),
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
         "none: loopback only.",
@@ -139,66 +153,20 @@ class Settings(BaseSettings):
     )
     schedule_timezone: str = Field("UTC", description="The zone of those two schedules.")
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **values: Unpack[SettingValues]) -> None: ...
+
     @model_validator(mode="before")
     @classmethod
-    def _empty_means_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # `NAME=` in an .env file or a compose file is how a person leaves a setting out.
-        return {name: value for name, value in values.items() if value != ""}
-
-    @field_validator("task_modules", "queues", "api_tokens", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            _check_url(value, ("postgresql+asyncpg", "postgresql", "postgres"))
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_redis(cls, value: SecretStr) -> SecretStr:
-        _check_url(value, ("redis", "rediss", "unix"))
-        return value
-
-    @field_validator("database_schema")
-    @classmethod
-    def _is_identifier(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,47}", value):
-            raise ValueError("must be a plain identifier of at most 48 characters")
-        return value
-
-    @field_validator("queue")
-    @classmethod
-    def _is_queue(cls, value: str) -> str:
-        if fault := fault_in_name(value):
-            raise ValueError(fault)
-        return value
-
-    @field_validator("queues")
-    @classmethod
-    def _have_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        weights_of(value)
-        return value
-
-    @field_validator("api_tokens")
-    @classmethod
-    def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in value):
-            raise ValueError(
-                f"every token needs at least {SHORTEST_TOKEN} characters; "
-                'python -c "import secrets; print(secrets.token_urlsafe())" makes a good one'
-            )
-        return value
+    def _as_people_write(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # `NAME=` in an .env file or a compose file is how a person leaves a setting out, and a
+        # secret that is kept in a file ends as its lines do.
+        return {
+            name: value.rstrip("\r\n") if isinstance(value, str) else value
+            for name, value in values.items()
+            if value not in ("", "\n", "\r\n") and not is_from_kubernetes(name, value)
+        }
 
     @property
     def served_queues(self) -> dict[str, float]:
@@ -273,26 +241,41 @@ class Settings(BaseSettings):
             )
 
 
-def load_settings(**overrides: Any) -> Settings:
+class GivenSettings(Settings):
+    """What the code says, and defaults: neither the environment nor a ``.env`` has a say."""
+
+    model_config = SettingsConfigDict(env_file=None)
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # it is called with keywords
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments alone."""
+        return (init_settings,)
+
+
+def load_settings(**overrides: Unpack[SettingValues]) -> Settings:
     """Read the settings from the environment and from ``.env`` in the current directory.
 
     Args:
         **overrides: Fields by name, which win over both.
 
     Raises:
-        SettingsError: A name is unknown or a value does not fit; every fault in one message.
+        SettingsError: A name is nearly a setting's, or a value does not fit; every fault in one
+            message.
     """
     for given in (os.environ, DotEnvSettingsSource(Settings, env_file=".env").env_vars):
-        if fault := fault_in(given, setting_names()):
+        if fault := slip_in(given, setting_names()):
             raise SettingsError(fault)
+        for warning in ignored_in(given, setting_names()):
+            _warn_once(warning)
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        faults = [
-            f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-            if fault["loc"]
-        ]
+        faults = [_told(fault) for fault in error.errors() if fault["loc"]]
         raise SettingsError("; ".join(faults)) from None
 
 
@@ -301,14 +284,14 @@ def setting_names() -> list[str]:
     return sorted(PREFIX + name.upper() for name in Settings.model_fields)
 
 
-def _check_url(value: SecretStr, schemes: Iterable[str]) -> None:
-    """Refuse a malformed URL without repeating it: it may hold a password."""
-    try:
-        parts = urlsplit(value.get_secret_value())
-        _ = parts.port
-    except ValueError:
-        raise ValueError(
-            "is not a URL: check the port, and percent-encode special characters in the password"
-        ) from None
-    if parts.scheme not in schemes:
-        raise ValueError(f"must start with one of {', '.join(f'{s}://' for s in schemes)}")
+def _told(fault: Mapping[str, Any]) -> str:
+    """A value's fault in one line; with the value where that can be no secret."""
+    text = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] != "value_error" and isinstance(fault["input"], str):
+        text = f"{text} (it says {fault['input']!r})"
+    return f"{PREFIX}{str(fault['loc'][0]).upper()}: {text}"
+
+
+@cache
+def _warn_once(warning: str) -> None:
+    logger.warning("%s", warning)

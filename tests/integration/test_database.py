@@ -281,8 +281,8 @@ async def test_a_connection_that_falls_silent_is_not_waited_for() -> None:
                 await db.ping()
 
 
-async def test_an_unknown_parameter_of_the_url_is_told(database_url: str) -> None:
-    async with Database(database_url + "&shmode=x") as db:
+async def test_an_argument_that_the_driver_does_not_know_is_told(database_url: str) -> None:
+    async with Database(database_url, connect_args={"shmode": "x"}) as db:
         with pytest.raises(SettingsError, match="asyncpg does not know: .*'shmode'"):
             await db.ping()
 

@@ -8,17 +8,19 @@ from urllib.parse import urlsplit
 
 import pytest
 from arq.connections import RedisSettings, create_pool
+from arq.worker import async_check_health
 from pydantic import SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.loopback import make_certificate, tls_with
 from tests.proxy import Proxy
 from worker import Settings
-from worker.broker.redis import apart, arq_settings, connect
+from worker.broker.redis import SOCKET_TIMEOUT, apart, arq_settings, connect
 from worker.broker.wire import open_wire
 from worker.embedded import EmbeddedRedis
 from worker.errors import ServerUnreachable, SettingsError
 from worker.services.readiness import wait_for_servers
+from worker.settings import load_settings
 
 
 async def test_a_connection_that_is_lost_under_a_writer_says_so(
@@ -90,6 +92,23 @@ class TestTls:
         await CLIENTS[kind](tls.url(host) + more)
         assert b"hunter2" in tls.heard
 
+    @pytest.mark.parametrize(
+        ("host", "more"),
+        [
+            ("localhost", "&socket_connect_timeout=4\n"),
+            ("127.0.0.1", "&ssl_cert_reqs=none"),
+            ("127.0.0.1", "&ssl_cert_reqs=CERT_NONE"),
+            ("127.0.0.1", "&ssl_check_hostname=false"),
+        ],
+    )
+    async def test_arqs_check_finds_a_healthy_worker(
+        self, host: str, more: str, tls: "TlsDoor", server: EmbeddedRedis
+    ) -> None:
+        async with connect(server.url) as admin:
+            await admin.set("arq:queue:health-check", "well")
+        url = load_settings(redis_url=tls.url(host) + more).redis_url.get_secret_value()
+        assert await async_check_health(arq_settings(url)) == 0
+
     async def test_a_certificate_that_nobody_vouches_for_is_told_no_password(
         self, tls: "TlsDoor"
     ) -> None:
@@ -111,10 +130,14 @@ class TestTls:
         with pytest.raises(SettingsError, match="ssl_check_hostname=true"):
             connect("rediss://localhost?ssl_cert_reqs=none&ssl_check_hostname=true")
 
+    def test_arqs_check_waits_for_a_connection_as_long_as_we_do(self) -> None:
+        assert arq_settings("redis://h").conn_timeout == SOCKET_TIMEOUT
+        assert arq_settings("redis://h?socket_connect_timeout=2").conn_timeout == 2
+
     def test_without_tls_there_is_nothing_to_check(self) -> None:
         assert "ssl_check_hostname" not in connect("redis://h").connection_pool.connection_kwargs
         assert arq_settings("redis://u:p%40@h:1/3") == RedisSettings(
-            host="h", port=1, database=3, username="u", password="p@"
+            host="h", port=1, database=3, username="u", password="p@", conn_timeout=SOCKET_TIMEOUT
         )
 
 

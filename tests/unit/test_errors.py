@@ -35,6 +35,7 @@ CAUGHT_WITHIN = {
     "worker.chaos.system.NotSent",
     "worker.chaos.tasks.NotYet",
     "worker.execution.passage.CannotComeBack",
+    "worker.execution.perform.OtherVersion",
     "worker.execution.solo.NotAlone",
     "worker.execution.solo.Occupied",
     "worker.failpoints.FailpointError",

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from worker.errors import SettingsError
-from worker.settings import Settings, load_settings, setting_names
+from worker.setting_types import SettingValues
+from worker.settings import GivenSettings, Settings, load_settings, setting_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,12 +16,34 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(monkeypatch: pytest.Mon
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["WORKER_FOO", "WORKER_SIZE_OF_IT", "WORKER_HOME"])
-def test_a_name_that_is_like_none_gets_no_suggestion(
-    name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "name", ["WORKER_JOB_TIMEOUT", "WORKER_NAME", "WORKER_HOME", "WORKER_MAX_JOBS", "WORKER_DEBUG"]
+)
+def test_a_name_that_is_like_none_of_ours_is_the_applications_own_and_told_of_once(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(name, "5")
-    with pytest.raises(SettingsError, match=f"{name} is not a setting; known are WORKER_API"):
+    load_settings()
+    load_settings()
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [("WARNING", f"{name} is not a setting of ours, so it is ignored")]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WORKER_DATABASE_URI", "WORKER_DATABASE_URL"),
+        ("WORKER_LOGLEVEL", "WORKER_LOG_LEVEL"),
+        ("WORKER_API_TOKEN", "WORKER_API_TOKENS"),
+        ("worker_queu", "WORKER_QUEUE"),
+        ("WORKER_SMTP_USER", "WORKER_SMTP_USERNAME"),
+    ],
+)
+def test_a_name_that_is_near_one_of_ours_was_meant_to_be_it(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(SettingsError, match=f"is not a setting; did you mean {meant}\\?$"):
         load_settings()
 
 
@@ -41,13 +64,81 @@ def test_the_env_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert load_settings().queue == "mine"
 
 
+@pytest.mark.parametrize("service", ["", "API_", "X_", "SMTP_", "QUEUE_", "MY_OTHER_1_"])
+def test_what_kubernetes_sets_is_nothing_to_us(
+    service: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "80",
+        "SERVICE_PORT_HTTP": "80",
+        "PORT": "tcp://10.0.0.1:80",
+        "PORT_6379_TCP": "tcp://10.0.0.1:6379",
+        "PORT_6379_TCP_PROTO": "tcp",
+        "PORT_6379_TCP_PORT": "6379",
+        "PORT_6379_TCP_ADDR": "10.0.0.1",
+        "PORT_53_UDP_ADDR": "10.0.0.1",
+    }.items():
+        monkeypatch.setenv(f"WORKER_{service}{name}", value)
+    assert load_settings() == Settings()
+    assert load_settings().smtp_port == 587
+    assert not caplog.records
+
+
+def test_a_port_of_ours_is_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_SMTP_PORT", "25")
+    assert load_settings().smtp_port == 25
+    monkeypatch.setenv("WORKER_SMTP_PROT", "25")
+    with pytest.raises(SettingsError, match="did you mean WORKER_SMTP_PORT"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["WORKER_SERVICE_HOST", "WORKER_SERVICE_PORT_HTTP", "WORKER_PORT", "WORKER_PORT_80_TCP_ADDR"],
+    ("name", "value"),
+    [
+        ("WORKER_CONCURRENCY", "auto"),
+        ("WORKER_RETENTION_DAYS", "a week"),
+        ("WORKER_BUILTIN_TASKS", "perhaps"),
+        ("WORKER_SMTP_TLS", "ssl"),
+        ("WORKER_LOG_LEVEL", "LOUD"),
+    ],
 )
-def test_what_kubernetes_sets_is_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "10.0.0.1")
-    load_settings()
+def test_a_value_that_does_not_fit_is_one_line_with_the_value(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(
+        SettingsError, match=f"^{name}: Input should .*it says '{value}'.$"
+    ) as caught:
+        load_settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_secret_that_lies_in_a_file_ends_before_the_end_of_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORKER_SMTP_PASSWORD", "p w\n")
+    monkeypatch.setenv("WORKER_POOL_SIZE", "\n")
+    settings = load_settings()
+    assert settings.smtp_password is not None
+    assert settings.smtp_password.get_secret_value() == "p w"
+    assert settings.pool_size is None
+
+
+def test_settings_that_are_given_in_code_know_neither_the_environment_nor_an_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("WORKER_QUEUE=theirs\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORKER_CONCURRENCY", "auto")
+    given = GivenSettings(database_url="postgres://u:p@h/d\n")
+    assert (given.queue, given.concurrency) == ("arq:queue", 10)
+    assert given.model_fields_set == {"database_url"}
+    assert given.require_database().url == "postgres://u:p@h/d"
+
+
+def test_what_type_checkers_know_of_the_settings_is_what_there_is() -> None:
+    assert SettingValues.__optional_keys__ == Settings.model_fields.keys()
 
 
 def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

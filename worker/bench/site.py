@@ -33,7 +33,7 @@ from worker.errors import SettingsError, WorkerError
 from worker.execution.answer import shielded
 from worker.execution.client import TaskClient
 from worker.services.readiness import wait_for_postgres, wait_for_redis
-from worker.settings import SPARE_CONNECTIONS, Settings, load_settings
+from worker.settings import SPARE_CONNECTIONS, GivenSettings, Settings, load_settings
 
 NAME = "worker_bench"
 """Schemas and queues of ours are called so, with a random end."""
@@ -109,17 +109,13 @@ async def open_site(plan: Plan) -> AsyncIterator[Site]:
 
 
 async def _embedded(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -> Settings:
-    concurrency = plan.concurrency or load_settings().concurrency
+    concurrency = plan.concurrency or GivenSettings().concurrency
     connections = _connections(plan, concurrency)
     postgres = EmbeddedPostgres(fsync=True, settings={"max_connections": str(connections)})
     redis = EmbeddedRedis()
     await stack.enter_async_context(postgres)
     await stack.enter_async_context(redis)
-    found = load_settings(
-        database_url=SecretStr(postgres.url),
-        database_pooler=False,
-        redis_url=SecretStr(redis.url),
-    )
+    found = GivenSettings(database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
     return _ours(found, concurrency, place, "public", NAME)
 
 

@@ -29,11 +29,12 @@ class Workers:
 async def open_workers(plan: Plan, site: Site) -> AsyncIterator[Workers]:
     """Start them; stop all of them at the end. They are not ready yet."""
     arguments = ["--stock"] if plan.stock else []
+    place = None if plan.servers else site.directory  # whose settings may name files from here
     with contextlib.ExitStack() as stack:
         processes: list[WorkerProcess] = []
         for number in range(plan.processes):
             log = site.directory / f"worker-{number}.log"
-            process = WorkerProcess(site.settings, log, *arguments)
+            process = WorkerProcess(site.settings, log, *arguments, place=place)
             processes.append(stack.enter_context(process))
         stack.callback(_tell_all, processes)  # before it waits for one after the other
         yield Workers(processes)

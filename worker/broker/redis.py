@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import ssl
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.broker import codec
 from worker.errors import SettingsError
+from worker.urls import certificates
 
 RedisClient = Redis
 """Any client, ours or arq's."""
@@ -39,7 +41,7 @@ def connect(
     """A client for `url`, with our serializer; nothing connects before the first call.
 
     Raises:
-        SettingsError: What the URL says about TLS does not fit together.
+        SettingsError: What the URL says about TLS does not fit together, or is not there.
     """
     redis = kind.from_url(
         url, socket_timeout=timeout, socket_connect_timeout=timeout, **_tls(url)
@@ -117,10 +119,15 @@ def _parts(command: bytes | str | Iterable[bytes]) -> Iterable[bytes]:
 def arq_settings(url: str) -> RedisSettings:
     """The same address in the words of the stock arq worker.
 
-    arq's own `from_dsn` forgets to decode the password and what the URL says about TLS.
+    arq's own `from_dsn` forgets to decode the password and what the URL says about TLS, and gives
+    a connection one second to be there.
     """
-    said: dict[str, Any] = {**_tls(url), **parse_url(url)}
-    names = {"path": "unix_socket_path", "db": "database"}
+    said: dict[str, Any] = {
+        "socket_connect_timeout": SOCKET_TIMEOUT, **_tls(url), **parse_url(url),
+    }  # fmt: skip
+    names = {
+        "path": "unix_socket_path", "db": "database", "socket_connect_timeout": "conn_timeout",
+    }  # fmt: skip
     known = {field.name for field in fields(RedisSettings)}
     options = {names.get(name, name): value for name, value in said.items()}
     return RedisSettings(
@@ -139,7 +146,8 @@ def _tls(url: str) -> dict[str, bool]:
     redis-py takes any certificate that somebody trusted has signed, for whatever name.
 
     Raises:
-        SettingsError: The URL wants the name of a certificate checked that it does not want to see.
+        SettingsError: The URL wants the name of a certificate checked that it does not want to see,
+            or it names a file that cannot be used.
     """
     if not is_tls(url):
         return {}
@@ -150,7 +158,19 @@ def _tls(url: str) -> dict[str, bool]:
             "WORKER_REDIS_URL: with ssl_cert_reqs=none there is no name that "
             "ssl_check_hostname=true could check"
         )
+    _look_at_files(said)
     return {"ssl_check_hostname": not unchecked}
+
+
+def _look_at_files(said: Mapping[str, Any]) -> None:
+    """redis-py would say that there is no such file, but not of which it speaks."""
+    try:
+        certificates.load(
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), said,
+            authority="ssl_ca_certs", certificate="ssl_certfile", key="ssl_keyfile",
+        )  # fmt: skip
+    except ValueError as error:
+        raise SettingsError(f"WORKER_REDIS_URL: {error}") from None
 
 
 async def have_connection(redis: RedisClient) -> None:

@@ -19,7 +19,7 @@ from worker.db.failures import PASSING, sqlstate
 from worker.errors import ServerUnreachable
 from worker.execution.client import TaskClient
 from worker.run import run_tasks
-from worker.settings import Settings
+from worker.settings import GivenSettings, Settings
 
 CONCURRENCY = 10
 """Tasks at once in one worker, for us and for the baseline."""
@@ -186,11 +186,8 @@ class OurWorker:
 @contextlib.asynccontextmanager
 async def open_our_worker(postgres_url: str, redis_url: str) -> AsyncIterator[OurWorker]:
     """Make the tables and open a client."""
-    settings = Settings(
+    settings = GivenSettings(
         database_url=SecretStr(postgres_url),
-        database_schema="public",
-        database_pooler=False,
-        pool_size=None,  # said aloud, because the environment may say something else
         redis_url=SecretStr(redis_url),
         task_modules=("worker.chaos.tasks",),
         builtin_tasks=False,

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from worker.errors import WorkerError
+from worker.log_level import log_level
 from worker.settings import Settings, load_settings
 from worker.telemetry import logs
 
@@ -87,6 +88,18 @@ def _tell(error: object) -> None:
 def start(**overrides: Any) -> Settings:
     """Settings, with the log configured as they say."""
     settings = load_settings(**overrides)
+    logs.configure(settings.log_level)
+    return settings
+
+
+def start_for_arq() -> "Settings":
+    """The defaults, with the log configured: for somebody's settings class.
+
+    What else has our prefix in the environment may be its application's own.
+    """
+    from worker.settings import GivenSettings
+
+    settings = GivenSettings(log_level=log_level())
     logs.configure(settings.log_level)
     return settings
 

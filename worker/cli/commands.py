@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import typer
 
-from worker.cli.app import command, run_async, start
+from worker.cli.app import command, run_async, start, start_for_arq
 from worker.errors import InvalidOptions
 from worker.execution.options import OptionValues, Unique
 
@@ -74,8 +74,9 @@ def run(
         from worker.fast.supervisor import supervise
 
         watched = watch_dir or (Path() if watch else None)
+        settings = start() if arq_settings is None else start_for_arq()
         raise typer.Exit(
-            supervise(start(), processes or 1, watched,
+            supervise(settings, processes or 1, watched,
                       burst=burst, needs_database=arq_settings is None)
         )  # fmt: skip
     from worker.cli.run import run_worker

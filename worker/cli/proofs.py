@@ -92,7 +92,9 @@ def bench(
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Tasks at once in each; default: as WORKER_CONCURRENCY says."),
+        typer.Option(
+            min=1, help="Tasks at once in each; default: 10, with --servers WORKER_CONCURRENCY."
+        ),
     ] = None,
     payload_bytes: Annotated[
         int, typer.Option(min=0, help="Make the arguments of each task longer by this.")

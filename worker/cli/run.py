@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from worker.errors import InvalidOptions
+from worker.log_level import log_level
 from worker.queues import weights_of
 from worker.run import run_arq_settings, run_tasks
 from worker.settings import Settings
+from worker.telemetry import logs
 
 
 def run_worker(
@@ -32,7 +34,7 @@ def run_worker(
         return
     if stock:
         raise InvalidOptions(f"for {arq_settings} under stock arq there is `arq {arq_settings}`")
-    start()
+    logs.configure(log_level())
     run_arq_settings(
         arq_settings,
         _given(burst=burst, max_jobs=concurrency, queues=weights_of(queues)),

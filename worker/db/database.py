@@ -29,6 +29,7 @@ from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
+from worker.db.url import Address
 from worker.setting_parts import DatabaseSettings, Pooler
 from worker.settings import Settings, load_settings
 
@@ -44,7 +45,7 @@ class Database:
     """The process's way to Postgres. Nothing connects before the first use.
 
     Args:
-        url: ``postgresql+asyncpg://…``; without the driver's name it is added.
+        url: ``postgresql+asyncpg://…``, or as providers have it: with libpq's words, several hosts.
         pool_size: Connections that are kept and never exceeded.
         schema: Where our own tables are. Your models are not touched by it.
         pooler: The URL leads to a pooling proxy. True or "transaction": to one that pools
@@ -75,21 +76,22 @@ class Database:
         **engine_options: Any,
     ) -> None:
         self.schema = schema
-        kind: Pooler | None = "transaction" if pooler is True else pooler or None
+        address = Address.read(url)
+        kind = _kind_of(pooler or address.is_pooled)
         self.pooler = kind == "transaction"
         self._proxied = kind is not None
         self.queries: Queries = queries_for(schema)
         # How many more than `pool_size` there may be; below 0: any number.
         self._most_beyond: int = engine_options.get("max_overflow", 0)
         self._opening = Opening(
-            url,
+            address,
             engine_options.get("connect_args", {}),
             pooler=kind,
             process=process,
             fence_seconds=fence_seconds,
         )
         self.engine: AsyncEngine = create_async_engine(
-            self._opening.url,
+            address.url,
             **{
                 "pool_size": pool_size,
                 "max_overflow": 0,
@@ -247,3 +249,7 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         await self.dispose()
+
+
+def _kind_of(pooler: bool | Pooler) -> Pooler | None:
+    return "transaction" if pooler is True else pooler or None

@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
-from sqlalchemy import URL, make_url
+from asyncpg.exceptions import ClientConfigurationError
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.util import await_only
 
 from worker import exhaustion
 from worker.db.connection import BEGUN, Connection
 from worker.db.failures import refuse_full_proxy, sqlstate
-from worker.errors import ServerUnreachable, SettingsError
+from worker.db.url import Address
+from worker.errors import ServerUnreachable, SettingsError, WorkerError
 from worker.setting_parts import Pooler
+from worker.urls.postgres import EXAMPLE
 
 CHECK_SECONDS = 2
 """How often Postgres looks, during a long statement of an attempt, whether its process is there."""
@@ -39,26 +40,6 @@ _PROTOCOL_VIOLATION = "08P01"
 _IDLE = "idle_in_transaction_session_timeout"
 
 
-def with_driver(url: str | URL) -> URL:
-    """The URL with the driver's name, and with libpq's words in the driver's.
-
-    Raises:
-        SettingsError: It is no URL.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise SettingsError(
-            "the database URL is not a URL; for example postgresql+asyncpg://user:password@host/db"
-        ) from None
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+asyncpg")
-    if "sslmode" in parsed.query:  # which hosted databases hand out
-        mode = parsed.query["sslmode"]
-        return parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
-    return parsed
-
-
 def mark_of(process: str) -> str:
     """What the names of a worker process's sessions end with in `pg_stat_activity`."""
     return "uow " + re.sub(r"[^\w.:-]", "-", process, flags=re.ASCII)[-MARK_LENGTH:]
@@ -68,7 +49,7 @@ class Opening:
     """Opens the connections of one `Database`.
 
     Args:
-        url: As `Database` was given it.
+        address: Where they lead.
         given: The user's `connect_args`.
         pooler: What kind of pooling proxy there is; None: none.
         process: The worker process whose sessions these are; None: it is no worker.
@@ -77,18 +58,16 @@ class Opening:
 
     def __init__(
         self,
-        url: str | URL,
+        address: Address,
         given: Mapping[str, Any],
         *,
         pooler: Pooler | None,
         process: str | None,
         fence_seconds: float | None,
     ) -> None:
-        parsed = with_driver(url)
-        self.url = parsed.difference_update_query(["application_name"])
         self._pooler = pooler
         self._process = process
-        said = {**_application_name(parsed), **given.get("server_settings", {})}
+        said = {**address.server_settings, **given.get("server_settings", {})}
         self._name = _session_name(said.get("application_name", ""), process)
         self._said_at_start: float | None = None
         if pooler is None and fence_seconds is not None:
@@ -98,6 +77,7 @@ class Opening:
         if process is not None and pooler != "transaction":
             said["application_name"] = self._name
         self.arguments: dict[str, Any] = {
+            **address.arguments,
             **(_for_pooler() if pooler == "transaction" else {}),
             **given,
             "server_settings": said,
@@ -119,21 +99,25 @@ class Opening:
             options = {**options, "server_settings": {**options["server_settings"], **_CHECK}}
         try:
             connection = dialect.connect(*arguments, **options)
-        except OSError as error:
-            why = exhaustion.here.explains(error) or f"Postgres cannot be reached ({error})"
-            raise ServerUnreachable(why) from error
-        except TypeError as error:
-            raise SettingsError(
-                f"the database URL has a parameter that asyncpg does not know: {error}"
-            ) from error
         except Exception as error:
-            if sqlstate(error) == _PROTOCOL_VIOLATION and "startup parameter" in str(error):
-                raise self._refused(error) from error
+            if (said := self._explained(error)) is not None:
+                raise said from error
             refuse_full_proxy(error)
             raise
         if not self._looked:
             await_only(self._look(dialect.get_driver_connection(connection)))
         return connection
+
+    def _explained(self, error: Exception) -> WorkerError | None:
+        """What has kept a connection from being made, for a person; None: `error` says it."""
+        if fault := _fault_in_settings(error):
+            return SettingsError(fault)
+        if isinstance(error, OSError):
+            why = exhaustion.here.explains(error) or f"Postgres cannot be reached ({error})"
+            return ServerUnreachable(why)
+        if sqlstate(error) == _PROTOCOL_VIOLATION and "startup parameter" in str(error):
+            return self._refused(error)
+        return None
 
     def fence(self, seconds: float) -> str:
         """What an attempt's BEGIN says, so that nothing it has left behind holds a lock for long.
@@ -212,10 +196,21 @@ async def _refuse_proxy(driver: Any) -> None:
         raise SettingsError(f"the database URL leads to a pooling proxy. {_SAY_SO}")
 
 
-def _application_name(url: URL) -> dict[str, str]:
-    """libpq's word in the URL, which the driver does not know."""
-    name = url.query.get("application_name")
-    return {"application_name": name} if isinstance(name, str) else {}
+def _fault_in_settings(error: Exception) -> str | None:
+    """What the driver has to say of what it was given; None: that is not why."""
+    for each in (error, error.__cause__):  # from SQLAlchemy 2.1 on the driver's is the cause
+        if "getpwuid" in str(each):
+            return (
+                "the database URL names no user, and the system has no name for the one that this "
+                f"process runs as: write {EXAMPLE}"
+            )
+        if isinstance(each, TypeError):
+            return f"the database URL or `connect_args` has what asyncpg does not know: {each}"
+        if isinstance(each, ClientConfigurationError):
+            said = str(each).partition("\n")[0]
+            known = "; sslrootcert=system takes the system's" if "root certificate" in said else ""
+            return f"the database URL does not fit: {said}{known}"
+    return None
 
 
 def _session_name(users: str, process: str | None) -> str:

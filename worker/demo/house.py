@@ -16,7 +16,7 @@ from worker.db import migrations
 from worker.db.database import Database
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from worker.execution.client import TaskClient
-from worker.settings import Settings
+from worker.settings import GivenSettings, Settings
 
 CONCURRENCY = 20
 """Tasks at once: enough to keep two cores busy."""
@@ -87,7 +87,7 @@ async def open_house() -> AsyncIterator[House]:
 
 
 def _settings(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Settings:
-    return Settings(
+    return GivenSettings(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
         queue=QUEUE,

@@ -38,7 +38,8 @@ class Workers(Protocol):
 async def open_one_worker(house: House) -> AsyncIterator[WorkerProcess]:
     """Start `worker run`; stop it at the end."""
     house.logs.mkdir()
-    with WorkerProcess(house.settings, house.logs / "worker.log") as process:
+    log = house.logs / "worker.log"
+    with WorkerProcess(house.settings, log, place=house.logs) as process:
         yield process
 
 
