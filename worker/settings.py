@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Level of the process's log."
+        "INFO", description="Level of the loggers `worker` and `arq`; all others are yours."
     )
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
