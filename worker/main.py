@@ -89,6 +89,7 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
     settings.check_concurrency_fits_pool()
     exhaustion.make_room(settings.concurrency, settings.require_database().pool_size)
     registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    edit_logs()  # before arq's first line
     url = settings.redis_url.get_secret_value()
     attributes = {
         "functions": [*(_registered(function) for function in registry), *_registered_strays()],

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
-from collections.abc import Mapping
+import logging
+import signal
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,28 +12,41 @@ from arq.worker import Worker, get_kwargs
 
 from worker import exhaustion
 from worker.errors import Exhausted, SettingsError, WorkerDied
-from worker.fast.arq_settings import load
+from worker.fast.arq_settings import find, options_of
 from worker.fast.task_worker import TaskWorker
 from worker.fast.worker import FastWorker
 from worker.main import stop_process, worker_settings
 from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
-from worker.signals import Deadline, held_back
+from worker.signals import Deadline, given_back, held_back
 from worker.stock import BurstWorker, StockWorker
+from worker.user_code import described
 
-MAX_JOBS = 10
-"""What arq runs at once unless its settings class says otherwise."""
+logger = logging.getLogger("worker.run")
+
+Configure = Callable[[], None]
+"""Configures the log, when the application has been imported and may have done so itself."""
 
 YOUNG_OBJECTS = 20_000
 """New objects between two looks of the garbage collector at those. (CPython: 700 to 2,000.)"""
 
 
-def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -> None:
+def _as_it_is() -> None: ...
+
+
+def run_tasks(
+    settings: Settings,
+    *,
+    stock: bool = False,
+    burst: bool = False,
+    configure_log: Configure = _as_it_is,
+) -> None:
     """Run our tasks until told to stop.
 
     Args:
         stock: With arq's own engine instead of ours.
         burst: End when nothing is due.
+        configure_log: Called when the task modules have been imported.
 
     Raises:
         Exhausted: The process has been out of file descriptors or memory for too long.
@@ -41,6 +56,7 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
     """
     loop = _set_event_loop()
     options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
+    configure_log()
     loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
     if stock:
         _refuse_several_queues(settings)
@@ -56,30 +72,114 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
         )
 
 
-def run_arq_settings(path: str, overrides: Mapping[str, Any], *, allow_pickle: bool) -> None:
+def run_arq_settings(
+    path: str,
+    overrides: Mapping[str, Any],
+    *,
+    allow_pickle: bool,
+    configure_log: Configure = _as_it_is,
+) -> None:
     """Run the functions of anybody's arq settings class on our engine; Postgres is not needed.
 
     Args:
         path: ``module.Name``.
         overrides: Options that win over the class.
         allow_pickle: Whether jobs may be read with pickle.
+        configure_log: Called when the module has been imported.
 
     Raises:
         Exhausted: As `run_tasks`.
         SettingsError: The class is not there, or says something that is refused.
     """
     _set_event_loop()
-    options = load(path, allow_pickle=allow_pickle)
-    exhaustion.make_room(int({"max_jobs": MAX_JOBS, **options, **overrides}["max_jobs"]), 0)
-    with held_back():
-        worker = FastWorker(**{**options, **overrides, "handle_signals": True})
-    worker.on_death = partial(stop_process, worker.ctx)
-    deadline = Deadline(float(options.get("job_completion_wait", 0)), worker.wake)
-    worker.loop.call_soon(deadline.watch)  # first of all, as soon as the loop runs
+    found = find(path)
+    configure_log()
+    options = options_of(found, path, overrides, allow_pickle=allow_pickle)
+    with held_back() if options.get("handle_signals", True) else given_back():
+        worker = _arq_worker(path, options)
+    _look_after(worker, path)
+    deadline = Deadline(worker.grace, worker.wake)
+    if worker.handles_signals:
+        worker.loop.call_soon(deadline.watch)  # first of all, as soon as the loop runs
     _spare_the_collector()
     worker.run()
     deadline.release(1 if "died_of" in worker.ctx else 0)
     _raise_what_it_died_of(worker)
+
+
+def create_worker(
+    settings_cls: type | Mapping[str, Any], *, allow_pickle: bool = False, **kwargs: Any
+) -> FastWorker:
+    """What arq's `create_worker` does, with our engine.
+
+    Args:
+        settings_cls: A settings class, an instance of one, or a dict.
+        allow_pickle: Whether jobs may be read with pickle.
+        **kwargs: Options that win over it.
+
+    Raises:
+        SettingsError: It says something that is refused.
+    """
+    name = _name_of(settings_cls)
+    return _arq_worker(name, options_of(settings_cls, name, kwargs, allow_pickle=allow_pickle))
+
+
+def run_worker(
+    settings_cls: type | Mapping[str, Any], *, allow_pickle: bool = False, **kwargs: Any
+) -> FastWorker:
+    """What arq's `run_worker` does, with our engine: `create_worker`, and run it until it ends.
+
+    As under arq, and other than with the command, nothing ends the process when it is told to stop
+    and a job does not.
+
+    Raises:
+        Exhausted: As `run_tasks`.
+        SettingsError: As `create_worker`.
+    """
+    worker = create_worker(settings_cls, allow_pickle=allow_pickle, **kwargs)
+    _look_after(worker, _name_of(settings_cls))
+    worker.run()
+    _raise_what_it_died_of(worker)
+    return worker
+
+
+def _arq_worker(name: str, options: Mapping[str, Any]) -> FastWorker:
+    try:
+        worker = FastWorker(**options)
+    except SettingsError:
+        raise
+    except Exception as error:  # arq's own constructor looks at what it was given
+        raise SettingsError(f"{name}: {described(error)}") from error
+    exhaustion.make_room(worker.max_jobs, 0)
+    return worker
+
+
+def _name_of(settings: object) -> str:
+    return getattr(settings, "__qualname__", type(settings).__qualname__)
+
+
+def _look_after(worker: FastWorker, name: str) -> None:
+    """Have it stop when its process cannot go on, whether or not it heeds signals."""
+    if worker.handles_signals:
+        worker.on_death = partial(stop_process, worker.ctx)
+    else:
+        _warn_of_signals(worker, name)
+        worker.on_death = partial(_stop, worker)
+
+
+def _warn_of_signals(worker: FastWorker, name: str) -> None:
+    logger.warning(
+        "%s: handle_signals = False, so unless the application heeds SIGTERM itself, that ends the "
+        "process at once: jobs that run are not handed back but start again when their leases have "
+        "run out (%g s), with one more try used up, and on_shutdown is not called. Leave it out, "
+        "or set it to True", name, worker.lease_seconds,
+    )  # fmt: skip
+
+
+def _stop(worker: FastWorker, error: BaseException) -> None:
+    """As `stop_process`, where no signal would be heeded; from any thread."""
+    worker.ctx["died_of"] = error
+    worker.loop.call_soon_threadsafe(worker.handle_sig, signal.SIGUSR1)
 
 
 def _raise_what_it_died_of(worker: Worker) -> None:

@@ -119,7 +119,9 @@ class Settings(BaseSettings):
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."
     )
 
-    log_level: Level = Field("INFO", description="Level of the process's log.")
+    log_level: Level = Field(
+        "INFO", description="Level of the loggers `worker` and `arq`; all others are yours."
+    )
     api_tokens: Tokens = Field(
         (),
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "

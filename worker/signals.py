@@ -66,6 +66,19 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def given_back() -> Iterator[None]:
+    """Undo `end_at_once`, before the block runs: the application handles signals, or nobody does.
+
+    A handler that the application has set meanwhile stays.
+    """
+    for number in heeded_signals():
+        if signal.getsignal(number) is _leave:
+            is_ctrl_c = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
+    yield
+
+
 def cancel_on_sigterm() -> None:
     """From now on SIGTERM cancels the current task, so that what it has started ends with it."""
     import asyncio  # not with the first line of a worker, which is to be here soon

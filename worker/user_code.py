@@ -1,5 +1,6 @@
 """Where in somebody's own code an error comes from, for a message of one line."""
 
+import contextlib
 import sysconfig
 import traceback
 from pathlib import Path
@@ -30,4 +31,6 @@ def _is_somebodys_own(file: Path) -> bool:
 
 
 def _seen_from_here(file: Path) -> Path:
-    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    with contextlib.suppress(OSError, ValueError):  # there may be no "here" any more
+        return file.relative_to(Path.cwd())
+    return file

@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from tests.processes import run_command
+from tests.processes import ROOT, run_command
 from worker import Database, Settings, TaskClient, TaskRef, TaskState
 from worker.execution.registry import Registry, default_registry
 
@@ -222,3 +226,58 @@ async def test_cancelling_or_retrying_nonsense_is_one_clear_line_and_exit_code_1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_a_current_directory_that_is_gone_is_one_clear_line(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    remove = f"import os, runpy, sys; os.rmdir({str(gone)!r}); sys.argv = ['worker', 'run']; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{remove} runpy.run_module('worker', run_name='__main__')"],
+        cwd=gone, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "worker: the current directory cannot be used (No such file or directory): change to one "
+        "that is there\n"
+    )
+
+
+CONFIGURES_ITS_LOG = """
+import logging
+from worker import TaskContext, task
+
+logging.basicConfig(format="own: %(name)s %(message)s", level={level!r})
+
+@task("logging.speak")
+async def speak(ctx: TaskContext) -> None:
+    logging.getLogger("library").info("spoke")
+"""
+
+
+@pytest.mark.parametrize("kind", [(), ("--stock",)], ids=["fast", "stock"])
+@pytest.mark.parametrize("level", ["INFO", None], ids=["configured", "nobody"])
+async def test_the_root_logger_is_the_applications(
+    settings: Settings, client: TaskClient, tmp_path: Path, level: str | None, kind: tuple[str, ...]
+) -> None:
+    source = CONFIGURES_ITS_LOG.format(level=level)
+    if level is None:
+        source = source.replace("logging.basicConfig", "dict")
+    (tmp_path / "speaking.py").write_text(source)
+    await client.enqueue(TaskRef("logging.speak"))
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = await run_command(
+        settings, "run", "--burst", *kind, fresh=True, PYTHONPATH=path,
+        WORKER_TASK_MODULES="speaking",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Starting worker for") == 1
+    assert done.stderr.count(":logging.speak ●") == 1
+    lines = done.stderr.splitlines()
+    if level is None:
+        assert "spoke" not in done.stderr
+        assert any("INFO    worker.main: ready: queue" in line for line in lines)
+    else:
+        assert "own: library spoke" in lines
+        assert all(line.startswith("own: ") for line in lines), done.stderr

@@ -3,20 +3,28 @@
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from arq import cron
 
 from tests.conformance import tasks
 from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
+from worker.broker import codec
 from worker.broker.access import check_access
-from worker.broker.redis import connect
+from worker.broker.redis import arq_settings, connect
 from worker.embedded import EmbeddedRedis
 from worker.errors import SettingsError
+from worker.fast.worker import FastWorker
 
 DOCUMENTED = re.search(
     r"ACL SETUSER \S+ on >\S+ ([^\n]+)",
     (Path(__file__).parents[2] / "docs/operations.md").read_text(),
 )
+
+
+async def act(ctx: dict[Any, Any]) -> None: ...
+
 
 Setting = Callable[..., Awaitable[str]]
 
@@ -126,6 +134,44 @@ async def test_trying_leaves_nothing_behind() -> None:
         assert set(await redis.keys("*")) == {b"arq:queue", b"arq:queue:health-check"}
         assert await redis.execute_command("INFO", "keyspace") == before
         assert await redis.zrange("arq:queue", 0, -1, withscores=True) == [(b"there", 1.0)]
+
+
+JSON = {"job_serializer": codec.serialize, "job_deserializer": codec.deserialize}
+
+ARQ_ALONE = "~arq:* +@read +@write +@connection +@scripting +@transaction +time +eval +evalsha"
+
+
+@pytest.mark.parametrize(
+    ("rights", "options", "missing"),
+    [
+        (ARQ_ALONE, {}, None),
+        (ARQ_ALONE, {"allow_abort_jobs": True}, None),
+        (ARQ_ALONE, {"queues": {"arq:queue": 1, "mail": 1}}, "~mail"),
+        (ARQ_ALONE, {"health_check_key": "health"}, "~health"),
+        (ARQ_ALONE, {"cron_jobs": [cron(act, hour=4)]}, "~worker:*"),
+        (ARQ_ALONE + " -evalsha -zadd", {}, "+zadd +evalsha"),
+        ("~mail +@all", {}, "~arq:*"),
+    ],
+)
+async def test_what_a_stock_class_needs_is_found_out_at_its_start(
+    rights: str, options: dict[str, Any], missing: str | None
+) -> None:
+    async with EmbeddedRedis(tcp=True) as server, connect(server.url) as admin:
+        await admin.execute_command(f"ACL SETUSER limited on >pw {rights}")
+        url = arq_settings(server.url.replace("redis://", "redis://limited:pw@"))
+        options |= {"redis_settings": url, "burst": True, "handle_signals": False, **JSON}
+        worker = FastWorker([act], **options)
+        await admin.enqueue_job("act", _job_id="one")
+        try:
+            if missing is None:
+                assert await worker.run_check() == 1
+            else:
+                with pytest.raises(SettingsError, match="^redis_settings: ") as told:
+                    await worker.async_run()
+                assert str(told.value).endswith(f"ACL SETUSER limited {missing}")
+                assert await admin.zcard("arq:queue") == 1
+        finally:
+            await worker.close()
 
 
 async def test_every_key_is_named_that_an_other_queue_needs() -> None:

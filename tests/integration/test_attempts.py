@@ -575,6 +575,22 @@ class TestStrays:
         with pytest.raises(TaskFailed, match="UndecodablePayload"):
             raise codec.deserialize(await client.redis.get("arq:result:nobody-s"))["r"]
 
+    @pytest.mark.parametrize("durable", [True, False])
+    async def test_a_number_of_the_try_that_is_none_fails_its_job_and_stops_no_worker(
+        self, client: TaskClient, registry: Registry, drain: Drain, durable: bool
+    ) -> None:
+        @task("fine", registry=registry, durable=durable)
+        async def fine(ctx: TaskContext) -> str:
+            return "fine"
+
+        stranger = await client.redis.enqueue_job("fine", _job_try="2")  # type: ignore[arg-type]
+        sound = await client.enqueue(fine)
+        await drain()
+        assert await sound.result(1) == "fine"
+        assert stranger is not None
+        with pytest.raises(TaskFailed, match="the payload's number of the try is no number"):
+            await stranger.result(timeout=1, poll_delay=0.01)
+
     async def test_pickle_is_never_loaded(
         self, client: TaskClient, registry: Registry, drain: Drain, tmp_path: Any
     ) -> None:

@@ -69,8 +69,10 @@ def test_a_result_that_looks_like_an_exception_of_ours_names_no_class() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"\x80\x04", b"1", b"[]", b"{}", b'{"f":1,"a":[],"k":{}}', b'{"f":"f"}']
-)
+    "payload",
+    [b"", b"\x80\x04", b"1", b"[]", b"{}", b'{"f":1,"a":[],"k":{}}', b'{"f":"f"}',
+     b'{"t":"2","f":"f","a":[],"k":{}}', b'{"t":[],"f":"f","a":[],"k":{}}'],
+)  # fmt: skip
 def test_what_is_no_job_is_refused(payload: bytes) -> None:
     with pytest.raises(UndecodablePayload):
         codec.deserialize(payload)

@@ -2,13 +2,22 @@
 
 import io
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from worker.errors import TaskFailed
+from worker.errors import SettingsError, TaskFailed
 from worker.telemetry.description import TRACEBACK_BYTES
-from worker.telemetry.logs import OneLine, edit, edit_logs
+from worker.telemetry.logs import (
+    OURS,
+    OneLine,
+    configure,
+    configure_as_told,
+    edit,
+    edit_logs,
+    listed,
+)
 
 FORGED = "x\n2026-02-30 ERROR worker.attempt: forged\r\x1b[2K\u2028"
 
@@ -83,3 +92,111 @@ def test_the_traceback_of_a_failed_task_is_in_arqs_log_no_more_than_its_argument
     )
     assert edit(started)
     assert started.getMessage() == "  1.00s → x(…)"
+
+
+# -- who configures what ---------------------------------------------------------------------------
+
+
+Alone = Callable[[], io.StringIO]
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Alone]:
+    """Have nobody configured anything, pytest included; gives what reaches standard error."""
+
+    def begin() -> io.StringIO:
+        stream = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(logging.root, "handlers", [])
+        as_made = {"level": logging.NOTSET, "disabled": False}
+        for logger in map(logging.getLogger, (*OURS, "worker.tested", "arq.worker")):
+            for name, value in {**as_made, "handlers": [], "filters": []}.items():
+                monkeypatch.setattr(logger, name, value)
+        _forget_levels()
+        return stream
+
+    yield begin
+    monkeypatch.undo()
+    _forget_levels()
+
+
+def _forget_levels() -> None:
+    """A logger remembers which levels it takes, until somebody sets one."""
+    logging.root.setLevel(logging.root.level)
+
+
+def say(*names: str) -> None:
+    for name in names:
+        logging.getLogger(name).info("from %s", name)
+
+
+def test_only_our_loggers_and_arqs_are_configured(alone: Alone) -> None:
+    said = alone()
+    configure("INFO")
+    say("worker.tested", "arq.worker", "library")
+    assert [line.split(": ")[1] for line in said.getvalue().splitlines()] == [
+        "from worker.tested", "from arq.worker"
+    ]  # fmt: skip
+    assert logging.root.handlers == []
+
+
+def test_a_second_call_changes_the_level_and_doubles_nothing(alone: Alone) -> None:
+    said = alone()
+    configure("WARNING")
+    say("worker.tested")
+    configure("INFO")
+    say("worker.tested")
+    assert said.getvalue().count("from worker.tested") == 1
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before", "in a startup hook"])
+@pytest.mark.parametrize("where", ["", "arq"], ids=["root", "arq"])
+def test_what_the_application_writes_is_not_written_twice(
+    alone: Alone, where: str, is_late: bool
+) -> None:
+    said = alone()
+    theirs = logging.StreamHandler(io.StringIO())
+    if is_late:
+        configure("INFO")
+    logging.getLogger(where).addHandler(theirs)
+    if not is_late:
+        configure("INFO")
+    say("arq.worker")
+    assert theirs.stream.getvalue() == "from arq.worker\n"
+    assert said.getvalue() == ""
+    logging.getLogger(where).removeHandler(theirs)
+
+
+def test_a_level_of_the_applications_own_stays(alone: Alone) -> None:
+    said = alone()
+    logging.getLogger("arq").setLevel(logging.ERROR)
+    configure("INFO")
+    say("arq.worker", "worker.tested")
+    assert said.getvalue().count("from") == 1
+
+
+def test_a_dictconfig_that_switches_off_what_is_there_does_not_silence_us(alone: Alone) -> None:
+    said = alone()
+    for name in ("worker.tested", "arq.worker"):  # as disable_existing_loggers does it
+        logging.getLogger(name).disabled = True
+    configure("INFO")
+    say("worker.tested", "arq.worker")
+    assert said.getvalue().count("from") == 2
+
+
+def test_a_dict_that_is_not_there_or_is_none_is_one_line() -> None:
+    for path in ("nowhere.config", "worker.telemetry.logs.OURS", "config"):
+        with pytest.raises(SettingsError, match=f"--custom-log-dict {path}: "):
+            configure_as_told(path)
+
+
+def test_a_line_names_some_functions_and_how_many_more_there_are() -> None:
+    names = [f"function_{number}" for number in range(2_000)]
+    assert listed(names[:2]) == "function_0, function_1"
+    assert listed(names).endswith("function_19 and 1,980 more")
+    begun = logging.LogRecord(
+        "arq.worker", logging.INFO, "", 1, "Starting worker for %d functions: %s",
+        (2_000, ", ".join(names)), None,
+    )  # fmt: skip
+    assert edit(begun)
+    assert begun.getMessage() == f"Starting worker for 2000 functions: {listed(names)}"

@@ -14,6 +14,7 @@ from worker.errors import SettingsError
 from worker.execution.registry import Registry, default_registry
 from worker.services.readiness import wait_for_servers
 from worker.settings import Settings
+from worker.telemetry import logs
 
 logger = logging.getLogger("worker.api")
 
@@ -34,10 +35,11 @@ def serve(settings: Settings, host: str, port: int, registry: Registry = default
     """
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry)
+    logs.configure(settings.log_level, (*logs.OURS, "uvicorn"))
     asyncio.run(wait_for_servers(settings))
     config = uvicorn.Config(
         app,
-        log_config=None,  # the process's own log takes it all
+        log_config=None,  # it is written as ours is
         log_level=settings.log_level.lower(),
         access_log=settings.log_level in ("DEBUG", "INFO"),
         server_header=False,

@@ -7,27 +7,39 @@ and not met in the middle of a batch. Who only enqueues needs less and is not as
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from arq.constants import abort_jobs_ss, health_check_key_suffix
 from redis.exceptions import NoPermissionError
 
-from worker.broker import keys
+from worker.broker.needs import (
+    ArqNeeds,
+    Command,
+    Trials,
+    needed,
+    needed_by_arq,
+    optional,
+)
 from worker.broker.redis import AWAY, RedisClient
 from worker.broker.refusals import is_refusal
-from worker.broker.wire import Detour, Word, open_wire
+from worker.broker.wire import Detour, open_wire
 from worker.errors import SettingsError
 
-Command = tuple[Word, ...]
-
-Trials = dict[Command, str]
-"""Commands, each with the right to its key or channel."""
-
-_KEYS, _OURS, _CHANNELS = "~arq:*", "~worker:*", "&worker:*"
-
 _COMMAND = re.compile(r"run the '([^']+)' command")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the settings are called that are to blame, in the words of who has written them."""
+
+    redis: str
+    queue: str
+
+
+_OUR_SETTINGS = Said("WORKER_REDIS_URL", "WORKER_QUEUE")
+_ARQ_SETTINGS = Said("redis_settings", "queue_name")
 
 
 async def check_access(redis: RedisClient, queues: Iterable[str]) -> str | None:
@@ -39,32 +51,69 @@ async def check_access(redis: RedisClient, queues: Iterable[str]) -> str | None:
     Raises:
         SettingsError: Redis refuses something that a worker needs; with what mends it.
     """
-    probe, queues = f"access:{uuid4().hex}", list(queues)
-    needed, optional = _needed(queues, probe), _optional(probe)
-    refused = await _refused(redis, [*needed, *optional])
-    _refuse_other_keys(refused, queues)
-    rights = _rights(refused, {**needed, **optional})
-    if not rights:
+    probe, queues = _probe(), list(queues)
+    must, may = needed(queues, probe), optional(probe)
+    refused = await _refused(redis, [*must, *may], _OUR_SETTINGS)
+    _refuse_what_is_needed(redis, refused, must, may, queues, _OUR_SETTINGS)
+    if not (rights := _rights(refused, may)):
         return None
-    user = redis.connection_pool.connection_kwargs.get("username") or "default"
-    line = f"ACL SETUSER {user} {' '.join(rights)}"
-    if any(isinstance(refused.get(command), NoPermissionError) for command in needed):
-        raise SettingsError(
-            f"WORKER_REDIS_URL: Redis does not let its user {user} do what a worker needs: {line}"
-        )
     return (
-        f"Redis does not let its user {user} do what a worker can go on without, be it slower "
-        f"(hints, INFO): {line}"
+        f"Redis does not let its user {_user(redis)} do what a worker can go on without, be it "
+        f"slower (hints, INFO): {_acl_line(redis, rights)}"
     )
 
 
-async def _refused(redis: RedisClient, trials: list[Command]) -> dict[Command, BaseException]:
+async def check_arq_access(redis: RedisClient, needs: ArqNeeds) -> None:
+    """Return when a worker of anybody's arq functions can do its work; while Redis is away, at
+    once.
+
+    Raises:
+        SettingsError: Redis refuses something that it needs; with what mends it.
+    """
+    must = needed_by_arq(needs, _probe())
+    refused = await _refused(redis, [*must], _ARQ_SETTINGS)
+    _refuse_what_is_needed(redis, refused, must, {}, [*needs.queues], _ARQ_SETTINGS)
+
+
+def _probe() -> str:
+    """The id of nobody's job."""
+    return f"access:{uuid4().hex}"
+
+
+def _refuse_what_is_needed(
+    redis: RedisClient,
+    refused: Mapping[Command, BaseException],
+    must: Trials,
+    may: Trials,
+    queues: list[str],
+    said: Said,
+) -> None:
+    _refuse_other_keys(refused, queues, said)
+    if any(isinstance(refused.get(command), NoPermissionError) for command in must):
+        line = _acl_line(redis, _rights(refused, must | may))
+        raise SettingsError(
+            f"{said.redis}: Redis does not let its user {_user(redis)} do what a worker needs: "
+            f"{line}"
+        )
+
+
+def _user(redis: RedisClient) -> str:
+    return redis.connection_pool.connection_kwargs.get("username") or "default"
+
+
+def _acl_line(redis: RedisClient, rights: Iterable[str]) -> str:
+    return f"ACL SETUSER {_user(redis)} {' '.join(rights)}"
+
+
+async def _refused(
+    redis: RedisClient, trials: list[Command], settings: Said
+) -> dict[Command, BaseException]:
     """What Redis refuses, and what it says."""
     try:
         answers = await _tried(redis, trials)
     except AWAY as error:
         if is_refusal(error):
-            raise SettingsError(f"WORKER_REDIS_URL: Redis refuses us: {error}") from error
+            raise SettingsError(f"{settings.redis}: Redis refuses us: {error}") from error
         return {}
     said = zip(trials, answers, strict=False)
     return {
@@ -96,87 +145,19 @@ def _rights(refused: Mapping[Command, BaseException], trials: Trials) -> list[st
     return list(rights)
 
 
-def _refuse_other_keys(refused: Mapping[Command, BaseException], queues: list[str]) -> None:
+def _refuse_other_keys(
+    refused: Mapping[Command, BaseException], queues: list[str], said: Said
+) -> None:
     for command, error in refused.items():
         if isinstance(error, NoPermissionError):
             continue
         if len(command) > 1 and command[1] in queues:
             raise SettingsError(
-                f"WORKER_QUEUE: what lies at {command[1]!r} in this Redis is no queue ({error}): "
+                f"{said.queue}: what lies at {command[1]!r} in this Redis is no queue ({error}): "
                 "take another name, or a database that is the worker's alone"
             )
         if str(error).startswith("unknown command"):
-            raise SettingsError(f"WORKER_REDIS_URL: this Redis cannot do what we need: {error}")
-
-
-def _needed(queues: list[str], probe: str) -> Trials:
-    trials: Trials = {("TIME",): "", ("PING",): ""}
-    for queue in queues:
-        right = _KEYS if queue.startswith("arq:") else f"~{queue}"
-        trials |= dict.fromkeys(_on_queue(queue, probe), right)
-        trials[("ZREM", queue + health_check_key_suffix, probe)] = (
-            right if right == _KEYS else right + health_check_key_suffix
-        )
-    trials |= dict.fromkeys(_on_jobs(probe), _KEYS)
-    trials |= dict.fromkeys(_on_ours(keys.pulse(probe)), _OURS)
-    trials |= dict.fromkeys(_on_owner(keys.owner(probe)), _OURS)
-    return trials
-
-
-def _optional(probe: str) -> Trials:
-    told = dict.fromkeys((keys.settled_channel(probe), keys.CANCEL_CHANNEL), _CHANNELS)
-    return {("INFO", "server"): "", **{("PUBLISH", on, probe): right for on, right in told.items()}}
-
-
-def _on_queue(queue: str, probe: str) -> Iterator[Command]:
-    yield "ZADD", queue, "XX", 1, probe
-    yield "ZREM", queue, probe
-    yield "ZSCORE", queue, probe
-    yield "ZMSCORE", queue, probe
-    yield "ZCARD", queue
-    yield "ZCOUNT", queue, 1, 0
-    yield "ZRANGE", queue, 1, 0
-    yield "ZRANGEBYSCORE", queue, 1, 0
-
-
-def _on_jobs(probe: str) -> Iterator[Command]:
-    job, lease, starts = keys.job(probe), keys.in_progress(probe), keys.retries(probe)
-    yield "INCR", starts
-    yield "INCRBY", starts, 0
-    yield "DECR", starts
-    yield "DECRBY", starts, 0
-    yield "EXPIRE", starts, 1
-    yield "PSETEX", lease, 1, ""
-    for name in (keys.job, keys.in_progress, keys.retries, keys.result):
-        key = name(probe)
-        yield "SET", key, "", "XX", "PX", 1
-        yield "MGET", key
-        yield "DEL", key
-    yield from ((word, job) for word in ("GET", "EXISTS", "TYPE", "PERSIST"))
-    yield "GETRANGE", job, 0, 0
-    yield "PTTL", lease
-    yield "PEXPIRE", lease, 1
-    yield "ZREM", abort_jobs_ss, probe
-    yield "ZRANGE", abort_jobs_ss, 1, 0
-    yield "ZREMRANGEBYSCORE", abort_jobs_ss, 1, 0
-
-
-def _on_ours(key: str) -> Iterator[Command]:
-    yield "SET", key, "", "XX", "GET"
-    yield "ZINCRBY", key, 1, ""
-    yield "DEL", key
-    yield "EVAL", "return 1", 0
-    yield "EVALSHA", "0" * 40, 0
-    yield "SCRIPT", "LOAD", "return 1"
-    yield "WATCH", key
-    yield ("UNWATCH",)
-    yield ("MULTI",)
-    yield ("EXEC",)
-
-
-def _on_owner(key: str) -> Iterator[Command]:
-    yield "SET", key, "", "XX", "PX", 1
-    yield "GET", key
+            raise SettingsError(f"{said.redis}: this Redis cannot do what we need: {error}")
 
 
 def _ignore() -> None: ...

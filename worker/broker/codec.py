@@ -57,6 +57,8 @@ def deserialize(payload: bytes) -> dict[str, Any]:
         raise UndecodablePayload("the payload is JSON, but not a job in arq's shape")
     if not (isinstance(data.get("a"), list) and isinstance(data.get("k"), dict)):
         raise UndecodablePayload("the payload's arguments are not a list and an object")
+    if not isinstance(data.get("t"), int | None):
+        raise UndecodablePayload("the payload's number of the try is no number")
     if isinstance(data.get("r"), dict) and _ERROR in data["r"]:
         data["r"] = _to_exception(data["r"][_ERROR])
     return data

@@ -63,9 +63,8 @@ def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        if str(Path.cwd()) not in sys.path:  # as arq does: your modules are where you stand
-            sys.path.insert(0, str(Path.cwd()))
         try:
+            _stand_here()
             return function(*args, **kwargs)
         except (WorkerError, TimeoutError) as error:
             _tell(error)
@@ -80,26 +79,42 @@ def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def _stand_here() -> None:
+    """Find your modules where you stand, as arq does.
+
+    Raises:
+        WorkerError: The current directory has been deleted, or may not be read.
+    """
+    try:
+        here = str(Path.cwd())
+    except OSError as error:
+        raise WorkerError(
+            f"the current directory cannot be used ({error.strerror}): change to one that is there"
+        ) from None
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
 def _tell(error: object) -> None:
     errors.print("[red]worker:[/red]", end=" ")
     errors.print(str(error), markup=False)
 
 
 def start(**overrides: Any) -> Settings:
-    """Settings, with the log configured as they say."""
+    """Settings, with our log configured as they say."""
     settings = load_settings(**overrides)
     logs.configure(settings.log_level)
     return settings
 
 
-def start_for_arq() -> "Settings":
+def start_for_arq(**overrides: Any) -> "Settings":
     """The defaults, with the log configured: for somebody's settings class.
 
     What else has our prefix in the environment may be its application's own.
     """
     from worker.settings import GivenSettings
 
-    settings = GivenSettings(log_level=log_level())
+    settings = GivenSettings(**{"log_level": log_level(), **overrides})
     logs.configure(settings.log_level)
     return settings
 

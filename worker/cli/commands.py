@@ -47,7 +47,9 @@ def run(
         ),
     ] = None,
     stock: Annotated[bool, typer.Option("--stock", help="Use the stock arq worker.")] = False,
-    burst: Annotated[bool, typer.Option("--burst", help="End when nothing is due.")] = False,
+    burst: Annotated[
+        bool | None, typer.Option("--burst/--no-burst", help="End when nothing is due.")
+    ] = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Tasks that run at once in one process.")
     ] = None,
@@ -68,21 +70,36 @@ def run(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Let SETTINGS read jobs with pickle.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether such a worker lives: exit code 0.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log from DEBUG on.")] = False,
+    custom_log_dict: Annotated[
+        str | None, typer.Option(help="Configure logging with the dict at this module.NAME.")
+    ] = None,
 ) -> None:
     """Run tasks until told to stop."""
-    if processes or watch or watch_dir:
+    if not check and (processes or watch or watch_dir):
         from worker.fast.supervisor import supervise
 
         watched = watch_dir or (Path() if watch else None)
-        settings = start() if arq_settings is None else start_for_arq()
+        settings = (start if arq_settings is None else start_for_arq)(
+            **{"log_level": "DEBUG"} if verbose else {}
+        )
         raise typer.Exit(
             supervise(settings, processes or 1, watched,
-                      burst=burst, needs_database=arq_settings is None)
+                      burst=bool(burst), needs_database=arq_settings is None)
         )  # fmt: skip
-    from worker.cli.run import run_worker
+    from worker.cli.run import check_worker, log_configuration, run_worker
+    from worker.settings import load_settings
 
-    run_worker(arq_settings, start, stock=stock, burst=burst, concurrency=concurrency,
-               queues=queue or [], allow_pickle=allow_pickle)  # fmt: skip
+    configure_log = log_configuration(verbose=verbose, custom_log_dict=custom_log_dict)
+    if check:
+        raise typer.Exit(check_worker(arq_settings, load_settings, configure_log))
+    run_worker(
+        arq_settings, load_settings, configure_log, stock=stock, burst=burst,
+        concurrency=concurrency, queues=queue or [], allow_pickle=allow_pickle,
+    )  # fmt: skip
 
 
 @command

@@ -18,7 +18,7 @@ in memory may be lost at any moment.
     task_worker   the worker that knows what a task is
     attempts      attempts with a row, started together; `completions`: completed together
     plain         attempts without a row
-    arq_settings  anybody's settings class
+    arq_settings  anybody's settings class; `arq_kinds`: what each setting in it must be
     supervisor    several processes; `child` is one, `restarts` decides when one is started again,
                   `reload` does it while you edit
 

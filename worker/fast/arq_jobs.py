@@ -10,7 +10,7 @@ results of everybody.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,7 +112,6 @@ class ArqJob:
             Refused: The job fails without a run.
         """
         self.call = self._decoded()
-        self.tries = max(self.tries, self.call.tries)
         self.held.enqueued_ms = self.call.enqueued_ms
         if self.aborted_ms is not None and self.aborted_ms >= self.held.enqueued_ms:
             logger.info("%6.2fs ⊘ %s aborted before start", self._waited, self.ref)
@@ -121,6 +120,7 @@ class ArqJob:
         if function is None:
             logger.warning("job %s, function %r not found", self.held.job_id, self.call.name)
             raise Refused(JobExecutionFailed(f"function {self.call.name!r} not found"))
+        self.tries = max(self.tries, self.call.tries)  # of a job that is refused, arq tells starts
         if self.tries > (limit := self._limit(function)):
             logger.warning("%6.2fs ! %s max retries %d exceeded", self._waited, self.ref, limit)
             raise Refused(JobExecutionFailed(f"max {limit} retries exceeded"))
@@ -199,6 +199,15 @@ class ArqJob:
             logger.exception("%s: on_job_end failed", self.ref)
             return finish if self.outcome == "again" else self._done(False, error)
         return finish
+
+    async def tell_end(self, hook: Callable[[dict[Any, Any]], Awaitable[None]]) -> None:
+        """Call the hook that comes when all is done: what it raises changes nothing any more."""
+        try:
+            await hook(self.ctx)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            logger.exception("%s: after_job_end failed", self.ref)
 
     def _done(self, success: bool, result: object) -> Finish:
         held, worker, call = self.held, self.worker, self.call

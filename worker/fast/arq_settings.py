@@ -1,27 +1,49 @@
 """Reads a stock arq settings class, as `arq module.WorkerSettings` does, but looks at it first.
 
-Two things that arq lets pass are refused: a name that means nothing, and reading jobs with pickle,
-which runs whatever code somebody has put into Redis.
+Refused is reading jobs with pickle, which runs whatever code somebody has put into Redis, and a
+setting that arq would stumble over. A name that is no setting is ignored, as by arq, but not in
+silence.
 """
 
 import difflib
 import inspect
+import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from arq.worker import Worker
 
 from worker.errors import SettingsError
+from worker.fast.arq_kinds import fault_in
 from worker.user_code import described
+
+logger = logging.getLogger("worker.fast")
 
 OURS = ("lease_seconds", "stall_limit", "queues")
 """What such a class may say beyond arq's own names."""
 
 _ARQS = frozenset(inspect.signature(Worker).parameters)
+
+_HOOKS = ("on_startup", "on_shutdown", "on_job_start", "on_job_end", "after_job_end")
+
+_MEANT = {
+    "concurrency": "max_jobs", "cron": "cron_jobs", "crons": "cron_jobs",
+    "grace_period": "job_completion_wait", "job_results_ttl": "keep_result",
+    "job_retries": "max_tries", "max_concurrency": "max_jobs", "max_retries": "max_tries",
+    "max_workers": "max_jobs", "poll_interval": "poll_delay", "queue": "queue_name",
+    "redis": "redis_settings", "redis_url": "redis_settings", "result_ttl": "keep_result",
+    "results_ttl": "keep_result", "retries": "max_tries", "retry": "retry_jobs",
+    "shutdown_timeout": "job_completion_wait", "tasks": "functions", "timeout": "job_timeout",
+    "tz": "timezone",
+}  # fmt: skip
+"""What arq calls what others call so; a name that is only misspelt needs no entry."""
+
+SURELY = 0.75
+"""How like a setting's name another must be to be taken for it, from 0 to 1."""
 
 _PICKLES = (None, pickle.loads, pickle.dumps)
 
@@ -29,19 +51,18 @@ _PICKLES = (None, pickle.loads, pickle.dumps)
 def load(path: str, *, allow_pickle: bool = False) -> dict[str, Any]:
     """The options of the settings class at `path`, as ``module.Name``.
 
-    Names are inherited; those with a leading underscore, and functions that are no setting, are the
-    class's own business.
+    Raises:
+        SettingsError: It is not there, or as `options_of`.
+    """
+    return options_of(find(path), path, allow_pickle=allow_pickle)
+
+
+def find(path: str) -> object:
+    """What is at `path`, as ``module.Name``; imports the module.
 
     Raises:
-        SettingsError: It is not there, a name is neither arq's nor ours, or it relies on pickle.
+        SettingsError: There is nothing, or a module.
     """
-    options = _options_of(path, _find(path))
-    if not allow_pickle:
-        _refuse_pickle(path, options)
-    return options
-
-
-def _find(path: str) -> object:
     name_of_module, _, name = path.replace(":", ".").rpartition(".")
     if not name_of_module or name_of_module.startswith("."):
         raise SettingsError(f"{path}: expected module.Name of a settings class")
@@ -56,6 +77,41 @@ def _find(path: str) -> object:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SettingsError(f"{path}: there is no {name} in {name_of_module}{hint}")
     return getattr(module, name)
+
+
+def options_of(
+    settings: object,
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    allow_pickle: bool = False,
+) -> dict[str, Any]:
+    """The options that a settings class, an instance of one, or a dict holds.
+
+    Names are inherited. Those that are no setting are named in a warning, unless they begin with an
+    underscore or are functions, classes or modules: those are the class's own business.
+
+    Args:
+        name: What it is called in messages.
+        overrides: Options that win over it.
+
+    Raises:
+        SettingsError: It is none, it relies on pickle, or a setting is of a wrong kind.
+    """
+    given = _given_by(settings, name)
+    known = {*_ARQS, *OURS}
+    options = {one: _callable_of(value, settings) for one, value in given.items() if one in known}
+    if ignored := list(_ignored(given, known)):
+        logger.warning(
+            "%s: ignored, for neither arq nor we have such a setting: %s (a leading underscore "
+            "makes a name your own)", name, "; ".join(ignored),
+        )  # fmt: skip
+    options |= overrides or {}
+    if fault := fault_in(options):
+        raise SettingsError(f"{name}: {fault}")
+    if not allow_pickle:
+        _refuse_pickle(name, options)
+    return options
 
 
 def _import(path: str, name: str) -> ModuleType:
@@ -75,29 +131,60 @@ def _is_module(name: str, parent: ModuleType) -> bool:
     return isinstance(there, ModuleType)
 
 
-def _options_of(path: str, settings: object) -> dict[str, Any]:
+def _given_by(settings: object, name: str) -> dict[str, Any]:
     if isinstance(settings, Mapping):
-        given = dict(settings)
-    elif inspect.isclass(settings):
-        given = {k: v for kind in reversed(settings.__mro__[:-1]) for k, v in vars(kind).items()}
-    else:
-        raise SettingsError(f"{path} is a {type(settings).__name__}, not a class or a dict")
-    known = {*_ARQS, *OURS}
-    options = {}
+        return dict(settings)
+    kind = settings if inspect.isclass(settings) else type(settings)
+    given = {
+        one: value for base in reversed(kind.__mro__[:-1]) for one, value in vars(base).items()
+    }
+    if kind is settings:
+        return given
+    if not hasattr(settings, "__dict__") or callable(settings):
+        raise SettingsError(f"{name} is a {kind.__name__}, not a class or a dict")
+    return {**given, **vars(settings)}
+
+
+def _callable_of(value: object, settings: object) -> object:
+    """A hook as it can be called, of which the class body has only what makes it one."""
+    if isinstance(value, staticmethod):
+        return value.__func__
+    kind = settings if isinstance(settings, type) else type(settings)
+    return value.__get__(None, kind) if isinstance(value, classmethod) else value
+
+
+def _ignored(given: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+    """Each name that somebody may have meant for a setting, with the one that he meant."""
     for name, value in given.items():
-        if name in known:
-            options[name] = value.__func__ if isinstance(value, staticmethod) else value
-        elif not name.startswith("_"):
-            _refuse_unknown(path, name, value, known)
-    return options
+        if name in known or name.startswith("_"):
+            continue
+        is_code = _is_code(value)
+        meant = _hook_meant_by(name, given) if is_code else _meant_by(name, known, given)
+        if meant:
+            yield f"{name}, did you mean {meant}?"
+        elif not is_code:
+            yield name
 
 
-def _refuse_unknown(path: str, name: str, value: object, known: set[str]) -> None:
-    near = difflib.get_close_matches(name, known, n=1)
-    if isinstance(value, FunctionType | staticmethod | classmethod | property) and not near:
-        return
-    hint = f"; did you mean {near[0]}?" if near else "; a leading underscore makes it your own"
-    raise SettingsError(f"{path}: {name} is neither a setting of arq nor of ours{hint}")
+def _meant_by(name: str, known: set[str], given: Mapping[str, Any]) -> str | None:
+    if (usual := _MEANT.get(name.lower())) is not None:
+        return None if usual in given else usual
+    near = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=SURELY)
+    return near[0] if near else None
+
+
+def _hook_meant_by(name: str, given: Mapping[str, Any]) -> str | None:
+    """A hook that is not there, and nearly called so; None: it is a function like any other."""
+    if not inspect.iscoroutinefunction(given[name]):
+        return None
+    missing = [hook for hook in _HOOKS if hook not in given]
+    near = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=SURELY)
+    return near[0] if near else None
+
+
+def _is_code(value: object) -> bool:
+    """A function, a class, a module, a property: what a class body holds beside settings."""
+    return isinstance(value, ModuleType) or callable(value) or hasattr(type(value), "__get__")
 
 
 def _refuse_pickle(path: str, options: Mapping[str, Any]) -> None:
@@ -111,5 +198,5 @@ def _refuse_pickle(path: str, options: Mapping[str, Any]) -> None:
             f"{path} has no {' and no '.join(missing)}, so jobs are pickle: who can write to Redis "
             "can run code here. Set job_serializer = worker.broker.codec.serialize and "
             "job_deserializer = worker.broker.codec.deserialize, here and in your clients, or "
-            "accept it with --allow-pickle"
+            "accept it with --allow-pickle (in Python: allow_pickle=True)"
         )

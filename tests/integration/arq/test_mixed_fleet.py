@@ -252,7 +252,7 @@ async def test_an_attempt_whose_lease_is_anothers_is_cancelled_and_leaves_nothin
         assert await client.exists("arq:result:one") == 0
         assert await score_of(client, "one") == before
     assert "job one: its lease was lost to another worker" in caplog.messages
-    assert "job b'one' was taken over before it was finished here" in caplog.messages
+    assert "job one was taken over before it was finished here" in caplog.messages
 
 
 async def test_what_ends_just_after_its_lease_was_lost_leaves_nothing(

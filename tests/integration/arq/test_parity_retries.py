@@ -147,6 +147,22 @@ async def test_a_client_may_begin_with_a_later_try(client: ArqRedis, build: Make
     assert tries == [3, 4]
 
 
+@pytest.mark.parametrize("kind", ["unknown", "aborted"])
+async def test_the_result_of_a_job_that_is_refused_tells_its_starts_whatever_try_was_wished(
+    client: ArqRedis, build: Make, kind: str
+) -> None:
+    name = "missing" if kind == "unknown" else "work"
+    job = await client.enqueue_job(name, _job_try=3)
+    assert job is not None
+    if kind == "aborted":
+        await client.zadd("arq:abort", {job.job_id: timestamp_ms() + 1})
+    await build(retrying(Retry(), until=1), allow_abort_jobs=True).async_run()
+    info = await job.result_info()
+    assert info is not None
+    assert (info.success, info.job_try) == (False, 1)
+    assert tries == []
+
+
 @pytest.mark.parametrize("error", [Retry(), RetryJob(), asyncio.CancelledError()], ids=repr)
 async def test_without_retry_jobs_nothing_is_run_again(
     client: ArqRedis, build: Make, error: BaseException
