@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 from worker.errors import SettingsError
 from worker.queues import fault_in_name, weights_of
 from worker.setting_names import PREFIX, fault_in
-from worker.setting_parts import DatabaseSettings, MailSettings, Pooler
+from worker.setting_parts import DEFAULT_SCHEMA, DatabaseSettings, MailSettings, Pooler
 
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         None, description="Postgres, as `postgresql+asyncpg://user:password@host:5432/name`."
     )
     database_schema: str = Field(
-        "public", description="Schema of our tables; one of their own lets them live beside yours."
+        DEFAULT_SCHEMA, description="Schema of our tables; `worker migrate` creates it."
     )
     database_pooler: bool | Pooler = Field(
         False,
@@ -226,6 +226,11 @@ class Settings(BaseSettings):
         """How long a settled task is kept unless its function says otherwise, in seconds."""
         return self.retention_days * 86_400
 
+    @property
+    def given_schema(self) -> str | None:
+        """The schema that somebody has set; None: the default holds, if nothing speaks against."""
+        return self.database_schema if "database_schema" in self.model_fields_set else None
+
     def require_database(self) -> DatabaseSettings:
         """The Postgres part.
 
@@ -240,7 +245,7 @@ class Settings(BaseSettings):
         return DatabaseSettings(
             url=self.database_url.get_secret_value(),
             pool_size=self.pool_size or self.concurrency + SPARE_CONNECTIONS,
-            schema=self.database_schema,
+            schema=self.given_schema,
             pooler=self.database_pooler,
         )
 

@@ -20,6 +20,7 @@ from worker.db.failures import sqlstate
 from worker.errors import ServerUnreachable
 from worker.execution.client import TaskClient
 from worker.run import run_tasks
+from worker.setting_parts import DEFAULT_SCHEMA
 from worker.settings import Settings
 
 CONCURRENCY = 10
@@ -85,16 +86,17 @@ class System(Protocol):
         """What is known about the tasks that are unfinished, for whoever has to find out why."""
 
 
-_UNFINISHED = text("SELECT count(*) FROM task WHERE settled_at IS NULL")
+_UNFINISHED = text("SELECT count(*) FROM worker.task WHERE settled_at IS NULL")
 
 _UNFINISHED_NUMBERS = text(
-    "SELECT DISTINCT CAST(args ->> 'number' AS int) FROM task WHERE settled_at IS NULL"
+    "SELECT DISTINCT CAST(args ->> 'number' AS int) FROM worker.task WHERE settled_at IS NULL"
 )
 
 _FAILURES = text("""
     SELECT task.name, task.args ->> 'number' AS number, state, error_type, message
-    FROM task LEFT JOIN LATERAL (
-        SELECT error_type, message FROM task_error WHERE task_id = task.id ORDER BY id DESC LIMIT 1
+    FROM worker.task AS task LEFT JOIN LATERAL (
+        SELECT error_type, message FROM worker.task_error
+        WHERE task_id = task.id ORDER BY id DESC LIMIT 1
     ) AS last ON true
     WHERE state IN ('failed', 'cancelled')
 """)
@@ -103,7 +105,7 @@ _LEFT = text("""
     SELECT id, name, args ->> 'number' AS number, state, attempt, tries, worker,
            extract(epoch FROM run_at - now()) AS due,
            extract(epoch FROM dispatch_at - now()) AS look
-    FROM task WHERE settled_at IS NULL ORDER BY created_at LIMIT :limit
+    FROM worker.task WHERE settled_at IS NULL ORDER BY created_at LIMIT :limit
 """)
 
 
@@ -111,7 +113,7 @@ class OurWorker:
     """This package: rows in Postgres, jobs in Redis.
 
     Args:
-        db: The database with the tables `task` and `chaos_effect`.
+        db: The database with the tables `worker.task` and `chaos_effect`.
         client: An open client.
         settings: Of the workers.
     """
@@ -189,7 +191,7 @@ async def open_our_worker(postgres_url: str, redis_url: str) -> AsyncIterator[Ou
     """Make the tables and open a client."""
     settings = Settings(
         database_url=SecretStr(postgres_url),
-        database_schema="public",
+        database_schema=DEFAULT_SCHEMA,
         database_pooler=False,
         pool_size=None,  # said aloud, because the environment may say something else
         redis_url=SecretStr(redis_url),

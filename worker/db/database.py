@@ -29,7 +29,7 @@ from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
-from worker.setting_parts import DatabaseSettings, Pooler
+from worker.setting_parts import DEFAULT_SCHEMA, DatabaseSettings, Pooler
 from worker.settings import Settings, load_settings
 
 Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
@@ -46,7 +46,8 @@ class Database:
     Args:
         url: ``postgresql+asyncpg://…``; without the driver's name it is added.
         pool_size: Connections that are kept and never exceeded.
-        schema: Where our own tables are. Your models are not touched by it.
+        schema: Where our own tables are; None: in `worker`, and if they are elsewhere, that is told
+            instead of making them anew. Your models are not touched by it.
         pooler: The URL leads to a pooling proxy. True or "transaction": to one that pools
             transactions; no prepared statement outlives its own. "session": to one that keeps a
             connection of the server for each of ours. Of startup parameters neither is sent more
@@ -66,7 +67,7 @@ class Database:
         url: str | URL,
         *,
         pool_size: int = 10,
-        schema: str = "public",
+        schema: str | None = None,
         pooler: bool | Pooler = False,
         fence_seconds: float | None = None,
         process: str | None = None,
@@ -74,10 +75,11 @@ class Database:
         autoflush: bool = False,
         **engine_options: Any,
     ) -> None:
-        self.schema = schema
+        self.schema = DEFAULT_SCHEMA if schema is None else schema
+        self.schema_is_given = schema is not None
         kind: Pooler | None = "transaction" if pooler is True else pooler or None
         self.pooler = kind == "transaction"
-        self.queries: Queries = queries_for(schema)
+        self.queries: Queries = queries_for(self.schema)
         # How many more than `pool_size` there may be; below 0: any number.
         self._most_beyond: int = engine_options.get("max_overflow", 0)
         self._opening = Opening(
@@ -95,7 +97,7 @@ class Database:
                 "pool_pre_ping": False,
                 "pool_use_lifo": True,  # the connection used last knows the statements best
                 "hide_parameters": True,  # arguments belong to users, not to logs
-                "execution_options": {"schema_translate_map": {SCHEMA: schema}},
+                "execution_options": {"schema_translate_map": {SCHEMA: self.schema}},
                 **engine_options,
                 "connect_args": self._opening.arguments,
             },

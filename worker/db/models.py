@@ -39,8 +39,9 @@ _NAME = (
     r"""AND (VALUE COLLATE "C") !~ '[\x01-\x1f\x7f-\x9f]'"""
 )
 
-SCHEMA = "worker"
-"""Stands for the configured schema in our metadata; never a schema of that name."""
+SCHEMA = "pg_the_schema_of_ours"
+"""Stands for the configured schema in our metadata. No schema is called so: `pg_` is reserved for
+the server itself. So nobody's model in a schema of its own is taken for one of ours."""
 
 
 class TaskState(StrEnum):
