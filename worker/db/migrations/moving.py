@@ -9,7 +9,9 @@ written with the old schema in them are theirs to change.
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import DOMAIN
 
+from worker.db.models import Base
 from worker.db.queries import quoted
 from worker.db.whereabouts import VERSION_TABLE
 from worker.errors import SchemaError
@@ -21,7 +23,6 @@ from the table."""
 FUNCTIONS = ("worker_task_notify()",)
 """Of triggers of ours. They say TG_TABLE_SCHEMA, so that they work wherever their table is."""
 
-# A domain of ours is called as its table and its column; others' are not touched.
 _DOMAINS = text(
     """
     SELECT DISTINCT CAST(domain.typname AS text)
@@ -31,8 +32,7 @@ _DOMAINS = text(
          ON domain.oid = attribute.atttypid AND domain.typnamespace = relation.relnamespace
     JOIN pg_catalog.pg_namespace AS space ON space.oid = relation.relnamespace
     WHERE CAST(space.nspname AS text) = :schema AND CAST(relation.relname AS text) = ANY(:tables)
-      AND domain.typtype = 'd'
-      AND CAST(domain.typname AS text) = relation.relname || '_' || attribute.attname
+      AND domain.typtype = 'd' AND CAST(domain.typname AS text) = ANY(:domains)
     """
 )
 
@@ -71,7 +71,7 @@ def move(connection: Connection, source: str, target: str, tables: Sequence[str]
     if "worker_process" in tables:
         _refuse_live_workers(connection, old)
     about = {"schema": source, "tables": moved}
-    domains = connection.execute(_DOMAINS, about).scalars().all()
+    domains = connection.execute(_DOMAINS, {**about, "domains": _domains()}).scalars().all()
     for grantee in connection.execute(_GRANTEES, about).scalars().all():
         connection.execute(text(f"GRANT USAGE ON SCHEMA {new} TO {_literally(grantee)}"))
     for kind, names in (("TABLE", moved), ("DOMAIN", domains), ("FUNCTION", FUNCTIONS)):
@@ -89,6 +89,12 @@ def _refuse_live_workers(connection: Connection, schema: str) -> None:
             f"our tables cannot be moved under a live worker; the last heartbeat of {alive}. Stop "
             f"all workers and migrate again. One that was killed counts for {ALIVE_SECONDS} s"
         )
+
+
+def _domains() -> list[str]:
+    """Those that our models have; the tables may have fewer, or others of somebody's."""
+    columns = [column for table in Base.metadata.tables.values() for column in table.columns]
+    return [str(column.type.name) for column in columns if isinstance(column.type, DOMAIN)]
 
 
 def _literally(name: str) -> str:
