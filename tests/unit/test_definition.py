@@ -228,3 +228,11 @@ def test_type_hints_that_cannot_be_resolved_are_told_when_the_modules_are_loaded
 
     with pytest.raises(InvalidOptions, match="unresolved: a type hint .*Nowhere"):
         registry.load([], builtin=False)
+
+
+def test_a_task_without_a_name_is_told_what_to_write() -> None:
+    async def confirm(ctx: TaskContext) -> None: ...
+
+    with pytest.raises(InvalidOptions, match=r'write @task\("confirm"\)') as caught:
+        task(confirm)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

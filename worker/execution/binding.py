@@ -96,11 +96,11 @@ def _wrong(caller: object) -> str:
         )
     if hasattr(caller, "enqueue"):  # a TaskClient, which knows this module
         return (
-            f"a {kind} is no session: write client.enqueue(f, …) for a transaction of its own, or "
+            f"{kind} is no session: write client.enqueue(f, …) for a transaction of its own, or "
             "f.enqueue(session, …) for yours"
         )
     return (
-        f"a {kind} is no session: f.enqueue(session, …) needs an AsyncSession, an "
+        f"{kind} is no session: f.enqueue(session, …) needs an AsyncSession, an "
         "async_scoped_session or an AsyncConnection, as the first argument"
     )
 
