@@ -1,6 +1,6 @@
 """What to say when Postgres refuses our role something: one line, with the grant that is missing.
 
-docs/operations.md has the grants of each role; a test runs them.
+docs/database.md has the grants of each role; a test runs them.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def to_migrate(
     """
     found = connection.execute(_FOUND, {"schemas": [*schemas], "tables": [*tables]}).all()
     lacks = [line for row in found for line in _lacks(row, makes_tables=row.schema == schemas[0])]
-    advice = "; ".join(lacks) or "docs/operations.md has what the role needs that migrates"
+    advice = "; ".join(lacks) or "docs/database.md has what the role needs that migrates"
     return SchemaError(f"Postgres refuses this to role {found[0].role} ({_said(error)}): {advice}")
 
 
