@@ -1,6 +1,7 @@
 """Where our tables are when nobody says so, and how they get there."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,6 +9,7 @@ from arq.worker import get_kwargs
 from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, select, text
 
 from tests.conftest import Drain
+from tests.processes import run_command
 from worker import Database, Settings, TaskClient, TaskContext, task
 from worker.broker.redis import RedisClient
 from worker.db import migrations
@@ -110,6 +112,27 @@ async def test_worker_api_and_commands_refuse_tables_elsewhere(
     ctx: dict[str, object] = {"settings": elsewhere, "redis": redis}
     with pytest.raises(SchemaError, match=BOTH_WAYS.format("public")):
         await startup(ctx)  # type: ignore[arg-type]
+
+
+async def test_each_command_says_both_ways_out_in_one_line_until_one_is_taken(
+    before: Database, settings: Settings
+) -> None:
+    url = before.engine.url.render_as_string(hide_password=False)
+    elsewhere = Settings(
+        **{**settings.model_dump(exclude_unset=True), "database_url": url, "builtin_tasks": True}
+    )
+    for command in (["migrate"], ["run", "--burst"], ["api", "--port=0"], ["cron", "list"]):
+        done = await run_command(elsewhere, *command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.fullmatch(f"worker: {BOTH_WAYS.format('public')}\n", done.stderr), command
+    done = await run_command(elsewhere, "migrate", WORKER_DATABASE_SCHEMA="public")
+    assert done.stdout == 'schema "public" is at the newest revision\n', done.stderr
+    done = await run_command(elsewhere, "migrate", "--move-from", "public", "--down", "base")
+    assert done.stderr == "worker: --down and --move-from exclude each other\n"
+    done = await run_command(elsewhere, "migrate", "--move-from", "public")
+    assert done.stdout == 'schema "worker" is at the newest revision\n', done.stderr
+    done = await run_command(elsewhere, "run", "--burst")
+    assert done.returncode == 0, done.stderr
 
 
 async def test_clients_and_sessions_refuse_tables_elsewhere(

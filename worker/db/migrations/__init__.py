@@ -69,8 +69,8 @@ async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:
 
     Raises:
         SchemaError: A table with one of our names is there that we did not make; or ours are in
-            another schema, and nobody has said which is meant; somebody holds a lock of one of ours
-            all the time; or the schema is newer than this version.
+            another schema, and nobody has said which is meant; our role lacks a right; somebody
+            holds a lock of one of ours all the time; or the schema is newer than this version.
     """
     branches = ["tasks", "users"] if builtin_tasks else ["tasks"]
 
