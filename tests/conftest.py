@@ -27,6 +27,10 @@ from worker.stock import BurstWorker
 
 TEMPLATE = "migrated"
 
+SEARCH_PATH = {"search_path": "public,worker"}
+"""Of the tests' servers: what a test says in SQL of its own means our tables without their schema.
+Statements of the product name it; `tests/integration/test_roles.py` runs without this."""
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +54,7 @@ def _fork_server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres() as server:
+    with EmbeddedPostgres(settings=SEARCH_PATH) as server:
         yield server
 
 

@@ -44,6 +44,7 @@ from worker.errors import (
 
 if TYPE_CHECKING:
     from worker.api.deps import SessionDep
+    from worker.db.autogenerate import include_object
     from worker.db.database import Database
     from worker.db.models import TaskState
     from worker.execution.client import TaskClient
@@ -107,6 +108,7 @@ __all__ = [
     "UnknownTask",
     "WorkerError",
     "cron",
+    "include_object",
     "task",
 ]
 
@@ -128,6 +130,7 @@ _PLACES = {
     "TaskView": "execution.handle",
     "TickView": "execution.schedules",
     "cron": "execution.cron",
+    "include_object": "db.autogenerate",
     "task": "execution.definition",
 }
 """Imported when they are asked for: the commands start without an ORM."""

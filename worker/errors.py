@@ -9,7 +9,7 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     ├── WorkerDied *                 a service of the worker has ended by an error of its own
     ├── Exhausted *                  the process itself is out of file descriptors or memory
     ├── EmbeddedServerError *        a throwaway server could not be found or started
-    ├── SchemaError                  the database does not have our tables as they should be
+    ├── SchemaError                  our tables are not there as they should be, or not for us
     ├── SessionError                 what went wrong around a database session
     │   ├── TransactionAborted       a commit would have been a silent rollback
     │   ├── TransactionEnded         a statement has ended it: a COMMIT or ROLLBACK as text
@@ -79,7 +79,7 @@ class EmbeddedServerError(WorkerError):
 
 
 class SchemaError(WorkerError):
-    """The database does not have our tables, or has others by their names."""
+    """The database does not have our tables, or has others by their names, or refuses us them."""
 
 
 class SessionError(WorkerError):

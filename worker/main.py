@@ -45,7 +45,7 @@ from worker.services.leader import Leader
 from worker.services.ownership import Ownership
 from worker.services.presence import Presence
 from worker.services.pruner import Pruner
-from worker.services.readiness import wait_for_tables
+from worker.services.readiness import other_tables, wait_for_tables
 from worker.services.registrar import Registrar
 from worker.services.relay import Listener, Relay
 from worker.services.rescuer import Rescuer
@@ -143,6 +143,8 @@ async def startup(ctx: ProcessContext) -> None:
         )
     )
     await wait_for_tables(db, settings.connect_timeout)
+    if others := await other_tables(db):
+        logger.warning("%s", others)
     await refuse_cluster(ctx["redis"])
     if lacks := await check_access(ctx["redis"], settings.served_queues):
         logger.warning("%s", lacks)

@@ -5,17 +5,24 @@ from typing import Literal
 
 from pydantic import SecretStr
 
+DEFAULT_SCHEMA = "worker"
+"""Where our tables are unless somebody says otherwise."""
+
 Pooler = Literal["transaction", "session"]
 """What a pooling proxy keeps a connection of the server for."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """What `Database` needs to know."""
+    """What `Database` needs to know.
+
+    Attributes:
+        schema: Where our tables are to be; None: nobody has said.
+    """
 
     url: str = field(repr=False)
     pool_size: int
-    schema: str
+    schema: str | None
     pooler: bool | Pooler
 
 

@@ -24,7 +24,7 @@ from pydantic_settings import (
 from worker.errors import SettingsError
 from worker.queues import weights_of
 from worker.setting_names import PREFIX, ignored_in, is_from_kubernetes, slip_in
-from worker.setting_parts import DatabaseSettings, MailSettings, Pooler
+from worker.setting_parts import DEFAULT_SCHEMA, DatabaseSettings, MailSettings, Pooler
 from worker.setting_types import (
     Identifier,
     Level,
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
         None, description="Postgres, as `postgresql+asyncpg://user:password@host:5432/name`."
     )
     database_schema: Identifier = Field(
-        "public", description="Schema of our tables; one of their own lets them live beside yours."
+        DEFAULT_SCHEMA, description="Schema of our tables; `worker migrate` creates it."
     )
     database_pooler: bool | Pooler = Field(
         False,
@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         """How long a settled task is kept unless its function says otherwise, in seconds."""
         return self.retention_days * 86_400
 
+    @property
+    def given_schema(self) -> str | None:
+        """The schema that somebody has set; None: the default holds, if nothing speaks against."""
+        return self.database_schema if "database_schema" in self.model_fields_set else None
+
     def require_database(self) -> DatabaseSettings:
         """The Postgres part.
 
@@ -210,7 +215,7 @@ class Settings(BaseSettings):
         return DatabaseSettings(
             url=self.database_url.get_secret_value(),
             pool_size=self.pool_size or self.concurrency + SPARE_CONNECTIONS,
-            schema=self.database_schema,
+            schema=self.given_schema,
             pooler=self.database_pooler,
         )
 

@@ -89,7 +89,7 @@ async def test_on_configured_servers_it_touches_nothing_of_others_and_leaves_not
     assert process.returncode == 0, complaints
     assert f"✓ each of {2 * JOBS} tasks has run exactly once" in output
     assert "2 processes" in output
-    assert await what_is_there(db, redis) == (["public.task"], [b"arq:job:theirs"])
+    assert await what_is_there(db, redis) == (["worker.task"], [b"arq:job:theirs"])
 
 
 async def test_an_interrupted_run_leaves_nothing_on_configured_servers_either(
@@ -101,7 +101,7 @@ async def test_an_interrupted_run_leaves_nothing_on_configured_servers_either(
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=50)
     assert process.returncode != 0
-    assert await what_is_there(db, redis) == (["public.task"], [])
+    assert await what_is_there(db, redis) == (["worker.task"], [])
 
 
 async def what_is_there(db: Database, redis: RedisClient) -> tuple[list[str], list[bytes]]:

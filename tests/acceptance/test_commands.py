@@ -37,7 +37,9 @@ async def test_migrate_beside_a_foreign_table_is_one_clear_line(
 ) -> None:
     async with Database(empty_database_url) as db:
         await db.execute_once(text("CREATE TABLE task (theirs text)"), {})
-    done = await run_command(settings, "migrate", WORKER_DATABASE_URL=empty_database_url)
+    done = await run_command(
+        settings, "migrate", WORKER_DATABASE_URL=empty_database_url, WORKER_DATABASE_SCHEMA="public"
+    )
     assert done.returncode == 1
     assert "already has a table task that is not ours. Set WORKER_DATABASE_SCHEMA" in done.stderr
 

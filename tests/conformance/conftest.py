@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from tests.conftest import SEARCH_PATH
 from tests.processes import WorkerProcess
 from worker import Database, Settings, TaskClient
 from worker.db import migrations
@@ -80,7 +81,8 @@ class House:
 async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
     """Own servers, own database, own workers."""
     started: list[WorkerProcess] = []
-    async with EmbeddedPostgres(tcp=True) as postgres, EmbeddedRedis(tcp=True) as redis:
+    server = EmbeddedPostgres(tcp=True, settings=SEARCH_PATH)
+    async with server as postgres, EmbeddedRedis(tcp=True) as redis:
         settings = Settings(
             database_url=SecretStr(postgres.url),
             redis_url=SecretStr(redis.url),

@@ -118,7 +118,7 @@ def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     original = database.queries_for
 
     def apply(statement: str, guard: str) -> None:
-        mutated = without(original("public"), statement, guard)
+        mutated = without(original("worker"), statement, guard)
         monkeypatch.setattr(database, "queries_for", lambda schema: mutated)
 
     return apply

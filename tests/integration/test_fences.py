@@ -211,8 +211,8 @@ async def test_what_cannot_be_ended_is_said_once_and_tasks_are_taken_back_all_th
     await db.execute_once(text("REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC"), {})
     await db.execute_once(text("CREATE ROLE weak LOGIN"), {})
     try:
-        await db.execute_once(text("GRANT ALL ON ALL TABLES IN SCHEMA public TO weak"), {})
-        await db.execute_once(text("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO weak"), {})
+        await db.execute_once(text("GRANT USAGE ON SCHEMA worker TO weak"), {})
+        await db.execute_once(text("GRANT ALL ON ALL TABLES IN SCHEMA worker TO weak"), {})
         url = db.engine.url.set(username="weak")
         async with Database(url, process="weak") as weak:
             for number in range(2):

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from tests.conftest import Drain
+from tests.conftest import SEARCH_PATH, Drain
 from tests.integration.test_attempts import AT_ONCE, drain_until_settled, view_of
 from worker import (
     Backoff,
@@ -128,7 +128,8 @@ class TestTheCount:
 
     async def test_what_ran_while_the_server_crashed_is_not_counted(self) -> None:
         """After a crash the server goes on in the process that it was started in."""
-        async with EmbeddedPostgres() as postgres, Database(postgres.url, pool_size=2) as db:
+        server = EmbeddedPostgres(settings=SEARCH_PATH)
+        async with server as postgres, Database(postgres.url, pool_size=2) as db:
             await migrations.upgrade(db)
             before, victim = await put(db), text("SELECT pg_backend_pid()")
             os.kill((await db.execute_once(victim, {})).scalar_one(), signal.SIGKILL)

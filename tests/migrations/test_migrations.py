@@ -36,7 +36,7 @@ def of_another_type(
     return made_of != wanted.compile(context.dialect)  # type: ignore[attr-defined]
 
 
-async def tables(db: Database, schema: str = "public") -> set[str]:
+async def tables(db: Database, schema: str = "worker") -> set[str]:
     async with db.engine.connect() as connection:
         return set(await connection.run_sync(lambda c: inspect(c).get_table_names(schema)))
 
@@ -92,7 +92,7 @@ async def test_check_constraints_and_partial_indexes_equal_the_models(db: Databa
         async with modelled.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
     await migrations.upgrade(db)
-    assert await described("public") == await described("models")
+    assert await described("worker") == await described("models")
 
 
 async def test_down_to_base_and_up_again(db: Database) -> None:
@@ -144,12 +144,12 @@ async def test_a_foreign_table_of_one_of_our_names_stops_the_migration_with_a_hi
     db: Database, table: str
 ) -> None:
     await db.execute_once(text(f"CREATE TABLE {table} (theirs text)"), {})
-    with pytest.raises(SchemaError, match=f"already has a table {table} .*WORKER_DATABASE_SCHEMA"):
-        await migrations.upgrade(db)
-    assert await tables(db) == {table}
-    async with Database(db.engine.url, schema="worker") as ours:
-        await migrations.upgrade(ours)
-        await refuse_unmigrated(ours)
+    async with Database(db.engine.url, schema="public") as theirs:
+        with pytest.raises(
+            SchemaError, match=f"already has a table {table} .*WORKER_DATABASE_SCHEMA"
+        ):
+            await migrations.upgrade(theirs)
+    assert await tables(db, "public") == {table}
 
 
 @pytest.mark.parametrize("schema", ['our"own', "two words: :one"])
@@ -164,8 +164,9 @@ async def test_a_schema_may_have_a_name_that_needs_quoting(db: Database, schema:
 
 async def test_a_foreign_users_table_is_no_matter_without_the_builtin_tasks(db: Database) -> None:
     await db.execute_once(text("CREATE TABLE users (theirs text)"), {})
-    await migrations.upgrade(db, builtin_tasks=False)
-    assert "task" in await tables(db)
+    async with Database(db.engine.url, schema="public") as public:
+        await migrations.upgrade(public, builtin_tasks=False)
+    assert "task" in await tables(db, "public")
 
 
 async def test_an_alembic_history_of_the_services_own_is_left_alone(db: Database) -> None:
@@ -331,11 +332,11 @@ async def test_a_step_that_gets_no_lock_names_who_holds_it_and_what_was_done_sta
 
 async def test_each_revision_has_a_transaction_of_its_own(db: Database) -> None:
     await migrations.upgrade(db, builtin_tasks=False)
-    await db.execute_once(text("CREATE TABLE users (theirs text)"), {})
+    await db.execute_once(text("CREATE TABLE worker.users (theirs text)"), {})
     await migrations.downgrade(db, "base")
     with pytest.raises(SchemaError, match="users"):
         await migrations.upgrade(db)
-    await db.execute_once(text("DROP TABLE users"), {})
+    await db.execute_once(text("DROP TABLE worker.users"), {})
     await migrations.upgrade(db)
     writers = await db.execute_once(
         text("SELECT count(DISTINCT CAST(xmin AS text)) FROM pg_class WHERE relname IN "

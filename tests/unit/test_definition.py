@@ -306,3 +306,11 @@ def test_a_result_that_does_not_fit_the_code_any_more_is_told_as_that(registry: 
 
     with pytest.raises(InvalidResult, match="changed: the result: Input should be a valid integer"):
         changed.signature.decode_result(b'"one"')
+
+
+def test_a_task_without_a_name_is_told_what_to_write() -> None:
+    async def confirm(ctx: TaskContext) -> None: ...
+
+    with pytest.raises(InvalidOptions, match=r'write @task\("confirm"\)') as caught:
+        task(confirm)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

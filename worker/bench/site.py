@@ -18,7 +18,6 @@ import asyncpg
 from arq.constants import health_check_key_suffix
 from pydantic import SecretStr
 from sqlalchemy import insert, text
-from sqlalchemy.exc import DBAPIError
 
 from worker.bench.plan import Plan
 from worker.bench.tasks import ACCOUNTS, Account, Base
@@ -26,13 +25,14 @@ from worker.broker import keys
 from worker.broker.redis import AWAY, RedisClient, connect
 from worker.db import migrations
 from worker.db.database import Database
-from worker.db.failures import PASSING, sqlstate
+from worker.db.failures import PASSING
 from worker.db.fleet import FLEET_DUTY
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from worker.errors import SettingsError, WorkerError
+from worker.errors import SchemaError, SettingsError, WorkerError
 from worker.execution.answer import shielded
 from worker.execution.client import TaskClient
 from worker.services.readiness import wait_for_postgres, wait_for_redis
+from worker.setting_parts import DEFAULT_SCHEMA
 from worker.settings import SPARE_CONNECTIONS, GivenSettings, Settings, load_settings
 
 NAME = "worker_bench"
@@ -45,11 +45,6 @@ CONNECTIONS_BESIDE_POOL = 2
 """Of each worker process: it listens for new rows, and one is there while it starts."""
 
 KEYS_PER_CALL = 1000
-
-FORBIDDEN = "42501"
-"""SQLSTATE: insufficient privilege."""
-
-"""SQLSTATE: undefined table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ async def _embedded(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -
     await stack.enter_async_context(postgres)
     await stack.enter_async_context(redis)
     found = GivenSettings(database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
-    return _ours(found, concurrency, place, "public", NAME)
+    return _ours(found, concurrency, place, DEFAULT_SCHEMA, NAME)
 
 
 async def _configured(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -> Settings:
@@ -160,13 +155,8 @@ def _connections(plan: Plan, concurrency: int) -> int:
 async def _make_tables(db: Database) -> None:
     try:
         await migrations.upgrade(db, builtin_tasks=False)
-    except DBAPIError as error:
-        if sqlstate(error) != FORBIDDEN:
-            raise
-        raise WorkerError(
-            "this database user may not make a schema of its own to measure in: "
-            "GRANT CREATE ON DATABASE … TO …, or measure on throwaway servers, without --servers"
-        ) from error
+    except SchemaError as error:
+        raise WorkerError(f"{error}; or measure on throwaway servers, without --servers") from error
     async with db.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
         await connection.execute(insert(Account), [{"id": id_} for id_ in range(ACCOUNTS)])

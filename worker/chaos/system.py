@@ -19,6 +19,7 @@ from worker.db.failures import PASSING, sqlstate
 from worker.errors import ServerUnreachable
 from worker.execution.client import TaskClient
 from worker.run import run_tasks
+from worker.setting_parts import DEFAULT_SCHEMA
 from worker.settings import GivenSettings, Settings
 
 CONCURRENCY = 10
@@ -84,16 +85,17 @@ class System(Protocol):
         """What is known about the tasks that are unfinished, for whoever has to find out why."""
 
 
-_UNFINISHED = text("SELECT count(*) FROM task WHERE settled_at IS NULL")
+_UNFINISHED = text("SELECT count(*) FROM worker.task WHERE settled_at IS NULL")
 
 _UNFINISHED_NUMBERS = text(
-    "SELECT DISTINCT CAST(args ->> 'number' AS int) FROM task WHERE settled_at IS NULL"
+    "SELECT DISTINCT CAST(args ->> 'number' AS int) FROM worker.task WHERE settled_at IS NULL"
 )
 
 _FAILURES = text("""
     SELECT task.name, task.args ->> 'number' AS number, state, error_type, message
-    FROM task LEFT JOIN LATERAL (
-        SELECT error_type, message FROM task_error WHERE task_id = task.id ORDER BY id DESC LIMIT 1
+    FROM worker.task AS task LEFT JOIN LATERAL (
+        SELECT error_type, message FROM worker.task_error
+        WHERE task_id = task.id ORDER BY id DESC LIMIT 1
     ) AS last ON true
     WHERE state IN ('failed', 'cancelled')
 """)
@@ -102,7 +104,7 @@ _LEFT = text("""
     SELECT id, name, args ->> 'number' AS number, state, attempt, tries, worker,
            extract(epoch FROM run_at - now()) AS due,
            extract(epoch FROM dispatch_at - now()) AS look
-    FROM task WHERE settled_at IS NULL ORDER BY created_at LIMIT :limit
+    FROM worker.task WHERE settled_at IS NULL ORDER BY created_at LIMIT :limit
 """)
 
 
@@ -110,7 +112,7 @@ class OurWorker:
     """This package: rows in Postgres, jobs in Redis.
 
     Args:
-        db: The database with the tables `task` and `chaos_effect`.
+        db: The database with the tables `worker.task` and `chaos_effect`.
         client: An open client.
         settings: Of the workers.
     """
@@ -188,6 +190,7 @@ async def open_our_worker(postgres_url: str, redis_url: str) -> AsyncIterator[Ou
     """Make the tables and open a client."""
     settings = GivenSettings(
         database_url=SecretStr(postgres_url),
+        database_schema=DEFAULT_SCHEMA,
         redis_url=SecretStr(redis_url),
         task_modules=("worker.chaos.tasks",),
         builtin_tasks=False,

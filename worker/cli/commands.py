@@ -16,18 +16,26 @@ def migrate(
     down: Annotated[
         str | None, typer.Option(help="Go back to this revision; `base` removes every table.")
     ] = None,
+    move_from: Annotated[
+        str | None,
+        typer.Option(help="First move our tables here from this schema; no worker may live."),
+    ] = None,
 ) -> None:
     """Create or upgrade our tables (safe to run in several processes at once)."""
     from worker.db import migrations
     from worker.db.database import Database
     from worker.services.readiness import wait_for_postgres
 
+    if down is not None and move_from is not None:
+        raise InvalidOptions("--down and --move-from exclude each other")
     settings = start()
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
     async def work() -> None:
         async with Database.from_settings(settings.require_database()) as db:
             await wait_for_postgres(db, settings.connect_timeout)
+            if move_from is not None:
+                await migrations.move(db, move_from)
             if down is None:
                 await migrations.upgrade(db, builtin_tasks=settings.builtin_tasks)
             else:

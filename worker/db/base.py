@@ -7,8 +7,9 @@ from sqlalchemy import DateTime, MetaData, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 
-SCHEMA = "worker"
-"""Stands for the configured schema in our metadata; never a schema of that name."""
+SCHEMA = "pg_the_schema_of_ours"
+"""Stands for the configured schema in our metadata. No schema is called so: `pg_` is reserved for
+the server itself. So nobody's model in a schema of its own is taken for one of ours."""
 
 
 class Base(DeclarativeBase):

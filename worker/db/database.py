@@ -30,7 +30,7 @@ from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
 from worker.db.transitions import FENCE_SECONDS
 from worker.db.url import Address
-from worker.setting_parts import DatabaseSettings, Pooler
+from worker.setting_parts import DEFAULT_SCHEMA, DatabaseSettings, Pooler
 from worker.settings import Settings, load_settings
 
 Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
@@ -47,7 +47,8 @@ class Database:
     Args:
         url: ``postgresql+asyncpg://…``, or as providers have it: with libpq's words, several hosts.
         pool_size: Connections that are kept and never exceeded.
-        schema: Where our own tables are. Your models are not touched by it.
+        schema: Where our own tables are; None: in `worker`, and if they are elsewhere, that is told
+            instead of making them anew. Your models are not touched by it.
         pooler: The URL leads to a pooling proxy. True or "transaction": to one that pools
             transactions; no prepared statement outlives its own. "session": to one that keeps a
             connection of the server for each of ours. Of startup parameters neither is sent more
@@ -67,7 +68,7 @@ class Database:
         url: str | URL,
         *,
         pool_size: int = 10,
-        schema: str = "public",
+        schema: str | None = None,
         pooler: bool | Pooler = False,
         fence_seconds: float | None = None,
         process: str | None = None,
@@ -75,12 +76,13 @@ class Database:
         autoflush: bool = False,
         **engine_options: Any,
     ) -> None:
-        self.schema = schema
+        self.schema = DEFAULT_SCHEMA if schema is None else schema
+        self.schema_is_given = schema is not None
         address = Address.read(url)
         kind = _kind_of(pooler or address.is_pooled)
         self.pooler = kind == "transaction"
         self._proxied = kind is not None
-        self.queries: Queries = queries_for(schema)
+        self.queries: Queries = queries_for(self.schema)
         # How many more than `pool_size` there may be; below 0: any number.
         self._most_beyond: int = engine_options.get("max_overflow", 0)
         self._opening = Opening(
@@ -98,7 +100,7 @@ class Database:
                 "pool_pre_ping": False,
                 "pool_use_lifo": True,  # the connection used last knows the statements best
                 "hide_parameters": True,  # arguments belong to users, not to logs
-                "execution_options": {"schema_translate_map": {SCHEMA: schema}},
+                "execution_options": {"schema_translate_map": {SCHEMA: self.schema}},
                 **engine_options,
                 "connect_args": self._opening.arguments,
             },

@@ -6,14 +6,14 @@ from sqlalchemy import text
 
 from worker.demo.house import House
 
-_BY_STATE = text("SELECT state, count(*) AS tasks FROM task GROUP BY state ORDER BY state")
+_BY_STATE = text("SELECT state, count(*) AS tasks FROM worker.task GROUP BY state ORDER BY state")
 
 # A row of the file without exactly one user, or whose user lacks exactly one welcome.
 _WRONG = text("""
     SELECT given.username
     FROM unnest(CAST(:usernames AS text[])) AS given (username)
-    LEFT JOIN users ON users.username = given.username
-    LEFT JOIN task ON task.name = 'users.send_welcome'
+    LEFT JOIN worker.users AS users ON users.username = given.username
+    LEFT JOIN worker.task AS task ON task.name = 'users.send_welcome'
          AND task.args ->> 'user_id' = CAST(users.id AS text) AND task.state = 'succeeded'
     GROUP BY given.username
     HAVING count(DISTINCT users.id) <> 1 OR count(task.id) <> 1
@@ -22,18 +22,19 @@ _WRONG = text("""
 
 _RATE = text("""
     SELECT count(*) / greatest(extract(epoch FROM max(settled_at) - min(started_at)), 0.001)
-    FROM task WHERE name = 'users.send_welcome' AND state = 'succeeded'
+    FROM worker.task WHERE name = 'users.send_welcome' AND state = 'succeeded'
 """)
 
 _LATENCY = text("""
     SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
         ORDER BY extract(epoch FROM started_at - run_at) * 1000)
-    FROM task WHERE name = 'users.export_data' AND started_at IS NOT NULL
+    FROM worker.task WHERE name = 'users.export_data' AND started_at IS NOT NULL
 """)
 
 
 _ERRORS = text("""
-    SELECT task.name, error_type, message FROM task_error JOIN task ON task.id = task_id
+    SELECT task.name, error_type, message
+    FROM worker.task_error AS task_error JOIN worker.task AS task ON task.id = task_id
     WHERE state = 'failed' ORDER BY task_error.id LIMIT 5
 """)
 

@@ -16,6 +16,7 @@ from worker.db import migrations
 from worker.db.database import Database
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from worker.execution.client import TaskClient
+from worker.setting_parts import DEFAULT_SCHEMA
 from worker.settings import GivenSettings, Settings
 
 CONCURRENCY = 20
@@ -89,6 +90,7 @@ async def open_house() -> AsyncIterator[House]:
 def _settings(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Settings:
     return GivenSettings(
         database_url=SecretStr(database_url),
+        database_schema=DEFAULT_SCHEMA,
         redis_url=SecretStr(redis_url),
         queue=QUEUE,
         concurrency=CONCURRENCY,

@@ -1,4 +1,4 @@
-"""Which connection of a session a row is written on: the one that what the session writes is on.
+"""Which connection a row is written on: the one that what its caller writes is on.
 
 A session may have several: one that routes reads and writes (SQLAlchemy's "custom vertical
 partitioning"), or has a bind per class. Its commit commits one after the other; a row on the wrong
@@ -6,15 +6,39 @@ one outlives the rollback of the work that it belongs to. So a session that coul
 is refused, unless the caller says which.
 """
 
+from typing import Any
+
 from sqlalchemy import Connection, Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+)
+from sqlalchemy.orm import Session, scoped_session
 
 from worker.db.session import CheckedSession
-from worker.errors import InvalidOptions
+from worker.errors import EnqueueError, InvalidOptions
 
 Bind = AsyncEngine | Engine | type
 """An engine of the session's, or a mapped class whose rows are on it."""
+
+Caller = AsyncSession | async_scoped_session[Any] | AsyncConnection
+"""In whose transaction a row may be written."""
+
+
+def place_of(caller: Caller) -> AsyncSession | AsyncConnection:
+    """The session or connection that a row is written through.
+
+    Raises:
+        EnqueueError: It is something else.
+    """
+    if isinstance(caller, async_scoped_session):
+        session: AsyncSession = caller()
+        return session
+    if isinstance(caller, AsyncSession | AsyncConnection):
+        return caller
+    raise EnqueueError(_wrong(caller))
 
 
 def bind_of(session: Session, named: Bind | None) -> Engine | Connection:
@@ -38,6 +62,17 @@ def bind_of(session: Session, named: Bind | None) -> Engine | Connection:
             return engine if _chooses(session) else _that_of(session, engine)
 
 
+def refuse_another(connection: Connection, named: Bind | None) -> None:
+    """Raise if the caller has named another engine than that of its own connection.
+
+    Raises:
+        InvalidOptions: It has.
+    """
+    engine = named.sync_engine if isinstance(named, AsyncEngine) else named
+    if isinstance(engine, Engine) and engine.pool is not connection.engine.pool:
+        raise InvalidOptions("bind= is another engine than that of this connection")
+
+
 def connection_of(session: Session, bind: Engine | Connection, named: Bind | None) -> Connection:
     """The connection that `bind` leads to, its transaction begun (in SQLAlchemy's greenlet).
 
@@ -51,6 +86,25 @@ def connection_of(session: Session, bind: Engine | Connection, named: Bind | Non
         _refuse_if_not_alone(session)
     _refuse_autocommit(connection)
     return connection
+
+
+def _wrong(caller: object) -> str:
+    """What to say of something that is no session."""
+    kind = type(caller).__name__
+    if isinstance(caller, Session | scoped_session | Connection):
+        return (
+            f"{type(caller).__module__}.{kind} is a synchronous one, in which no task can be "
+            "enqueued yet: use an AsyncSession, or in a transaction of its own client.enqueue(f, …)"
+        )
+    if hasattr(caller, "enqueue"):  # a TaskClient, which knows this module
+        return (
+            f"{kind} is no session: write client.enqueue(f, …) for a transaction of its own, or "
+            "f.enqueue(session, …) for yours"
+        )
+    return (
+        f"{kind} is no session: f.enqueue(session, …) needs an AsyncSession, an "
+        "async_scoped_session or an AsyncConnection, as the first argument"
+    )
 
 
 def _that_of(session: Session, engine: Engine) -> Engine | Connection:

@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
+import asyncpg
 from arq.connections import ArqRedis
 from sqlalchemy import Row
+from sqlalchemy.util import greenlet_spawn
 
 from worker.broker import codec, keys
 from worker.broker.connection import ScriptConnection
@@ -34,6 +36,7 @@ from worker.execution.ownership import Onlooker
 from worker.execution.plain import PlainTasks
 from worker.execution.pusher import Pusher
 from worker.execution.reference import TaskRef
+from worker.execution.refusal import refusal_of
 from worker.execution.schedules import Schedules
 from worker.failpoints import reach
 from worker.settings import Settings, load_settings
@@ -72,6 +75,7 @@ class TaskClient:
             announce=self._pusher.announce,
             reader=self,
             engine=db.engine.sync_engine,
+            schema_is_given=db.schema_is_given,
         )
         self._owned = contextlib.AsyncExitStack()
         self.schedules = Schedules(db, settings.app)
@@ -130,6 +134,7 @@ class TaskClient:
 
         Raises:
             EnqueueError: The arguments or options do not fit; nothing was enqueued.
+            SchemaError: Our tables are not there, or our role may not write into them.
             ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
         """
         target = TaskRef(task) if isinstance(task, str) else task
@@ -142,6 +147,7 @@ class TaskClient:
 
         Raises:
             EnqueueError: Arguments or options do not fit; nothing was enqueued.
+            SchemaError: As `enqueue`.
             ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
         """
         target = TaskRef(task) if isinstance(task, str) else task
@@ -250,14 +256,20 @@ class TaskClient:
             async with self.db.get_session() as session:
                 return await enqueue_in(session, request, self._outlet)
         ids, parameters = insertion(request, self._outlet)
-        if len(ids) <= ROWS_PER_STATEMENT:
-            found = await self.db.execute_once(self.db.queries.insert, parameters)
-            jobs = jobs_of(found.all(), parameters)
-        else:
-            jobs = await self._insert_in_chunks(parameters)
+        try:
+            jobs = await self._insert_rows(parameters)
+        except asyncpg.PostgresError as error:
+            engine = self.db.engine.sync_engine
+            raise await greenlet_spawn(refusal_of, error, engine, self._outlet) or error from error
         reach("enqueue_committed")
         self._pusher.announce(jobs)
         return handles_for(request, ids, self.db.engine.sync_engine)
+
+    async def _insert_rows(self, parameters: dict[str, Any]) -> list[Job]:
+        if len(parameters["ids"]) <= ROWS_PER_STATEMENT:
+            found = await self.db.execute_once(self.db.queries.insert, parameters)
+            return jobs_of(found.all(), parameters)
+        return await self._insert_in_chunks(parameters)
 
     async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Job]:
         jobs: list[Job] = []

@@ -145,6 +145,7 @@ def task(
         InvalidOptions: A value does not fit, the function is not ``async def f(ctx, …)``, the
             name is taken, or values of a type hint could not be read back from JSON.
     """
+    _refuse_without_name(name)
     policy = RetryPolicy(max_tries, backoff or Backoff(), final)
     defaults = Options.checked(name, {"queue": queue, "priority": priority})
     limit = seconds(timeout)
@@ -161,6 +162,15 @@ def task(
         return made
 
     return decorate
+
+
+def _refuse_without_name(name: object) -> None:
+    if not isinstance(name, str):  # a bare @task: it is the function
+        called = getattr(name, "__name__", "confirm")
+        raise InvalidOptions(
+            f'@task needs a name that stays when the function is renamed: write @task("{called}"), '
+            f'or with a prefix of your service @task("orders.{called}")'
+        )
 
 
 def _check_definition(name: str, max_tries: int, timeout: float, kept: float | None) -> None:

@@ -1,7 +1,8 @@
 """Writes the row in the caller's transaction.
 
 If that transaction commits, the task will run; if it rolls back, the task never existed. The
-statement names our schema itself, so any `AsyncSession` of the database will do.
+statement names our schema itself, so any `AsyncSession` or `AsyncConnection` of the database will
+do.
 """
 
 from abc import ABC, abstractmethod
@@ -11,8 +12,9 @@ from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, Row
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection, Engine, Row
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
 from worker.broker import codec
@@ -20,11 +22,12 @@ from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
 from worker.db.queries import queries_for
 from worker.errors import InvalidOptions, UniqueKeyTaken
-from worker.execution.binding import bind_of, connection_of
+from worker.execution.binding import Caller, bind_of, connection_of, place_of, refuse_another
 from worker.execution.handle import TaskHandle
 from worker.execution.options import Options
 from worker.execution.outlets import Outlet, outlet_of, reader_of
-from worker.execution.pusher import push_after_commit
+from worker.execution.pusher import push_after_commit, push_after_commit_on
+from worker.execution.refusal import refusal_of
 from worker.failpoints import reach
 
 P = ParamSpec("P")
@@ -67,31 +70,36 @@ class Enqueueable(ABC, Generic[P, R]):
     def request_many(self, many: list[dict[str, object]]) -> Request[R]:
         """What enqueueing one task per element of `many` asks for."""
 
-    async def enqueue(
-        self, session: AsyncSession, /, *args: P.args, **kwargs: P.kwargs
-    ) -> TaskHandle[R]:
+    async def enqueue(self, session: Caller, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Write a task in the caller's transaction: it runs if that commits.
 
+        Args:
+            session: An `AsyncSession`, an `async_scoped_session` or an `AsyncConnection`.
+            *args: Of the task function.
+            **kwargs: Of the task function.
+
         Raises:
-            EnqueueError: The arguments or options do not fit, the name is unknown, or the task is
-                `durable=False`; nothing was written.
+            EnqueueError: The arguments or options do not fit, the name is unknown, the task is
+                `durable=False`, or `session` is something else; nothing was written.
+            SchemaError: Our tables are not there, or the session's role may not write into them.
         """
         request = self.request_many([self.bind(args, kwargs)])
         return (await enqueue_in(session, request))[0]
 
     async def enqueue_many(
-        self, session: AsyncSession, many: Iterable[Mapping[str, object]], /
+        self, session: Caller, many: Iterable[Mapping[str, object]], /
     ) -> list[TaskHandle[R]]:
         """Write one task per element of `many` (arguments by name), all in one statement.
 
         Raises:
             EnqueueError: As `enqueue`, or there is a unique key and more than one task.
+            SchemaError: As `enqueue`.
         """
         return await enqueue_in(session, self.request_many([dict(one) for one in many]))
 
 
 async def enqueue_in(
-    session: AsyncSession, request: Request[R], outlet: Outlet | None = None
+    session: Caller, request: Request[R], outlet: Outlet | None = None
 ) -> list[TaskHandle[R]]:
     """Write tasks in `session`'s transaction; their push follows the outermost COMMIT.
 
@@ -103,13 +111,17 @@ async def enqueue_in(
         InvalidOptions: The task is `durable=False`: it has no row that could be rolled back. Or
             several tasks have one unique key, or the session several connections.
         PayloadTooLarge: The arguments are too large.
+        SchemaError: Our tables are not there, or the session's role may not write into them.
         SessionError: The session has ended.
         UniqueKeyTaken: Its unique key changes hands faster than we can look.
     """
     _refuse_without_row(request)
+    place = place_of(session)
     if not request.arguments:
         return []
-    return await session.run_sync(_write, request, outlet)
+    if isinstance(place, AsyncConnection):
+        return await place.run_sync(_write_on_connection, request, outlet)
+    return await place.run_sync(_write, request, outlet)
 
 
 def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list[TaskHandle[R]]:
@@ -117,21 +129,47 @@ def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list
     outlet = outlet or outlet_of(bind.engine)
     ids, parameters = insertion(request, outlet)
     connection = connection_of(session, bind, request.options.bind)
+    handles, jobs = _insert(connection, request, outlet, ids, parameters)
+    if outlet.announce is not None and jobs:
+        push_after_commit(session, connection, jobs, outlet.announce)
+    return handles
+
+
+def _write_on_connection(
+    connection: Connection, request: Request[R], outlet: Outlet | None
+) -> list[TaskHandle[R]]:
+    refuse_another(connection, request.options.bind)
+    outlet = outlet or outlet_of(connection.engine)
+    ids, parameters = insertion(request, outlet)
+    handles, jobs = _insert(connection, request, outlet, ids, parameters)
+    if outlet.announce is not None and jobs:
+        push_after_commit_on(connection, jobs, outlet.announce)
+    return handles
+
+
+def _insert(
+    connection: Connection,
+    request: Request[R],
+    outlet: Outlet,
+    ids: list[UUID],
+    parameters: dict[str, Any],
+) -> tuple[list[TaskHandle[R]], list[Job]]:
+    """Write the rows; or find who has their unique key."""
     queries = queries_for(outlet.schema)
+    keys = {key: parameters[key] for key in ("unique_key", "waiting_key")}
     for _ in range(LOOKS_FOR_A_HOLDER):
-        if rows := connection.execute(queries.insert, parameters).all():
-            break
-        keys = {key: parameters[key] for key in ("unique_key", "waiting_key")}
+        try:
+            rows = connection.execute(queries.insert, parameters).all()
+        except ProgrammingError as error:
+            raise refusal_of(error, connection.engine, outlet) or error from error
+        if rows:
+            reach("enqueue_written")
+            return handles_for(request, ids, connection.engine), jobs_of(rows, parameters)
         holder = connection.scalar(queries.find_holder, keys)
         if holder is not None:
-            return handles_for(request, [holder], connection.engine, created=False)
+            return handles_for(request, [holder], connection.engine, created=False), []
         # The holder was settled, or started, between the two statements: the key is free.
-    else:
-        raise UniqueKeyTaken(f"{request.name}: its unique key changes hands all the time")
-    reach("enqueue_written")
-    if outlet.announce is not None:
-        push_after_commit(session, connection, jobs_of(rows, parameters), outlet.announce)
-    return handles_for(request, ids, connection.engine)
+    raise UniqueKeyTaken(f"{request.name}: its unique key changes hands all the time")
 
 
 def _refuse_without_row(request: Request[Any]) -> None:
@@ -142,7 +180,7 @@ def _refuse_without_row(request: Request[Any]) -> None:
         )
 
 
-def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[str, object]]:
+def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[str, Any]]:
     """Ids for the tasks of `request`, and the parameters of the statement that writes them."""
     options = request.options
     if options.unique_key is not None and len(request.arguments) > 1:

@@ -6,7 +6,7 @@ what was opened last.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from sqlalchemy import Engine
@@ -25,6 +25,7 @@ class Outlet:
         announce: Takes the jobs whose rows are committed; None: the relay finds them.
         reader: What handles ask; None: nobody.
         engine: The client's; None: there is no client.
+        schema_is_given: Whether somebody has named the schema; else it is the default.
     """
 
     schema: str
@@ -33,11 +34,17 @@ class Outlet:
     announce: Callable[[list[Job]], None] | None = None
     reader: Reader | None = None
     engine: Engine | None = None
+    schema_is_given: bool = True
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Outlet":
         """An outlet without a client."""
-        return cls(settings.database_schema, settings.queue, settings.max_payload_bytes)
+        return cls(
+            settings.database_schema,
+            settings.queue,
+            settings.max_payload_bytes,
+            schema_is_given=settings.given_schema is not None,
+        )
 
     @property
     def destination(self) -> tuple[str, str, int]:
@@ -73,7 +80,9 @@ def outlet_of(engine: Engine) -> Outlet:
     if not _open:
         return _outlet_of_environment()
     some = _only(_open, engine)
-    return _outlet_of_environment() if _is_configured() else Outlet(*some.destination)
+    if _is_configured():
+        return _outlet_of_environment()
+    return replace(some, announce=None, reader=None, engine=None)
 
 
 def reader_of(engine: Engine) -> Reader:

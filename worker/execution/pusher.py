@@ -7,6 +7,7 @@ what is missing. So a push that fails is dropped, never awaited by the caller an
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -148,6 +149,31 @@ def push_after_commit(
             pending.forget()
         pending = session.info[_PENDING] = PendingPushes(connection, announce)
     pending.add(jobs, nested=connection.in_nested_transaction())
+
+
+def push_after_commit_on(
+    connection: Connection, jobs: Sequence[Job], announce: Callable[[list[Job]], None]
+) -> None:
+    """Announce `jobs` once the transaction of a connection without a session has committed."""
+    known = vars(connection)
+    pending: PendingPushes | None = known.get(_PENDING)
+    if pending is None or pending.root is not connection.get_transaction():
+        if pending is not None:
+            pending.forget()
+        pending = known[_PENDING] = PendingPushes(connection, announce)
+        # SQLAlchemy has an event before the COMMIT of a connection, and none after it.
+        known["_commit_impl"] = partial(_commit_and_release, connection)
+    pending.add(jobs, nested=connection.in_nested_transaction())
+
+
+def _commit_and_release(connection: Connection) -> None:
+    type(connection)._commit_impl(connection)  # noqa: SLF001
+    known = vars(connection)
+    del known["_commit_impl"]
+    pending: PendingPushes = known.pop(_PENDING)
+    if pending.root is connection.get_transaction():
+        pending.release()
+    pending.forget()
 
 
 def pending_of(session: Session) -> PendingPushes | None:

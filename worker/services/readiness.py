@@ -13,6 +13,7 @@ from worker.broker.redis import AWAY, RedisClient, address, connect, refuse_clus
 from worker.broker.refusals import is_refusal
 from worker.db.database import Database
 from worker.db.failures import PASSING, sqlstate
+from worker.db.whereabouts import SETS, VERSION_TABLE, beside, not_there
 from worker.errors import SchemaError, ServerUnreachable
 from worker.execution.ownership import claim_or_refuse, identify
 from worker.settings import Settings
@@ -70,15 +71,26 @@ async def refuse_unmigrated(db: Database) -> None:
     """Return when the database has our tables.
 
     Raises:
-        SchemaError: It has not; with the command to run.
+        SchemaError: It has not; with the command to run. Or they are in another schema, and nobody
+            has said which is meant.
     """
     found = await db.execute_once(COLUMNS, {"schema": db.schema})
     there = {(row.relname, row.attname) for row in found}
+    if not any(table == VERSION_TABLE for table, _ in there):
+        sets = await db.execute_once(SETS, {})
+        raise not_there(db.schema, sets.scalars(), given=db.schema_is_given)
     for table, column in NEWEST:
         if (table, column) not in there:
             raise SchemaError(
                 f'schema "{db.schema}" has no column {table}.{column}: run `worker migrate` first'
             )
+
+
+async def other_tables(db: Database) -> str:
+    """A line about tables of ours in other schemas, if nobody has named this one; or nothing."""
+    if db.schema_is_given:
+        return ""
+    return beside(db.schema, (await db.execute_once(SETS, {})).scalars())
 
 
 async def wait_for_tables(db: Database, timeout: float) -> None:

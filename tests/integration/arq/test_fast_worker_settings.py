@@ -132,7 +132,7 @@ def test_an_instance_of_a_settings_class_will_do_too() -> None:
         ({"job_timeout": "1h"}, "job_timeout is a str, not a number"),
         ({"queue_name": None}, "queue_name is absent"),
     ],
-    ids=repr,
+    ids=lambda given: repr(given).split(" at 0x")[0],
 )  # fmt: skip
 async def test_a_setting_of_a_wrong_kind_is_one_line_and_tells_no_secret(
     option: dict[str, Any], said: str

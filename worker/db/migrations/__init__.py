@@ -8,7 +8,7 @@ proxy. None waits for a lock of a table for long, for everybody else would wait 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from alembic import command
@@ -17,14 +17,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from worker.db import rights
 from worker.db.database import Database
 from worker.db.failures import sqlstate
+from worker.db.migrations import moving
 from worker.db.queries import quoted
+from worker.db.whereabouts import SETS, VERSION_TABLE, not_there
 from worker.errors import SchemaError
 
 logger = logging.getLogger("worker.migrations")
-
-VERSION_TABLE = "worker_alembic_version"
 
 LOCK_SECONDS = 3.0
 """So long a step waits for a lock that it needs; then it lets others through and tries again."""
@@ -36,13 +37,15 @@ PAUSE_SECONDS = 1.0
 
 _LOCK = 0x776F726B6572  # "worker", for pg_advisory_xact_lock
 _LOCK_NOT_AVAILABLE = "55P03"
-_TABLES = {
-    "tasks": (
-        "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
-        "schedule", "schedule_version", "schedule_tick",
-    ),
-    "users": ("users",),
-}  # fmt: skip
+
+TABLES = {
+    "tasks_001": ("task", "task_error"),
+    "tasks_002": ("worker_process", "worker_leader"),
+    "tasks_003": ("schedule", "schedule_version", "schedule_tick"),
+    "tasks_020": ("worker_identity", "worker_app"),
+    "users_001": ("users",),
+}
+"""Our tables, by the revision that makes them."""
 
 _HOLDERS = text(
     """
@@ -66,12 +69,14 @@ async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:
     """Bring the database to the newest schema.
 
     Raises:
-        SchemaError: A table with one of our names is there that we did not make; somebody holds a
-            lock of one of ours all the time; or the schema is newer than this version.
+        SchemaError: A table with one of our names is there that we did not make; or ours are in
+            another schema, and nobody has said which is meant; our role lacks a right; somebody
+            holds a lock of one of ours all the time; or the schema is newer than this version.
     """
     branches = ["tasks", "users"] if builtin_tasks else ["tasks"]
 
     def step(connection: Connection) -> bool:
+        _refuse_a_second_set(connection, db)
         _refuse_foreign_tables(connection, db.schema, branches)
         config = _config(connection, db.schema)
         for branch in branches:
@@ -85,6 +90,39 @@ async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:
         pass
 
 
+async def move(db: Database, source: str) -> None:
+    """Move our tables, and what belongs to them, from schema `source` to the one of `db`.
+
+    All in one transaction. It is no error if they have been moved already.
+
+    Raises:
+        SchemaError: There are none; or some are in both schemas; a worker lives; a table with one
+            of our names is in the way; or somebody holds a lock all the time.
+    """
+    if source == db.schema:
+        raise SchemaError(
+            f'"{source}" is where our tables are to be: name the schema where they have been'
+        )
+
+    def step(connection: Connection) -> bool:
+        applied, moved = _applied(connection, source), _applied(connection, db.schema)
+        if applied and moved:
+            raise SchemaError(
+                f'schemas "{source}" and "{db.schema}" both have tables of ours, and rows of two '
+                "sets cannot be put together: say which is meant, with WORKER_DATABASE_SCHEMA"
+            )
+        if not applied and not moved:
+            raise SchemaError(f'schema "{source}" has no tables of ours')
+        if applied:
+            tables = _made_by(_config(connection, source), applied)
+            _refuse_foreign_tables(connection, db.schema, _branches(applied))
+            moving.move(connection, source, db.schema, tables)
+        return bool(applied)
+
+    if await _in_transaction(db, step, source):
+        logger.info('moved our tables from schema "%s" to "%s"', source, db.schema)
+
+
 async def downgrade(db: Database, revision: str) -> None:
     """Go back to `revision` (``base`` removes everything, the tasks included).
 
@@ -93,6 +131,7 @@ async def downgrade(db: Database, revision: str) -> None:
     """
 
     def step(connection: Connection) -> bool:
+        _refuse_a_second_set(connection, db)
         config = _config(connection, db.schema)
         _refuse_unknown(config, revision)
         last = next(_to_undo(config, revision, _applied(connection, db.schema)), None)
@@ -124,13 +163,34 @@ def _following(config: Config, branch: str, applied: set[str]) -> str | None:
 
 def _to_undo(config: Config, revision: str, applied: set[str]) -> Iterator[str]:
     """What is to be undone on the way to `revision`."""
-    for branch in _TABLES:
+    for branch in _branches(TABLES):
         chain = _chain(config, branch)
         there = [one for one in chain if one in applied]
         if not there or (revision != "base" and revision not in chain):
             continue
         first = 0 if revision == "base" else chain.index(revision) + 1
         yield from reversed(chain[first : chain.index(there[0]) + 1])
+
+
+def _made_by(config: Config, applied: set[str]) -> list[str]:
+    """The tables of the revisions that are applied."""
+    made: list[str] = []
+    for branch in _branches(applied):
+        _following(config, branch, applied)  # raises if it is newer than what we know
+        chain = _chain(config, branch)
+        (at,) = applied.intersection(chain)
+        made += (table for one in chain[: chain.index(at) + 1] for table in TABLES.get(one, ()))
+    return made
+
+
+def _ours() -> list[str]:
+    """All tables that may be ours."""
+    return [*(table for made in TABLES.values() for table in made), VERSION_TABLE]
+
+
+def _branches(revisions: Iterable[str]) -> list[str]:
+    """The branches that these revisions are of."""
+    return sorted({revision.split("_")[0] for revision in revisions})
 
 
 def _chain(config: Config, branch: str) -> list[str]:
@@ -145,8 +205,12 @@ def _refuse_unknown(config: Config, revision: str) -> None:
         raise SchemaError(f"no revision {revision}; there are base and {', '.join(known)}")
 
 
-async def _in_transaction(db: Database, step: Step) -> bool:
-    """Run `step` in a transaction; again if it does not get a lock in time."""
+async def _in_transaction(db: Database, step: Step, schema: str | None = None) -> bool:
+    """Run `step` in a transaction; again if it does not get a lock in time.
+
+    Args:
+        schema: Where the tables are that it locks, if they are not in that of `db`.
+    """
 
     def locked(connection: Connection) -> bool:
         _lock(connection, db.schema)
@@ -157,9 +221,11 @@ async def _in_transaction(db: Database, step: Step) -> bool:
             async with db.engine.begin() as connection:
                 return await connection.run_sync(locked)
         except DBAPIError as error:
+            if sqlstate(error) == rights.REFUSED:
+                raise await _lacking(db, schema, error) from error
             if sqlstate(error) != _LOCK_NOT_AVAILABLE:
                 raise
-        holders = await _holders(db)
+        holders = await _holders(db, schema or db.schema)
         logger.warning("waiting for a lock on our tables: %s", holders)
         await asyncio.sleep(PAUSE_SECONDS)
     raise SchemaError(
@@ -168,17 +234,23 @@ async def _in_transaction(db: Database, step: Step) -> bool:
     )
 
 
-async def _holders(db: Database) -> str:
+async def _holders(db: Database, schema: str) -> str:
     """Who holds locks on our tables, the longest first."""
-    tables = [table for branch in _TABLES.values() for table in branch]
     async with db.engine.connect() as connection:
-        found = await connection.execute(_HOLDERS, {"schema": db.schema, "tables": tables})
+        found = await connection.execute(_HOLDERS, {"schema": schema, "tables": _ours()})
         held = [
             f"process {row.pid} of {row.usename} ({row.application_name or 'no name'}, "
             f"{row.state}, in a transaction for {row.s or 0} s)"
             for row in found
         ]
     return "; ".join(held) or "nobody holds one now"
+
+
+async def _lacking(db: Database, schema: str | None, error: DBAPIError) -> SchemaError:
+    """What our role lacks, in a transaction that has not failed."""
+    schemas = [db.schema] if schema is None else [db.schema, schema]
+    async with db.engine.connect() as connection:
+        return await connection.run_sync(rights.to_migrate, schemas, _ours(), error)
 
 
 def _lock(connection: Connection, schema: str) -> None:
@@ -197,17 +269,27 @@ def _config(connection: Connection, schema: str) -> Config:
     return config
 
 
+def _refuse_a_second_set(connection: Connection, db: Database) -> None:
+    """Raise if our tables are in another schema, and nobody has said which one is meant."""
+    if db.schema_is_given or _applied(connection, db.schema):
+        return
+    sets = connection.execute(SETS).scalars().all()
+    if {*sets} - {db.schema}:
+        raise not_there(db.schema, sets, given=False)
+
+
 def _refuse_foreign_tables(connection: Connection, schema: str, branches: list[str]) -> None:
     tables = set(inspect(connection).get_table_names(schema=schema))
-    ours = {revision.split("_")[0] for revision in _applied(connection, schema)}
-    for branch in branches:
-        for table in _TABLES[branch]:
-            if table in tables and branch not in ours:
-                raise SchemaError(
-                    f'schema "{schema}" already has a table {table} that is not ours. Set '
-                    "WORKER_DATABASE_SCHEMA to a schema of our own, for example worker"
-                    + (", or WORKER_BUILTIN_TASKS=false" if branch == "users" else "")
-                )
+    wanted = {*branches}.difference(_branches(_applied(connection, schema)))
+    for revision, made in TABLES.items():
+        if wanted.isdisjoint(_branches([revision])):
+            continue
+        for table in sorted(tables.intersection(made)):
+            raise SchemaError(
+                f'schema "{schema}" already has a table {table} that is not ours. Set '
+                "WORKER_DATABASE_SCHEMA to a schema of our own"
+                + (", or WORKER_BUILTIN_TASKS=false" if table == "users" else "")
+            )
 
 
 def _applied(connection: Connection, schema: str) -> set[str]:
