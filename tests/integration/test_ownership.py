@@ -119,7 +119,7 @@ class TestAnOwner:
         url = make_url(database_url).update_query_dict({"application_name": "other"})
         async with Database(url) as again:
             assert (await identify(again, "renamed")).id == us.id
-        await db.execute_once(text("ALTER SCHEMA public RENAME TO moved"), {})
+        await db.execute_once(text(f"ALTER SCHEMA {db.schema} RENAME TO moved"), {})
         async with Database(database_url, schema="moved") as moved:
             assert (await identify(moved, "worker")).id == us.id
 

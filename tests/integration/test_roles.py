@@ -35,6 +35,7 @@ from worker.errors import SchemaError
 from worker.execution.registry import Registry
 from worker.services.pruner import Pruner
 from worker.services.readiness import refuse_unmigrated
+from worker.services.registrar import Registrar
 
 ONCE, AFTERWARDS, LATE = re.findall(
     "```sql\n(.*?)```", (ROOT / "docs/database.md").read_text(), re.DOTALL
@@ -148,6 +149,7 @@ class TestTheApp:
     async def test_it_enqueues_runs_fails_cancels_retries_schedules_and_prunes(
         self,
         client: TaskClient,
+        settings: Settings,
         registry: Registry,
         double: TaskFunction[..., int],
         drain: Drain,
@@ -172,6 +174,7 @@ class TestTheApp:
         with pytest.raises(TaskCancelled):
             await over.result(5)
         assert await bad.retry()
+        await Registrar(client.db, registry.schedules, settings).run_once()
         await client.schedules.pause("double")
         await client.schedules.resume("double")
         gone = text("UPDATE worker.task SET expires_at = now() - interval '1 s' "
