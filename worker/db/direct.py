@@ -68,12 +68,12 @@ def commit_only_after(
     statement: TextClause,
     parameters: Mapping[str, object],
     *,
-    prepare: bool,
+    marked: bool = True,
 ) -> None:
     """`Connection.commit_only_after`, with parameters by name."""
     sql, places = compiled(statement)
     values = [place.value(parameters) for place in places]
-    connection.commit_only_after(sql, values, prepare=prepare)
+    connection.commit_only_after(sql, values, marked=marked)
 
 
 def driver_of(connection: PoolProxiedConnection) -> Connection:

@@ -130,8 +130,10 @@ class Opening:
             if sqlstate(error) == _PROTOCOL_VIOLATION and "startup parameter" in str(error):
                 raise self._refused(error) from error
             raise
+        driver = dialect.get_driver_connection(connection)
+        driver.has_session = self._pooler != "transaction"
         if not self._looked:
-            await_only(self._look(dialect.get_driver_connection(connection)))
+            await_only(self._look(driver))
         return connection
 
     def fence(self, seconds: float) -> str:
@@ -184,6 +186,8 @@ class Opening:
             )
         except asyncpg.PostgresError:
             return False
+        if self._pooler is None and said == "SELECT 1":
+            driver.keep(f"SET {name} = {value};")  # the others say it when they start
         return said == "SELECT 1"
 
     def _refused(self, error: Exception) -> SettingsError:

@@ -22,11 +22,13 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from worker.db.connection import Connection as Driver
 from worker.db.direct import SPOILT, driver_of
+from worker.db.failures import sqlstate
 from worker.db.places import place_of_caller
 from worker.errors import SessionEnded, SessionError, TransactionAborted, TransactionEnded
 from worker.telemetry.description import message_of, on_one_line, type_of
 
 FIRST_ERROR = "worker.first_error"
+_IN_FAILED_TRANSACTION = "25P02"
 _PROBE = text("SELECT 1")
 
 _LOST_BY = "worker.lost_by"
@@ -149,7 +151,7 @@ _AFTER_ITS_BLOCK = (
 class WorkerSession(AsyncSession):
     """The async half, which is what `get_session()` hands out."""
 
-    sync_session_class = CheckedSession
+    sync_session_class: type[CheckedSession] = CheckedSession
     sync_session: CheckedSession
 
     async def commit(self) -> None:
@@ -162,6 +164,10 @@ class WorkerSession(AsyncSession):
             await super().commit()
         except PendingRollbackError as error:
             raise aborted_by(self._first_error() or error) from error
+        except DBAPIError as error:
+            if sqlstate(error) == _IN_FAILED_TRANSACTION:
+                raise aborted_by(error) from error
+            raise
 
     async def __aenter__(self) -> Self:
         self.sync_session.opened_at = place_of_caller()
@@ -223,6 +229,8 @@ def _remember_connection(
 @event.listens_for(CheckedSession, "before_commit")
 def _check_before_commit(session: CheckedSession) -> None:
     session.refuse_if_ended()
+    if session.guard is not None:
+        session.flush()  # which may begin the transaction that is to be guarded
     connection = session.current
     if connection is None or connection.closed or not connection.in_transaction():
         return

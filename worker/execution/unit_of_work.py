@@ -252,8 +252,7 @@ class UnitOfWork:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
         with Limited(self._driver, COMMIT_SECONDS, "a COMMIT"), connection:
-            prepare = not self._db.pooler
-            direct.commit_only_after(self._driver, completion, parameters, prepare=prepare)
+            direct.commit_only_after(self._driver, completion, parameters)
             connection.commit()
 
     def _is_lost(self, connection: Connection) -> bool:
