@@ -43,6 +43,7 @@ from worker.execution.solo import NotAlone, patience_of
 from worker.execution.without_row import run_without_row
 from worker.execution.work import work_of
 from worker.failpoints import reach
+from worker.telemetry.sentry import isolated
 
 Later = Callable[[TaskFunction[Any, Any], RunningTask, Completed], None]
 """Takes over a completion that has nothing else to commit."""
@@ -64,9 +65,12 @@ async def run(name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> o
         arq.Retry: The job is to be delivered again.
         TaskFailed: The task has failed for good.
     """
-    runtime: Runtime = ctx["runtime"]
-    function = runtime.registry[name]
     delivery = Delivery.from_call(name, ctx, args, kwargs)
+    return await isolated(_run(ctx["runtime"], ctx, delivery))
+
+
+async def _run(runtime: Runtime, ctx: ProcessContext, delivery: Delivery) -> object:
+    function = runtime.registry[delivery.name]
     if delivery.row_id is None and not function.durable:
         return await run_without_row(runtime, function, ctx, delivery, _rng)
     with handing_back(runtime, delivery):
