@@ -21,6 +21,7 @@ from worker.broker import codec
 from worker.db.transitions import SUSPECT_DEATHS
 from worker.errors import InvalidArguments, StartRefused
 from worker.execution import foreign
+from worker.execution.after_commit import AfterCommit
 from worker.execution.answer import (
     answer,
     fail_unstarted,
@@ -146,6 +147,7 @@ async def attempt(
         user_id=started.user_id,
         idempotency_key=str(row_id),
         tick=started.tick,
+        after_commit=AfterCommit(started.name, row_id),
     )
     if started.deaths >= SUSPECT_DEATHS:
         return await _alone(runtime, ctx, function, task, started.args)
@@ -179,8 +181,7 @@ async def _perform_and_settle(
     arguments: str,
     later: Later | None,
 ) -> Outcome | TakenOver | None:
-    assert task.id is not None  # noqa: S101 - it has a row
-    work = work_of(runtime.db, function, task.id, task.attempt)
+    work = work_of(runtime.db, function, task)
     try:
         context = {**ctx, "db": work, "task": task, "job_try": task.attempt}
         outcome = await perform(function, context, arguments, _rng)
@@ -190,6 +191,8 @@ async def _perform_and_settle(
             return TAKEN_OVER
         settled = await shielded(settle(runtime, function, task, work, outcome, _rng))
         reach("committed")
+        if isinstance(settled, Completed) and task.after_commit:
+            await task.after_commit.call_all(function.timeout)
         return settled
     except asyncio.CancelledError:
         # The process is shutting down, or the task was cancelled: the guard tells which.

@@ -17,15 +17,17 @@ from worker.db.failures import sqlstate
 from worker.db.provider import session_provider
 from worker.db.session import CheckedSession, WorkerSession
 from worker.errors import AttemptSuperseded
+from worker.execution.after_commit import AfterCommit, Block
 from worker.execution.open_sessions import OpenSessions
 
 
 class SyncBlockSession(CheckedSession):
     """Its sync half: what it does is done as an attempt's, though the transaction is its own."""
 
-    def __init__(self, *args: Any, blocks: "SeparateBlocks", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, blocks: "SeparateBlocks", block: Block, **kwargs: Any) -> None:
         super().__init__(*args, guard=blocks.guard, **kwargs)
         self.blocks = blocks
+        self.block = block
 
 
 class BlockSession(WorkerSession):
@@ -46,6 +48,7 @@ class BlockSession(WorkerSession):
         except DBAPIError as error:
             await self.sync_session.blocks.refuse_if_superseded(error)
             raise
+        await self.sync_session.block.call()
 
 
 class SeparateBlocks:
@@ -55,16 +58,25 @@ class SeparateBlocks:
         task_id: The row to check; None: a task without a row, which nobody can take over.
         attempt: The attempt that must be current.
         timeout: Seconds that it may take: no longer does a transaction of it stand idle.
+        after_commit: What waits for its end, and that of its blocks.
 
     Attributes:
         sessions: Those that it has handed out.
     """
 
-    def __init__(self, db: Database, task_id: UUID | None, attempt: int, timeout: float) -> None:
+    def __init__(
+        self,
+        db: Database,
+        task_id: UUID | None,
+        attempt: int,
+        timeout: float,
+        after_commit: AfterCommit,
+    ) -> None:
         self._db = db
         self._timeout = timeout
         self._row = None if task_id is None else {"id": task_id, "attempt": attempt}
         self.sessions = OpenSessions()
+        self.after_commit = after_commit
         self._unanswered: set[Connection] = set()
 
     @session_provider
@@ -77,8 +89,9 @@ class SeparateBlocks:
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
         self.sessions.refuse_if_over()
-        session = BlockSession(**self._db.sessions.kw, blocks=self)
-        with self.sessions.counted(session):
+        block = Block(self.after_commit)
+        session = BlockSession(**self._db.sessions.kw, blocks=self, block=block)
+        with self.sessions.counted(session), block:
             async with session:
                 yield session
                 await session.commit()
@@ -91,7 +104,7 @@ class SeparateBlocks:
     @property
     def needs_commit(self) -> bool:
         """Each block has had its own commit; the completion must hear of one that was refused."""
-        return bool(self._unanswered)
+        return bool(self._unanswered or self.after_commit)
 
     async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
         """Write the guarded `completion`; False if the guard did not hold, now or for a block.

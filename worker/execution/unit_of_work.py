@@ -34,6 +34,7 @@ from worker.db.session import (
     what_ended,
 )
 from worker.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
+from worker.execution.after_commit import AfterCommit, Block
 from worker.execution.definition import DEFAULT_TIMEOUT
 from worker.execution.joining_session import JoiningSession
 from worker.execution.open_sessions import OpenSessions
@@ -54,18 +55,25 @@ class UnitOfWork:
 
     Args:
         timeout: Seconds that the attempt may take: no longer does its transaction stand idle.
+        after_commit: What waits for the COMMIT.
 
     Attributes:
         sessions: Those that it has handed out.
     """
 
-    def __init__(self, db: Database, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        db: Database,
+        timeout: float = DEFAULT_TIMEOUT,
+        after_commit: AfterCommit | None = None,
+    ) -> None:
         self._db = db
         self._timeout = timeout
         self._connection: Connection | None = None
         self._driver: Driver  # of the connection, once there has been one
         self._joined = False
         self.sessions = OpenSessions()
+        self.after_commit = AfterCommit() if after_commit is None else after_commit
         self._pushes: list[PendingPushes] = []
         self._undone_by: BaseException | None = None
         self._ended_by_hand: TransactionEnded | None = None
@@ -86,13 +94,15 @@ class UnitOfWork:
         self._refuse_a_second()
         if self._connection is not None and self._is_lost(self._connection):
             await greenlet_spawn(self._connection.invalidate)  # a new one, now, not in mid-block
+        block = Block(self.after_commit)
         session = WorkerSession(
             sync_session_class=JoiningSession,
             unit=self,
+            block=block,
             expire_on_commit=False,
             autoflush=False,
         )
-        with self.sessions.counted(session):
+        with self.sessions.counted(session), block:
             async with session:
                 try:
                     yield session
@@ -107,7 +117,7 @@ class UnitOfWork:
     @property
     def needs_commit(self) -> bool:
         """Whether something waits for the commit, or is to be told there."""
-        return self._joined or self._ended_by_hand is not None
+        return self._joined or self._ended_by_hand is not None or bool(self.after_commit)
 
     @property
     def is_untouched(self) -> bool:
