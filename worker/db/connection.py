@@ -62,6 +62,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
     Attributes:
         has_session: The session of Postgres is its own; False: behind a proxy that pools
             transactions, where what is set for longer than one meets somebody else.
+        is_spoilt: It is to serve nobody any more when it has come back.
     """
 
     def __init__(self, *args: object) -> None:
@@ -73,6 +74,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         self._queries_ended = self._queries_as_new = -1
         self._as_new = AS_NEW
         self.has_session = True
+        self.is_spoilt = False
         self._nothing = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
 
     def is_idle(self) -> bool:
@@ -97,7 +99,9 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
     @property
     def is_as_new(self) -> bool:
         """Whether it is open, and nobody has said anything on it since it was made as new."""
-        return not self.is_closed() and self._protocol.queries_count == self._queries_as_new
+        if self.is_closed() or self.is_spoilt:
+            return False
+        return bool(self._protocol.queries_count == self._queries_as_new)
 
     def note_as_new(self) -> None:
         """What was said on it until now has changed nothing for who comes next."""

@@ -19,9 +19,14 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from worker.db.connection import Connection
 
-SPOILT = (asyncpg.InvalidSQLStatementNameError, asyncpg.ReadOnlySQLTransactionError)
+SPOILT = (
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
 """Errors of a connection that serves nobody any more: its prepared statements are gone (somebody
-has said DEALLOCATE ALL), or it may only read (somebody has set that, or it leads to no primary)."""
+has said DEALLOCATE ALL) or of a table as it was (before a migration), or it may only read (it leads
+to no primary)."""
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -57,7 +62,7 @@ async def execute(
     try:
         records = await connection.fetch(sql, *[place.value(parameters) for place in places])
     except SPOILT:
-        connection.terminate()  # the pool makes another one
+        connection.is_spoilt = True
         raise
     columns = tuple(records[0].keys()) if records else ("nothing",)
     return IteratorResult(_metadata(columns), map(tuple, records))

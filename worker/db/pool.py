@@ -109,7 +109,7 @@ def _make_as_new(connection: Any, _: object, state: PoolResetState) -> None:
     driver: Connection = connection.driver_connection
     if driver.is_as_new:
         return
-    if not driver.is_idle():
+    if driver.is_spoilt or not driver.is_idle():
         driver.terminate()
         return
     try:

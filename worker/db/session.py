@@ -196,7 +196,7 @@ def _note(context: ExceptionContext) -> None:
         return
     error = context.sqlalchemy_exception or context.original_exception
     if isinstance(context.original_exception.__cause__, SPOILT) and not context.connection.closed:
-        driver_of(context.connection.connection).terminate()
+        driver_of(context.connection.connection).is_spoilt = True
     if context.is_disconnect:  # or a cancellation, after which SQLAlchemy lets the connection go
         vars(context.connection).setdefault(_LOST_BY, error)  # in it, so that both can be forgotten
     else:
