@@ -138,6 +138,9 @@ class Database:
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
         """A session: ``async with db.get_session()`` or ``Depends(db.get_session, scope="function")``.
 
+        It does not flush before a query (``autoflush=False``): what was added is found after
+        ``await session.flush()``. What is set in its session of Postgres is gone when it ends.
+
         As a FastAPI dependency it needs ``scope="function"``: only then is the commit done before
         the response is sent. `worker.SessionDep` has it built in.
 

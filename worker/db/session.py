@@ -29,6 +29,7 @@ from worker.telemetry.description import message_of, on_one_line, type_of
 
 FIRST_ERROR = "worker.first_error"
 _IN_FAILED_TRANSACTION = "25P02"
+_NO_SUCH_SAVEPOINT = "3B001"
 _PROBE = text("SELECT 1")
 
 _LOST_BY = "worker.lost_by"
@@ -87,6 +88,11 @@ def ended_by_hand() -> TransactionEnded:
         "it is committed or undone already, and what came after it is in another one or none. Use "
         "session.commit(), session.rollback() or session.begin_nested()"
     )
+
+
+def is_savepoint_gone(error: BaseException) -> bool:
+    """Whether a block's own savepoint has ended with a transaction that a statement has ended."""
+    return sqlstate(error) == _NO_SUCH_SAVEPOINT and "sa_savepoint" in str(error)
 
 
 def aborted_by(error: BaseException) -> TransactionAborted:

@@ -25,7 +25,12 @@ class Sessions(Protocol):
 
     @property
     def get_session(self) -> Callable[[], AbstractAsyncContextManager[AsyncSession]]:
-        """``async with ctx["db"].get_session() as session``."""
+        """``async with ctx["db"].get_session() as session``.
+
+        It does not flush before a query (``autoflush=False``): what was added is found after
+        ``await session.flush()``. Its commit joins the attempt's transaction: SQLAlchemy's
+        `after_commit` hooks fire then, which may still be rolled back; see `RunningTask.on_commit`.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from worker.db.provider import session_provider
 from worker.db.session import (
     WorkerSession,
     ended_by_hand,
+    is_savepoint_gone,
     refuse_if_ended_by_hand,
     what_ended,
 )
@@ -39,8 +40,6 @@ from worker.execution.definition import DEFAULT_TIMEOUT
 from worker.execution.joining_session import JoiningSession
 from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
-
-NO_SUCH_SAVEPOINT = "3B001"
 
 COMMIT_SECONDS = 60.0
 """So long a COMMIT may take: the user's deferred triggers and constraints run in it, which may have
@@ -82,8 +81,8 @@ class UnitOfWork:
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
         """A session that joins the attempt's transaction.
 
-        Leaving the block, or `commit()`, makes the changes part of it; an exception undoes what
-        followed the block's last commit.
+        Leaving the block, or `commit()`, makes the changes part of it, and fires `after_commit`
+        hooks of SQLAlchemy's; an exception undoes what followed the block's last commit.
 
         Raises:
             AttemptOver: The attempt has ended.
@@ -109,7 +108,7 @@ class UnitOfWork:
                     await session.commit()
                 except BaseException as error:
                     await self._undo_block(session, error)
-                    if _is_savepoint_gone(error):
+                    if is_savepoint_gone(error):
                         self._ended_by_hand = ended_by_hand()
                         raise self._ended_by_hand from error
                     raise
@@ -267,7 +266,7 @@ class UnitOfWork:
 
     def _is_lost(self, connection: Connection) -> bool:
         """Whether it is of no use any more; SQLAlchemy does not know it after every error."""
-        return connection.invalidated or self._driver.is_closed()
+        return connection.invalidated or self._driver.is_closed() or self._driver.is_spoilt
 
     def _refuse_a_second(self) -> None:
         self.sessions.refuse_if_over()
@@ -297,8 +296,3 @@ def _give_back(connection: Connection) -> None:
     except PASSING:
         if not driver.is_closed():  # the end of a connection rolls back, too
             raise
-
-
-def _is_savepoint_gone(error: BaseException) -> bool:
-    """Whether a block's own savepoint has ended with a transaction that a statement has ended."""
-    return sqlstate(error) == NO_SUCH_SAVEPOINT and "sa_savepoint" in str(error)
