@@ -7,12 +7,15 @@ from contextlib import suppress
 import pytest
 from asyncpg import ConnectionDoesNotExistError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
 from worker import Database, TaskClient, TaskContext, task
 from worker.db import direct
 from worker.db.connection import Connection
+from worker.db.failures import is_infrastructure
+from worker.execution import retry
 from worker.execution.registry import Registry
 from worker.setting_parts import DatabaseSettings
 from worker.settings import Settings
@@ -203,3 +206,52 @@ async def test_a_connection_that_a_task_has_spoilt_serves_nobody_for_long(
     await drain()
     for handle in handles:
         await handle.result(10)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_migration_under_load_burns_no_try_and_the_connection_is_replaced(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, durable: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(retry, "HAND_BACK_SECONDS", (0.0, 0.0))
+    await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+    read = text("SELECT * FROM effect")
+    raws: list[Connection] = []
+    was_closed: list[bool] = []
+
+    @task("reads", durable=durable, max_tries=1, registry=registry)
+    async def reads(ctx: TaskContext) -> int:
+        if not raws:
+            with suppress(ValueError):
+                async with ctx["db"].get_session() as session:
+                    await session.execute(read)
+                    raws.append(await driver(session))
+                    raise ValueError("so that nothing is locked")
+            await db.execute_once(text("ALTER TABLE effect ADD COLUMN more text"), {})
+        else:
+            was_closed.append(raws[0].is_closed())
+        async with ctx["db"].get_session() as session:
+            return len((await session.execute(read)).keys())
+
+    handle = await client.enqueue(reads)
+    while not (await handle.status()).settled:
+        await drain()
+    assert await handle.result(1) == 2
+    assert was_closed == [True]
+
+
+async def test_a_migration_under_load_spoils_the_connection_of_a_session_outside_tasks(
+    single: Database, db: Database
+) -> None:
+    read = text("SELECT * FROM effect")
+    async with single.get_session() as session:
+        await session.execute(read)
+        raw = await driver(session)
+    await db.execute_once(text("ALTER TABLE effect ADD COLUMN more text"), {})
+    with pytest.raises(DBAPIError, match="cached statement plan is invalid") as caught:
+        async with single.get_session() as session:
+            await session.execute(read)
+    assert is_infrastructure(caught.value)
+    assert raw.is_closed()
+    async with single.get_session() as session:
+        assert len((await session.execute(read)).keys()) == 2

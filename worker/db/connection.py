@@ -3,7 +3,8 @@
 SQLAlchemy, and asyncpg's own transaction below it, say ``BEGIN`` and ``COMMIT`` as ever. Here the
 one becomes ``BEGIN; SET LOCAL …``, and the other ``EXECUTE …; COMMIT``, which Postgres takes as one
 message and of which it does all or nothing. Such a message has no parameters; values are written
-into it, as digits alone.
+into it, as digits alone. It also makes the session as new for the next one: see
+`worker.db.session_state`.
 
 And it knows whether it is idle. A statement that somebody has left running (`asyncio.gather` on one
 session, of which one part fails) makes the driver refuse a ROLLBACK; SQLAlchemy then takes the
@@ -20,6 +21,8 @@ from uuid import UUID
 import asyncpg
 from asyncpg.protocol.protocol import PreparedStatementState
 
+from worker.db.session_state import AS_NEW, AS_OURSELVES
+
 GUARD_FAILED = "22012"
 """The SQLSTATE of a commit whose last statement has changed no row: division by zero. A deferred
 trigger of the user's may have it, too: the row tells."""
@@ -35,7 +38,9 @@ _GUARDED = """
     WITH last AS ({}) SELECT CASE current_setting('worker.begun', true)
         WHEN '1' THEN 1 / count(*) ELSE CAST(ln(0.0 * count(*)) AS bigint) END FROM last"""
 
-_ROLLBACK = "ROLLBACK;"
+_GUARDED_UNMARKED = "WITH last AS ({}) SELECT 1 / count(*) FROM last"
+
+_COMMIT, _ROLLBACK = "COMMIT;", "ROLLBACK;"
 """As asyncpg's transaction says it."""
 
 
@@ -52,7 +57,13 @@ stopped still acknowledges: our own statements have limits.)"""
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
-    """A connection of our pool."""
+    """A connection of our pool.
+
+    Attributes:
+        has_session: The session of Postgres is its own; False: behind a proxy that pools
+            transactions, where what is set for longer than one meets somebody else.
+        is_spoilt: It is to serve nobody any more when it has come back.
+    """
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
@@ -60,7 +71,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         self._first_words = self._last_words = ""
         self._names: dict[str, str] = {}
         self._names_given = 0
-        self._queries_ended = -1
+        self._queries_ended = self._queries_as_new = -1
+        self._as_new = AS_NEW
+        self.has_session = True
+        self.is_spoilt = False
         self._nothing = PreparedStatementState("", "", self._protocol, asyncpg.Record, False)
 
     def is_idle(self) -> bool:
@@ -81,6 +95,27 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
     def _note_ended(self) -> None:
         """What has been begun until now has ended."""
         self._queries_ended = self._protocol.queries_count
+
+    @property
+    def is_as_new(self) -> bool:
+        """Whether it is open, and nobody has said anything on it since it was made as new."""
+        if self.is_closed() or self.is_spoilt:
+            return False
+        return bool(self._protocol.queries_count == self._queries_as_new)
+
+    def note_as_new(self) -> None:
+        """What was said on it until now has changed nothing for who comes next."""
+        self._queries_as_new = self._protocol.queries_count
+
+    async def make_as_new(self) -> None:
+        """Let its session forget whatever was set in it."""
+        if self.has_session:
+            await super().execute(self._as_new)
+        self.note_as_new()
+
+    def keep(self, settings: str) -> None:
+        """Let `settings` (``SET …;``) be part of what its session is when it is as new."""
+        self._as_new += settings
 
     def was_ended_by_hand(self) -> bool:
         """Whether a statement, and not the driver, has ended the transaction that it has begun."""
@@ -105,51 +140,89 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
         """
         self._first_words = settings
 
+    def begin_as_ever(self) -> None:
+        """Forget what a BEGIN or COMMIT that was never said would have brought along."""
+        self._first_words = self._last_words = ""
+
     def commit_only_after(
-        self, statement: str, values: Sequence[object], *, prepare: bool = True
+        self, statement: str, values: Sequence[object], *, marked: bool = True
     ) -> None:
         """Let the next COMMIT come after `statement`, and only if that returns a row.
 
         If it does not, the commit raises `GUARD_FAILED`; if the transaction is not the one that
-        began with `BEGUN`, `ENDED_BY_HAND`. After these and any other error it was rolled back.
+        began with `BEGUN`, `ENDED_BY_HAND`. After these and any other error it was rolled back; but
+        after the loss of the connection nobody knows.
+
+        `statement` runs as who has opened the connection, whatever the transaction has set, and
+        after it the session is as new.
 
         Args:
             statement: With ``$1``, ``$2``, … for the `values`.
-            prepare: Plan it once. Not behind a pooling proxy, where the next message may go to
-                another connection of the server.
+            marked: The transaction has begun with `BEGUN`, and that is to be seen to.
         """
-        guarded = _GUARDED.format(statement)
+        guarded = (_GUARDED if marked else _GUARDED_UNMARKED).format(statement)
+        self._last_words = AS_OURSELVES + self._literally(guarded, values)
+
+    def _literally(self, statement: str, values: Sequence[object]) -> str:
+        """`statement` with its values; planned once, but for a session that is not its own."""
         written = [_written(value) for value in values]
-        if prepare:
+        if self.has_session:
             types = ", ".join(type_ for type_, _ in written)
-            prepared, name = self._named(guarded, types)
+            prepared, name = self._named(statement, types)
             literals = ", ".join(literal for _, literal in written)
-            self._last_words = f"{prepared} EXECUTE {name} ({literals});"
-        else:
-            casts = [f"CAST({literal} AS {type_})" for type_, literal in written]
-            self._last_words = re.sub(r"\$(\d+)", lambda n: casts[int(n[1]) - 1], guarded) + ";"
+            return f"{prepared} EXECUTE {name} ({literals});"
+        casts = [f"CAST({literal} AS {type_})" for type_, literal in written]
+        return re.sub(r"\$(\d+)", lambda n: casts[int(n[1]) - 1], statement) + ";"
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
-        """As asyncpg's. A ROLLBACK of a busy connection ends it, which rolls back, too."""
-        if query == _ROLLBACK and self._is_busy():
-            self.terminate()
-            return "ROLLBACK"
+        """As asyncpg's. A ROLLBACK of a busy connection ends it, which rolls back, too.
+
+        Raises:
+            asyncpg.InFailedSQLTransactionError: A COMMIT was none: Postgres has rolled back an
+                aborted transaction, which the driver takes for success.
+        """
+        if query == _ROLLBACK:
+            self._last_words = ""
+            if self._is_busy():
+                self.terminate()
+                return "ROLLBACK"
         if self._first_words and query.startswith("BEGIN"):
             return await self._begin(query, timeout)
+        if self._last_words:
+            return await self._commit_guarded(query, timeout)
+        said = str(await super().execute(query, *args, timeout=timeout))
+        if query == _COMMIT and said == "ROLLBACK":
+            raise asyncpg.InFailedSQLTransactionError(
+                "nothing was committed: the transaction was aborted by an earlier error"
+            )
+        return said
+
+    async def _commit_guarded(self, query: str, timeout: float | None) -> str:
         last_words, self._last_words = self._last_words, ""
-        if not last_words:
-            return str(await super().execute(query, *args, timeout=timeout))
-        if query.rstrip(";").upper() != "COMMIT":  # never a COMMIT without them
+        if query != _COMMIT:  # never a COMMIT without them
             raise asyncpg.InterfaceError(f"a COMMIT was expected, not {query!r}")
+        as_new = self._as_new if self.has_session else ""
         try:
-            said = str(await super().execute(last_words + query, timeout=timeout))
+            await super().execute(last_words + query + as_new, timeout=timeout)
             self._note_ended()
-            return said
-        except asyncpg.PostgresError:
+            self.note_as_new()
+            return "COMMIT"
+        except asyncpg.PostgresError as error:
             self._names.clear()  # nobody knows how far it came
-            if not self.is_closed() and self.is_in_transaction():
-                await super().execute(_ROLLBACK)
+            if not self.is_closed():
+                await self._find_out(error)
             raise
+
+    async def _find_out(self, error: asyncpg.PostgresError) -> None:
+        """Roll back after a message with a COMMIT has failed; or end what may be committed."""
+        if self.is_in_transaction():
+            await super().execute(_ROLLBACK)
+        elif not isinstance(error, asyncpg.TransactionRollbackError):
+            self.terminate()
+            raise asyncpg.ConnectionDoesNotExistError(
+                f"the answer to a COMMIT was an error, perhaps of what came after it ({error}): "
+                "its connection was ended"
+            ) from error
 
     async def _begin(self, query: str, timeout: float | None) -> str:
         first_words, self._first_words = self._first_words, ""
@@ -184,6 +257,8 @@ def _written(value: object) -> tuple[str, str]:
     match value:
         case UUID():
             return "uuid", f"'{value.hex}'"
+        case int():
+            return "bigint", str(int(value))
         case float():
             return "double precision", f"'{value!r}'"
         case str():

@@ -24,7 +24,7 @@ from worker.db import direct
 from worker.db.connection import Connection
 from worker.db.models import SCHEMA
 from worker.db.opening import Opening
-from worker.db.pool import driver_for, hand_over_idle
+from worker.db.pool import driver_for, hand_over_as_new
 from worker.db.provider import session_provider
 from worker.db.queries import Queries, queries_for
 from worker.db.session import WorkerSession, note_first_errors
@@ -106,7 +106,7 @@ class Database:
             },
         )
         note_first_errors(self.engine.sync_engine)
-        hand_over_idle(self.engine.sync_engine.pool)
+        hand_over_as_new(self.engine.sync_engine.pool)
         event.listen(self.engine.sync_engine, "do_connect", self._opening.connect)
         self.sessions = async_sessionmaker(
             self.engine,
@@ -142,6 +142,9 @@ class Database:
     @session_provider
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
         """A session: ``async with db.get_session()`` or ``Depends(db.get_session, scope="function")``.
+
+        It does not flush before a query (``autoflush=False``): what was added is found after
+        ``await session.flush()``. What is set in its session of Postgres is gone when it ends.
 
         As a FastAPI dependency it needs ``scope="function"``: only then is the commit done before
         the response is sent. `worker.SessionDep` has it built in.

@@ -19,9 +19,14 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from worker.db.connection import Connection
 
-SPOILT = (asyncpg.InvalidSQLStatementNameError, asyncpg.ReadOnlySQLTransactionError)
+SPOILT = (
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
 """Errors of a connection that serves nobody any more: its prepared statements are gone (somebody
-has said DEALLOCATE ALL), or it may only read (somebody has set that, or it leads to no primary)."""
+has said DEALLOCATE ALL) or of a table as it was (before a migration), or it may only read (it leads
+to no primary)."""
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -57,7 +62,7 @@ async def execute(
     try:
         records = await connection.fetch(sql, *[place.value(parameters) for place in places])
     except SPOILT:
-        connection.terminate()  # the pool makes another one
+        connection.is_spoilt = True
         raise
     except asyncpg.InternalClientError as error:
         # The server has said its last word while the connection stood idle, and its end comes.
@@ -72,12 +77,12 @@ def commit_only_after(
     statement: TextClause,
     parameters: Mapping[str, object],
     *,
-    prepare: bool,
+    marked: bool = True,
 ) -> None:
     """`Connection.commit_only_after`, with parameters by name."""
     sql, places = compiled(statement)
     values = [place.value(parameters) for place in places]
-    connection.commit_only_after(sql, values, prepare=prepare)
+    connection.commit_only_after(sql, values, marked=marked)
 
 
 def driver_of(connection: PoolProxiedConnection) -> Connection:

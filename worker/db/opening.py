@@ -104,8 +104,10 @@ class Opening:
                 raise said from error
             refuse_full_proxy(error)
             raise
+        driver = dialect.get_driver_connection(connection)
+        driver.has_session = self._pooler != "transaction"
         if not self._looked:
-            await_only(self._look(dialect.get_driver_connection(connection)))
+            await_only(self._look(driver))
         return connection
 
     def _explained(self, error: Exception) -> WorkerError | None:
@@ -169,6 +171,8 @@ class Opening:
             )
         except asyncpg.PostgresError:
             return False
+        if self._pooler is None and said == "SELECT 1":
+            driver.keep(f"SET {name} = {value};")  # the others say it when they start
         return said == "SELECT 1"
 
     def _refused(self, error: Exception) -> SettingsError:

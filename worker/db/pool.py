@@ -1,4 +1,8 @@
-"""How our own statements come by a connection of the pool, and how each one changes hands: idle."""
+"""How our own statements come by a connection of the pool, and how each one changes hands: as new.
+
+It is idle then, and nothing is left of what was set in its session. What only we have had needs no
+reset: our own statements set nothing that outlasts their transaction.
+"""
 
 import asyncio
 import contextlib
@@ -8,14 +12,18 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import Pool, PoolProxiedConnection, QueuePool
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.pool import Pool, PoolProxiedConnection, PoolResetState, QueuePool
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from worker.db.connection import Connection
 from worker.db.direct import driver_of
 from worker.db.failures import refuse_full_proxy
-from worker.db.limit import Limit
+from worker.db.limit import Limit, Limited
 from worker.errors import ServerUnreachable
+
+RESET_SECONDS = 5.0
+"""So long it may take to make a session as new, which has nothing to look at; then its connection
+is ended, which does the same."""
 
 
 @contextlib.asynccontextmanager
@@ -45,6 +53,7 @@ async def driver_for(
             raise error.__cause__ or error from None
         driver = driver_of(pooled)
         limit.bind(driver)
+        was_as_new = driver.is_as_new
         try:
             yield driver
         except asyncio.CancelledError:
@@ -57,12 +66,14 @@ async def driver_for(
             raise
         finally:
             limit.lift()  # before somebody else has the connection
-            await _give_back(pool, pooled)
+            if was_as_new and not driver.is_closed():
+                driver.note_as_new()
+            await _give_back(pool, pooled, driver)
 
 
-def hand_over_idle(pool: Pool) -> None:
+def hand_over_as_new(pool: Pool) -> None:
     """See to it that whoever gets a connection of `pool` meets nothing of who had it before."""
-    event.listen(pool, "checkin", _end_unless_idle)
+    event.listen(pool, "reset", _make_as_new)
     event.listen(pool, "checkout", _refuse_unless_idle)
 
 
@@ -87,24 +98,39 @@ def _silent(seconds: float, proxied: bool) -> ServerUnreachable:
     )
 
 
-async def _give_back(pool: Pool, pooled: PoolProxiedConnection) -> None:
+async def _give_back(pool: Pool, pooled: PoolProxiedConnection, driver: Connection) -> None:
     """Give back what no transaction of SQLAlchemy's is on; past its greenlet, which takes 10 µs."""
-    if isinstance(pool, QueuePool) and pool.overflow() <= 0:
+    if driver.is_as_new and isinstance(pool, QueuePool) and pool.overflow() <= 0:
         pooled.close()
     else:  # it may be one too many, and closing it waits
         await greenlet_spawn(pooled.close)
 
 
-def _end_unless_idle(connection: Any, *_: object) -> None:
+def _make_as_new(connection: Any, _: object, state: PoolResetState) -> None:
     """Whatever was done to a connection, who gets it next meets nothing of it."""
-    if connection is not None and not connection.driver_connection.is_idle():
-        connection.driver_connection.terminate()
+    if state.terminate_only or not state.asyncio_safe:  # nobody gets it
+        return
+    if not state.transaction_was_reset:
+        connection.rollback()  # SQLAlchemy's own comes later
+    driver: Connection = connection.driver_connection
+    if driver.is_as_new:
+        return
+    if driver.is_spoilt or not driver.is_idle():
+        driver.terminate()
+        return
+    try:
+        with Limited(driver, RESET_SECONDS, "a RESET"):
+            await_only(driver.make_as_new())
+    except BaseException as error:
+        driver.terminate()
+        if not isinstance(error, Exception):
+            raise
 
 
 def _refuse_unless_idle(connection: Any, *_: object) -> None:
     """Let the pool replace a connection that is closed, or was used after it had come back."""
-    driver = connection.driver_connection
-    driver.begin_with("")  # forget what a BEGIN that was never said would have brought along
+    driver: Connection = connection.driver_connection
+    driver.begin_as_ever()
     if not driver.is_idle():
         driver.terminate()
         raise DisconnectionError("this connection is closed, or somebody else's statement runs")

@@ -22,11 +22,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from worker.db.connection import Connection as Driver
 from worker.db.direct import SPOILT, driver_of
+from worker.db.failures import sqlstate
 from worker.db.places import place_of_caller
 from worker.errors import SessionEnded, SessionError, TransactionAborted, TransactionEnded
 from worker.telemetry.description import message_of, on_one_line, type_of
 
 FIRST_ERROR = "worker.first_error"
+_IN_FAILED_TRANSACTION = "25P02"
+_NO_SUCH_SAVEPOINT = "3B001"
 _PROBE = text("SELECT 1")
 
 _LOST_BY = "worker.lost_by"
@@ -85,6 +88,11 @@ def ended_by_hand() -> TransactionEnded:
         "it is committed or undone already, and what came after it is in another one or none. Use "
         "session.commit(), session.rollback() or session.begin_nested()"
     )
+
+
+def is_savepoint_gone(error: BaseException) -> bool:
+    """Whether a block's own savepoint has ended with a transaction that a statement has ended."""
+    return sqlstate(error) == _NO_SUCH_SAVEPOINT and "sa_savepoint" in str(error)
 
 
 def aborted_by(error: BaseException) -> TransactionAborted:
@@ -149,7 +157,7 @@ _AFTER_ITS_BLOCK = (
 class WorkerSession(AsyncSession):
     """The async half, which is what `get_session()` hands out."""
 
-    sync_session_class = CheckedSession
+    sync_session_class: type[CheckedSession] = CheckedSession
     sync_session: CheckedSession
 
     async def commit(self) -> None:
@@ -162,6 +170,10 @@ class WorkerSession(AsyncSession):
             await super().commit()
         except PendingRollbackError as error:
             raise aborted_by(self._first_error() or error) from error
+        except DBAPIError as error:
+            if sqlstate(error) == _IN_FAILED_TRANSACTION:
+                raise aborted_by(error) from error
+            raise
 
     async def __aenter__(self) -> Self:
         self.sync_session.opened_at = place_of_caller()
@@ -190,7 +202,7 @@ def _note(context: ExceptionContext) -> None:
         return
     error = context.sqlalchemy_exception or context.original_exception
     if isinstance(context.original_exception.__cause__, SPOILT) and not context.connection.closed:
-        driver_of(context.connection.connection).terminate()
+        driver_of(context.connection.connection).is_spoilt = True
     if context.is_disconnect:  # or a cancellation, after which SQLAlchemy lets the connection go
         vars(context.connection).setdefault(_LOST_BY, error)  # in it, so that both can be forgotten
     else:
@@ -223,6 +235,8 @@ def _remember_connection(
 @event.listens_for(CheckedSession, "before_commit")
 def _check_before_commit(session: CheckedSession) -> None:
     session.refuse_if_ended()
+    if session.guard is not None:
+        session.flush()  # which may begin the transaction that is to be guarded
     connection = session.current
     if connection is None or connection.closed or not connection.in_transaction():
         return

@@ -21,6 +21,7 @@ from worker.broker import codec
 from worker.db.transitions import SUSPECT_DEATHS
 from worker.errors import InvalidArguments, ParametersDiffer, StartRefused, UnknownTask
 from worker.execution import foreign
+from worker.execution.after_commit import AfterCommit
 from worker.execution.answer import (
     answer,
     fail_unstarted,
@@ -44,6 +45,7 @@ from worker.execution.strays import wait_started, wait_without_row
 from worker.execution.without_row import run_without_row
 from worker.execution.work import work_of
 from worker.failpoints import reach
+from worker.telemetry.sentry import isolated
 
 Later = Callable[[TaskFunction[Any, Any], RunningTask, Completed], None]
 """Takes over a completion that has nothing else to commit."""
@@ -65,9 +67,12 @@ async def run(name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> o
         arq.Retry: The job is to be delivered again.
         TaskFailed: The task has failed for good.
     """
-    runtime: Runtime = ctx["runtime"]
-    function = runtime.registry[name]
     delivery = Delivery.from_call(name, ctx, args, kwargs)
+    return await isolated(_run(ctx["runtime"], ctx, delivery))
+
+
+async def _run(runtime: Runtime, ctx: ProcessContext, delivery: Delivery) -> object:
+    function = runtime.registry[delivery.name]
     if delivery.row_id is None and not function.durable:
         return await run_without_row(runtime, function, ctx, delivery, _rng)
     with handing_back(runtime, delivery):
@@ -142,6 +147,7 @@ async def attempt(
         user_id=started.user_id,
         idempotency_key=str(row_id),
         tick=started.tick,
+        after_commit=AfterCommit(started.name, row_id),
     )
     function = runtime.registry.get(started.name)
     if function is None:  # though its job's is known: somebody has renamed the row
@@ -179,8 +185,7 @@ async def _perform_and_settle(
     arguments: str,
     later: Later | None,
 ) -> Outcome | TakenOver | None:
-    assert task.id is not None  # noqa: S101 - it has a row
-    work = work_of(runtime.db, function, task.id, task.attempt)
+    work = work_of(runtime.db, function, task)
     try:
         context = {**ctx, "db": work, "task": task, "job_try": task.attempt}
         outcome = await perform(function, context, arguments, _rng)
@@ -190,6 +195,8 @@ async def _perform_and_settle(
             return TAKEN_OVER
         settled = await shielded(settle(runtime, function, task, work, outcome, _rng))
         reach("committed")
+        if isinstance(settled, Completed) and task.after_commit:
+            await task.after_commit.call_all(function.timeout)
         return settled
     except OtherVersion as error:
         return await shielded(wait_started(runtime, function, task, error.fault))

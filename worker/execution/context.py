@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypedDict
 from uuid import UUID
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from worker.broker import codec
 from worker.db.database import Database
 from worker.errors import AttemptSuperseded, PayloadTooLarge
+from worker.execution.after_commit import AfterCommit, Callback
 from worker.settings import Settings
 
 MAX_PROGRESS_BYTES = 8192
@@ -24,7 +25,12 @@ class Sessions(Protocol):
 
     @property
     def get_session(self) -> Callable[[], AbstractAsyncContextManager[AsyncSession]]:
-        """``async with ctx["db"].get_session() as session``."""
+        """``async with ctx["db"].get_session() as session``.
+
+        It does not flush before a query (``autoflush=False``): what was added is found after
+        ``await session.flush()``. Its commit joins the attempt's transaction: SQLAlchemy's
+        `after_commit` hooks fire then, which may still be rolled back; see `RunningTask.on_commit`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class RunningTask:
         idempotency_key: The same in every attempt of this task: hand it to whatever has effects
             outside Postgres (a payment, a mail), which may happen more than once.
         tick: The tick of the schedule that asked for it; None: no schedule did.
+        after_commit: What `on_commit` was given.
     """
 
     db: Database
@@ -48,6 +55,29 @@ class RunningTask:
     user_id: str | None
     idempotency_key: str
     tick: datetime | None = None
+    after_commit: AfterCommit = field(default_factory=AfterCommit, repr=False, compare=False)
+
+    def on_commit(self, callback: Callback) -> None:
+        """Call `callback` after this attempt's COMMIT, and not at all if there is none.
+
+        That is what an `after_commit` hook of SQLAlchemy's cannot do in a task: a block that joins
+        the attempt's transaction looks like a commit to it. Callbacks are called in the order in
+        which they were given, without arguments; what is awaitable is awaited. All of them may take
+        as long as the function's timeout. An error is logged and changes nothing; a process that
+        dies between the COMMIT and them never calls them: what must happen is a task of its own.
+
+        - Given in a block that is undone, it is not called. (A savepoint of yours is no block.)
+        - ``atomic=False``: given in a block, it is called as soon as that block has committed; else
+          when the task has succeeded, as in a task without a row.
+        - The attempt has ended then: there is no `ctx["db"]` any more.
+
+        Raises:
+            AttemptOver: The attempt has ended.
+            TypeError: It cannot be called, as a coroutine cannot: give the function.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_commit: {callback!r} cannot be called: give it a function")
+        self.after_commit.add(callback)
 
     async def report(self, **progress: object) -> None:
         """Show progress on the task, at once, in a transaction of its own.

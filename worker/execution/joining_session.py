@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, event
 
 from worker.db.session import CheckedSession
+from worker.execution.after_commit import Block
 
 if TYPE_CHECKING:
     from worker.execution.unit_of_work import UnitOfWork
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 class JoiningSession(CheckedSession):
     """Its sync half."""
 
-    def __init__(self, *args: Any, unit: "UnitOfWork", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, unit: "UnitOfWork", block: Block, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.unit = unit
+        self.block = block
         self.join_transaction_mode = unit.join_mode
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
@@ -27,4 +29,5 @@ class JoiningSession(CheckedSession):
 def _join(session: JoiningSession) -> None:
     # Fires for the release of the user's own savepoints, too; those are inside the block still.
     if session.get_nested_transaction() is None:
+        session.block.join()
         session.unit.joined(session)

@@ -59,6 +59,7 @@ async def perform(
         return decide(error, tries, function.policy, rng)
     finally:
         work.sessions.end()
+        work.after_commit.end()
 
 
 def interruption() -> Cause | None:

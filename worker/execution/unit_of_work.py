@@ -30,16 +30,16 @@ from worker.db.provider import session_provider
 from worker.db.session import (
     WorkerSession,
     ended_by_hand,
+    is_savepoint_gone,
     refuse_if_ended_by_hand,
     what_ended,
 )
 from worker.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
+from worker.execution.after_commit import AfterCommit, Block
 from worker.execution.definition import DEFAULT_TIMEOUT
 from worker.execution.joining_session import JoiningSession
 from worker.execution.open_sessions import OpenSessions
 from worker.execution.pusher import PendingPushes, pending_of
-
-NO_SUCH_SAVEPOINT = "3B001"
 
 COMMIT_SECONDS = 60.0
 """So long a COMMIT may take: the user's deferred triggers and constraints run in it, which may have
@@ -54,18 +54,25 @@ class UnitOfWork:
 
     Args:
         timeout: Seconds that the attempt may take: no longer does its transaction stand idle.
+        after_commit: What waits for the COMMIT.
 
     Attributes:
         sessions: Those that it has handed out.
     """
 
-    def __init__(self, db: Database, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        db: Database,
+        timeout: float = DEFAULT_TIMEOUT,
+        after_commit: AfterCommit | None = None,
+    ) -> None:
         self._db = db
         self._timeout = timeout
         self._connection: Connection | None = None
         self._driver: Driver  # of the connection, once there has been one
         self._joined = False
         self.sessions = OpenSessions()
+        self.after_commit = AfterCommit() if after_commit is None else after_commit
         self._pushes: list[PendingPushes] = []
         self._undone_by: BaseException | None = None
         self._ended_by_hand: TransactionEnded | None = None
@@ -74,8 +81,8 @@ class UnitOfWork:
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
         """A session that joins the attempt's transaction.
 
-        Leaving the block, or `commit()`, makes the changes part of it; an exception undoes what
-        followed the block's last commit.
+        Leaving the block, or `commit()`, makes the changes part of it, and fires `after_commit`
+        hooks of SQLAlchemy's; an exception undoes what followed the block's last commit.
 
         Raises:
             AttemptOver: The attempt has ended.
@@ -86,20 +93,22 @@ class UnitOfWork:
         self._refuse_a_second()
         if self._connection is not None and self._is_lost(self._connection):
             await greenlet_spawn(self._connection.invalidate)  # a new one, now, not in mid-block
+        block = Block(self.after_commit)
         session = WorkerSession(
             sync_session_class=JoiningSession,
             unit=self,
+            block=block,
             expire_on_commit=False,
             autoflush=False,
         )
-        with self.sessions.counted(session):
+        with self.sessions.counted(session), block:
             async with session:
                 try:
                     yield session
                     await session.commit()
                 except BaseException as error:
                     await self._undo_block(session, error)
-                    if _is_savepoint_gone(error):
+                    if is_savepoint_gone(error):
                         self._ended_by_hand = ended_by_hand()
                         raise self._ended_by_hand from error
                     raise
@@ -107,7 +116,7 @@ class UnitOfWork:
     @property
     def needs_commit(self) -> bool:
         """Whether something waits for the commit, or is to be told there."""
-        return self._joined or self._ended_by_hand is not None
+        return self._joined or self._ended_by_hand is not None or bool(self.after_commit)
 
     @property
     def is_untouched(self) -> bool:
@@ -252,13 +261,12 @@ class UnitOfWork:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
         with Limited(self._driver, COMMIT_SECONDS, "a COMMIT"), connection:
-            prepare = not self._db.pooler
-            direct.commit_only_after(self._driver, completion, parameters, prepare=prepare)
+            direct.commit_only_after(self._driver, completion, parameters)
             connection.commit()
 
     def _is_lost(self, connection: Connection) -> bool:
         """Whether it is of no use any more; SQLAlchemy does not know it after every error."""
-        return connection.invalidated or self._driver.is_closed()
+        return connection.invalidated or self._driver.is_closed() or self._driver.is_spoilt
 
     def _refuse_a_second(self) -> None:
         self.sessions.refuse_if_over()
@@ -288,8 +296,3 @@ def _give_back(connection: Connection) -> None:
     except PASSING:
         if not driver.is_closed():  # the end of a connection rolls back, too
             raise
-
-
-def _is_savepoint_gone(error: BaseException) -> bool:
-    """Whether a block's own savepoint has ended with a transaction that a statement has ended."""
-    return sqlstate(error) == NO_SUCH_SAVEPOINT and "sa_savepoint" in str(error)

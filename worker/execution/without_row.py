@@ -11,6 +11,7 @@ from worker.broker import codec, keys
 from worker.broker.redis import AWAY
 from worker.db.failures import PASSING
 from worker.errors import ParametersDiffer, TaskFailed
+from worker.execution.after_commit import AfterCommit
 from worker.execution.answer import hand_back, shielded, take_start_back
 from worker.execution.context import ProcessContext, RunningTask
 from worker.execution.definition import TaskFunction
@@ -141,14 +142,17 @@ async def _perform_and_commit(
         tries=delivery.job_try - 1,
         user_id=None,
         idempotency_key=delivery.job_id,
+        after_commit=AfterCommit(function.name, delivery.job_id),
     )
-    work = work_of(runtime.db, function, None, 0)
+    work = work_of(runtime.db, function, task)
     runtime.solo.enter()
     try:
         context = {**ctx, "db": work, "task": task}
         outcome = await perform(function, context, _arguments(function, delivery), rng)
         if isinstance(outcome, Completed) and not work.is_untouched:
             await shielded(work.commit())
+        if isinstance(outcome, Completed) and task.after_commit:
+            await task.after_commit.call_all(function.timeout)
         return outcome
     except OtherVersion:
         raise

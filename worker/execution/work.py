@@ -1,9 +1,9 @@
 """What `ctx["db"]` is for an attempt of a task function: one transaction, or one per block."""
 
 from typing import Any
-from uuid import UUID
 
 from worker.db.database import Database
+from worker.execution.context import RunningTask
 from worker.execution.definition import TaskFunction
 from worker.execution.separate_blocks import SeparateBlocks
 from worker.execution.unit_of_work import UnitOfWork
@@ -11,15 +11,8 @@ from worker.execution.unit_of_work import UnitOfWork
 Work = UnitOfWork | SeparateBlocks
 
 
-def work_of(
-    db: Database, function: TaskFunction[Any, Any], task_id: UUID | None, attempt: int
-) -> Work:
-    """What the sessions of one attempt of `function` work on.
-
-    Args:
-        task_id: Its row; None: it has none.
-        attempt: The number that must be current when a block of its own commits.
-    """
+def work_of(db: Database, function: TaskFunction[Any, Any], task: RunningTask) -> Work:
+    """What the sessions of one attempt of `function`, at `task`, work on."""
     if function.atomic:
-        return UnitOfWork(db, function.timeout)
-    return SeparateBlocks(db, task_id, attempt, function.timeout)
+        return UnitOfWork(db, function.timeout, task.after_commit)
+    return SeparateBlocks(db, task.id, task.attempt, function.timeout, task.after_commit)

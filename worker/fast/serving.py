@@ -19,6 +19,7 @@ from worker.fast.arq_jobs import ArqJob
 from worker.fast.finisher import Finisher
 from worker.fast.intake import Intake
 from worker.fast.leases import TokenLeases
+from worker.telemetry.sentry import isolated
 
 logger = logging.getLogger("worker.fast")
 
@@ -126,7 +127,7 @@ class ServingWorker(Worker):
 
     def spawn(self, held: Held, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in a slot, as an asyncio task of its own."""
-        task = held.runs = self.tasks[held.job_id] = self.loop.create_task(work)
+        task = held.runs = self.tasks[held.job_id] = self.loop.create_task(isolated(work))
         task.add_done_callback(lambda task: self._slot_is_free(held, task))
 
     async def run_as_arq(self, claimed: Claimed, held: Held) -> None:

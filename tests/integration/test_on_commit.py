@@ -1,0 +1,244 @@
+"""What a task has asked to be called after its commit: then, in order, and never without one."""
+
+import asyncio
+import logging
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tests.conftest import Drain
+from worker import Backoff, Database, TaskClient, TaskContext, TaskState, task
+from worker.execution.after_commit import AfterCommit, Block
+from worker.execution.registry import Registry
+
+INSERT = text("INSERT INTO effect VALUES (:what)")
+KINDS = ["atomic", "separate", "rowless"]
+
+
+@pytest.fixture(autouse=True)
+async def effect(db: Database) -> None:
+    await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+
+
+async def effects(db: Database) -> list[str]:
+    found = await db.execute_once(text("SELECT what FROM effect ORDER BY what"), {})
+    return list(found.scalars())
+
+
+def options(kind: str) -> dict[str, bool]:
+    return {"atomic": kind != "separate", "durable": kind != "rowless"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_callbacks_are_called_after_the_commit_in_their_order(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, kind: str
+) -> None:
+    called: list[tuple[str, list[str]]] = []
+
+    async def note(what: str) -> None:
+        called.append((what, await effects(db)))
+
+    @task("notes", max_tries=1, registry=registry, **options(kind))
+    async def notes(ctx: TaskContext) -> None:
+        ctx["task"].on_commit(lambda: called.append(("before", [])))
+        for what in "a", "b":
+            async with ctx["db"].get_session() as session:
+                await session.execute(INSERT, {"what": what})
+                ctx["task"].on_commit(lambda what=what: note(what))
+        called.append(("returned", []))
+
+    await client.enqueue(notes)
+    await drain()
+    if kind == "separate":  # each block has its own commit
+        assert called == [("a", ["a"]), ("b", ["a", "b"]), ("returned", []), ("before", [])]
+    else:
+        both = ["a", "b"]
+        assert called == [("returned", []), ("before", []), ("a", both), ("b", both)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_callbacks_of_a_task_without_a_session_are_called_when_it_has_succeeded(
+    client: TaskClient, registry: Registry, drain: Drain, kind: str
+) -> None:
+    called: list[TaskState | None] = []
+
+    @task("without", registry=registry, **options(kind))
+    async def without(ctx: TaskContext) -> str:
+        async def look() -> None:
+            called.append(None if kind == "rowless" else await handle.status())
+
+        ctx["task"].on_commit(look)
+        return "done"
+
+    handle = await client.enqueue(without)
+    await drain()
+    assert await handle.result(1) == "done"
+    assert called == [None if kind == "rowless" else TaskState.SUCCEEDED]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_undone_calls_nothing(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, kind: str
+) -> None:
+    called: list[str] = []
+
+    @task("undone", max_tries=2, backoff=Backoff(base=0), registry=registry, **options(kind))
+    async def undone(ctx: TaskContext) -> None:
+        first = ctx["task"].attempt == 1
+        ctx["task"].on_commit(lambda: called.append("attempt"))
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "kept"})
+            ctx["task"].on_commit(lambda: called.append("kept"))
+            await session.commit()
+            ctx["task"].on_commit(lambda: called.append("after the block's last commit"))
+            if not first:
+                await session.commit()
+        with pytest.raises(ValueError, match="undone"):
+            async with ctx["db"].get_session() as session:
+                await session.execute(INSERT, {"what": "undone"})
+                ctx["task"].on_commit(lambda: called.append("undone"))
+                raise ValueError("undone")
+        if first:
+            raise ValueError("and so is the attempt, or what of it is not committed yet")
+
+    await client.enqueue(undone)
+    for _ in range(2):
+        await drain()
+    own = ["kept", "after the block's last commit"]
+    assert called == ([*own, *own, "attempt"] if kind == "separate" else ["attempt", *own])
+
+
+async def test_an_attempt_that_has_no_say_any_more_calls_nothing(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    called: list[str] = []
+
+    @task("cancelled", registry=registry)
+    async def cancelled(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "undone"})
+            ctx["task"].on_commit(lambda: called.append("undone"))
+        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+
+    await client.enqueue(cancelled)
+    await drain()
+    assert called == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_error_of_a_callback_is_logged_and_changes_nothing(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    called: list[str] = []
+
+    @task("fails.afterwards", max_tries=1, registry=registry, **options(kind))
+    async def fails(ctx: TaskContext) -> str:
+        def fail(error: BaseException) -> None:
+            raise error
+
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "kept"})
+            ctx["task"].on_commit(lambda: fail(ValueError("of the callback")))
+            ctx["task"].on_commit(lambda: fail(SystemExit(3)))
+            ctx["task"].on_commit(lambda: fail(asyncio.CancelledError()))
+            ctx["task"].on_commit(lambda: called.append("the next one"))
+        return "done"
+
+    handle = await client.enqueue(fails)
+    with caplog.at_level(logging.ERROR, "worker.attempt"):
+        await drain()
+    assert await handle.result(1) == "done"
+    assert await effects(db) == ["kept"]
+    assert called == ["the next one"]
+    said = [
+        one.getMessage()
+        for one in caplog.records
+        if "called after its commit" in one.msg % one.args
+    ]
+    assert len(said) == 3
+    assert str(handle.id) in said[0]
+    assert "ValueError: of the callback; what is committed stays" in said[0]
+
+
+async def test_callbacks_that_never_end_are_given_up_with_the_functions_timeout(
+    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("hangs.afterwards", timeout=0.2, max_tries=1, registry=registry)
+    async def hangs(ctx: TaskContext) -> str:
+        ctx["task"].on_commit(asyncio.Event().wait)
+        return "done"
+
+    handle = await client.enqueue(hangs)
+    await drain()
+    assert await handle.result(1) == "done"
+    assert "called after its commit took longer than 0.2 s" in caplog.text
+
+
+async def test_who_comes_after_the_attempt_is_refused(
+    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task("again", registry=registry)
+    async def again(ctx: TaskContext) -> None:
+        ctx["task"].on_commit(lambda: ctx["task"].on_commit(print))
+
+    await client.enqueue(again)
+    await drain()
+    assert "AttemptOver" in caplog.text
+
+
+async def test_a_coroutine_is_no_callback(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    @task("coroutine", registry=registry)
+    async def coroutine(ctx: TaskContext) -> str:
+        asleep = asyncio.sleep(0)
+        with pytest.raises(TypeError, match="give it a function"):
+            ctx["task"].on_commit(asleep)  # type: ignore[arg-type]
+        await asleep
+        return "done"
+
+    handle = await client.enqueue(coroutine)
+    await drain()
+    assert await handle.result(1) == "done"
+
+
+async def test_blocks_that_are_open_side_by_side_have_each_their_own() -> None:
+    called: list[str] = []
+    attempt = AfterCommit("x")
+    both = asyncio.Barrier(2)
+
+    async def block(name: str, *, commits: bool) -> None:
+        with Block(attempt) as mine:
+            await both.wait()
+            attempt.add(lambda: called.append(name))
+            await both.wait()
+            if commits:
+                await mine.call()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(block("committed", commits=True))
+        group.create_task(block("undone", commits=False))
+    assert called == ["committed"]
+
+
+async def test_a_hook_of_sqlalchemys_is_called_when_a_block_joins_which_is_no_commit_yet(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    hooked: list[list[str]] = []
+
+    @task("hooks", max_tries=1, registry=registry)
+    async def hooks(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            listen(session)
+            await session.execute(INSERT, {"what": "undone"})
+        hooked.append(await effects(db))
+        raise ValueError
+
+    def listen(session: AsyncSession) -> None:
+        event.listen(session.sync_session, "after_commit", lambda _: hooked.append(["joined"]))
+
+    await client.enqueue(hooks)
+    await drain()
+    assert hooked == [["joined"], []]
