@@ -11,6 +11,7 @@ from sqlalchemy import Connection, MetaData, inspect, text
 
 from worker import Database
 from worker.db import migrations
+from worker.db.migrations import steps
 from worker.db.models import Base
 from worker.errors import SchemaError
 from worker.names import is_name
@@ -303,16 +304,16 @@ async def test_a_step_that_gets_no_lock_names_who_holds_it_and_what_was_done_sta
 ) -> None:
     await migrations.upgrade(db)
     await migrations.downgrade(db, "tasks_003")
-    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(migrations, "TRIES", 2)
+    monkeypatch.setattr(steps, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(steps, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(steps, "TRIES", 2)
     async with Database(db.engine.url) as other, other.engine.begin() as holder:
         await holder.execute(text("SELECT FROM task"))
         pid = await holder.scalar(text("SELECT pg_backend_pid()"))
         with pytest.raises(SchemaError, match=f"2 times for 0.05 s: process {pid} of .*migrate"):
             await migrations.upgrade(db)
         assert len([r for r in caplog.records if r.name == "worker.migrations"]) == 2
-    monkeypatch.setattr(migrations, "TRIES", 20)
+    monkeypatch.setattr(steps, "TRIES", 20)
     await migrations.upgrade(db)
     await refuse_unmigrated(db)
 

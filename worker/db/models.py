@@ -6,9 +6,9 @@ holds the two against each other.
 
 The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each
 page (a fillfactor, set by its migration), so that the start of an attempt is a heap-only update.
-What a row may say, whoever writes it, is in the types of its columns (`name`, `queue`, `priority`
-and `run_at` are domains): a row that cannot be pushed would stop a whole batch, and a CHECK would
-cost every start and every completion.
+What a row may say, whoever writes it, is in the types of its columns (`name`, `args`, `ended`,
+`queue`, `priority` and `run_at` are domains): a row that cannot be pushed would stop a whole batch,
+and a CHECK would cost every start and every completion.
 """
 
 from datetime import datetime
@@ -18,6 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -34,6 +35,16 @@ from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
+# As `worker.ids` makes them; written as Postgres shows it.
+_ID = r"""
+(((regexp_replace(lpad(to_hex(((((date_part('epoch'::text, clock_timestamp()) * (1000000)::double
+precision))::bigint * 512) / 125)), 15, '0'::text), '(...)$'::text, '7\1'::text) ||
+"right"((gen_random_uuid())::text, 17)))::uuid)
+""".strip().replace("\n", " ")
+_ARGS = r"""
+json_typeof(VALUE) = 'object' AND
+CASE WHEN strpos(VALUE::text, '\u') > 0 THEN VALUE::jsonb IS NOT NULL ELSE true END
+"""
 _NAME = (
     "char_length(VALUE) >= 1 AND char_length(VALUE) <= 512 "
     r"""AND (VALUE COLLATE "C") !~ '[\x01-\x1f\x7f-\x9f]'"""
@@ -91,10 +102,18 @@ class Task(Base):
 
     __tablename__ = "task"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(_ID))
     name: Mapped[str] = mapped_column(_domain("name", Text(), _NAME))
-    args: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    #: json, as result and progress are: jsonb has an order of its own for the keys of a dict.
+    args: Mapped[dict[str, Any]] = mapped_column(
+        _domain("args", JSON(), _ARGS), server_default=text("'{}'::json")
+    )
     state: Mapped[str] = mapped_column(server_default=text("'queued'::text"))
+    #: How it ended that did not succeed; None: it has, or is unsettled. For an index: there is none
+    #: on `state`, which changes at each start.
+    ended: Mapped[str | None] = mapped_column(
+        _domain("ended", Text(), "VALUE IN ('failed', 'cancelled')")
+    )
     queue: Mapped[str] = mapped_column(
         _domain("queue", Text(), _NAME), server_default=text("'arq:queue'::text")
     )
@@ -137,8 +156,8 @@ class Task(Base):
     #: When a worker first met it without knowing its name.
     unknown_since: Mapped[datetime | None]
     worker: Mapped[str | None]
-    progress: Mapped[dict[str, Any] | None]
-    result: Mapped[Any | None] = mapped_column(JSONB)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    result: Mapped[Any | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     started_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
@@ -155,7 +174,6 @@ class Task(Base):
             "(settled_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
             name="settled",
         ),
-        CheckConstraint("jsonb_typeof(args) = 'object'", name="args"),
         Index(
             "ix_task_dispatch",
             "dispatch_at",
@@ -175,7 +193,8 @@ class Task(Base):
             postgresql_where=text("settled_at IS NULL AND waiting_key IS NOT NULL"),
         ),
         Index("ix_task_expires_at", "expires_at", postgresql_where=text("settled_at IS NOT NULL")),
-        Index("ix_task_user_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
+        Index("ix_task_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),
+        Index("ix_task_ended", "ended", "id", postgresql_where=text("ended IS NOT NULL")),
     )
 
 
@@ -192,7 +211,9 @@ class TaskError(Base):
     traceback: Mapped[str] = mapped_column(server_default=text("''::text"))
     worker: Mapped[str | None]
     started_at: Mapped[datetime | None]
-    failed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    failed_at: Mapped[datetime] = mapped_column(server_default=text("now()"), index=True)
+
+    __table_args__ = (Index("ix_task_error_error_type", "error_type", "id"),)
 
 
 class WorkerProcess(Base):

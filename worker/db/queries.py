@@ -171,7 +171,7 @@ _TEMPLATES = {
     "insert": """
         INSERT INTO {task} (id, name, args, state, queue, priority, user_id, unique_key,
                             waiting_key, run_at, dispatch_at)
-        SELECT given.id, :name, CAST(given.args AS jsonb),
+        SELECT given.id, :name, CAST(given.args AS json),
                CASE WHEN due.run_at > now() THEN 'scheduled' ELSE 'queued' END,
                :queue, due.priority, :user_id, :unique_key, :waiting_key, due.run_at,
                CASE {held_back}
@@ -190,7 +190,7 @@ _TEMPLATES = {
     # The row of a stock arq client's job, made when a worker first sees the job.
     "insert_foreign_job": """
         INSERT INTO {task} (id, name, args, queue, job_id, dispatch_at)
-        VALUES (:id, :name, CAST(:args AS jsonb), :queue, :job_id, now() + {look_after})
+        VALUES (:id, :name, CAST(:args AS json), :queue, :job_id, now() + {look_after})
         ON CONFLICT (id) DO NOTHING
         """,
     #
@@ -268,7 +268,7 @@ _TEMPLATES = {
     #
     # What an attempt wants people to see while it runs. Guard: not settled, this attempt.
     "report_progress": """
-        UPDATE {task} SET progress = CAST(:progress AS jsonb)
+        UPDATE {task} SET progress = CAST(:progress AS json)
         WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING id
         """,

@@ -1,0 +1,73 @@
+"""When the table of tasks may be written anew: nobody can enqueue, run or read a task meanwhile."""
+
+import logging
+
+from sqlalchemy import Connection, text
+
+from worker.db.queries import quoted
+from worker.errors import SchemaError
+
+logger = logging.getLogger("worker.migrations")
+
+ALIVE_SECONDS = 60
+"""So long after its last heartbeat a process that was killed may still be alive."""
+
+MOST_ROWS = 1_000_000
+"""So many tasks at most are written anew without somebody asking for it."""
+
+SECONDS_PER_ROW = 10e-6
+"""Of small tasks, on two cores."""
+
+_ALIVE = """
+SELECT id, queue, CAST(extract(epoch FROM now() - heartbeat_at) AS integer) AS ago
+FROM {schema}.worker_process WHERE heartbeat_at > now() - make_interval(secs => :seconds)
+ORDER BY id LIMIT 3
+"""
+
+# Counted as far as it matters; beyond that the server's estimate will do.
+_ROWS = """
+SELECT greatest((SELECT count(*) FROM (SELECT FROM {schema}.task LIMIT :most) AS few),
+                (SELECT CAST(reltuples AS bigint) FROM pg_catalog.pg_class
+                 WHERE oid = CAST(CAST(:table AS text) AS regclass)))
+"""
+
+
+def refuse_unless_due(connection: Connection, schema: str, *, asked_for: bool) -> None:
+    """Return when the tasks may be written anew now, having said how long that takes.
+
+    Raises:
+        SchemaError: A worker lives; or there are many tasks, and nobody has `asked_for` it.
+    """
+    _refuse_live_workers(connection, schema)
+    rows = _rows(connection, schema)
+    length = f"{rows:,} tasks are written anew, which takes about {_seconds(rows)} s or, if they "
+    length += "are large, longer; nobody can enqueue or read one meanwhile"
+    if rows > MOST_ROWS and not asked_for:
+        raise SchemaError(
+            f"{length}. Choose the time for it and run `worker migrate --rewrite`; what was done "
+            "so far stays"
+        )
+    if rows:
+        logger.warning("%s", length)
+
+
+def _refuse_live_workers(connection: Connection, schema: str) -> None:
+    statement = text(_ALIVE.format(schema=quoted(schema)))
+    found = connection.execute(statement, {"seconds": ALIVE_SECONDS}).all()
+    if found:
+        alive = ", ".join(f"{one.id} (queue {one.queue}, {one.ago} s ago)" for one in found)
+        raise SchemaError(
+            "the tasks are to be written anew, and workers live: the last heartbeat of "
+            f"{alive}. Stop all workers and migrate again; what was done so far stays. One that "
+            f"was killed counts for {ALIVE_SECONDS} s"
+        )
+
+
+def _rows(connection: Connection, schema: str) -> int:
+    statement = text(_ROWS.format(schema=quoted(schema)))
+    about = {"most": MOST_ROWS + 1, "table": f"{quoted(schema)}.task"}
+    return int(connection.execute(statement, about).scalar_one())
+
+
+def _seconds(rows: int) -> int:
+    return max(1, round(rows * SECONDS_PER_ROW))
