@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from asyncpg import CheckViolationError
 from sqlalchemy import Connection, MetaData, inspect, text
 
+from tests.migrations.history import up_to
 from worker import Database
 from worker.db import migrations
 from worker.db.migrations import steps
@@ -270,7 +271,9 @@ async def test_rows_that_are_there_are_brought_into_bounds_or_settled(db: Databa
     assert {row.name for row in rows if row.n == 6} == {"two?lines"}
 
 
-async def test_the_bounds_become_domains_and_no_row_is_written_anew(db: Database) -> None:
+async def test_the_bounds_become_domains_and_no_row_is_written_anew(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def file() -> object:
         found = text("SELECT relfilenode FROM pg_class WHERE oid = CAST('task' AS regclass)")
         return (await db.execute_once(found, {})).scalar_one()
@@ -279,6 +282,7 @@ async def test_the_bounds_become_domains_and_no_row_is_written_anew(db: Database
     await migrations.downgrade(db, "tasks_006")
     await db.execute_once(text("INSERT INTO task (name, priority) VALUES ('there', 3)"), {})
     before = await file()
+    up_to(monkeypatch, "tasks_007")
     await migrations.upgrade(db)
     assert await file() == before
     kept = await db.execute_once(text("SELECT name, priority, queue FROM task"), {})

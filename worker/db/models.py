@@ -36,11 +36,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 # As `worker.ids` makes them; written as Postgres shows it.
-_ID = r"""
-(((regexp_replace(lpad(to_hex(((((date_part('epoch'::text, clock_timestamp()) * (1000000)::double
-precision))::bigint * 512) / 125)), 15, '0'::text), '(...)$'::text, '7\1'::text) ||
-"right"((gen_random_uuid())::text, 17)))::uuid)
-""".strip().replace("\n", " ")
+_ID = (
+    "((regexp_replace(lpad(to_hex(((((date_part('epoch'::text, clock_timestamp()) * "
+    "(1000000)::double precision))::bigint * 512) / 125)), 15, '0'::text), "
+    r"""'(...)$'::text, '7\1'::text) || "right"((gen_random_uuid())::text, 17)))::uuid"""
+)
 _ARGS = r"""
 json_typeof(VALUE) = 'object' AND
 CASE WHEN strpos(VALUE::text, '\u') > 0 THEN VALUE::jsonb IS NOT NULL ELSE true END

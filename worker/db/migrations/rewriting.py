@@ -27,8 +27,9 @@ ORDER BY id LIMIT 3
 # Counted as far as it matters; beyond that the server's estimate will do.
 _ROWS = """
 SELECT greatest((SELECT count(*) FROM (SELECT FROM {schema}.task LIMIT :most) AS few),
-                (SELECT CAST(reltuples AS bigint) FROM pg_catalog.pg_class
-                 WHERE oid = CAST(CAST(:table AS text) AS regclass)))
+                (SELECT CAST(reltuples AS bigint) FROM pg_catalog.pg_class AS relation
+                 JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+                 WHERE CAST(nspname AS text) = :schema AND relname = 'task'))
 """
 
 
@@ -65,7 +66,7 @@ def _refuse_live_workers(connection: Connection, schema: str) -> None:
 
 def _rows(connection: Connection, schema: str) -> int:
     statement = text(_ROWS.format(schema=quoted(schema)))
-    about = {"most": MOST_ROWS + 1, "table": f"{quoted(schema)}.task"}
+    about = {"most": MOST_ROWS + 1, "schema": schema}
     return int(connection.execute(statement, about).scalar_one())
 
 

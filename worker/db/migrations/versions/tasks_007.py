@@ -38,7 +38,7 @@ DOMAINS = {
 
 def upgrade() -> None:
     schema = quoted(context.config.attributes["schema"])
-    dependents.refuse(op.get_bind(), context.config.attributes["schema"], list(DOMAINS))
+    dependents.refuse_views(op.get_bind(), context.config.attributes["schema"], list(DOMAINS))
     for column, (type_, _) in DOMAINS.items():
         op.execute(f"CREATE DOMAIN {schema}.task_{column} AS {type_}")
     dropped = [f"DROP CONSTRAINT ck_task_{column}" for column in DOMAINS]
@@ -54,7 +54,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     schema = quoted(context.config.attributes["schema"])
-    dependents.refuse(op.get_bind(), context.config.attributes["schema"], list(DOMAINS))
+    dependents.refuse_views(op.get_bind(), context.config.attributes["schema"], list(DOMAINS))
     typed = [f"ALTER {column} TYPE {type_}" for column, (type_, _) in DOMAINS.items()]
     op.execute(f"ALTER TABLE {schema}.task {', '.join(typed)}")
     for column, (_, bound) in DOMAINS.items():

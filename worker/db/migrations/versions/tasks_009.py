@@ -70,5 +70,6 @@ def downgrade() -> None:
 def _prepare() -> None:
     attributes = context.config.attributes
     connection, schema = op.get_bind(), attributes["schema"]
-    dependents.refuse(connection, schema, COLUMNS)
+    dependents.refuse_views(connection, schema, COLUMNS)
+    dependents.refuse_indexes(connection, schema, COLUMNS)
     rewriting.refuse_unless_due(connection, schema, asked_for=attributes["rewrite"])
