@@ -172,7 +172,7 @@ async def test_retry_by_filter_says_how_many(
         await client.enqueue(TaskRef("accept.effect").options(user_id=user), what="x")
         for user in (7, 7, 8)
     ]
-    settle = "UPDATE task SET settled_at = now(), state = 'failed'"
+    settle = "UPDATE task SET settled_at = now(), state = 'failed', ended = 'failed'"
     await db.execute_once(text(settle), {})
     filters = [
         ["--failed", "--name", "accept.effect", "--user-id", "7", "--before", "2100-01-01T00:00Z"],

@@ -209,7 +209,8 @@ _TEMPLATES = {
         """,
     #
     # Which failed or cancelled tasks a filter means (NULL: any), the longest settled first. Of
-    # several with one unique key it is the youngest, and none if another task has the key.
+    # several with one unique key it is the youngest, and none if another task has the key. `ended`
+    # has an index; what an older version has settled since `worker migrate` does not say it.
     # -> id
     "find_retryable": """
         SELECT id FROM (
@@ -217,7 +218,7 @@ _TEMPLATES = {
                 PARTITION BY coalesce('u' || unique_key, 'w' || waiting_key, CAST(id AS text))
                 ORDER BY settled_at DESC) AS place
             FROM {task} AS task
-            WHERE state = ANY(:states)
+            WHERE ended = ANY(:states) AND state = ANY(:states)
               AND (CAST(:name AS text) IS NULL OR name = :name)
               AND (CAST(:queue AS text) IS NULL OR queue = :queue)
               AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)

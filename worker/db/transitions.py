@@ -168,8 +168,9 @@ TRANSITIONS = {
     "fail": """
         WITH decided AS (
             UPDATE {task}
-            SET state = :state, ended = :state, tries = tries + :counted, setback = NULL,
-                setbacks = 0, settled_at = clock_timestamp(),
+            SET state = CAST(:state AS text), ended = CAST(:state AS text),
+                tries = tries + :counted, setback = NULL, setbacks = 0,
+                settled_at = clock_timestamp(),
                 expires_at = clock_timestamp() + make_interval(secs => :retention)
             WHERE id = :id AND {unsettled} AND attempt = :attempt
             RETURNING id, attempt, worker, started_at
