@@ -52,7 +52,7 @@ async def test_tasks_to_be_retried_are_looked_for_among_those_that_have_not_succ
     db: Database,
 ) -> None:
     plan = await generic_plan(db, "find_retryable", "enable_seqscan = off")
-    assert "ix_task_ended on task " in plan
+    assert "ix_task_ended" in plan
     assert "Index Cond: ((ended)::text = ANY" in plan
 
 
