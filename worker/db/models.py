@@ -35,20 +35,7 @@ from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
-# As `worker.ids` makes them; written as Postgres shows it.
-_ID = (
-    "((regexp_replace(lpad(to_hex(((((date_part('epoch'::text, clock_timestamp()) * "
-    "(1000000)::double precision))::bigint * 512) / 125)), 15, '0'::text), "
-    r"""'(...)$'::text, '7\1'::text) || "right"((gen_random_uuid())::text, 17)))::uuid"""
-)
-_ARGS = r"""
-json_typeof(VALUE) = 'object' AND
-CASE WHEN strpos(VALUE::text, '\u') > 0 THEN VALUE::jsonb IS NOT NULL ELSE true END
-"""
-_NAME = (
-    "char_length(VALUE) >= 1 AND char_length(VALUE) <= 512 "
-    r"""AND (VALUE COLLATE "C") !~ '[\x01-\x1f\x7f-\x9f]'"""
-)
+from worker.db import bounds
 
 SCHEMA = "worker"
 """Stands for the configured schema in our metadata; never a schema of that name."""
@@ -102,23 +89,21 @@ class Task(Base):
 
     __tablename__ = "task"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(_ID))
-    name: Mapped[str] = mapped_column(_domain("name", Text(), _NAME))
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(bounds.NEW_ID))
+    name: Mapped[str] = mapped_column(_domain("name", Text(), bounds.NAME))
     #: json, as result and progress are: jsonb has an order of its own for the keys of a dict.
     args: Mapped[dict[str, Any]] = mapped_column(
-        _domain("args", JSON(), _ARGS), server_default=text("'{}'::json")
+        _domain("args", JSON(), bounds.ARGS), server_default=text("'{}'::json")
     )
     state: Mapped[str] = mapped_column(server_default=text("'queued'::text"))
     #: How it ended that did not succeed; None: it has, or is unsettled. For an index: there is none
     #: on `state`, which changes at each start.
-    ended: Mapped[str | None] = mapped_column(
-        _domain("ended", Text(), "VALUE IN ('failed', 'cancelled')")
-    )
+    ended: Mapped[str | None] = mapped_column(_domain("ended", Text(), bounds.ENDED))
     queue: Mapped[str] = mapped_column(
-        _domain("queue", Text(), _NAME), server_default=text("'arq:queue'::text")
+        _domain("queue", Text(), bounds.NAME), server_default=text("'arq:queue'::text")
     )
     priority: Mapped[int] = mapped_column(
-        _domain("priority", Integer(), "VALUE >= 0 AND VALUE <= 9"), server_default=text("0")
+        _domain("priority", Integer(), bounds.PRIORITY), server_default=text("0")
     )
     #: Text without a foreign key: the users of a service have keys of any kind.
     user_id: Mapped[str | None]
@@ -131,11 +116,7 @@ class Task(Base):
     #: The tick of the schedule that asked for it.
     tick: Mapped[datetime | None]
     run_at: Mapped[datetime] = mapped_column(
-        _domain(
-            "run_at",
-            DateTime(timezone=True),
-            "VALUE >= '1970-01-01 00:00:00+00' AND VALUE < '9999-12-31 00:00:00+00'",
-        ),
+        _domain("run_at", DateTime(timezone=True), bounds.RUN_AT),
         server_default=text("now()"),
     )
     #: When the relay pushes the job; infinity: it has, and the rescuer watches from then on.
