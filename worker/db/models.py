@@ -6,9 +6,10 @@ holds the two against each other.
 
 The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each
 page (a fillfactor, set by its migration), so that the start of an attempt is a heap-only update.
-What a row may say, whoever writes it, is in the types of its columns (`name`, `args`, `ended`,
-`queue`, `priority` and `run_at` are domains): a row that cannot be pushed would stop a whole batch,
-and a CHECK would cost every start and every completion.
+What a row may say, whoever writes it, is in the types that `name`, `args`, `ended`, `queue`,
+`priority` and `run_at` have in the database (domains, made by the migrations tasks_007 and
+tasks_009): a row that cannot be pushed would stop a whole batch, and a CHECK would cost every start
+and every completion.
 """
 
 from datetime import datetime
@@ -25,17 +26,20 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
-    Integer,
     MetaData,
     Text,
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeEngine
 
-from worker.db import bounds
+# A UUIDv7 as `worker.ids` makes it; in the words in which Postgres shows it.
+_NEW_ID = (
+    "((regexp_replace(lpad(to_hex(((((date_part('epoch'::text, clock_timestamp()) * "
+    "(1000000)::double precision))::bigint * 512) / 125)), 15, '0'::text), "
+    r"""'(...)$'::text, '7\1'::text) || "right"((gen_random_uuid())::text, 17)))::uuid"""
+)
 
 SCHEMA = "worker"
 """Stands for the configured schema in our metadata; never a schema of that name."""
@@ -78,33 +82,21 @@ class Base(DeclarativeBase):
     }
 
 
-def _domain(column: str, type_: TypeEngine[Any], bound: str) -> DOMAIN:
-    """The type of a column of `Task`: what a row may say, whoever writes it."""
-    name = f"task_{column}"
-    return DOMAIN(name, type_, check=bound, constraint_name=f"ck_{name}", metadata=Base.metadata)
-
-
 class Task(Base):
     """What somebody asked for. Outlives Redis; may belong to a user."""
 
     __tablename__ = "task"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(bounds.NEW_ID))
-    name: Mapped[str] = mapped_column(_domain("name", Text(), bounds.NAME))
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(_NEW_ID))
+    name: Mapped[str]
     #: json, as result and progress are: jsonb has an order of its own for the keys of a dict.
-    args: Mapped[dict[str, Any]] = mapped_column(
-        _domain("args", JSON(), bounds.ARGS), server_default=text("'{}'::json")
-    )
+    args: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'::json"))
     state: Mapped[str] = mapped_column(server_default=text("'queued'::text"))
     #: How it ended that did not succeed; None: it has, or is unsettled. For an index: there is none
     #: on `state`, which changes at each start.
-    ended: Mapped[str | None] = mapped_column(_domain("ended", Text(), bounds.ENDED))
-    queue: Mapped[str] = mapped_column(
-        _domain("queue", Text(), bounds.NAME), server_default=text("'arq:queue'::text")
-    )
-    priority: Mapped[int] = mapped_column(
-        _domain("priority", Integer(), bounds.PRIORITY), server_default=text("0")
-    )
+    ended: Mapped[str | None]
+    queue: Mapped[str] = mapped_column(server_default=text("'arq:queue'::text"))
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
     #: Text without a foreign key: the users of a service have keys of any kind.
     user_id: Mapped[str | None]
     #: At most one unsettled task has it.
@@ -115,10 +107,7 @@ class Task(Base):
     job_id: Mapped[str | None]
     #: The tick of the schedule that asked for it.
     tick: Mapped[datetime | None]
-    run_at: Mapped[datetime] = mapped_column(
-        _domain("run_at", DateTime(timezone=True), bounds.RUN_AT),
-        server_default=text("now()"),
-    )
+    run_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     #: When the relay pushes the job; infinity: it has, and the rescuer watches from then on.
     dispatch_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     #: Counts the attempts (asking for a task again leaves a number out); the guard of every write
