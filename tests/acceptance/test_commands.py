@@ -15,6 +15,7 @@ from sqlalchemy import text
 from tests.conftest import Drain
 from tests.processes import ROOT, run_command
 from worker import Database, Settings, TaskClient, TaskRef, TaskState
+from worker.db import migrations
 from worker.execution.registry import Registry, default_registry
 
 
@@ -30,6 +31,21 @@ async def test_migrate_up_twice_down_and_up_again(
     async with Database(empty_database_url) as db:
         for table in ("task", "users"):
             await db.execute_once(text(f"SELECT count(*) FROM {table}"), {})
+
+
+async def test_migrate_writes_no_table_anew_under_a_live_worker_and_says_so_in_one_line(
+    settings: Settings, db: Database
+) -> None:
+    await migrations.downgrade(db, "tasks_008")
+    lives = "INSERT INTO worker_process (id, queue, running) VALUES ('host:7', 'q', '{}')"
+    await db.execute_once(text(lives), {})
+    done = await run_command(settings, "migrate", "--rewrite")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert "host:7 (queue q, " in line
+    assert "Stop all workers and migrate again; what was done so far stays" in line
+    await db.execute_once(db.queries.leave, {"worker": "host:7"})
+    assert (await run_command(settings, "migrate")).returncode == 0
 
 
 async def test_migrate_beside_a_foreign_table_is_one_clear_line(
@@ -190,7 +206,7 @@ async def test_retry_by_filter_says_how_many(
         await client.enqueue(TaskRef("accept.effect").options(user_id=user), what="x")
         for user in (7, 7, 8)
     ]
-    settle = "UPDATE task SET settled_at = now(), state = 'failed'"
+    settle = "UPDATE task SET settled_at = now(), state = 'failed', ended = 'failed'"
     await db.execute_once(text(settle), {})
     filters = [
         ["--failed", "--name", "accept.effect", "--user-id", "7", "--before", "2100-01-01T00:00Z"],

@@ -1,6 +1,7 @@
 """Outcomes and retries, timeouts, and what the guards refuse."""
 
 import asyncio
+import json
 import logging
 import time
 from datetime import UTC, datetime
@@ -82,6 +83,30 @@ class TestValues:
         assert got == [(given, {1, 2})]
         if durable:
             assert await handle.result(1) == given
+
+    @pytest.mark.parametrize("durable", [True, False])
+    async def test_dicts_keep_their_order_on_the_way_there_and_back(
+        self, durable: bool, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        given = {"zebra": 1, "ant": {"b": 1, "a": 2, "aa": 3}, "bee": [{"y": 0, "x": 1}], "a": 0}
+        got: list[str] = []
+
+        @task("ordered", durable=durable, registry=registry)
+        async def ordered(ctx: TaskContext, columns: dict[str, Any], also: dict[str, int]) -> Any:
+            got.append(json.dumps([columns, also]))
+            if durable:
+                await ctx["task"].report(**columns)
+            return columns
+
+        handle = await client.enqueue(ordered, also={"z": 1, "a": 2}, columns=given)
+        await drain()
+        assert got == [json.dumps([given, {"z": 1, "a": 2}])]
+        if durable:
+            view = await client.get(handle.id)
+            assert view is not None
+            assert json.dumps(await handle.result(1)) == json.dumps(given)
+            assert json.dumps([view.result, view.progress]) == json.dumps([given, given])
+            assert json.dumps(view.args["columns"]) == json.dumps(given)
 
     async def test_a_result_that_would_come_back_changed_fails_the_task(
         self, client: TaskClient, registry: Registry, drain: Drain

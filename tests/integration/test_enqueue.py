@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import RFC_4122
 
 import pytest
 from arq.jobs import Job
@@ -493,6 +494,14 @@ class TestStockArqClients:
         yield pool
         await pool.aclose()
 
+    async def test_a_stock_clients_job_has_the_same_id_whoever_meets_it_first(
+        self, db: Database, stock: RedisClient, double: TaskFunction[..., int], drain: Drain
+    ) -> None:
+        await stock.enqueue_job("double", 4, _job_id="theirs")
+        await drain()
+        found = await db.execute_once(text("SELECT id FROM task WHERE job_id = 'theirs'"), {})
+        assert found.scalar_one().version == 5
+
     async def test_a_job_gets_a_row_a_history_and_its_result(
         self, db: Database, stock: RedisClient, double: TaskFunction[..., int], drain: Drain
     ) -> None:
@@ -565,6 +574,23 @@ class TestPlainSql:
         await drain()
         assert await client.handle(task_id).result(1) == 42
 
+    async def test_the_keys_of_its_arguments_keep_their_order(
+        self, db: Database, client: TaskClient, registry: Registry, drain: Drain
+    ) -> None:
+        @task("keys", registry=registry)
+        async def keys(ctx: TaskContext, columns: dict[str, int]) -> str:
+            return ",".join(columns)
+
+        task_id = (
+            await db.execute_once(
+                text("INSERT INTO task (name, args) VALUES ('keys', CAST(:args AS json)) "
+                     "RETURNING id"),
+                {"args": '{"columns": {"zebra": 1, "ant": 2, "bee": 3}}'},
+            )
+        ).scalar_one()  # fmt: skip
+        await drain()
+        assert await client.handle(task_id).result(1) == "zebra,ant,bee"
+
     async def test_arguments_that_do_not_fit_fail_the_task(
         self, db: Database, client: TaskClient, double: TaskFunction[..., int], drain: Drain
     ) -> None:
@@ -573,6 +599,33 @@ class TestPlainSql:
         await drain()
         with pytest.raises(TaskFailed, match="InvalidArguments: double: n: "):
             await client.handle(task_id).result(1)
+
+
+class TestIds:
+    async def test_they_sort_in_the_order_of_enqueueing_whoever_makes_them(
+        self, db: Database, client: TaskClient, double: TaskFunction[..., int]
+    ) -> None:
+        ids = [(await client.enqueue(double, n=1)).id]
+        async with db.get_session() as session:
+            ids += [one.id for one in await double.enqueue_many(session, [{"n": 2}, {"n": 3}])]
+            ids.append((await double.enqueue(session, n=4)).id)
+            by_hand = text("INSERT INTO task (name, args) VALUES ('double', '{}') RETURNING id")
+            ids += [(await session.execute(by_hand)).scalar_one() for _ in range(2)]
+            ids.append((await double.enqueue(session, n=5)).id)
+        found = await db.execute_once(text("SELECT id FROM task ORDER BY id"), {})
+        assert found.scalars().all() == ids == sorted(ids)
+        assert {one.version for one in ids} == {7}
+        assert {one.variant for one in ids} == {RFC_4122}
+
+    async def test_rows_inserted_by_hand_get_their_time_from_the_table(self, db: Database) -> None:
+        """To the microsecond, as those of `worker.ids`; also within one transaction."""
+        now = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+        insert = text(f"INSERT INTO task (name) VALUES ('x') RETURNING id, {now}")
+        async with db.get_session() as session:
+            for _ in range(20):
+                task_id, microseconds = (await session.execute(insert)).one()
+                time = (task_id.int >> 80) * 1000 + (task_id.int >> 64 & 0xFFF) * 1000 / 4096
+                assert 0 <= microseconds - time < 1_000_000
 
 
 async def test_tasks_can_live_in_a_schema_of_their_own_beside_a_services_tables(

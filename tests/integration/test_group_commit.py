@@ -25,7 +25,7 @@ PUT = text(
 )
 FAIL = """
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF NEW.result = '"bad"' THEN {} END IF;
+        IF CAST(NEW.result AS text) = '"bad"' THEN {} END IF;
         RETURN NEW;
     END $$;
     CREATE TRIGGER fail BEFORE UPDATE ON task FOR EACH ROW EXECUTE FUNCTION fail()

@@ -37,8 +37,9 @@ from worker.services.relay import Relay
 
 PUT = text("""
     INSERT INTO task (id, name, state, queue, user_id, unique_key, waiting_key, attempt, tries,
-                      settled_at)
+                      ended, settled_at)
     VALUES (:id, :name, :state, :queue, :user_id, :unique_key, :waiting_key, 1, 1,
+            CASE WHEN :state IN ('failed', 'cancelled') THEN CAST(:state AS text) END,
             CASE WHEN :state IN ('succeeded', 'failed', 'cancelled')
                  THEN now() - make_interval(secs => :ago) END)
 """)

@@ -48,6 +48,14 @@ async def test_what_is_looked_for_among_unsettled_tasks_is_not_looked_for_among_
     assert "Seq Scan on task" not in plan
 
 
+async def test_tasks_to_be_retried_are_looked_for_among_those_that_have_not_succeeded(
+    db: Database,
+) -> None:
+    plan = await generic_plan(db, "find_retryable", "enable_seqscan = off")
+    assert "ix_task_ended" in plan
+    assert "Index Cond: ((ended)::text = ANY" in plan
+
+
 async def test_what_the_dead_left_behind_is_taken_back_by_the_key(db: Database) -> None:
     plan = await generic_plan(db, "rescue", "enable_seqscan = off")
     assert "pk_task" in plan

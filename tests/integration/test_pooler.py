@@ -16,7 +16,7 @@ from worker.db import migrations
 from worker.db.connection import Connection
 from worker.errors import ServerUnreachable, SettingsError
 from worker.execution.registry import Registry
-from worker.services.readiness import wait_for_tables
+from worker.services.readiness import refuse_unmigrated, wait_for_tables
 from worker.services.relay import Listener
 
 IGNORED = (
@@ -61,6 +61,17 @@ async def test_everything_works_through_a_transaction_pooling_proxy(
         await drain()
         results = await asyncio.gather(*(handle.result(5) for handle in handles))
     assert results == [n + 1 for n in range(41)]
+
+
+async def test_migrations_go_through_it_also_those_that_are_no_transaction(
+    empty_database_url: str,
+) -> None:
+    with pgbouncer(empty_database_url) as url:
+        async with Database(url, pooler=True) as db:
+            await migrations.upgrade(db)
+            await refuse_unmigrated(db)
+            await migrations.downgrade(db, "tasks_007")
+            await migrations.upgrade(db)
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])

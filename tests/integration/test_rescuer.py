@@ -272,7 +272,10 @@ class TestRefill:
         assert await rescuer.refill() == 1
         assert await redis.zscore("arq:queue", str(ids[2])) is not None
 
-    async def test_the_comparison_reads_a_page_through_the_index(self, db: Database) -> None:
+    @pytest.mark.parametrize("after", [0, 2**120, 2**127])
+    async def test_the_comparison_reads_a_page_through_the_index(
+        self, db: Database, after: int
+    ) -> None:
         await db.execute_once(INSERT, {"n": 20_000})
         await db.execute_once(text("UPDATE task SET dispatch_at = 'infinity'"), {})
         await db.execute_once(text("ANALYZE task"), {})
@@ -280,10 +283,11 @@ class TestRefill:
             text("EXPLAIN " + db.queries.watched.text).bindparams(
                 *db.queries.watched._bindparams.values()
             ),
-            {"after": UUID(int=2**127), "limit": PAGE},
+            {"after": UUID(int=after), "limit": PAGE},
         )
         lines = "\n".join(row[0] for row in plan)
         assert "Index Scan using ix_task_dispatch" in lines
+        assert "Index Cond: (ROW(dispatch_at, id) > ROW(" in lines
         assert "Seq Scan on task" not in lines
         assert "Sort" not in lines
 

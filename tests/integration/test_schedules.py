@@ -194,7 +194,7 @@ class TestATick:
         (made,) = await rows(db)
         (tick,) = await rows(db, TICKS)
         assert (made.name, made.args, made.state, made.queue) == (
-            "report", '{"n": 7}', "queued", "arq:queue",
+            "report", '{"n":7}', "queued", "arq:queue",
         )  # fmt: skip
         assert (tick.fate, tick.task_id, tick.tick) == ("fired", made.id, made.tick)
         after = await schedule(db)
@@ -419,7 +419,7 @@ class TestADeploy:
         await deploy("0 0 2 2 *", app="mail", arguments={"n": 2})
         await due_since(db, seconds=1)
         assert await scheduler.run_once() == 2
-        assert {one.args for one in await rows(db)} == {'{"n": 1}', '{"n": 2}'}
+        assert {one.args for one in await rows(db)} == {'{"n":1}', '{"n":2}'}
 
 
 async def beat(db: Database, app: str, *, old: bool) -> None:

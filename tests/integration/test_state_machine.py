@@ -19,9 +19,9 @@ DEAD = "dead:1:abc"
 ATTEMPT = 3
 
 PUT = """
-INSERT INTO task (id, name, state, attempt, tries, worker, deaths, alone, run_at, dispatch_at,
-                  started_at, settled_at, expires_at)
-VALUES (:id, 'x', :state, :attempt, 1, :worker, :deaths, :alone,
+INSERT INTO task (id, name, state, ended, attempt, tries, worker, deaths, alone, run_at,
+                  dispatch_at, started_at, settled_at, expires_at)
+VALUES (:id, 'x', :state, :ended, :attempt, 1, :worker, :deaths, :alone,
         now() + make_interval(secs => :due), now() + make_interval(secs => :dispatch), now(),
         CASE WHEN :settled THEN now() END, CASE WHEN :settled THEN now() + interval '1 day' END)
 """
@@ -111,10 +111,16 @@ async def put(db: Database, state: TaskState, columns: Mapping[str, Any]) -> UUI
     """A row in that state, as it could be there."""
     values = {
         "id": uuid4(), "state": state, "attempt": ATTEMPT, "worker": DEAD, "deaths": 0,
-        "alone": False, "due": -1.0, "dispatch": -1.0, "settled": state.settled, **columns,
+        "alone": False, "due": -1.0, "dispatch": -1.0, "settled": state.settled,
+        "ended": ended(state), **columns,
     }  # fmt: skip
     await db.execute_once(text(PUT), values)
     return UUID(str(values["id"]))
+
+
+def ended(state: str) -> str | None:
+    """What `ended` is to say of a task in that state."""
+    return str(state) if state in (TaskState.FAILED, TaskState.CANCELLED) else None
 
 
 async def look(db: Database, task_id: UUID) -> dict[str, Any]:
@@ -147,6 +153,7 @@ async def check(db: Database, clause: TextClause, case: Case) -> None:
         if state in ALLOWED[case.statement]:
             assert after["state"] in ALLOWED[case.statement][state], state
             assert after["state"] == case.leads_to, state
+            assert after["ended"] == ended(case.leads_to), state
         else:
             if case.statement == "claim_due_for_dispatch" and not state.settled:
                 before["dispatch_at"] = after["dispatch_at"]  # whatever its state, it is pushed
@@ -165,6 +172,7 @@ def without(clause: TextClause, guard: str) -> TextClause:
 async def test_a_statement_leads_where_it_is_allowed_to_and_else_changes_nothing(
     db: Database, case: Case
 ) -> None:
+    """And `ended` says so, too: of what has failed or was cancelled, until somebody asks for it."""
     await check(db, getattr(db.queries, case.statement), case)
 
 

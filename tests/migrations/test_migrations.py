@@ -10,8 +10,10 @@ from asyncpg import CheckViolationError
 from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.dialects.postgresql import DOMAIN
 
+from tests.migrations.history import up_to
 from worker import Database
 from worker.db import migrations
+from worker.db.migrations import steps
 from worker.db.models import Base
 from worker.errors import SchemaError
 from worker.names import is_name
@@ -282,7 +284,9 @@ async def test_rows_that_are_there_are_brought_into_bounds_or_settled(db: Databa
     assert {row.name for row in rows if row.n == 6} == {"two?lines"}
 
 
-async def test_the_bounds_become_domains_and_no_row_is_written_anew(db: Database) -> None:
+async def test_the_bounds_become_domains_and_no_row_is_written_anew(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def file() -> object:
         found = text("SELECT relfilenode FROM pg_class WHERE oid = CAST('task' AS regclass)")
         return (await db.execute_once(found, {})).scalar_one()
@@ -291,6 +295,7 @@ async def test_the_bounds_become_domains_and_no_row_is_written_anew(db: Database
     await migrations.downgrade(db, "tasks_006")
     await db.execute_once(text("INSERT INTO task (name, priority) VALUES ('there', 3)"), {})
     before = await file()
+    up_to(monkeypatch, "tasks_007")
     await migrations.upgrade(db)
     assert await file() == before
     kept = await db.execute_once(text("SELECT name, priority, queue FROM task"), {})
@@ -316,16 +321,16 @@ async def test_a_step_that_gets_no_lock_names_who_holds_it_and_what_was_done_sta
 ) -> None:
     await migrations.upgrade(db)
     await migrations.downgrade(db, "tasks_003")
-    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(migrations, "TRIES", 2)
+    monkeypatch.setattr(steps, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(steps, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(steps, "TRIES", 2)
     async with Database(db.engine.url) as other, other.engine.begin() as holder:
         await holder.execute(text("SELECT FROM task"))
         pid = await holder.scalar(text("SELECT pg_backend_pid()"))
         with pytest.raises(SchemaError, match=f"2 times for 0.05 s: process {pid} of .*migrate"):
             await migrations.upgrade(db)
         assert len([r for r in caplog.records if r.name == "worker.migrations"]) == 2
-    monkeypatch.setattr(migrations, "TRIES", 20)
+    monkeypatch.setattr(steps, "TRIES", 20)
     await migrations.upgrade(db)
     await refuse_unmigrated(db)
 

@@ -13,7 +13,7 @@ from tests.processes import run_command
 from worker import Database, Settings, TaskClient, TaskContext, task
 from worker.broker.redis import RedisClient
 from worker.db import migrations
-from worker.db.migrations import moving
+from worker.db.migrations import liveness
 from worker.errors import SchemaError
 from worker.execution.registry import Registry
 from worker.fast.task_worker import TaskWorker
@@ -246,7 +246,7 @@ async def test_nothing_is_moved_under_a_live_worker(unsaid: Database, before: Da
     with pytest.raises(SchemaError, match=r"live worker; .* host:1 \(queue arq:queue, 30 s ago\)"):
         await migrations.move(unsaid, "public")
     assert await everything_in(before, "public") == there
-    await before.execute_once(beat, {"ago": moving.ALIVE_SECONDS + 1.0})
+    await before.execute_once(beat, {"ago": liveness.ALIVE_SECONDS + 1.0})
     await migrations.move(unsaid, "public")
 
 

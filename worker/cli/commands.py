@@ -1,6 +1,7 @@
 """The commands of a service: parse, call, print. What they do is elsewhere."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -20,6 +21,10 @@ def migrate(
         str | None,
         typer.Option(help="First move our tables here from this schema; no worker may live."),
     ] = None,
+    rewrite: Annotated[
+        bool,
+        typer.Option("--rewrite", help="Also where more than 1,000,000 tasks are written anew."),
+    ] = False,
 ) -> None:
     """Create or upgrade our tables (safe to run in several processes at once)."""
     from worker.db import migrations
@@ -32,14 +37,16 @@ def migrate(
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
     async def work() -> None:
-        async with Database.from_settings(settings.require_database()) as db:
+        given = settings.require_database()
+        # Some steps need a second connection.
+        async with Database.from_settings(replace(given, pool_size=max(2, given.pool_size))) as db:
             await wait_for_postgres(db, settings.connect_timeout)
             if move_from is not None:
                 await migrations.move(db, move_from)
             if down is None:
-                await migrations.upgrade(db, builtin_tasks=settings.builtin_tasks)
+                await migrations.upgrade(db, builtin_tasks=settings.builtin_tasks, rewrite=rewrite)
             else:
-                await migrations.downgrade(db, down)
+                await migrations.downgrade(db, down, rewrite=rewrite)
 
     run_async(work())
     typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')

@@ -95,12 +95,13 @@ FLEET = {
     "find_pulse": "SELECT pulse FROM {worker_leader} WHERE duty = :duty",
     #
     # A page of what should be in Redis, in the order of the ids: unsettled, pushed once, and not
-    # running in a process that lives. Reads only: a backlog of any size makes no dead tuple.
+    # running in a process that lives. Reads only: a backlog of any size makes no dead tuple. The
+    # place is said as a row: with `=` the planner takes the primary key for the order of the ids.
     # -> id, attempt, job_id, name, queue, priority, due_ms, due
     "watched": """
         SELECT attempt, {to_be_pushed}
         FROM {task} AS task
-        WHERE settled_at IS NULL AND dispatch_at = 'infinity' AND id > :after
+        WHERE settled_at IS NULL AND (dispatch_at, id) > ('infinity', :after)
           AND NOT (state = 'running' AND EXISTS (
               SELECT FROM {worker_process} AS process
               WHERE process.id = task.worker

@@ -6,9 +6,10 @@ holds the two against each other.
 
 The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each
 page (a fillfactor, set by its migration), so that the start of an attempt is a heap-only update.
-What a row may say, whoever writes it, is in the types that `name`, `queue`, `priority` and `run_at`
-have in the database (domains, made by the migration tasks_007): a row that cannot be pushed would
-stop a whole batch, and a CHECK would cost every start and every completion.
+What a row may say, whoever writes it, is in the types that `name`, `args`, `ended`, `queue`,
+`priority` and `run_at` have in the database (domains, made by the migrations tasks_007 and
+tasks_009): a row that cannot be pushed would stop a whole batch, and a CHECK would cost every start
+and every completion.
 """
 
 from datetime import datetime
@@ -18,6 +19,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     CheckConstraint,
     ForeignKey,
@@ -26,13 +28,19 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from worker.db.base import SCHEMA as SCHEMA
 from worker.db.base import Base as Base
 from worker.db.installation import WorkerApp as WorkerApp
 from worker.db.installation import WorkerIdentity as WorkerIdentity
+
+# A UUIDv7 as `worker.ids` makes it; in the words in which Postgres shows it.
+_NEW_ID = (
+    "((regexp_replace(lpad(to_hex(((((date_part('epoch'::text, clock_timestamp()) * "
+    "(1000000)::double precision))::bigint * 512) / 125)), 15, '0'::text), "
+    r"""'(...)$'::text, '7\1'::text) || "right"((gen_random_uuid())::text, 17)))::uuid"""
+)
 
 
 class TaskState(StrEnum):
@@ -57,10 +65,14 @@ class Task(Base):
 
     __tablename__ = "task"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(_NEW_ID))
     name: Mapped[str]
-    args: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    #: json, as result and progress are: jsonb has an order of its own for the keys of a dict.
+    args: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'::json"))
     state: Mapped[str] = mapped_column(server_default=text("'queued'::text"))
+    #: How it ended that did not succeed; None: it has, or is unsettled. For an index: there is none
+    #: on `state`, which changes at each start.
+    ended: Mapped[str | None]
     queue: Mapped[str] = mapped_column(server_default=text("'arq:queue'::text"))
     priority: Mapped[int] = mapped_column(server_default=text("0"))
     #: Text without a foreign key: the users of a service have keys of any kind.
@@ -92,8 +104,8 @@ class Task(Base):
     #: When a worker first met it without the function that it needs, and none since has had that.
     unknown_since: Mapped[datetime | None]
     worker: Mapped[str | None]
-    progress: Mapped[dict[str, Any] | None]
-    result: Mapped[Any | None] = mapped_column(JSONB)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    result: Mapped[Any | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     started_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
@@ -110,7 +122,6 @@ class Task(Base):
             "(settled_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
             name="settled",
         ),
-        CheckConstraint("jsonb_typeof(args) = 'object'", name="args"),
         Index(
             "ix_task_dispatch",
             "dispatch_at",
@@ -130,7 +141,8 @@ class Task(Base):
             postgresql_where=text("settled_at IS NULL AND waiting_key IS NOT NULL"),
         ),
         Index("ix_task_expires_at", "expires_at", postgresql_where=text("settled_at IS NOT NULL")),
-        Index("ix_task_user_id", "user_id", postgresql_where=text("user_id IS NOT NULL")),
+        Index("ix_task_user", "user_id", "id", postgresql_where=text("user_id IS NOT NULL")),
+        Index("ix_task_ended", "ended", "id", postgresql_where=text("ended IS NOT NULL")),
     )
 
 
@@ -147,7 +159,9 @@ class TaskError(Base):
     traceback: Mapped[str] = mapped_column(server_default=text("''::text"))
     worker: Mapped[str | None]
     started_at: Mapped[datetime | None]
-    failed_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    failed_at: Mapped[datetime] = mapped_column(server_default=text("now()"), index=True)
+
+    __table_args__ = (Index("ix_task_error_error_type", "error_type", "id"),)
 
 
 class WorkerProcess(Base):

@@ -175,7 +175,7 @@ _TEMPLATES = {
     "insert": """
         INSERT INTO {task} (id, name, args, state, queue, priority, user_id, unique_key,
                             waiting_key, run_at, dispatch_at)
-        SELECT given.id, :name, CAST(given.args AS jsonb),
+        SELECT given.id, :name, CAST(given.args AS json),
                CASE WHEN due.run_at > now() THEN 'scheduled' ELSE 'queued' END,
                :queue, due.priority, :user_id, :unique_key, :waiting_key, due.run_at,
                CASE {held_back}
@@ -194,7 +194,7 @@ _TEMPLATES = {
     # The row of a stock arq client's job, made when a worker first sees the job.
     "insert_foreign_job": """
         INSERT INTO {task} (id, name, args, queue, job_id, dispatch_at)
-        VALUES (:id, :name, CAST(:args AS jsonb), :queue, :job_id, now() + {look_after})
+        VALUES (:id, :name, CAST(:args AS json), :queue, :job_id, now() + {look_after})
         ON CONFLICT (id) DO NOTHING
         """,
     #
@@ -213,7 +213,8 @@ _TEMPLATES = {
         """,
     #
     # Which failed or cancelled tasks a filter means (NULL: any), the longest settled first. Of
-    # several with one unique key it is the youngest, and none if another task has the key.
+    # several with one unique key it is the youngest, and none if another task has the key. `ended`
+    # has an index; what an older version has settled since `worker migrate` does not say it.
     # -> id
     "find_retryable": """
         SELECT id FROM (
@@ -221,7 +222,7 @@ _TEMPLATES = {
                 PARTITION BY coalesce('u' || unique_key, 'w' || waiting_key, CAST(id AS text))
                 ORDER BY settled_at DESC) AS place
             FROM {task} AS task
-            WHERE state = ANY(:states)
+            WHERE ended = ANY(:states) AND state = ANY(:states)
               AND (CAST(:name AS text) IS NULL OR name = :name)
               AND (CAST(:queue AS text) IS NULL OR queue = :queue)
               AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
@@ -272,7 +273,7 @@ _TEMPLATES = {
     #
     # What an attempt wants people to see while it runs. Guard: not settled, this attempt.
     "report_progress": """
-        UPDATE {task} SET progress = CAST(:progress AS jsonb)
+        UPDATE {task} SET progress = CAST(:progress AS json)
         WHERE id = :id AND {unsettled} AND attempt = :attempt
         RETURNING id
         """,

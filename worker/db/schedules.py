@@ -156,7 +156,7 @@ SCHEDULES = {
     "insert_ticked": """
         INSERT INTO {task} (id, name, args, state, queue, priority, unique_key, tick, run_at,
                             dispatch_at)
-        SELECT id, name, CAST(args AS jsonb),
+        SELECT id, name, CAST(args AS json),
                CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
                queue, priority, unique_key, tick, run_at,
                CASE {held_back} ELSE now() END

@@ -89,9 +89,9 @@ FRAGMENTS = {
          OR ({up_since} < started_at) IS NOT TRUE)""",
     "run_again": """
         UPDATE {task} AS task
-        SET state = 'queued', settled_at = NULL, expires_at = NULL, tries = 0, deaths = 0,
-            setback = NULL, setbacks = 0, unknown_since = NULL, worker = NULL, progress = NULL,
-            run_at = now(), dispatch_at = now() + {look_after},
+        SET state = 'queued', ended = NULL, settled_at = NULL, expires_at = NULL, tries = 0,
+            deaths = 0, setback = NULL, setbacks = 0, unknown_since = NULL, worker = NULL,
+            progress = NULL, run_at = now(), dispatch_at = now() + {look_after},
             attempt = attempt + least(attempt, 1)
         WHERE state IN ('failed', 'cancelled')""",
     "to_be_pushed": """
@@ -119,7 +119,7 @@ TRANSITIONS = {
     # settled.
     "succeed": """
         UPDATE {task}
-        SET state = 'succeeded', result = CAST(:result AS jsonb), settled_at = clock_timestamp(),
+        SET state = 'succeeded', result = CAST(:result AS json), settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => :retention)
         WHERE id = :id AND {unsettled}
         RETURNING id
@@ -150,7 +150,7 @@ TRANSITIONS = {
     # -> id of each whose guard held
     "succeed_many": """
         UPDATE {task} AS task
-        SET state = 'succeeded', result = CAST(given.result AS jsonb),
+        SET state = 'succeeded', result = CAST(given.result AS json),
             settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => given.retention)
         FROM (SELECT * FROM unnest(:ids, :results, :retentions) LIMIT cardinality(:ids))
@@ -168,7 +168,8 @@ TRANSITIONS = {
     "fail": """
         WITH decided AS (
             UPDATE {task}
-            SET state = :state, tries = tries + :counted, setback = NULL, setbacks = 0,
+            SET state = CAST(:state AS text), ended = CAST(:state AS text),
+                tries = tries + :counted, setback = NULL, setbacks = 0,
                 settled_at = clock_timestamp(),
                 expires_at = clock_timestamp() + make_interval(secs => :retention)
             WHERE id = :id AND {unsettled} AND attempt = :attempt
@@ -214,7 +215,7 @@ TRANSITIONS = {
     # Cancel: final at once. A running attempt finds out at its commit. Guard: not settled.
     "cancel": """
         UPDATE {task}
-        SET state = 'cancelled', settled_at = clock_timestamp(),
+        SET state = 'cancelled', ended = 'cancelled', settled_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => :retention)
         WHERE id = :id AND {unsettled}
         RETURNING id, queue, job_id
@@ -265,6 +266,7 @@ TRANSITIONS = {
         )
         UPDATE {task} AS task
         SET state = CASE WHEN l.deaths >= {quarantine} THEN 'failed' ELSE 'queued' END,
+            ended = CASE WHEN l.deaths >= {quarantine} THEN 'failed' END,
             settled_at = CASE WHEN l.deaths >= {quarantine} THEN clock_timestamp() END,
             expires_at = CASE WHEN l.deaths >= {quarantine}
                               THEN clock_timestamp() + make_interval(secs => :retention) END,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import ProgrammingError
@@ -29,6 +29,7 @@ from worker.execution.outlets import Outlet, outlet_of, reader_of
 from worker.execution.pusher import push_after_commit, push_after_commit_on
 from worker.execution.refusal import refusal_of
 from worker.failpoints import reach
+from worker.ids import new_ids
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -187,7 +188,7 @@ def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[s
         raise InvalidOptions(f"{request.name}: one unique_key cannot be that of several tasks")
     for arguments in request.arguments:
         codec.check_size(arguments, outlet.max_payload_bytes)
-    ids = [uuid4() for _ in request.arguments]
+    ids = new_ids(len(request.arguments))
     return ids, {
         "ids": ids,
         "arguments": [arguments.decode() for arguments in request.arguments],

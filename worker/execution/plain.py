@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from arq.connections import ArqRedis
 from arq.jobs import Job as ArqJob
@@ -19,6 +19,7 @@ from worker.db.models import TaskState
 from worker.errors import InvalidOptions, ServerUnreachable, TaskFailed
 from worker.execution.enqueue import Request
 from worker.execution.handle import Ending, TaskHandle
+from worker.ids import new_ids
 from worker.settings import Settings
 
 R = TypeVar("R")
@@ -49,7 +50,7 @@ class PlainTasks:
         """
         for arguments in request.arguments:
             codec.check_size(arguments, self._max_payload_bytes)
-        ids = [uuid4() for _ in request.arguments]
+        ids = new_ids(len(request.arguments))
         queue = request.options.queue or self._queue
         try:
             await scripts.push(self._call, _jobs(request, ids, queue))

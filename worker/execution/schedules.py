@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -20,6 +20,7 @@ from worker.execution.cron import Definition
 from worker.execution.handle import TaskHandle
 from worker.execution.outlets import reader_of
 from worker.execution.tick import Tick, columns_of, tasks_of
+from worker.ids import new_id
 
 logger = logging.getLogger("worker.schedule")
 
@@ -186,7 +187,7 @@ class Schedules:
             ScheduleBusy: A task of it is unsettled, and it does not overlap.
             InvalidSchedule: Its definition is not understood here.
         """
-        queries, task_id = self._db.queries, uuid4()
+        queries, task_id = self._db.queries, new_id()
         async with self._db.transaction() as execute:
             about = {"app": self._app, "name": name}
             row = (await execute(queries.lock_schedule, about)).first()

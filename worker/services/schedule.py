@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 from sqlalchemy import Row
@@ -24,6 +23,7 @@ from worker.execution.cron import Definition
 from worker.execution.due import Due, due, on_time_from
 from worker.execution.tick import Tick, columns_of, tasks_of
 from worker.failpoints import reach
+from worker.ids import new_id
 from worker.service import Service
 
 logger = logging.getLogger("worker.schedule")
@@ -67,7 +67,7 @@ class Decided:
         # A tick that may have to wait gets in line behind those that do.
         fate = "waiting" if self.definition.overlap == "queue" else "fired"
         for tick in self.due.ticks:
-            yield Tick(*about, tick, fate, task_id=uuid4() if fate == "fired" else None)
+            yield Tick(*about, tick, fate, task_id=new_id() if fate == "fired" else None)
 
 
 class Scheduler(Service):
@@ -224,7 +224,7 @@ def _waited(rows: Sequence[Row[Any]]) -> tuple[list[Tick], list[tuple[Row[Any], 
         except ValueError as error:
             hopeless.append((row, error))
         else:
-            ticks.append(Tick(row.app, row.name, definition, row.tick, "fired", task_id=uuid4()))
+            ticks.append(Tick(row.app, row.name, definition, row.tick, "fired", task_id=new_id()))
     return ticks, hopeless
 
 

@@ -4,9 +4,11 @@ Two branches share one version table (``worker_alembic_version``): ``tasks`` is 
 ``users`` only while the built-in tasks are. Each revision runs in a transaction of its own, under
 an advisory lock of that transaction, so two processes may migrate at once, also through a pooling
 proxy. None waits for a lock of a table for long, for everybody else would wait behind it.
+
+One that makes indexes CONCURRENTLY can be in no transaction: it runs on a second connection, while
+the transaction of the first holds the advisory lock and does nothing else.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,78 +17,54 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError
 
-from worker.db import rights
 from worker.db.database import Database
-from worker.db.failures import sqlstate
 from worker.db.migrations import moving
+from worker.db.migrations.steps import in_transaction, outside
 from worker.db.queries import quoted
 from worker.db.whereabouts import SETS, VERSION_TABLE, not_there
 from worker.errors import SchemaError
 
 logger = logging.getLogger("worker.migrations")
 
-LOCK_SECONDS = 3.0
-"""So long a step waits for a lock that it needs; then it lets others through and tries again."""
-
-TRIES = 20
-
-PAUSE_SECONDS = 1.0
-"""Between two tries."""
-
-_LOCK = 0x776F726B6572  # "worker", for pg_advisory_xact_lock
-_LOCK_NOT_AVAILABLE = "55P03"
-
 TABLES = {
     "tasks_001": ("task", "task_error"),
     "tasks_002": ("worker_process", "worker_leader"),
     "tasks_003": ("schedule", "schedule_version", "schedule_tick"),
-    "tasks_020": ("worker_identity", "worker_app"),
+    "tasks_011": ("worker_identity", "worker_app"),
     "users_001": ("users",),
 }
 """Our tables, by the revision that makes them."""
 
-_HOLDERS = text(
-    """
-    SELECT pid, usename, application_name, state, round(extract(epoch FROM now() - xact_start)) AS s
-    FROM pg_catalog.pg_stat_activity
-    WHERE pid IN (
-        SELECT pid FROM pg_catalog.pg_locks AS held
-        JOIN pg_catalog.pg_class AS relation ON relation.oid = held.relation
-        JOIN pg_catalog.pg_namespace AS space ON space.oid = relation.relnamespace
-        WHERE granted AND pid <> pg_backend_pid() AND CAST(space.nspname AS text) = :schema
-          AND CAST(relation.relname AS text) = ANY(:tables))
-    ORDER BY xact_start LIMIT 3
-    """
-)
 
-Step = Callable[[Connection], bool]
-"""One step in a transaction; returns whether there was one to do."""
+async def upgrade(db: Database, *, builtin_tasks: bool = True, rewrite: bool = False) -> None:
+    """Bring the database to the newest schema; what was begun before is gone on with.
 
-
-async def upgrade(db: Database, *, builtin_tasks: bool = True) -> None:
-    """Bring the database to the newest schema.
+    Args:
+        builtin_tasks: With the tables of the built-in tasks.
+        rewrite: Write a table of many tasks anew where a revision has to.
 
     Raises:
         SchemaError: A table with one of our names is there that we did not make; or ours are in
             another schema, and nobody has said which is meant; our role lacks a right; somebody
-            holds a lock of one of ours all the time; or the schema is newer than this version.
+            holds a lock of one of ours all the time; the table of tasks is to be written anew, and
+            a worker lives or there are many, without `rewrite`; or the schema is newer than this
+            version.
     """
     branches = ["tasks", "users"] if builtin_tasks else ["tasks"]
 
     def step(connection: Connection) -> bool:
         _refuse_a_second_set(connection, db)
         _refuse_foreign_tables(connection, db.schema, branches)
-        config = _config(connection, db.schema)
+        config = _config(connection, db, rewrite=rewrite)
         for branch in branches:
             following = _following(config, branch, _applied(connection, db.schema))
             if following is not None:
-                command.upgrade(config, following)
+                _run(config, following, command.upgrade, following)
                 return True
         return False
 
-    while await _in_transaction(db, step):
+    while await in_transaction(db, step, _ours()):
         pass
 
 
@@ -114,37 +92,49 @@ async def move(db: Database, source: str) -> None:
         if not applied and not moved:
             raise SchemaError(f'schema "{source}" has no tables of ours')
         if applied:
-            tables = _made_by(_config(connection, source), applied)
+            tables = _made_by(_config(connection, db), applied)
             _refuse_foreign_tables(connection, db.schema, _branches(applied))
             moving.move(connection, source, db.schema, tables)
         return bool(applied)
 
-    if await _in_transaction(db, step, source):
+    if await in_transaction(db, step, _ours(), source):
         logger.info('moved our tables from schema "%s" to "%s"', source, db.schema)
 
 
-async def downgrade(db: Database, revision: str) -> None:
+async def downgrade(db: Database, revision: str, *, rewrite: bool = False) -> None:
     """Go back to `revision` (``base`` removes everything, the tasks included).
 
     Raises:
-        SchemaError: There is no such revision, or somebody holds a lock all the time.
+        SchemaError: There is no such revision, or as `upgrade`.
     """
 
     def step(connection: Connection) -> bool:
         _refuse_a_second_set(connection, db)
-        config = _config(connection, db.schema)
+        config = _config(connection, db, rewrite=rewrite)
         _refuse_unknown(config, revision)
         last = next(_to_undo(config, revision, _applied(connection, db.schema)), None)
         if last is not None:
             branch = last.split("_")[0]
             before = ScriptDirectory.from_config(config).get_revision(last).down_revision
-            command.downgrade(config, f"{branch}@{before or 'base'}")
+            _run(config, last, command.downgrade, f"{branch}@{before or 'base'}")
         elif revision == "base":
             connection.execute(text(f"DROP TABLE IF EXISTS {quoted(db.schema)}.{VERSION_TABLE}"))
         return last is not None
 
-    while await _in_transaction(db, step):
+    while await in_transaction(db, step, _ours()):
         pass
+
+
+def _run(config: Config, revision: str, do: Callable[[Config, str], None], target: str) -> None:
+    """Let Alembic take one step, that of `revision`, to `target`."""
+    script = ScriptDirectory.from_config(config).get_revision(revision)
+    if not getattr(script.module, "concurrent", False):
+        do(config, target)
+        return
+    attributes = config.attributes
+    with outside(attributes["connection"], pooler=attributes["pooler"]) as connection:
+        attributes["connection"] = connection
+        do(config, target)
 
 
 def _following(config: Config, branch: str, applied: set[str]) -> str | None:
@@ -205,67 +195,17 @@ def _refuse_unknown(config: Config, revision: str) -> None:
         raise SchemaError(f"no revision {revision}; there are base and {', '.join(known)}")
 
 
-async def _in_transaction(db: Database, step: Step, schema: str | None = None) -> bool:
-    """Run `step` in a transaction; again if it does not get a lock in time.
-
-    Args:
-        schema: Where the tables are that it locks, if they are not in that of `db`.
-    """
-
-    def locked(connection: Connection) -> bool:
-        _lock(connection, db.schema)
-        return step(connection)
-
-    for _ in range(TRIES):
-        try:
-            async with db.engine.begin() as connection:
-                return await connection.run_sync(locked)
-        except DBAPIError as error:
-            if sqlstate(error) == rights.REFUSED:
-                raise await _lacking(db, schema, error) from error
-            if sqlstate(error) != _LOCK_NOT_AVAILABLE:
-                raise
-        holders = await _holders(db, schema or db.schema)
-        logger.warning("waiting for a lock on our tables: %s", holders)
-        await asyncio.sleep(PAUSE_SECONDS)
-    raise SchemaError(
-        f"a lock on our tables was not to be had, {TRIES} times for {LOCK_SECONDS:g} s: {holders}. "
-        "End that transaction and migrate again; what was done so far stays"
-    )
-
-
-async def _holders(db: Database, schema: str) -> str:
-    """Who holds locks on our tables, the longest first."""
-    async with db.engine.connect() as connection:
-        found = await connection.execute(_HOLDERS, {"schema": schema, "tables": _ours()})
-        held = [
-            f"process {row.pid} of {row.usename} ({row.application_name or 'no name'}, "
-            f"{row.state}, in a transaction for {row.s or 0} s)"
-            for row in found
-        ]
-    return "; ".join(held) or "nobody holds one now"
-
-
-async def _lacking(db: Database, schema: str | None, error: DBAPIError) -> SchemaError:
-    """What our role lacks, in a transaction that has not failed."""
-    schemas = [db.schema] if schema is None else [db.schema, schema]
-    async with db.engine.connect() as connection:
-        return await connection.run_sync(rights.to_migrate, schemas, _ours(), error)
-
-
-def _lock(connection: Connection, schema: str) -> None:
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    connection.execute(text(f"SET LOCAL lock_timeout = '{int(LOCK_SECONDS * 1000)}ms'"))
-    connection.execute(text("SET LOCAL statement_timeout = 0"))  # large tables take their time
-    if not inspect(connection).has_schema(schema):
-        connection.execute(text(f"CREATE SCHEMA {quoted(schema)}"))
-
-
-def _config(connection: Connection, schema: str) -> Config:
+def _config(connection: Connection, db: Database, *, rewrite: bool = False) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes.update(connection=connection, schema=schema, version_table=VERSION_TABLE)
+    config.attributes.update(
+        connection=connection,
+        schema=db.schema,
+        version_table=VERSION_TABLE,
+        pooler=db.pooler,
+        rewrite=rewrite,
+    )
     return config
 
 

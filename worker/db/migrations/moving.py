@@ -10,15 +10,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from worker.db.migrations.liveness import refuse_live_workers
 from worker.db.queries import quoted
 from worker.db.whereabouts import VERSION_TABLE
-from worker.errors import SchemaError
 
-ALIVE_SECONDS = 60
-"""So long after its last heartbeat a process may still live; one that has ended in order has gone
-from the table."""
-
-DOMAINS = ("task_name", "task_queue", "task_priority", "task_run_at")
+DOMAINS = ("task_name", "task_queue", "task_priority", "task_run_at", "task_args", "task_ended")
 """The types of our columns; tables of an older version may have none, or others of somebody's."""
 
 FUNCTIONS = ("worker_task_notify()",)
@@ -49,13 +45,6 @@ _GRANTEES = text(
     """
 )
 
-_ALIVE = """
-SELECT id, queue, CAST(extract(epoch FROM clock_timestamp() - heartbeat_at) AS integer) AS ago
-FROM {schema}.worker_process
-WHERE heartbeat_at > clock_timestamp() - make_interval(secs => :seconds)
-ORDER BY id LIMIT 3
-"""
-
 
 def move(connection: Connection, source: str, target: str, tables: Sequence[str]) -> None:
     """Move `tables`, all that we have in schema `source`, to the schema `target`, which is there.
@@ -70,7 +59,8 @@ def move(connection: Connection, source: str, target: str, tables: Sequence[str]
     locked = ", ".join(f"{old}.{table}" for table in moved)
     connection.execute(text(f"LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE"))
     if "worker_process" in tables:
-        _refuse_live_workers(connection, old)
+        # Asked when the table is locked: who starts now finds no tables.
+        refuse_live_workers(connection, source, "our tables cannot be moved")
     about = {"schema": source, "tables": moved}
     domains = connection.execute(_DOMAINS, {**about, "domains": list(DOMAINS)}).scalars().all()
     for grantee in connection.execute(_GRANTEES, about).scalars().all():
@@ -78,18 +68,6 @@ def move(connection: Connection, source: str, target: str, tables: Sequence[str]
     for kind, names in (("TABLE", moved), ("DOMAIN", domains), ("FUNCTION", FUNCTIONS)):
         for name in names:
             connection.execute(text(f"ALTER {kind} {old}.{name} SET SCHEMA {new}"))
-
-
-def _refuse_live_workers(connection: Connection, schema: str) -> None:
-    # Asked when the table is locked: who starts now finds no tables.
-    statement = text(_ALIVE.format(schema=schema))
-    found = connection.execute(statement, {"seconds": ALIVE_SECONDS}).all()
-    if found:
-        alive = ", ".join(f"{one.id} (queue {one.queue}, {one.ago} s ago)" for one in found)
-        raise SchemaError(
-            f"our tables cannot be moved under a live worker; the last heartbeat of {alive}. Stop "
-            f"all workers and migrate again. One that was killed counts for {ALIVE_SECONDS} s"
-        )
 
 
 def _literally(name: str) -> str:

@@ -10,11 +10,10 @@ and what it is to allow is what the CHECKs have seen to until then.
 Revision ID: tasks_007
 """
 
-import sqlalchemy as sa
 from alembic import context, op
 
+from worker.db.migrations import dependents
 from worker.db.queries import quoted
-from worker.errors import SchemaError
 
 revision = "tasks_007"
 down_revision = "tasks_006"
@@ -36,26 +35,10 @@ DOMAINS = {
 }
 """By column: what it was, and what it may say."""
 
-VIEWS = sa.text(
-    """
-    SELECT DISTINCT format('%I.%I', space.nspname, view.relname)
-    FROM pg_catalog.pg_depend AS depend
-    JOIN pg_catalog.pg_rewrite AS rule ON rule.oid = depend.objid
-    JOIN pg_catalog.pg_class AS view ON view.oid = rule.ev_class
-    JOIN pg_catalog.pg_namespace AS space ON space.oid = view.relnamespace
-    JOIN pg_catalog.pg_attribute AS attribute
-         ON attribute.attrelid = depend.refobjid AND attribute.attnum = depend.refobjsubid
-    JOIN pg_catalog.pg_class AS ours ON ours.oid = depend.refobjid
-    WHERE depend.classid = CAST('pg_catalog.pg_rewrite' AS regclass)
-      AND CAST(ours.relnamespace AS regnamespace) = CAST(quote_ident(:schema) AS regnamespace)
-      AND ours.relname = 'task' AND CAST(attribute.attname AS text) = ANY(:columns)
-    """
-)
-
 
 def upgrade() -> None:
     schema = quoted(context.config.attributes["schema"])
-    _refuse_views()
+    dependents.refuse_views(op.get_bind(), context.config.attributes["schema"], list(DOMAINS))
     for column, (type_, _) in DOMAINS.items():
         op.execute(f"CREATE DOMAIN {schema}.task_{column} AS {type_}")
     dropped = [f"DROP CONSTRAINT ck_task_{column}" for column in DOMAINS]
@@ -71,25 +54,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     schema = quoted(context.config.attributes["schema"])
-    _refuse_views()
+    dependents.refuse_views(op.get_bind(), context.config.attributes["schema"], list(DOMAINS))
     typed = [f"ALTER {column} TYPE {type_}" for column, (type_, _) in DOMAINS.items()]
     op.execute(f"ALTER TABLE {schema}.task {', '.join(typed)}")
     for column, (_, bound) in DOMAINS.items():
         op.execute(f"DROP DOMAIN {schema}.task_{column}")
         check = bound.replace("VALUE", column)
         op.execute(f"ALTER TABLE {schema}.task ADD CONSTRAINT ck_task_{column} CHECK ({check})")
-
-
-def _refuse_views() -> None:
-    """Name the views that keep a column's type from being changed, which Postgres would not.
-
-    Raises:
-        SchemaError: There are some.
-    """
-    schema = context.config.attributes["schema"]
-    found = op.get_bind().execute(VIEWS, {"schema": schema, "columns": list(DOMAINS)})
-    if views := ", ".join(sorted(found.scalars())):
-        raise SchemaError(
-            f"these views show columns of ours whose types change: {views}. Drop them, migrate, "
-            "and create them again"
-        )

@@ -1,6 +1,6 @@
 """Who we are, for what lies in Redis; and where the tasks of a service's schedules go.
 
-Revision ID: tasks_020
+Revision ID: tasks_011
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import context, op
 
 from worker.db.queries import quoted
 
-revision = "tasks_020"
-down_revision = "tasks_007"
+revision = "tasks_011"
+down_revision = "tasks_010"
 branch_labels = None
 depends_on = None
 
