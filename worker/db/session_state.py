@@ -2,8 +2,8 @@
 
 Whoever has a connection may set a role, a `search_path`, a time limit, take an advisory lock.
 Whether somebody has, nobody can tell cheaply: a function or a trigger can do it as well as a
-statement. To forget it all is cheaper than any question: 10 µs of Postgres, and no round trip where
-it goes with a commit of ours.
+statement. To forget it all is cheaper than any question: some 15 µs of Postgres, and no round trip
+where it goes with a commit of ours.
 """
 
 AS_OURSELVES = (
