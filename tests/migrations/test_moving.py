@@ -13,7 +13,7 @@ from tests.processes import run_command
 from worker import Database, Settings, TaskClient, TaskContext, task
 from worker.broker.redis import RedisClient
 from worker.db import migrations
-from worker.db.migrations import liveness
+from worker.db.migrations import liveness, steps
 from worker.errors import SchemaError
 from worker.execution.registry import Registry
 from worker.fast.task_worker import TaskWorker
@@ -312,9 +312,9 @@ async def test_tables_of_an_older_version_move_and_are_brought_to_the_newest(
 async def test_a_move_that_gets_no_lock_names_who_holds_it(
     unsaid: Database, before: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(migrations, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(migrations, "TRIES", 2)
+    monkeypatch.setattr(steps, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(steps, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(steps, "TRIES", 2)
     async with before.engine.begin() as holder:
         await holder.execute(text("SELECT FROM public.task"))
         pid = await holder.scalar(text("SELECT pg_backend_pid()"))
