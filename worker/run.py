@@ -1,23 +1,25 @@
-"""Runs a worker in this process: ours or stock arq's, for our tasks or for anybody's functions."""
+"""Runs a worker in this process: ours or stock arq's, for our tasks or for anybody's functions.
+
+What only our tasks need is imported when they are run: somebody's arq class needs no ORM, and would
+pay for it with each process.
+"""
 
 import asyncio
 import gc
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arq.worker import Worker, get_kwargs
 
 from worker import exhaustion
 from worker.errors import Exhausted, SettingsError, WorkerDied
 from worker.fast.arq_settings import load
-from worker.fast.task_worker import TaskWorker
 from worker.fast.worker import FastWorker
-from worker.main import stop_process, worker_settings
-from worker.services.readiness import wait_for_servers
-from worker.settings import Settings
-from worker.signals import Deadline, held_back
-from worker.stock import BurstWorker, StockWorker
+from worker.signals import Deadline, held_back, stop_process
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 MAX_JOBS = 10
 """What arq runs at once unless its settings class says otherwise."""
@@ -26,7 +28,7 @@ YOUNG_OBJECTS = 20_000
 """New objects between two looks of the garbage collector at those. (CPython: 700 to 2,000.)"""
 
 
-def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -> None:
+def run_tasks(settings: "Settings", *, stock: bool = False, burst: bool = False) -> None:
     """Run our tasks until told to stop.
 
     Args:
@@ -39,6 +41,9 @@ def run_tasks(settings: Settings, *, stock: bool = False, burst: bool = False) -
         SettingsError: As `worker.main.worker_settings`; or several queues for the stock worker.
         WorkerDied: A service has ended by an error of its own.
     """
+    from worker.main import worker_settings
+    from worker.services.readiness import wait_for_servers
+
     loop = _set_event_loop()
     options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
     loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
@@ -91,10 +96,14 @@ def _raise_what_it_died_of(worker: Worker) -> None:
 
 
 def _stock_worker(options: Mapping[str, Any]) -> Worker:
+    from worker.stock import BurstWorker, StockWorker
+
     return BurstWorker(**options) if options["burst"] else StockWorker(**options)
 
 
-def _task_worker(settings: Settings, options: Mapping[str, Any]) -> Worker:
+def _task_worker(settings: "Settings", options: Mapping[str, Any]) -> Worker:
+    from worker.fast.task_worker import TaskWorker
+
     return TaskWorker(
         **options,
         queues=settings.served_queues,
@@ -103,7 +112,7 @@ def _task_worker(settings: Settings, options: Mapping[str, Any]) -> Worker:
     )
 
 
-def _refuse_several_queues(settings: Settings) -> None:
+def _refuse_several_queues(settings: "Settings") -> None:
     if list(settings.served_queues) != [settings.queue]:
         raise SettingsError(
             f"the stock worker serves one queue, WORKER_QUEUE={settings.queue}; unset "

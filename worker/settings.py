@@ -16,22 +16,22 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.log_level import LogLevel
 from worker.queues import fault_in_name, weights_of
 from worker.setting_names import PREFIX, fault_in
-from worker.setting_parts import DatabaseSettings, MailSettings, Pooler
+from worker.setting_parts import (
+    LEASE_SECONDS,
+    STALL_LIMIT,
+    DatabaseSettings,
+    MailSettings,
+    Pooler,
+)
 
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
 
-LEASE_SECONDS = 4.0
-"""A killed worker's tasks start again within this. Heartbeats come five times as often, from a
-thread that a blocked event loop does not stop."""
-
 RETENTION_SECONDS = 7 * 86_400.0
 """How long a settled task is kept."""
-
-STALL_LIMIT = 60.0
-"""Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
 SHORTEST_TOKEN = 16
 """Characters: less can be guessed by trying."""
@@ -103,9 +103,7 @@ class Settings(BaseSettings):
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Level of the process's log."
-    )
+    log_level: LogLevel = Field("INFO", description="Level of the process's log.")
     api_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "

@@ -1,17 +1,21 @@
 """`worker run`: from options to settings."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.errors import InvalidOptions
+from worker.log_level import log_level
 from worker.queues import weights_of
 from worker.run import run_arq_settings, run_tasks
-from worker.settings import Settings
+from worker.telemetry import logs
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 
 def run_worker(
     arq_settings: str | None,
-    start: Callable[..., Settings],
+    start: Callable[..., "Settings"],
     *,
     stock: bool,
     burst: bool,
@@ -32,7 +36,7 @@ def run_worker(
         return
     if stock:
         raise InvalidOptions(f"for {arq_settings} under stock arq there is `arq {arq_settings}`")
-    start()
+    logs.configure(log_level())
     run_arq_settings(
         arq_settings,
         _given(burst=burst, max_jobs=concurrency, queues=weights_of(queues)),

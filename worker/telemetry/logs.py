@@ -6,9 +6,9 @@ nobody forges one; and no error is longer here than in its row (`worker.telemetr
 
 import contextlib
 import logging
-from typing import Literal
 
 from worker.errors import TaskFailed
+from worker.log_level import LogLevel
 from worker.telemetry.description import message_of, on_one_line, one_line, trace_of
 
 MARGIN = "  "
@@ -32,7 +32,7 @@ class OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def configure(level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]) -> None:
+def configure(level: LogLevel) -> None:
     """Log to standard error from `level` on."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
