@@ -20,15 +20,17 @@ from pathlib import Path
 from versions import OLDEST_PYTHON, copy_of_project, outside, without_versions
 
 QUICK = (
-    "tests/unit", "tests/migrations", "tests/acceptance/test_migrating.py",
-    *(f"tests/integration/test_{name}.py" for name in (
-        "api", "attempts", "builtin_mail", "builtin_webhooks", "claims", "commit", "database",
-        "enqueue", "fastapi_sessions", "redis_connection", "relay", "rescuer", "schedules",
-        "unit_of_work", "wakeup",
+    *(f"tests/unit/test_{name}.py" for name in (
+        "codec", "cron", "definition", "log_level", "passage", "pusher", "settings",
     )),
-    *(f"tests/integration/arq/test_{name}.py" for name in (
-        "fakeredis", "fast_worker_life", "mixed_fleet", "parity_queue", "parity_results",
+    *(f"tests/integration/test_{name}" for name in (
+        "api.py::TestEnqueue", "api.py::TestTokens", "builtin_mail.py", "commit.py", "database.py",
+        "enqueue.py::TestInTheCallersTransaction", "enqueue.py::TestStockArqClients",
+        "fastapi_sessions.py", "redis_connection.py", "unit_of_work.py", "wakeup.py",
     )),
+    "tests/integration/arq/test_fakeredis.py",
+    "tests/migrations/test_migrations.py::test_an_empty_database_migrated_to_head_equals_the_models",
+    "tests/acceptance/test_migrating.py",
 )  # fmt: skip
 """What touches each dependency: the driver, the ORM, the client, the API, the commands."""
 

@@ -74,7 +74,7 @@ async def test_step_0_a_stock_class_runs_unchanged(pickling: ArqRedis, run: Run)
 
 NOT_FOR_STEP_0 = {
     "aiosmtplib", "alembic", "asyncpg", "fastapi", "greenlet", "httpx", "pydantic_settings",
-    "rich", "sqlalchemy", "uvicorn", "watchfiles",
+    "sqlalchemy", "uvicorn", "watchfiles",
 }  # fmt: skip
 """What is installed, and would be time and memory of each process of somebody's arq class."""
 

@@ -8,6 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from asyncpg import CheckViolationError
 from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy.dialects.postgresql import DOMAIN
 
 from worker import Database
 from worker.db import migrations
@@ -36,7 +37,9 @@ async def test_an_empty_database_migrated_to_head_equals_the_models(
     def differences(connection: Connection) -> list[object]:
         models = MetaData(naming_convention=Base.metadata.naming_convention)
         for table in Base.metadata.tables.values():
-            table.to_metadata(models, schema=schema)
+            for column in table.to_metadata(models, schema=schema).columns:
+                if isinstance(column.type, DOMAIN):
+                    column.type.schema = schema  # SQLAlchemy 2.0 leaves it without one
         context = MigrationContext.configure(
             connection,
             opts={
