@@ -3,8 +3,8 @@
     uv run --no-project tools/matrix.py [--only WORDS] [arguments of pytest]
 
 Each combination gets an environment of its own and one line: what is in it, and how it went. What
-it starts from are the exact versions of pyproject.toml, but for `lowest`, which has the lowest of
-each direct dependency. Servers that a combination names come in wheels; where it names none, they
+it starts from are the exact versions of pyproject.toml; `lowest` replaces by the lowest what the
+package itself asks for. Servers that a combination names come in wheels; where it names none, they
 are those that the tests always take.
 """
 
@@ -69,7 +69,7 @@ class Combination:
     Attributes:
         name: For ``--only``, and for whoever reads the lines.
         python: Its version; uv fetches one that is not there.
-        lowest: With the lowest of each direct dependency.
+        lowest: With the lowest of each dependency of the package.
         instead: Requirements that replace what was installed.
         redis: The server; None: whichever the tests find.
     """
@@ -82,7 +82,7 @@ class Combination:
 
 
 COMBINATIONS = (
-    Combination("lowest", lowest=True),
+    Combination("lowest", lowest=True, instead=("fakeredis<2.31",)),
     Combination("Python 3.11"),
     Combination("Python 3.12", python="3.12"),
     Combination("Python 3.13", python="3.13"),
@@ -110,19 +110,31 @@ def run_each(combinations: list[Combination], arguments: list[str]) -> int:
 def install(one: Combination, project: Path) -> Path:
     """Make the environment; returns its interpreter."""
     settings = project / "pyproject.toml"
-    bare = without_versions(settings.read_text())
-    if one.lowest:
-        settings.write_text(bare)
-    how = ["--resolution", "lowest-direct"] if one.lowest else []
-    command = ["uv", "sync", "--quiet", "--python", one.python, *how]
-    subprocess.run(command, check=True, cwd=project, env=outside())
-    settings.write_text(bare)  # so that the tests do not compare what is replaced now
     python = project / ".venv" / "bin" / "python"
-    wheels = [*one.instead, *([one.redis.requirement] if one.redis else [])]
-    if wheels:
-        command = ["uv", "pip", "install", "--quiet", "--python", str(python), *wheels]
-        subprocess.run(command, check=True, cwd=project, env=outside())
+    uv(project, "sync", "--python", one.python)
+    settings.write_text(
+        without_versions(settings.read_text())
+    )  # they would be in the way from here on
+    replaced = [*one.instead, *([one.redis.requirement] if one.redis else [])]
+    if one.lowest:
+        replaced += ["--requirement", str(lowest(project))]
+    if replaced:
+        uv(project, "pip", "install", "--python", str(python), *replaced)
     return python
+
+
+def lowest(project: Path) -> Path:
+    """A file of requirements: the lowest of what the package needs, not of what tests it."""
+    options = ["--resolution", "lowest-direct", "--extra", "demo", "--extra", "watch"]
+    uv(project, "pip", "compile", *options, "--no-emit-package", "uow-worker",
+       "--output-file", "lowest.txt", "pyproject.toml")  # fmt: skip
+    return project / "lowest.txt"
+
+
+def uv(project: Path, *arguments: str) -> None:
+    """Run uv in the copy of the project."""
+    command = ["uv", *arguments, "--quiet"]
+    subprocess.run(command, check=True, cwd=project, env=outside(), stdout=subprocess.DEVNULL)
 
 
 def run(one: Combination, project: Path, python: Path, arguments: list[str]) -> bool:
