@@ -82,7 +82,7 @@ class Combination:
 
 
 COMBINATIONS = (
-    Combination("lowest", lowest=True, instead=("fakeredis<2.31",)),
+    Combination("lowest", lowest=True, instead=("fakeredis<2.34",)),
     Combination("Python 3.11"),
     Combination("Python 3.12", python="3.12"),
     Combination("Python 3.13", python="3.13"),
@@ -112,9 +112,7 @@ def install(one: Combination, project: Path) -> Path:
     settings = project / "pyproject.toml"
     python = project / ".venv" / "bin" / "python"
     uv(project, "sync", "--python", one.python)
-    settings.write_text(
-        without_versions(settings.read_text())
-    )  # they would be in the way from here on
+    settings.write_text(without_versions(settings.read_text()))  # from here on in the way
     replaced = [*one.instead, *([one.redis.requirement] if one.redis else [])]
     if one.lowest:
         replaced += ["--requirement", str(lowest(project))]
@@ -150,7 +148,9 @@ def run(one: Combination, project: Path, python: Path, arguments: list[str]) -> 
     lines = done.stdout.splitlines() or ["nothing was said"]
     print(f"{one.name:15} {lines[-1].strip('= ')}  ({told(project, python, environment)})")
     if done.returncode:
-        print(*(f"    {line}" for line in lines if re.match("(FAILED|ERROR) ", line)), sep="\n")
+        print(
+            *(f"    {line}" for line in lines if re.match("(FAILED|ERROR) tests", line)), sep="\n"
+        )
     sys.stdout.flush()
     return done.returncode == 0
 
