@@ -20,6 +20,7 @@ from pathlib import Path
 from versions import OLDEST_PYTHON, copy_of_project, outside, without_versions
 
 QUICK = (
+    "tests/acceptance/test_migrating.py",
     *(f"tests/unit/test_{name}.py" for name in (
         "codec", "cron", "definition", "log_level", "passage", "pusher", "settings",
     )),
@@ -30,7 +31,6 @@ QUICK = (
     )),
     "tests/integration/arq/test_fakeredis.py",
     "tests/migrations/test_migrations.py::test_an_empty_database_migrated_to_head_equals_the_models",
-    "tests/acceptance/test_migrating.py",
 )  # fmt: skip
 """What touches each dependency: the driver, the ORM, the client, the API, the commands."""
 
