@@ -63,7 +63,8 @@ def test_importing_the_package_connects_to_nothing_and_needs_no_settings() -> No
 
 def test_the_commands_are_there_without_what_they_do() -> None:
     """`worker --help` imports neither an ORM nor a server's client."""
-    code = "import sys, worker.cli; print({'sqlalchemy', 'arq', 'redis'} & {*sys.modules})"
+    heavy = "{'sqlalchemy', 'arq', 'redis', 'pydantic_settings'}"
+    code = f"import sys, worker.cli; print({heavy} & {{*sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
@@ -79,6 +80,25 @@ def test_every_error_of_enqueueing_can_be_caught_by_a_public_name() -> None:
         for name in worker.__all__
         if hasattr(errors, name)
     )
+
+
+def test_a_worker_without_the_extra_of_the_builtin_tasks_says_how_to_go_on() -> None:
+    code = """
+import sys
+sys.modules["aiosmtplib"] = None
+from worker.execution.registry import Registry
+try:
+    Registry().load(())
+except Exception as error:
+    print(type(error).__name__, error, sep=": ")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.stdout == (
+        "SettingsError: the built-in tasks need aiosmtplib: pip install 'uow-worker[run]', or "
+        "leave them out with WORKER_BUILTIN_TASKS=false\n"
+    ), done.stderr
 
 
 def test_a_service_that_only_enqueues_needs_no_extra() -> None:

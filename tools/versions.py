@@ -60,25 +60,33 @@ def listed(kind: str, requirements: list[str]) -> list[str]:
 
 def run_newest(arguments: list[str]) -> int:
     """Run the tests in a copy of the project that knows no exact versions."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = copy_of_project(Path(folder)) / "pyproject.toml"
+        project.write_text(without_versions(project.read_text()))
+        run = partial(subprocess.run, cwd=folder, env=outside())
+        run(["uv", "sync", "--quiet"], check=True)
+        run(["uv", "pip", "list"], check=True)
+        return run(["uv", "run", "pytest", *arguments], check=False).returncode
+
+
+def copy_of_project(folder: Path) -> Path:
+    """Put what git knows, or would take, into `folder`; returns it."""
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     ).stdout  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        for name in filter(None, tracked.split("\0")):
-            if not (ROOT / name).exists():  # deleted, and not committed yet
-                continue
-            target = Path(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target)
-        project = Path(folder, "pyproject.toml")
-        project.write_text(without_versions(project.read_text()))
-        # Not the environment that this runs in, should it be one.
-        environment = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
-        run = partial(subprocess.run, cwd=folder, env=environment)
-        run(["uv", "sync", "--quiet"], check=True)
-        run(["uv", "pip", "list"], check=True)
-        return run(["uv", "run", "pytest", *arguments], check=False).returncode
+    for name in filter(None, tracked.split("\0")):
+        if not (ROOT / name).exists():  # deleted, and not committed yet
+            continue
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    return folder
+
+
+def outside() -> dict[str, str]:
+    """The environment variables without the virtual environment that this runs in, if any."""
+    return {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
 
 
 if __name__ == "__main__":

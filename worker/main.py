@@ -8,8 +8,6 @@ nothing; the settings are read and the task modules loaded when somebody asks fo
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -53,7 +51,7 @@ from worker.services.retirement import Retirement
 from worker.services.schedule import Scheduler
 from worker.services.vitals import Vitals
 from worker.settings import Settings, load_settings
-from worker.signals import Deadline
+from worker.signals import Deadline, stop_process
 from worker.telemetry.logs import edit_logs
 
 logger = logging.getLogger("worker.main")
@@ -299,12 +297,3 @@ def _resign(ctx: ProcessContext) -> None:
     leader: Leader | None = ctx.get("leader")
     if leader is not None:
         ctx["resigns"] = asyncio.ensure_future(leader.stop())
-
-
-def stop_process(ctx: dict[Any, Any], error: BaseException) -> None:
-    """Let the process stop because of `error`, which is then in ``ctx["died_of"]``.
-
-    A worker with a dead service would look alive and lose nothing but time: better it restarts.
-    """
-    ctx["died_of"] = error
-    os.kill(os.getpid(), signal.SIGTERM)

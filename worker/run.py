@@ -1,4 +1,8 @@
-"""Runs a worker in this process: ours or stock arq's, for our tasks or for anybody's functions."""
+"""Runs a worker in this process: ours or stock arq's, for our tasks or for anybody's functions.
+
+What only our tasks need is imported when they are run: somebody's arq class needs no ORM, and would
+pay for it with each process.
+"""
 
 import asyncio
 import gc
@@ -6,21 +10,19 @@ import logging
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arq.worker import Worker, get_kwargs
 
 from worker import exhaustion
 from worker.errors import Exhausted, SettingsError, WorkerDied
 from worker.fast.arq_settings import find, options_of
-from worker.fast.task_worker import TaskWorker
 from worker.fast.worker import FastWorker
-from worker.main import stop_process, worker_settings
-from worker.services.readiness import wait_for_servers
-from worker.settings import Settings
-from worker.signals import Deadline, given_back, held_back
-from worker.stock import BurstWorker, StockWorker
+from worker.signals import Deadline, given_back, held_back, stop_process
 from worker.user_code import described
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 logger = logging.getLogger("worker.run")
 
@@ -35,7 +37,7 @@ def _as_it_is() -> None: ...
 
 
 def run_tasks(
-    settings: Settings,
+    settings: "Settings",
     *,
     stock: bool = False,
     burst: bool = False,
@@ -54,6 +56,9 @@ def run_tasks(
         SettingsError: As `worker.main.worker_settings`; or several queues for the stock worker.
         WorkerDied: A service has ended by an error of its own.
     """
+    from worker.main import worker_settings
+    from worker.services.readiness import wait_for_servers
+
     loop = _set_event_loop()
     options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
     configure_log()
@@ -191,10 +196,14 @@ def _raise_what_it_died_of(worker: Worker) -> None:
 
 
 def _stock_worker(options: Mapping[str, Any]) -> Worker:
+    from worker.stock import BurstWorker, StockWorker
+
     return BurstWorker(**options) if options["burst"] else StockWorker(**options)
 
 
-def _task_worker(settings: Settings, options: Mapping[str, Any]) -> Worker:
+def _task_worker(settings: "Settings", options: Mapping[str, Any]) -> Worker:
+    from worker.fast.task_worker import TaskWorker
+
     return TaskWorker(
         **options,
         queues=settings.served_queues,
@@ -203,7 +212,7 @@ def _task_worker(settings: Settings, options: Mapping[str, Any]) -> Worker:
     )
 
 
-def _refuse_several_queues(settings: Settings) -> None:
+def _refuse_several_queues(settings: "Settings") -> None:
     if list(settings.served_queues) != [settings.queue]:
         raise SettingsError(
             f"the stock worker serves one queue, WORKER_QUEUE={settings.queue}; unset "

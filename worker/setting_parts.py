@@ -1,9 +1,17 @@
 """The parts of the settings that one piece of code needs, as values of their own."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import SecretStr
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+LEASE_SECONDS = 4.0
+"""A killed worker's tasks start again within this. Heartbeats come five times as often, from a
+thread that a blocked event loop does not stop."""
+
+STALL_LIMIT = 60.0
+"""Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
 DEFAULT_SCHEMA = "worker"
 """Where our tables are unless somebody says otherwise."""
@@ -35,4 +43,4 @@ class MailSettings:
     sender: str
     tls: Literal["none", "starttls", "tls"]
     username: str | None
-    password: SecretStr | None
+    password: "SecretStr | None"

@@ -24,7 +24,14 @@ from pydantic_settings import (
 from worker.errors import SettingsError
 from worker.queues import weights_of
 from worker.setting_names import PREFIX, ignored_in, is_from_kubernetes, slip_in
-from worker.setting_parts import DEFAULT_SCHEMA, DatabaseSettings, MailSettings, Pooler
+from worker.setting_parts import (
+    DEFAULT_SCHEMA,
+    LEASE_SECONDS,
+    STALL_LIMIT,
+    DatabaseSettings,
+    MailSettings,
+    Pooler,
+)
 from worker.setting_types import (
     Identifier,
     Level,
@@ -42,15 +49,8 @@ logger = logging.getLogger("worker.settings")
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
 
-LEASE_SECONDS = 4.0
-"""A killed worker's tasks start again within this. Heartbeats come five times as often, from a
-thread that a blocked event loop does not stop."""
-
 RETENTION_SECONDS = 7 * 86_400.0
 """How long a settled task is kept."""
-
-STALL_LIMIT = 60.0
-"""Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
 
 class Settings(BaseSettings):

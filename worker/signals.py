@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 logger = logging.getLogger("worker.signals")
 
@@ -167,6 +168,15 @@ class Deadline:
             logger.warning("%s; only threads of the tasks were left%s", reason, _their_names())
         logging.shutdown()
         os._exit(1 if self._exit_code is None else self._exit_code)
+
+
+def stop_process(ctx: dict[Any, Any], error: BaseException) -> None:
+    """Let the process stop because of `error`, which is then in ``ctx["died_of"]``.
+
+    A worker with a dead service would look alive and lose nothing but time: better it restarts.
+    """
+    ctx["died_of"] = error
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _their_names() -> str:

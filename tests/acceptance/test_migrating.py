@@ -72,6 +72,31 @@ async def test_step_0_a_stock_class_runs_unchanged(pickling: ArqRedis, run: Run)
     assert "confirm_order(7)" in said
 
 
+NOT_FOR_STEP_0 = {
+    "aiosmtplib", "alembic", "asyncpg", "fastapi", "greenlet", "httpx", "pydantic_settings",
+    "sqlalchemy", "uvicorn", "watchfiles",
+}  # fmt: skip
+"""What is installed, and would be time and memory of each process of somebody's arq class."""
+
+
+async def test_step_0_imports_nothing_that_an_arq_class_does_not_need(
+    pickling: ArqRedis, run: Run, app: Path
+) -> None:
+    looks = "\n".join([
+        "import sys", "from app.jobs import WorkerSettings", "class Looks(WorkerSettings):",
+        "    async def on_shutdown(ctx):",
+        "        print('imported:', *{name.partition('.')[0] for name in sys.modules})",
+    ])  # fmt: skip
+    (app / "app" / "looks.py").write_text(looks)
+    job = await pickling.enqueue_job("confirm_order", 7)
+    assert job is not None
+    said = await run("worker", "run", "app.looks.Looks", "--allow-pickle", "--burst")
+    assert await job.result() == "order 7 is confirmed"
+    (imported,) = re.findall("^imported: (.*)$", said, re.MULTILINE)
+    assert not NOT_FOR_STEP_0 & {*imported.split()}
+    assert {"arq", "redis", "typer", "uvloop"} <= {*imported.split()}
+
+
 async def test_step_0_without_redis_url_is_one_clear_line(app: Path) -> None:
     command = [sys.executable, "-m", "worker", "run", "app.jobs.WorkerSettings"]
     done = await asyncio.to_thread(

@@ -21,7 +21,7 @@ from tests.pgbouncer import pgbouncer
 from worker import TaskHandle, TaskState
 from worker.broker.redis import RedisClient, connect
 from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
-from worker.settings import LEASE_SECONDS
+from worker.setting_parts import LEASE_SECONDS
 
 DEATHS = text("SELECT deaths FROM task WHERE id = :id")
 PROCESSES = text("SELECT count(*) FROM worker_process")

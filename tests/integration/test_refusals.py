@@ -25,7 +25,7 @@ from worker.broker.connection import ScriptConnection
 from worker.broker.hints import Hints
 from worker.broker.patient import PatientRedis
 from worker.broker.redis import AWAY, RedisClient, connect
-from worker.broker.refusals import EntriesRefused, is_refusal
+from worker.broker.refusals import EntriesRefused, is_of_a_replica, is_refusal
 from worker.broker.scripts import Call, Job, caller
 from worker.embedded import EmbeddedRedis
 from worker.errors import InvalidOptions, SettingsError
@@ -112,6 +112,20 @@ class TestWhatIsRefused:
     )
     def test_what_passes_by_itself_is_none(self, error: Exception) -> None:
         assert not is_refusal(error)
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (ReadOnlyError("You can't write against a read only replica."), True),
+            (ResponseError("Error running script: @user_script: 1: -READONLY You can't"), True),
+            (ResponseError("WRONGTYPE Operation against READONLY"), False),
+        ],
+        ids=repr,
+    )
+    def test_a_replica_is_known_by_the_words_of_any_redis(
+        self, error: ResponseError, expected: bool
+    ) -> None:
+        assert is_of_a_replica(error) == expected
 
 
 class TestPush:

@@ -1,17 +1,27 @@
 """The pusher, on a Redis in this process: here Redis is incidental."""
 
+from collections.abc import AsyncIterator
+
 import fakeredis
+import pytest
 
 from worker.broker.scripts import PRIORITY_STEP_MS, Job, caller
 from worker.execution.pusher import BUFFER_LIMIT, Pusher
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[fakeredis.FakeAsyncRedis]:
+    async with fakeredis.FakeAsyncRedis() as client:
+        yield client
 
 
 def a_job(job_id: str, priority: int = 0) -> Job:
     return Job(job_id, "arq:queue", due_ms=10 * PRIORITY_STEP_MS, priority=priority, payload=b"{}")
 
 
-async def test_what_was_announced_is_pushed_when_the_pusher_is_stopped() -> None:
-    redis = fakeredis.FakeAsyncRedis()
+async def test_what_was_announced_is_pushed_when_the_pusher_is_stopped(
+    redis: fakeredis.FakeAsyncRedis,
+) -> None:
     pusher = Pusher(caller(redis))
     await pusher.start()
     pusher.announce([a_job("a"), a_job("b")])
@@ -20,8 +30,9 @@ async def test_what_was_announced_is_pushed_when_the_pusher_is_stopped() -> None
     assert await redis.get("arq:job:a") == b"{}"
 
 
-async def test_a_higher_priority_stands_before_what_is_due_earlier() -> None:
-    redis = fakeredis.FakeAsyncRedis()
+async def test_a_higher_priority_stands_before_what_is_due_earlier(
+    redis: fakeredis.FakeAsyncRedis,
+) -> None:
     pusher = Pusher(caller(redis))
     pusher.announce([a_job("low"), a_job("high", priority=9), a_job("mid", priority=1)])
     await pusher.flush()
@@ -31,17 +42,17 @@ async def test_a_higher_priority_stands_before_what_is_due_earlier() -> None:
 async def test_a_redis_that_is_away_is_no_error_and_keeps_nothing_back() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
-    pusher = Pusher(caller(fakeredis.FakeAsyncRedis(server=server)))
-    pusher.announce([a_job("a")])
-    await pusher.flush()
-    server.connected = True
-    await pusher.flush()
-    redis = fakeredis.FakeAsyncRedis(server=server)
-    assert await redis.dbsize() == 0  # the relay has it
+    async with fakeredis.FakeAsyncRedis(server=server) as redis:
+        pusher = Pusher(caller(redis))
+        pusher.announce([a_job("a")])
+        await pusher.flush()
+        server.connected = True
+        await pusher.flush()
+        assert await redis.dbsize() == 0  # the relay has it
 
 
-async def test_the_buffer_is_bounded() -> None:
-    pusher = Pusher(caller(fakeredis.FakeAsyncRedis()))
+async def test_the_buffer_is_bounded(redis: fakeredis.FakeAsyncRedis) -> None:
+    pusher = Pusher(caller(redis))
     job = a_job("a")
     pusher.announce([job] * BUFFER_LIMIT)
     pusher.announce([job])

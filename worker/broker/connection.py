@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from redis.exceptions import NoScriptError, ReadOnlyError
+from redis.exceptions import NoScriptError, ResponseError
 
 from worker.broker import scripts
 from worker.broker.redis import RedisClient
+from worker.broker.refusals import is_of_a_replica
 from worker.broker.wire import Detour, Wire, Word, open_wire
 
 
@@ -45,8 +46,9 @@ class ScriptConnection:
             return await wire.send("EVALSHA", digest, len(keys), *keys, *arguments)
         except NoScriptError:
             return await wire.send("EVAL", text, len(keys), *keys, *arguments)
-        except ReadOnlyError:
-            wire.close()  # after a failover, the address may lead to the new primary
+        except ResponseError as error:
+            if is_of_a_replica(error):
+                wire.close()  # after a failover, the address may lead to the new primary
             raise
 
     async def connected(self) -> Wire | Detour:

@@ -17,7 +17,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker.broker import codec
 from worker.errors import SettingsError
 from worker.urls import certificates
 
@@ -43,6 +42,8 @@ def connect(
     Raises:
         SettingsError: What the URL says about TLS does not fit together, or is not there.
     """
+    from worker.broker import codec  # pydantic: an arq class, with a client of its own, needs none
+
     redis = kind.from_url(
         url, socket_timeout=timeout, socket_connect_timeout=timeout, **_tls(url)
     )  # what the URL says wins

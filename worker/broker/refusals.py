@@ -43,6 +43,11 @@ class EntriesRefused(ResponseError):
         self.done = done
 
 
+def is_of_a_replica(error: ResponseError) -> bool:
+    """Whether the server that was asked to write has become a replica."""
+    return isinstance(error, ReadOnlyError) or "-READONLY " in str(error)  # as Redis 6.2 says it
+
+
 def is_refusal(error: BaseException) -> bool:
     """Whether `error` stays until somebody changes an account, a setting or the data."""
     if isinstance(error, AuthenticationError | AuthorizationError | DataError | EntriesRefused):

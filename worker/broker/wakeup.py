@@ -24,7 +24,7 @@ missed, there is one `on_change`, after Redis has been asked.
 |---|---|
 | either connection is lost | not told; both are had again, at once and then every 0.05 to 2 s; told; `on_change` |
 | Redis hangs | `run` raises after the socket timeout; the listener is asked every 10 s |
-| Redis has become a replica | `run` raises `ReadOnlyError`; connected anew, perhaps to another |
+| Redis has become a replica | `run` raises a `ResponseError`; connected anew, perhaps to another |
 | Redis refuses | one warning in the process's life; asked again when a connection was lost |
 | FLUSHALL, FLUSHDB | `on_change` |
 | `run` is cancelled | the script runs all the same; its answer is dropped |

@@ -4,17 +4,17 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
 
 from worker.errors import WorkerError
 from worker.log_level import log_level
-from worker.settings import Settings, load_settings
 from worker.telemetry import logs
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,11 +30,11 @@ EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api
           "watchfiles": "watch"}  # fmt: skip
 """What an optional dependency comes with."""
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
 
 def _tell_version(asked: bool) -> None:
     if asked:
+        from importlib import metadata
+
         typer.echo(f"uow-worker {metadata.version('uow-worker')}")
         raise typer.Exit
 
@@ -96,12 +96,17 @@ def _stand_here() -> None:
 
 
 def _tell(error: object) -> None:
+    from rich.console import Console
+
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     errors.print("[red]worker:[/red]", end=" ")
     errors.print(str(error), markup=False)
 
 
-def start(**overrides: Any) -> Settings:
+def start(**overrides: Any) -> "Settings":
     """Settings, with our log configured as they say."""
+    from worker.settings import load_settings
+
     settings = load_settings(**overrides)
     logs.configure(settings.log_level)
     return settings

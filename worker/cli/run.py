@@ -3,24 +3,22 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arq.worker import async_check_health
-
-from worker.broker.redis import AWAY
-from worker.broker.redis import arq_settings as as_arq_says
 from worker.errors import InvalidOptions, ServerUnreachable
 from worker.fast.arq_settings import find, options_of
 from worker.log_level import LogLevel, log_level
 from worker.queues import weights_of
 from worker.run import run_arq_settings, run_tasks
-from worker.settings import Settings
 from worker.telemetry import logs
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 
 def run_worker(
     arq_settings: str | None,
-    load: Callable[..., Settings],
+    load: Callable[..., "Settings"],
     configure_log: Callable[[LogLevel], None],
     *,
     stock: bool,
@@ -61,7 +59,7 @@ def run_worker(
 
 def check_worker(
     arq_settings: str | None,
-    load: Callable[..., Settings],
+    load: Callable[..., "Settings"],
     configure_log: Callable[[LogLevel], None],
 ) -> int:
     """Ask Redis whether such a worker lives, as ``arq --check`` does; 0 if one does, else 1.
@@ -69,6 +67,11 @@ def check_worker(
     Raises:
         ServerUnreachable: There is no Redis to ask.
     """
+    from arq.worker import async_check_health
+
+    from worker.broker.redis import AWAY
+    from worker.broker.redis import arq_settings as as_arq_says
+
     if arq_settings is None:
         settings = load()
         url, queue = settings.redis_url.get_secret_value(), settings.queue

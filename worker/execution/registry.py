@@ -106,6 +106,11 @@ def _refuse_two_of_a_name(schedules: Iterable["Schedule"]) -> None:
 
 
 def _why_not_imported(module: str, error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and module in BUILTIN_MODULES:
+        return (
+            f"the built-in tasks need {error.name}: pip install 'uow-worker[run]', or leave them "
+            "out with WORKER_BUILTIN_TASKS=false"
+        )
     what = f"WORKER_TASK_MODULES: cannot import {module}"
     if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
         return f"{what}: there is no {error.name}; the current directory is on the path"

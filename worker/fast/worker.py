@@ -36,7 +36,7 @@ from worker.fast.leases import TokenLeases
 from worker.fast.serving import ServingWorker
 from worker.fast.upkeep import INTERVAL_SECONDS, Upkeep
 from worker.heart import Heart
-from worker.settings import LEASE_SECONDS, STALL_LIMIT
+from worker.setting_parts import LEASE_SECONDS, STALL_LIMIT
 from worker.telemetry.logs import listed
 
 logger = logging.getLogger("worker.fast")

@@ -12,13 +12,12 @@ import logging
 import logging.config
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Literal, TextIO
+from typing import TextIO
 
 from worker.errors import SettingsError, TaskFailed
+from worker.log_level import LogLevel
 from worker.telemetry.description import message_of, on_one_line, one_line, trace_of
 from worker.user_code import described
-
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 OURS = ("worker", "arq")
 """The loggers that a worker writes to."""
@@ -60,7 +59,7 @@ class Unheard(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
-def configure(level: Level, loggers: Iterable[str] = OURS) -> None:
+def configure(level: LogLevel, loggers: Iterable[str] = OURS) -> None:
     """Log to standard error from `level` on, where the application has said nothing else.
 
     To be called when the application has been imported: a level and handlers of its own are left as

@@ -44,7 +44,7 @@ async def test_another_client_of_it_sees_the_same_keys(fake: ArqRedis) -> None:
     await other.set("greeting", "hello")
     assert await fake.get("greeting") == b"hello"
     await other.aclose()
-    await fake.aclose()
+    await fake.aclose(close_connection_pool=True)
 
 
 async def test_a_worker_runs_jobs_and_retries_on_it(fake: ArqRedis) -> None:
