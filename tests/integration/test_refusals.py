@@ -410,6 +410,29 @@ class TestClaim:
 
 
 class TestOptional:
+    async def test_two_that_read_at_once_on_a_connection_made_anew_harm_nobody(
+        self, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hints = Hints(redis)
+        met = asyncio.Event()
+
+        async def met_by_another(*_: object, **__: object) -> None:
+            met.set()
+            raise RuntimeError("read() called while another coroutine is already waiting")
+
+        async with hints.waiting_for("worker:settled:1") as told:
+            monkeypatch.setattr(hints._pubsub, "get_message", met_by_another)
+            monkeypatch.setattr(hints._pubsub, "unsubscribe", met_by_another)
+            await redis.publish("worker:settled:1", "a round ends")
+            await told.wait()
+            await met.wait()
+            monkeypatch.undo()
+            told.clear()
+            await redis.publish("worker:settled:1", "and the next one hears")
+            await told.wait()
+            monkeypatch.setattr(hints._pubsub, "unsubscribe", met_by_another)
+        await hints.stop()
+
     async def test_a_user_that_may_not_subscribe_is_told_once_and_waits_for_nobody(
         self, limited: Callable[..., RedisClient], caplog: pytest.LogCaptureFixture
     ) -> None:

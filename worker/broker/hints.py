@@ -30,7 +30,9 @@ QUIET_SECONDS = 30.0
 class Hints(Service):
     """Calls listeners with what is published on their channel; waits while Redis is away."""
 
-    passing = AWAY
+    # A RuntimeError: two read at once, because one who had something to say has found the connection
+    # lost, and made it anew, while the loop still waited on the old one.
+    passing = (*AWAY, RuntimeError)
 
     def __init__(self, redis: RedisClient) -> None:
         super().__init__(interval=0)
