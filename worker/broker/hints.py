@@ -30,8 +30,8 @@ QUIET_SECONDS = 30.0
 class Hints(Service):
     """Calls listeners with what is published on their channel; waits while Redis is away."""
 
-    # A RuntimeError: two read at once, because one who had something to say has found the connection
-    # lost, and made it anew, while the loop still waited on the old one.
+    # A RuntimeError: two read at once, because one who had something to say has found the
+    # connection lost, and made it anew, while the loop still waited on the old one.
     passing = (*AWAY, RuntimeError)
 
     def __init__(self, redis: RedisClient) -> None:
