@@ -283,7 +283,7 @@ async def test_the_root_logger_is_the_applications(
     if level is None:
         source = source.replace("logging.basicConfig", "dict")
     (tmp_path / "speaking.py").write_text(source)
-    await client.enqueue(TaskRef("logging.speak"))
+    await client.db.execute_once(text("INSERT INTO task (name) VALUES ('logging.speak')"), {})
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = await run_command(
         settings, "run", "--burst", *kind, fresh=True, PYTHONPATH=path,

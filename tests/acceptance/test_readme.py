@@ -101,8 +101,8 @@ def test_the_readme_lists_all_that_is_in_ctx_and_in_its_task() -> None:
     assert sorted(keys) == sorted(TaskContext.__annotations__)
     rows = section.partition('`ctx["task"].…`')[2]
     named = {name for row in rows.splitlines() for name in re.findall(r"`(?:await )?(\w+)", row)}
-    fields = {field.name for field in dataclasses.fields(RunningTask)} - {"db"}
-    assert {*fields, "report"} <= named
+    fields = {field.name for field in dataclasses.fields(RunningTask)} - {"db", "after_commit"}
+    assert {*fields, "report", "on_commit"} <= named
 
 
 def test_the_readme_names_the_defaults_of_a_task() -> None:
@@ -129,6 +129,7 @@ def test_every_command_in_the_readme_is_there() -> None:
         [sys.executable, "-m", "worker", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert listed == {
-        "migrate", "run", "api", "enqueue", "cancel", "retry", "cron", "demo", "chaos", "bench"
+        "migrate", "run", "api", "enqueue", "cancel", "retry", "queue", "cron", "demo", "chaos",
+        "bench",
     }  # fmt: skip
     assert all(command in shown for command in listed)

@@ -8,13 +8,14 @@ from typing import Any
 
 import arq.worker
 
-from worker import main, run
+from worker import main
 from worker.fast import worker as fast
+from worker.services import readiness
 from worker.services.leader import Leader
 
 MOMENTS: dict[str, list[tuple[Any, str]]] = {
     "imports": [],
-    "asks for the servers": [(run, "wait_for_servers")],
+    "asks for the servers": [(readiness, "wait_for_tables")],
     "has its engine": [(gc, "freeze")],
     "greets Redis": [(arq.worker, "log_redis_info"), (fast, "log_redis_info")],
     "begins its startup hook": [(main, "wait_for_tables")],

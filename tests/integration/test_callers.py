@@ -120,6 +120,17 @@ class TestAConnection:
             assert await queued(client) == []
         assert sorted(await queued(client)) == sorted(str(handle.id) for handle in handles)
 
+    async def test_that_commits_each_statement_by_itself_is_refused(
+        self, db: Database, client: TaskClient, double: TaskFunction[..., int]
+    ) -> None:
+        engine = create_async_engine(db.engine.url, isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            with pytest.raises(InvalidOptions, match="commits each statement by itself"):
+                await double.enqueue(connection, n=1)
+        await engine.dispose()
+        found = await db.execute_once(text("SELECT FROM task"), {})
+        assert found.first() is None
+
     async def test_a_rollback_leaves_nothing_anywhere(
         self,
         connection: AsyncConnection,

@@ -12,7 +12,7 @@ from sqlalchemy import Result, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tests.conftest import Drain
+from tests.conftest import SEARCH_PATH, Drain
 from tests.pgbouncer import pgbouncer
 from worker import (
     Backoff,
@@ -48,7 +48,7 @@ SEEN = text("""
         to_regclass('pg_temp.left_over'), (SELECT count(*) FROM pg_listening_channels()),
         (SELECT count(*) FROM pg_cursors WHERE is_holdable)
     """)
-NEW = ("postgres", "postgres", '"$user", public', "0", "0", "off", "", 0, None, 0, 0)
+NEW = ("postgres", "postgres", SEARCH_PATH["search_path"], "0", "0", "off", "", 0, None, 0, 0)
 
 LASTING = [
     "SET ROLE tenant",

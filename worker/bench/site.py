@@ -179,7 +179,7 @@ async def _clean_up(db: Database, settings: Settings, ids: list[str]) -> None:
 
 async def _job_keys(redis: RedisClient, queue: str, ids: list[str]) -> list[str]:
     """Keys of our jobs: those that we know, and those that wait."""
-    found = [queue, queue + health_check_key_suffix]
+    found = [queue, queue + health_check_key_suffix, keys.owner(queue), keys.owner_lives(queue)]
     waiting = [entry.decode() for entry in await redis.zrange(queue, 0, -1)]
     for id_ in {*ids, *waiting}:
         found += [keys.job(id_), keys.in_progress(id_), keys.retries(id_), keys.result(id_)]

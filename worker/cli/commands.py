@@ -106,13 +106,12 @@ def run(
                       burst=bool(burst), needs_database=arq_settings is None)
         )  # fmt: skip
     from worker.cli.run import check_worker, log_configuration, run_worker
-    from worker.settings import load_settings
 
     configure_log = log_configuration(verbose=verbose, custom_log_dict=custom_log_dict)
     if check:
-        raise typer.Exit(check_worker(arq_settings, load_settings, configure_log))
+        raise typer.Exit(check_worker(arq_settings, configure_log))
     run_worker(
-        arq_settings, load_settings, configure_log, stock=stock, burst=burst,
+        arq_settings, configure_log, stock=stock, burst=burst,
         concurrency=concurrency, queues=queue or [], allow_pickle=allow_pickle,
     )  # fmt: skip
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 def run_worker(
     arq_settings: str | None,
-    load: Callable[..., "Settings"],
     configure_log: Callable[[LogLevel], None],
     *,
     stock: bool,
@@ -30,7 +29,6 @@ def run_worker(
     """Run our tasks, or the functions of an arq settings class.
 
     Args:
-        load: Reads the settings, with some that win.
         configure_log: Called when the application has been imported.
 
     Raises:
@@ -59,7 +57,6 @@ def run_worker(
 
 def check_worker(
     arq_settings: str | None,
-    load: Callable[..., "Settings"],
     configure_log: Callable[[LogLevel], None],
 ) -> int:
     """Ask Redis whether such a worker lives, as ``arq --check`` does; 0 if one does, else 1.
@@ -97,6 +94,13 @@ def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> Callable
         logs.configure("DEBUG" if verbose else level)
 
     return configure
+
+
+def load(**overrides: Any) -> "Settings":
+    """The settings, which somebody's arq class has no use for, with some that win."""
+    from worker.settings import load_settings
+
+    return load_settings(**overrides)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def connection_of(session: Session, bind: Engine | Connection, named: Bind | Non
     connection = session._connection_for_bind(bind)  # noqa: SLF001
     if named is None:
         _refuse_if_not_alone(session)
-    _refuse_autocommit(connection)
+    refuse_autocommit(connection)
     return connection
 
 
@@ -155,11 +155,16 @@ def _refuse_if_not_alone(session: Session) -> None:
         raise InvalidOptions(_several("statements of this transaction were given other binds"))
 
 
-def _refuse_autocommit(connection: Connection) -> None:
+def refuse_autocommit(connection: Connection) -> None:
+    """Raise if nothing that is written on `connection` can be rolled back.
+
+    Raises:
+        InvalidOptions: Nothing can.
+    """
     # The driver's own word, which asks nobody: the level may be the engine's or the connection's.
     if getattr(connection.connection.dbapi_connection, "autocommit", False):
         raise InvalidOptions(
-            "this session's connection commits each statement by itself (isolation_level "
+            "this connection commits each statement by itself (isolation_level "
             '"AUTOCOMMIT"), so the task would run whatever you roll back: use a session of another '
             "engine, or client.enqueue(…), which has a transaction of its own"
         )

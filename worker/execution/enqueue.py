@@ -22,7 +22,14 @@ from worker.broker.scripts import Job
 from worker.clock import milliseconds, utcnow
 from worker.db.queries import queries_for
 from worker.errors import InvalidOptions, UniqueKeyTaken
-from worker.execution.binding import Caller, bind_of, connection_of, place_of, refuse_another
+from worker.execution.binding import (
+    Caller,
+    bind_of,
+    connection_of,
+    place_of,
+    refuse_another,
+    refuse_autocommit,
+)
 from worker.execution.handle import TaskHandle
 from worker.execution.options import Options
 from worker.execution.outlets import Outlet, outlet_of, reader_of
@@ -140,6 +147,7 @@ def _write_on_connection(
     connection: Connection, request: Request[R], outlet: Outlet | None
 ) -> list[TaskHandle[R]]:
     refuse_another(connection, request.options.bind)
+    refuse_autocommit(connection)
     outlet = outlet or outlet_of(connection.engine)
     ids, parameters = insertion(request, outlet)
     handles, jobs = _insert(connection, request, outlet, ids, parameters)
