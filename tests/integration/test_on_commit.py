@@ -5,7 +5,9 @@ import logging
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.conftest import Drain
 from worker import Backoff, Database, TaskClient, TaskContext, TaskState, task
@@ -16,9 +18,19 @@ INSERT = text("INSERT INTO effect VALUES (:what)")
 KINDS = ["atomic", "separate", "rowless"]
 
 
+class Base(DeclarativeBase):
+    pass
+
+
+class Effect(Base):
+    __tablename__ = "effect"
+
+    what: Mapped[str] = mapped_column(primary_key=True)
+
+
 @pytest.fixture(autouse=True)
 async def effect(db: Database) -> None:
-    await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+    await db.execute_once(text("CREATE TABLE effect (what text CHECK (what <> 'refused'))"), {})
 
 
 async def effects(db: Database) -> list[str]:
@@ -107,6 +119,56 @@ async def test_what_is_undone_calls_nothing(
         await drain()
     own = ["kept", "after the block's last commit"]
     assert called == ([*own, *own, "attempt"] if kind == "separate" else ["attempt", *own])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("joined", [True, False])
+async def test_what_a_rollback_by_hand_undoes_calls_nothing(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, kind: str, joined: bool
+) -> None:
+    called: list[str] = []
+
+    @task("by.hand", max_tries=1, registry=registry, **options(kind))
+    async def by_hand(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            if joined:
+                async with session.begin():  # by which nothing is called yet, though it commits
+                    await session.execute(INSERT, {"what": "kept"})
+                    ctx["task"].on_commit(lambda: called.append("kept"))
+            await session.execute(INSERT, {"what": "undone"})
+            ctx["task"].on_commit(lambda: called.append("undone"))
+            with pytest.raises(DBAPIError):
+                await session.execute(text("SELECT 1 / 0"))
+            await session.rollback()
+            ctx["task"].on_commit(lambda: called.append("instead"))
+
+    await client.enqueue(by_hand)
+    await drain()
+    kept = ["kept"] if joined else []
+    assert await effects(db) == kept
+    assert called == [*kept, "instead"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_savepoint_that_is_undone_leaves_what_was_given_in_the_block(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, kind: str
+) -> None:
+    called: list[str] = []
+
+    @task("savepoint", max_tries=1, registry=registry, **options(kind))
+    async def savepoint(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "kept"})
+            ctx["task"].on_commit(lambda: called.append("kept"))
+            with pytest.raises(DBAPIError):
+                async with session.begin_nested():
+                    session.add(Effect(what="refused"))
+                    await session.flush()
+
+    await client.enqueue(savepoint)
+    await drain()
+    assert await effects(db) == ["kept"]
+    assert called == ["kept"]
 
 
 async def test_an_attempt_that_has_no_say_any_more_calls_nothing(

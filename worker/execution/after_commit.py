@@ -1,8 +1,8 @@
 """What is called after a COMMIT, and only after it: `ctx["task"].on_commit(callback)`.
 
-A block has its callbacks to itself until it commits: what is undone with it is not called. In a
-unit of work they wait for the attempt's COMMIT from then on; a block that is a transaction of its
-own calls them at once.
+A block has its callbacks to itself until it commits: what is undone with it, or by a rollback in
+it, is not called. In a unit of work they wait for the attempt's COMMIT from then on; a block that is
+a transaction of its own calls them at once.
 """
 
 import asyncio
@@ -94,11 +94,12 @@ class AfterCommit:
 
 
 class Block:
-    """The callbacks that were given in one block since its last commit."""
+    """The callbacks that were given in one block and wait."""
 
     def __init__(self, attempts: AfterCommit) -> None:
         self._attempts = attempts
         self._waiting: list[Callback] = []
+        self._committed = 0  # so many of them no rollback undoes any more
         self._outer: Block | None = None
         self._is_open = False
 
@@ -127,13 +128,21 @@ class Block:
         if self._waiting:
             self._attempts.keep(*self._taken())
 
+    def committed(self) -> None:
+        """The block's own transaction has committed, and they are to be called."""
+        self._committed = len(self._waiting)
+
+    def undone(self) -> None:
+        """What the block has done since its last commit was rolled back: nothing waits for it."""
+        del self._waiting[self._committed :]
+
     async def call(self) -> None:
-        """Call them: the block's own transaction has committed."""
+        """Call them, after the commit."""
         if self._waiting:
             await self._attempts.call(self._taken())
 
     def _taken(self) -> list[Callback]:
-        taken, self._waiting = self._waiting, []
+        taken, self._waiting, self._committed = self._waiting, [], 0
         return taken
 
 
