@@ -261,3 +261,18 @@ def test_a_synchronous_connection_is_told_so(double: TaskFunction[..., int]) -> 
     with create_engine("sqlite://").connect() as connection:
         with pytest.raises(EnqueueError, match=SYNCHRONOUS):
             asyncio.run(double.enqueue(connection, n=1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("in_a_session", [True, False])
+async def test_an_error_that_only_postgres_can_explain_is_not_its_own_cause(
+    db: Database, client: TaskClient, double: TaskFunction[..., int], in_a_session: bool
+) -> None:
+    async with db.get_session() as session:
+        await session.execute(text("ALTER TABLE worker.task RENAME COLUMN args TO others"))
+    with pytest.raises(Exception, match="args") as caught:
+        if in_a_session:
+            async with db.get_session() as session:
+                await double.enqueue(session, n=1)
+        else:
+            await client.enqueue(double, n=1)
+    assert caught.value.__cause__ is not caught.value

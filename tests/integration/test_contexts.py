@@ -1,6 +1,7 @@
 """What one attempt sets around itself is not seen by another: context variables, Sentry's data."""
 
 import asyncio
+import threading
 from contextvars import ContextVar
 
 import pytest
@@ -10,6 +11,7 @@ from tests.conftest import Drain
 from tests.sentry import reported, users_and_breadcrumbs
 from worker import TaskClient, TaskContext, task
 from worker.execution.registry import Registry
+from worker.telemetry import sentry
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -59,15 +61,18 @@ async def test_the_report_of_a_failed_task_has_nothing_of_another_task(
     ]
 
 
-async def test_an_sdk_that_cannot_fork_its_scopes_stops_no_task(
-    client: TaskClient, registry: Registry, drain: Drain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_sdk_that_cannot_fork_its_scopes_stops_no_task_and_is_told_of_once(
+    client: TaskClient, registry: Registry, drain: Drain, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     monkeypatch.delattr(sentry_sdk, "isolation_scope")
+    monkeypatch.setattr(sentry, "_warned", threading.Event())
 
     @task("goes.on", registry=registry)
     async def goes_on(ctx: TaskContext) -> str:
         return "on"
 
-    handle = await client.enqueue(goes_on)
+    handles = [await client.enqueue(goes_on) for _ in range(2)]
     await drain()
-    assert await handle.result(1) == "on"
+    assert [await handle.result(1) for handle in handles] == ["on", "on"]
+    assert caplog.text.count("Sentry's scopes cannot be forked") == 1

@@ -5,10 +5,13 @@ import logging
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.conftest import Drain
 from worker import Backoff, Database, TaskClient, TaskContext, TaskState, task
+from worker.execution import after_commit
 from worker.execution.after_commit import AfterCommit, Block
 from worker.execution.registry import Registry
 
@@ -16,9 +19,19 @@ INSERT = text("INSERT INTO effect VALUES (:what)")
 KINDS = ["atomic", "separate", "rowless"]
 
 
+class Base(DeclarativeBase):
+    pass
+
+
+class Effect(Base):
+    __tablename__ = "effect"
+
+    what: Mapped[str] = mapped_column(primary_key=True)
+
+
 @pytest.fixture(autouse=True)
 async def effect(db: Database) -> None:
-    await db.execute_once(text("CREATE TABLE effect (what text)"), {})
+    await db.execute_once(text("CREATE TABLE effect (what text CHECK (what <> 'refused'))"), {})
 
 
 async def effects(db: Database) -> list[str]:
@@ -109,6 +122,56 @@ async def test_what_is_undone_calls_nothing(
     assert called == ([*own, *own, "attempt"] if kind == "separate" else ["attempt", *own])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("joined", [True, False])
+async def test_what_a_rollback_by_hand_undoes_calls_nothing(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, kind: str, joined: bool
+) -> None:
+    called: list[str] = []
+
+    @task("by.hand", max_tries=1, registry=registry, **options(kind))
+    async def by_hand(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            if joined:
+                async with session.begin():  # by which nothing is called yet, though it commits
+                    await session.execute(INSERT, {"what": "kept"})
+                    ctx["task"].on_commit(lambda: called.append("kept"))
+            await session.execute(INSERT, {"what": "undone"})
+            ctx["task"].on_commit(lambda: called.append("undone"))
+            with pytest.raises(DBAPIError):
+                await session.execute(text("SELECT 1 / 0"))
+            await session.rollback()
+            ctx["task"].on_commit(lambda: called.append("instead"))
+
+    await client.enqueue(by_hand)
+    await drain()
+    kept = ["kept"] if joined else []
+    assert await effects(db) == kept
+    assert called == [*kept, "instead"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_savepoint_that_is_undone_leaves_what_was_given_in_the_block(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, kind: str
+) -> None:
+    called: list[str] = []
+
+    @task("savepoint", max_tries=1, registry=registry, **options(kind))
+    async def savepoint(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "kept"})
+            ctx["task"].on_commit(lambda: called.append("kept"))
+            with pytest.raises(DBAPIError):
+                async with session.begin_nested():
+                    session.add(Effect(what="refused"))
+                    await session.flush()
+
+    await client.enqueue(savepoint)
+    await drain()
+    assert await effects(db) == ["kept"]
+    assert called == ["kept"]
+
+
 async def test_an_attempt_that_has_no_say_any_more_calls_nothing(
     db: Database, client: TaskClient, registry: Registry, drain: Drain
 ) -> None:
@@ -174,6 +237,71 @@ async def test_callbacks_that_never_end_are_given_up_with_the_functions_timeout(
     await drain()
     assert await handle.result(1) == "done"
     assert "called after its commit took longer than 0.2 s" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["atomic", "rowless"])
+async def test_callbacks_of_an_attempt_that_was_interrupted_in_its_commit_keep_nobody_long(
+    client: TaskClient, registry: Registry, drain: Drain, kind: str,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(after_commit, "STOPPING_SECONDS", 0.1)
+    called: list[str] = []
+
+    @task("stops", timeout=3, max_tries=1, registry=registry, **options(kind))
+    async def stops(ctx: TaskContext) -> str:
+        async with ctx["db"].get_session() as session:
+            await session.execute(INSERT, {"what": "kept"})
+            connection = (await session.connection()).sync_connection
+            running = ctx["vitals"].running  # type: ignore[typeddict-item]
+            event.listen(connection, "commit", lambda _: running.interrupt_all())
+        ctx["task"].on_commit(lambda: called.append("a quick one"))
+        ctx["task"].on_commit(asyncio.Event().wait)
+        return "done"
+
+    handle = await client.enqueue(stops)
+    await drain()
+    assert await handle.result(1) == "done"
+    assert called == ["a quick one"]
+    assert "called after its commit took longer than 0.1 s" in caplog.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_cancellation_of_a_callbacks_own_is_none_of_the_attempt(
+    client: TaskClient, registry: Registry, drain: Drain, kind: str
+) -> None:
+    called: list[str] = []
+
+    @task("cancels", max_tries=1, registry=registry, **options(kind))
+    async def cancels(ctx: TaskContext) -> str:
+        def fail() -> None:
+            raise asyncio.CancelledError
+
+        running = asyncio.current_task()
+        assert running is not None
+        running.cancel()  # and stays `cancelling()`, as after a failed group before Python 3.13
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        async with ctx["db"].get_session():
+            ctx["task"].on_commit(fail)
+            ctx["task"].on_commit(lambda: called.append("the next one"))
+        return "done"
+
+    handle = await client.enqueue(cancels)
+    await drain()
+    assert await handle.result(1) == "done"
+    assert called == ["the next one"]
+
+
+async def test_an_attempt_that_is_thrown_away_calls_nothing_more() -> None:
+    called: list[str] = []
+
+    async def hang() -> None:
+        await asyncio.sleep(0)
+
+    calls = AfterCommit("x").call([hang, lambda: called.append("the next one")])
+    calls.send(None)
+    calls.close()
+    assert called == []
 
 
 async def test_who_comes_after_the_attempt_is_refused(

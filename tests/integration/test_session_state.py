@@ -26,6 +26,7 @@ from worker import (
 )
 from worker.db.connection import Connection
 from worker.db.models import User
+from worker.execution.context import Sessions
 from worker.execution.registry import Registry
 from worker.execution.unit_of_work import UnitOfWork
 from worker.setting_parts import DatabaseSettings
@@ -138,6 +139,31 @@ async def test_what_a_session_outside_tasks_sets_is_gone_before_the_next_has_its
     async with single.get_session() as session:
         await session.execute(text(statement))
     assert await seen(single) == NEW
+
+
+async def set_and_look_after_a_commit(db: Sessions) -> str | None:
+    async with db.get_session() as session:
+        await session.execute(text("SELECT set_config('app.tenant', '7', false)"))
+        await session.commit()
+        found = await session.scalar(text("SELECT current_setting('app.tenant', true)"))
+        return found or None
+
+
+async def test_what_a_session_outside_tasks_sets_ends_with_its_commit(db: Database) -> None:
+    assert await set_and_look_after_a_commit(db) is None
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_what_a_block_sets_ends_with_its_commit_if_that_is_one(
+    client: TaskClient, registry: Registry, drain: Drain, atomic: bool
+) -> None:
+    @task("sets", atomic=atomic, max_tries=1, registry=registry)
+    async def sets(ctx: TaskContext) -> str | None:
+        return await set_and_look_after_a_commit(ctx["db"])
+
+    handle = await client.enqueue(sets)
+    await drain()
+    assert await handle.result(1) == ("7" if atomic else None)
 
 
 @pytest.mark.parametrize("kind", ["atomic", "separate", "rowless"])

@@ -144,7 +144,8 @@ class Database:
         """A session: ``async with db.get_session()`` or ``Depends(db.get_session, scope="function")``.
 
         It does not flush before a query (``autoflush=False``): what was added is found after
-        ``await session.flush()``. What is set in its session of Postgres is gone when it ends.
+        ``await session.flush()``. What is SET in Postgres ends with each ``commit()`` or
+        ``rollback()``, which give the connection back: SET it anew after it, or use SET LOCAL.
 
         As a FastAPI dependency it needs ``scope="function"``: only then is the commit done before
         the response is sent. `worker.SessionDep` has it built in.

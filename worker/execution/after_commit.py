@@ -1,8 +1,8 @@
 """What is called after a COMMIT, and only after it: `ctx["task"].on_commit(callback)`.
 
-A block has its callbacks to itself until it commits: what is undone with it is not called. In a
-unit of work they wait for the attempt's COMMIT from then on; a block that is a transaction of its
-own calls them at once.
+A block has its callbacks to itself until it commits: what is undone with it, or by a rollback in
+it, is not called. In a unit of work they wait for the attempt's COMMIT from then on; a block that
+is a transaction of its own calls them at once.
 """
 
 import asyncio
@@ -13,9 +13,14 @@ from contextvars import ContextVar
 from typing import Self
 
 from worker.errors import AttemptOver
+from worker.execution.running import is_interrupted
 from worker.telemetry.description import one_line
 
 logger = logging.getLogger("worker.attempt")
+
+STOPPING_SECONDS = 1.0
+"""So long the callbacks of an attempt may take that was interrupted while its COMMIT ran: its
+process stops, or the task was cancelled too late, and nobody interrupts it a second time."""
 
 Callback = Callable[[], object]
 """Is awaited if what it returns is awaitable."""
@@ -59,8 +64,10 @@ class AfterCommit:
         """Call them all, after the attempt's COMMIT; whatever becomes of that is logged.
 
         Args:
-            seconds: That they may take together.
+            seconds: That they may take together; fewer if the attempt was interrupted.
         """
+        if is_interrupted(asyncio.current_task()):
+            seconds = min(seconds, STOPPING_SECONDS)
         callbacks, self._waiting = self._waiting, []
         try:
             async with asyncio.timeout(seconds):
@@ -77,13 +84,15 @@ class AfterCommit:
             asyncio.CancelledError: From outside: the rest is not called.
         """
         for callback in callbacks:
+            before = _cancelling()
             try:
                 answer = callback()
                 if inspect.isawaitable(answer):
                     await answer
+            except GeneratorExit:  # the attempt itself is thrown away
+                raise
             except BaseException as error:
-                task = asyncio.current_task()
-                if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+                if isinstance(error, asyncio.CancelledError) and _cancelling() > before:
                     raise
                 name = getattr(callback, "__qualname__", type(callback).__name__)
                 self._log(f"{name}, called after its commit, failed: {one_line(error)}", error)
@@ -94,11 +103,12 @@ class AfterCommit:
 
 
 class Block:
-    """The callbacks that were given in one block since its last commit."""
+    """The callbacks that were given in one block and wait."""
 
     def __init__(self, attempts: AfterCommit) -> None:
         self._attempts = attempts
         self._waiting: list[Callback] = []
+        self._committed = 0  # so many of them no rollback undoes any more
         self._outer: Block | None = None
         self._is_open = False
 
@@ -127,14 +137,29 @@ class Block:
         if self._waiting:
             self._attempts.keep(*self._taken())
 
+    def committed(self) -> None:
+        """The block's own transaction has committed, and they are to be called."""
+        self._committed = len(self._waiting)
+
+    def undone(self) -> None:
+        """What the block has done since its last commit was rolled back: nothing waits for it."""
+        del self._waiting[self._committed :]
+
     async def call(self) -> None:
-        """Call them: the block's own transaction has committed."""
+        """Call them, after the commit."""
         if self._waiting:
             await self._attempts.call(self._taken())
 
     def _taken(self) -> list[Callback]:
-        taken, self._waiting = self._waiting, []
+        taken, self._waiting, self._committed = self._waiting, [], 0
         return taken
+
+
+def _cancelling() -> int:
+    """How often the current asyncio task was cancelled; not 0 at first, if its function had a group
+    that failed (before Python 3.13)."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 _block: ContextVar[Block | None] = ContextVar("_block", default=None)

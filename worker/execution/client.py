@@ -260,7 +260,10 @@ class TaskClient:
             jobs = await self._insert_rows(parameters)
         except asyncpg.PostgresError as error:
             engine = self.db.engine.sync_engine
-            raise await greenlet_spawn(refusal_of, error, engine, self._outlet) or error from error
+            refusal = await greenlet_spawn(refusal_of, error, engine, self._outlet)
+            if refusal is None:
+                raise
+            raise refusal from error
         reach("enqueue_committed")
         self._pusher.announce(jobs)
         return handles_for(request, ids, self.db.engine.sync_engine)

@@ -170,7 +170,10 @@ def _insert(
         try:
             rows = connection.execute(queries.insert, parameters).all()
         except ProgrammingError as error:
-            raise refusal_of(error, connection.engine, outlet) or error from error
+            refusal = refusal_of(error, connection.engine, outlet)
+            if refusal is None:
+                raise
+            raise refusal from error
         if rows:
             reach("enqueue_written")
             return handles_for(request, ids, connection.engine), jobs_of(rows, parameters)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event
+from sqlalchemy.orm import SessionTransaction
 
 from worker.db.session import CheckedSession
 from worker.execution.after_commit import Block
@@ -31,3 +32,9 @@ def _join(session: JoiningSession) -> None:
     if session.get_nested_transaction() is None:
         session.block.join()
         session.unit.joined(session)
+
+
+@event.listens_for(JoiningSession, "after_soft_rollback")
+def _undo(session: JoiningSession, ended: SessionTransaction) -> None:
+    if ended.parent is None:  # and neither a savepoint nor a flush in one
+        session.block.undone()

@@ -167,5 +167,13 @@ def _begin(session: SyncBlockSession, begun: SessionTransaction, connection: Con
 
 @event.listens_for(SyncBlockSession, "after_commit")
 def _committed(session: SyncBlockSession) -> None:
-    if session.get_nested_transaction() is None and session.current is not None:
-        session.blocks.was_committed(session.current)
+    if session.get_nested_transaction() is None:
+        session.block.committed()
+        if session.current is not None:
+            session.blocks.was_committed(session.current)
+
+
+@event.listens_for(SyncBlockSession, "after_soft_rollback")
+def _undo(session: SyncBlockSession, ended: SessionTransaction) -> None:
+    if ended.parent is None:  # and neither a savepoint nor a flush in one
+        session.block.undone()

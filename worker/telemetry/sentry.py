@@ -7,6 +7,7 @@ them is an object that all of these share, until it is forked.
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Coroutine
 from types import ModuleType
 from typing import Any, TypeVar
@@ -30,6 +31,19 @@ async def _with_own_scopes(attempt: Coroutine[Any, Any, T], sentry: ModuleType) 
     with contextlib.ExitStack() as scopes:
         try:
             scopes.enter_context(sentry.isolation_scope()).clear_breadcrumbs()
-        except Exception:  # an SDK of another kind stops no task
-            logger.warning("Sentry's scopes cannot be forked", exc_info=True)
+        except Exception as error:  # an SDK of another kind stops no task
+            _warn_once(error)
         return await attempt
+
+
+_warned = threading.Event()
+
+
+def _warn_once(error: Exception) -> None:
+    """For it is so at every attempt of this process."""
+    if not _warned.is_set():
+        _warned.set()
+        logger.warning(
+            "Sentry's scopes cannot be forked: what one task tells it may be in another's report",
+            exc_info=error,
+        )
