@@ -167,6 +167,20 @@ def test_what_the_application_writes_is_not_written_twice(
     logging.getLogger(where).removeHandler(theirs)
 
 
+@pytest.mark.parametrize("where", ["", "arq"], ids=["root", "arq"])
+def test_a_handler_that_does_not_take_a_line_leaves_it_to_us(alone: Alone, where: str) -> None:
+    said = alone()
+    for_errors = logging.StreamHandler(io.StringIO())
+    for_errors.setLevel(logging.ERROR)
+    configure("INFO")
+    for theirs in (logging.NullHandler(), for_errors):
+        logging.getLogger(where).addHandler(theirs)
+    say("arq.worker")
+    logging.getLogger("arq.worker").error("failed")
+    assert for_errors.stream.getvalue() == "failed\n"
+    assert [line.split(": ")[1] for line in said.getvalue().splitlines()] == ["from arq.worker"]
+
+
 def test_a_level_of_the_applications_own_stays(alone: Alone) -> None:
     said = alone()
     logging.getLogger("arq").setLevel(logging.ERROR)
