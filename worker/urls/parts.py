@@ -76,6 +76,8 @@ def split(text: str, schemes: Sequence[str], example: str) -> Parts:
     if found is None or "@" in path:  # where a password holds a character that ends one
         raise ValueError(NOT_A_URL)
     login, there, hosts = found["authority"].rpartition("@")
+    if hosts and not there and "@" in (found["query"] or ""):  # or a question mark does
+        raise ValueError(NOT_A_URL)
     if not _HOSTS.fullmatch(hosts):
         raise ValueError(NOT_A_URL)
     user, _, password = login.partition(":")

@@ -72,7 +72,7 @@ def _database(found: Parts) -> str:
 
 
 def _words(found: Parts, scheme: str) -> dict[str, str]:
-    words = found.words
+    words = {word: value for word, value in found.words.items() if not _is_no_limit(word, value)}
     for word, value in words.items():
         if word in _NUMBERS or word in _WHOLE:
             parts.number(word, value, whole=word in _WHOLE)
@@ -83,6 +83,11 @@ def _words(found: Parts, scheme: str) -> dict[str, str]:
     if "ssl_certfile" in words and "ssl_keyfile" not in words:
         raise ValueError("has ssl_certfile without ssl_keyfile: write both")
     return {**words, **_requirement(words)}
+
+
+def _is_no_limit(word: str, value: str) -> bool:
+    """Whether it is a limit of 0, by which others mean none; redis-py would never wait."""
+    return word in _NUMBERS and not parts.number(word, value)
 
 
 def _requirement(words: Mapping[str, str]) -> dict[str, str]:
