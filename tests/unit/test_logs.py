@@ -6,8 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from typer.testing import CliRunner
 
-from worker.errors import SettingsError, TaskFailed
+from worker.api import server
+from worker.cli import app
+from worker.errors import ServerUnreachable, SettingsError, TaskFailed
 from worker.telemetry.description import TRACEBACK_BYTES
 from worker.telemetry.logs import (
     OURS,
@@ -187,6 +190,25 @@ def test_a_level_of_the_applications_own_stays(alone: Alone) -> None:
     configure("INFO")
     say("arq.worker", "worker.tested")
     assert said.getvalue().count("from") == 1
+
+
+def test_a_level_that_a_module_of_the_api_sets_when_it_is_imported_stays(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone()
+
+    def import_application(*_: object) -> None:
+        logging.getLogger("worker").setLevel(logging.ERROR)
+
+    async def find_none(_: object) -> None:
+        raise ServerUnreachable("nobody is there")
+
+    monkeypatch.setattr(server, "create_app", import_application)
+    monkeypatch.setattr(server, "wait_for_servers", find_none)
+    monkeypatch.setenv("WORKER_LOG_LEVEL", "DEBUG")
+    assert "nobody is there" in CliRunner().invoke(app, ["api"]).stderr
+    assert logging.getLogger("worker").level == logging.ERROR
+    assert logging.getLogger("uvicorn").level == logging.DEBUG
 
 
 def test_a_dictconfig_that_switches_off_what_is_there_does_not_silence_us(alone: Alone) -> None:
