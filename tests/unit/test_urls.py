@@ -68,6 +68,8 @@ def test_a_password_need_not_be_encoded_where_it_is_clear_what_is_meant(
         "u:p@h:canary/d", "u:p@h/d#canary", "u:p@h/d?canary", "u:p@h/d?can ary=1",
         "u:canary@h:99999/d", "u:canary@h:0/d", "u:can\nary@h/d", "u:p@canary:5432:1/d",
         "u:p@[canary/d", "u:x?ssl=canary@h/d", "u:x?sslmode=a&socket_timeout=canary@h",
+        "u:a@b?ssl=canary@h/d", "u:a@b?ssl=canary&timeout=1@h",
+        "u:a@b?ssl_cert_reqs=canary&x=1@h/d",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["postgresql", "redis"])

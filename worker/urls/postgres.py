@@ -58,12 +58,17 @@ def read(text: str) -> PostgresUrl:
         ValueError: It is no address of a Postgres, or says what cannot be done.
     """
     found = parts.split(text, SCHEMES, EXAMPLE)
+    with parts.discreet(found):
+        return _meant(found)
+
+
+def _meant(found: Parts) -> PostgresUrl:
     said = found.words
     tls, hosts = _tls(said), _hosts(found)
     meaning = Meaning(tls)
     for word, value in said.items():
         if word not in _LOGIN and not meaning.add(word, value):
-            raise parts.unknown(word, found, OTHERWISE)
+            raise parts.unknown(word, OTHERWISE)
     if len(hosts) > 1:  # of which one takes writes, unless somebody says that any will do
         meaning.arguments.setdefault("target_session_attrs", "primary")
     return PostgresUrl(

@@ -35,6 +35,11 @@ def canonical(text: str) -> str:
         ValueError: It is no address of a Redis, or says what cannot be done.
     """
     found = parts.split(text, list(SCHEMES), EXAMPLE)
+    with parts.discreet(found):
+        return _meant(found)
+
+
+def _meant(found: Parts) -> str:
     scheme = SCHEMES[found.scheme]
     place = _socket(found) if scheme == "unix" else _host(found) + _database(found)
     words = _words(found, scheme)
@@ -79,7 +84,7 @@ def _words(found: Parts, scheme: str) -> dict[str, str]:
         elif scheme != "rediss" and word in (*_TLS, *_TLS_ELSEWHERE):
             raise ValueError(f"has {word}, but no TLS: write rediss:// and leave ssl= or tls= out")
         elif word not in (*_PLAIN, *_TLS):
-            raise parts.unknown(word, found, "leave it out")
+            raise parts.unknown(word, "leave it out")
     if "ssl_certfile" in words and "ssl_keyfile" not in words:
         raise ValueError("has ssl_certfile without ssl_keyfile: write both")
     return {**words, **_requirement(words)}
