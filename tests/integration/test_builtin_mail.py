@@ -240,16 +240,29 @@ async def test_only_what_will_never_be_taken_is_final(
     assert answer[4:] in str(error)
 
 
-@pytest.mark.parametrize(("greeting", "final"), [("554 No mail here", True), ("421 Busy", False)])
-async def test_a_greeting_is_an_answer_too(greeting: str, final: bool):
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(f"{greeting}\r\n".encode())
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ["421 Busy"],
+        ["554 Not from this address"],
+        ["220 Hello", "550 Who are you?", "550 Who are you?"],
+        ["220 Hello", "250-Me\r\n250 STARTTLS", "554 No TLS just now"],
+    ],
+    ids=["busy", "greeting", "helo", "starttls"],
+)
+async def test_an_answer_before_the_mail_is_about_us_and_is_tried_again(answers: list[str]):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for said in answers:
+            writer.write(f"{said}\r\n".encode())
+            if said is not answers[-1]:
+                await reader.readline()
         writer.close()
 
-    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
-        error = await send(MailServer(port=server.sockets[0].getsockname()[1]))
-    assert isinstance(error, send_welcome.policy.final) is final
-    assert greeting[4:] in str(error)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        error = await send(MailServer(port=server.sockets[0].getsockname()[1]), "starttls")
+    assert isinstance(error, aiosmtplib.SMTPException)
+    assert not isinstance(error, send_welcome.policy.final)
+    assert answers[-1][4:] in str(error)
 
 
 async def test_a_mail_server_that_is_away_is_tried_again():

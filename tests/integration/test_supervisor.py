@@ -106,7 +106,7 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
     started: list[LoggedProcess] = []
 
     def start(
-        code: str, count: int = 2, *, patience: float = 20, first_pause: float = 0.05,
+        code: str, count: int = 2, *, patience: float | None = 20, first_pause: float = 0.05,
         kernel: bool = True, watched: Path | None = None, command: list[str] | None = None,
         burst: bool = False, ignored: str = "",
     ) -> LoggedProcess:  # fmt: skip
@@ -252,6 +252,19 @@ def test_a_child_that_does_not_end_is_killed_after_the_grace(supervise: Supervis
     for pid in both:
         assert f"pid {pid} still runs 0.3 s after SIGTERM: SIGKILL" in parent.log
     parent.wait_for_silence()
+
+
+def test_without_a_patience_a_child_ends_when_it_wants_to_or_is_told_twice(
+    supervise: Supervise,
+) -> None:
+    parent = supervise(ENDS_IN_A_MOMENT, patience=None)
+    pids(parent, 2)
+    assert parent.terminate() == 0
+    parent = supervise(LIKE_A_WORKER, patience=None)
+    pids(parent, 2)
+    send_again(parent, signal.SIGTERM, "heard 2 SIGTERM", 2)
+    assert parent.wait() == 1
+    assert "SIGKILL" not in parent.log
 
 
 def test_a_frozen_child_hears_the_signal_too(supervise: Supervise) -> None:

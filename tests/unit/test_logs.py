@@ -6,8 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from typer.testing import CliRunner
 
-from worker.errors import SettingsError, TaskFailed
+from worker.api import server
+from worker.cli import app
+from worker.errors import ServerUnreachable, SettingsError, TaskFailed
 from worker.telemetry.description import TRACEBACK_BYTES
 from worker.telemetry.logs import (
     OURS,
@@ -167,12 +170,45 @@ def test_what_the_application_writes_is_not_written_twice(
     logging.getLogger(where).removeHandler(theirs)
 
 
+@pytest.mark.parametrize("where", ["", "arq"], ids=["root", "arq"])
+def test_a_handler_that_does_not_take_a_line_leaves_it_to_us(alone: Alone, where: str) -> None:
+    said = alone()
+    for_errors = logging.StreamHandler(io.StringIO())
+    for_errors.setLevel(logging.ERROR)
+    configure("INFO")
+    for theirs in (logging.NullHandler(), for_errors):
+        logging.getLogger(where).addHandler(theirs)
+    say("arq.worker")
+    logging.getLogger("arq.worker").error("failed")
+    assert for_errors.stream.getvalue() == "failed\n"
+    assert [line.split(": ")[1] for line in said.getvalue().splitlines()] == ["from arq.worker"]
+
+
 def test_a_level_of_the_applications_own_stays(alone: Alone) -> None:
     said = alone()
     logging.getLogger("arq").setLevel(logging.ERROR)
     configure("INFO")
     say("arq.worker", "worker.tested")
     assert said.getvalue().count("from") == 1
+
+
+def test_a_level_that_a_module_of_the_api_sets_when_it_is_imported_stays(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone()
+
+    def import_application(*_: object) -> None:
+        logging.getLogger("worker").setLevel(logging.ERROR)
+
+    async def find_none(_: object) -> None:
+        raise ServerUnreachable("nobody is there")
+
+    monkeypatch.setattr(server, "create_app", import_application)
+    monkeypatch.setattr(server, "wait_for_servers", find_none)
+    monkeypatch.setenv("WORKER_LOG_LEVEL", "DEBUG")
+    assert "nobody is there" in CliRunner().invoke(app, ["api"]).stderr
+    assert logging.getLogger("worker").level == logging.ERROR
+    assert logging.getLogger("uvicorn").level == logging.DEBUG
 
 
 def test_a_dictconfig_that_switches_off_what_is_there_does_not_silence_us(alone: Alone) -> None:

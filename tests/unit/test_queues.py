@@ -1,7 +1,9 @@
 """What queues may be called, and queues with weights, as they are written."""
 
 import pytest
+from typer.testing import CliRunner
 
+from worker.cli import app
 from worker.errors import InvalidOptions, SettingsError
 from worker.execution.options import Options
 from worker.queues import fault_in_name, weights_of
@@ -50,3 +52,13 @@ def test_what_is_no_name_for_a_queue_is_none_for_a_task(name: str) -> None:
     assert fault_in_name(name) is not None
     with pytest.raises(InvalidOptions, match="is not a name for a task"):
         Options.checked(name, {})
+
+
+@pytest.mark.parametrize("queue", ["high=x", "high=0", "=2", "arq:job:x"])
+def test_a_queue_on_the_command_line_that_is_none_is_one_line_for_an_arq_class_too(
+    queue: str,
+) -> None:
+    ended = CliRunner().invoke(app, ["run", "app.WorkerSettings", "--queue", queue])
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith("worker: --queue: ")
+    assert len(ended.stderr.splitlines()) == 1

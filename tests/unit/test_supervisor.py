@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
+from worker.fast import supervisor
 from worker.fast.child import Child, Ended
 from worker.fast.restarts import HOPELESS_ROUNDS, Restarts
-from worker.fast.supervisor import child_command
+from worker.fast.supervisor import child_command, supervise
+from worker.settings import GivenSettings
 
 QUICK = 0.5
 
@@ -99,3 +101,22 @@ def test_processes_that_a_signal_has_ended_are_not_hopeless() -> None:
     for _ in range(2 * HOPELESS_ROUNDS):
         assert restarts.pause_after(0, 1.0, by_signal=True) is not None
         assert restarts.pause_after(1, 1.0, by_signal=True) is not None
+
+
+def test_who_runs_an_arq_class_is_given_no_time_but_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[float | None] = []
+
+    class Supervised(supervisor.Supervisor):
+        def __init__(self, *_: object, patience: float | None, **__: object) -> None:
+            given.append(patience)
+
+        async def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr(supervisor, "Supervisor", Supervised)
+    settings = GivenSettings(database_url="postgresql://h/d", shutdown_grace=7)
+    for needs_database in (False, True):
+        assert supervise(settings, needs_database=needs_database) == 0
+    assert given == [None, 7 + supervisor.PATIENCE_MARGIN]

@@ -67,7 +67,9 @@ def test_a_password_need_not_be_encoded_where_it_is_clear_what_is_meant(
         "u:a@canary/x@h/d", "u:a@canary?x=1@h", "u:x@b?canary=1@h/d", "u:p@ canary/d",
         "u:p@h:canary/d", "u:p@h/d#canary", "u:p@h/d?canary", "u:p@h/d?can ary=1",
         "u:canary@h:99999/d", "u:canary@h:0/d", "u:can\nary@h/d", "u:p@canary:5432:1/d",
-        "u:p@[canary/d",
+        "u:p@[canary/d", "u:x?ssl=canary@h/d", "u:x?sslmode=a&socket_timeout=canary@h",
+        "u:a@b?ssl=canary@h/d", "u:a@b?ssl=canary&timeout=1@h",
+        "u:a@b?ssl_cert_reqs=canary&x=1@h/d",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["postgresql", "redis"])
@@ -166,6 +168,9 @@ def test_a_word_that_nobody_can_follow_is_refused_with_what_to_write(
         ("u:p@h1:5432,h2:5433/d", {"host": "h1,h2", "port": "5432,5433"}),
         ("u:p@h1,h2/d", {"host": "h1,h2", "port": "5432,5432"}),
         ("u:p@[::1]:5,h2/d", {"host": "::1,h2", "port": "5,5432"}),
+        ("u:p@/d?host=h1&host=h2&port=1&port=2", {"host": "h1,h2", "port": "1,2"}),
+        ("u:p@:1,:2/d?host=h1,h2", {"host": "h1,h2", "port": "1,2"}),
+        ("u:p@h0:1/d?host=h1:2,h2", {"host": "h1,h2", "port": "2,1"}),
         ("u:p@/d?host=h1:1&host=h2:2", {"host": "h1,h2", "port": "1,2"}),
         ("u:p@/d?host=h1,h2&port=1,2", {"host": "h1,h2", "port": "1,2"}),
         ("u:p@/d?host=h1,h2&port=1", {"host": "h1,h2", "port": "1,1"}),
@@ -193,6 +198,8 @@ def test_a_host_without_a_name_among_several_is_refused(hosts: str) -> None:
     [
         ("u@/d?host=/run/postgresql", {"host": "/run/postgresql"}),
         ("u@/d?host=/tmp&port=1", {"host": "/tmp", "port": "1"}),
+        ("u:p@:5433/d?host=/run/postgresql", {"host": "/run/postgresql", "port": "5433"}),
+        ("u:p@:5433/d?host=/tmp&port=1", {"host": "/tmp", "port": "1"}),
         ("u@%2Frun%2Fpostgresql/d", {"host": "/run/postgresql"}),
         ("u@/d?host=/cloudsql/a:b:c", {"host": "/cloudsql/a:b:c"}),
     ],
@@ -211,6 +218,13 @@ def test_a_port_without_a_host_is_kept(text: str) -> None:
 def test_the_login_and_the_place_may_be_words() -> None:
     address = Address.read("postgresql://?user=u@s&password=p&host=h&port=1&dbname=d")
     assert address.url == URL.create("postgresql+asyncpg", "u@s", "p", "h", 1, "d")
+
+
+def test_a_word_may_have_an_at_sign_behind_a_login_or_written_out() -> None:
+    for text in ("u:p@h/d?application_name=me@host", "h/d?application_name=me%40host"):
+        assert postgres.read(f"postgres://{text}").server_settings == {
+            "application_name": "me@host"
+        }
 
 
 def test_an_address_that_is_a_url_of_sqlalchemys_stays_what_it_is() -> None:
@@ -274,6 +288,7 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
         ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
         ("rediss://h?ssl_cert_reqs=CERT_NONE", "rediss://h?ssl_cert_reqs=none"),
         ("redis://h:1?db=3&socket_timeout=0.5", "redis://h:1?db=3&socket_timeout=0.5"),
+        ("redis://h?socket_timeout=0&socket_connect_timeout=0.0", "redis://h"),
     ],
 )
 def test_an_address_of_a_redis_is_one_of_redis_pys(text: str, meant: str) -> None:

@@ -123,8 +123,9 @@ def api(
 ) -> None:
     """Serve the HTTP API."""
     from worker.api.server import serve
+    from worker.settings import load_settings
 
-    serve(start(), host, port)
+    serve(load_settings(), host, port)  # which configures the log, after the application
 
 
 @command

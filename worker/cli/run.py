@@ -32,7 +32,7 @@ def run_worker(
         configure_log: Called when the application has been imported.
 
     Raises:
-        InvalidOptions: Two options exclude each other.
+        InvalidOptions: Two options exclude each other, or a queue is none.
     """
     if arq_settings is None:
         if allow_pickle:
@@ -49,7 +49,7 @@ def run_worker(
         raise InvalidOptions(f"for {arq_settings} under stock arq there is `arq {arq_settings}`")
     run_arq_settings(
         arq_settings,
-        _given(burst=burst, max_jobs=concurrency, queues=weights_of(queues) or None),
+        _given(burst=burst, max_jobs=concurrency, queues=_weights(queues) or None),
         allow_pickle=allow_pickle,
         configure_log=partial(configure_log, log_level()),
     )
@@ -101,6 +101,13 @@ def load(**overrides: Any) -> "Settings":
     from worker.settings import load_settings
 
     return load_settings(**overrides)
+
+
+def _weights(queues: Sequence[str]) -> dict[str, float]:
+    try:
+        return weights_of(queues)
+    except ValueError as error:
+        raise InvalidOptions(f"--queue: {error}") from None
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -91,14 +91,17 @@ class Child:
             self._deadline.cancel()
         self.ended.set_result(Ended(code, time.monotonic() - self._started, self.told))
 
-    def stop(self, patience: float) -> None:
-        """SIGTERM, and SIGKILL if it is still there `patience` seconds after the first one."""
+    def stop(self, patience: float | None) -> None:
+        """SIGTERM, and SIGKILL if it is still there `patience` seconds after the first one.
+
+        Without a `patience` it has all the time that it takes.
+        """
         if self.ended.done():
             return
         self._process.send_signal(signal.SIGTERM)
         self._process.send_signal(signal.SIGCONT)  # who is frozen hears nothing
         self.told = True
-        if self._deadline is None:
+        if self._deadline is None and patience is not None:
             self._deadline = self._loop.call_later(patience, self._overdue, patience)
 
     def kill9(self) -> None:

@@ -51,7 +51,8 @@ def supervise(
         processes: How many.
         watched: Restart them when a Python file below this directory changes.
         burst: They end by themselves, when nothing is due.
-        needs_database: They run our tasks, and would all stumble over a missing database.
+        needs_database: They run our tasks, and would all stumble over a missing database. Those of
+            an arq class have its grace, which only they know: they end themselves when it is over.
 
     Returns:
         The exit code: 0 if each of them has ended well, else that of the first one that has not.
@@ -65,7 +66,7 @@ def supervise(
     supervisor = Supervisor(
         child_command(sys.orig_argv),
         processes,
-        patience=settings.shutdown_grace + PATIENCE_MARGIN,
+        patience=settings.shutdown_grace + PATIENCE_MARGIN if needs_database else None,
         burst=burst,
         waits_for_change=watched is not None,
     )
@@ -109,7 +110,7 @@ class Slot:
     child: Child | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def stop(self, patience: float, *, again: bool = False) -> None:
+    def stop(self, patience: float | None, *, again: bool = False) -> None:
         """Tell the process once, or `again`, to stop."""
         self.wake.set()
         if self.child is not None and (again or not self.child.told):
@@ -122,7 +123,7 @@ class Supervisor:
     Args:
         command: What each of them runs.
         count: How many.
-        patience: Seconds that a process gets to end after SIGTERM; then SIGKILL.
+        patience: Seconds that a process gets to end after SIGTERM; then SIGKILL. None: no SIGKILL.
         burst: Who ends with 0 by itself is done.
         waits_for_change: Whoever ends by itself is started again by `restart` alone.
     """
@@ -132,7 +133,7 @@ class Supervisor:
         command: Sequence[str],
         count: int,
         *,
-        patience: float,
+        patience: float | None,
         burst: bool = False,
         waits_for_change: bool = False,
     ) -> None:

@@ -19,6 +19,11 @@ PERMANENT = 500
 LOGIN_NEEDED = 530
 """But this one, like the refusal of a password, is not about the mail (RFC 4954, 6)."""
 
+_ABOUT_THE_MAIL = (
+    aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError,
+)  # fmt: skip
+"""The other answers, to a greeting, HELO, STARTTLS or a login, are about us."""
+
 
 def compose(mail: MailSettings, *, key: str, to: str, subject: str, text: str) -> EmailMessage:
     """A message that is the same mail, however often it is sent.
@@ -52,7 +57,8 @@ async def send_mail(mail: MailSettings, message: EmailMessage) -> None:
     Raises:
         MailRefused: The server says that it will never take it, or cannot take such an address.
         aiosmtplib.SMTPException: It does not answer, cannot take it now, or does not want us: a
-            wrong password is ours to correct, and then the mail can go.
+            wrong password or an address that it does not like is ours to correct, and then the mail
+            can go.
     """
     try:
         await aiosmtplib.send(
@@ -68,7 +74,7 @@ async def send_mail(mail: MailSettings, message: EmailMessage) -> None:
     except aiosmtplib.SMTPRecipientsRefused as error:
         _refuse_if_permanent(error.recipients[0])
         raise
-    except aiosmtplib.SMTPResponseException as error:
+    except _ABOUT_THE_MAIL as error:
         _refuse_if_permanent(error)
         raise
     except aiosmtplib.SMTPNotSupported as error:
@@ -78,8 +84,7 @@ async def send_mail(mail: MailSettings, message: EmailMessage) -> None:
 
 
 def _refuse_if_permanent(answer: aiosmtplib.SMTPResponseException) -> None:
-    about_us = isinstance(answer, aiosmtplib.SMTPAuthenticationError) or answer.code == LOGIN_NEEDED
-    if answer.code >= PERMANENT and not about_us:
+    if answer.code >= PERMANENT and answer.code != LOGIN_NEEDED:
         raise MailRefused(f"the mail server answered {answer.code} {answer.message}") from answer
 
 

@@ -55,8 +55,11 @@ class Unheard(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write `record`, if nobody else does."""
-        if not _is_heard(record.name):
+        if not _is_heard(record):
             super().emit(record)
+
+
+_DEAF = (Unheard, logging.NullHandler)
 
 
 def configure(level: LogLevel, loggers: Iterable[str] = OURS) -> None:
@@ -99,12 +102,13 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(first[:LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _is_heard(name: str) -> bool:
-    """Whether a handler that is not ours gets what the logger of that name says."""
-    logger: logging.Logger | None = logging.getLogger(name)
+def _is_heard(record: logging.LogRecord) -> bool:
+    """Whether a handler that is not ours takes `record`; one for errors alone takes no other."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None:
-        if not all(isinstance(one, Unheard) for one in logger.handlers):
-            return True
+        for one in logger.handlers:
+            if not isinstance(one, _DEAF) and one.level <= record.levelno:
+                return True
         logger = logger.parent if logger.propagate else None
     return False
 

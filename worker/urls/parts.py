@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
@@ -76,6 +76,8 @@ def split(text: str, schemes: Sequence[str], example: str) -> Parts:
     if found is None or "@" in path:  # where a password holds a character that ends one
         raise ValueError(NOT_A_URL)
     login, there, hosts = found["authority"].rpartition("@")
+    if hosts and not there and "@" in (found["query"] or ""):  # or a question mark does
+        raise ValueError(NOT_A_URL)
     if not _HOSTS.fullmatch(hosts):
         raise ValueError(NOT_A_URL)
     user, _, password = login.partition(":")
@@ -112,13 +114,25 @@ def number(word: str, value: str, *, whole: bool = False) -> float:
     raise ValueError(f"has {word}=…, which must be a {'whole ' if whole else ''}number")
 
 
-def unknown(word: str, parts: Parts, advice: str) -> ValueError:
-    """What to say of a word that means nothing here.
+@contextmanager
+def discreet(parts: Parts) -> Iterator[None]:
+    """Say nothing of the words that are refused where they could be the end of a password.
 
-    It is not repeated where it could be the end of a password.
+    Raises:
+        ValueError: What is raised in it, or that without any piece.
     """
-    if any("@" in value for _, value in parts.all_words):
-        return ValueError(f"has a parameter that is unknown, or {NOT_A_URL}")
+    try:
+        yield
+    except ValueError:
+        if any("@" in value for _, value in parts.all_words):
+            raise ValueError(
+                f"has a parameter that is unknown or cannot be followed, or {NOT_A_URL}"
+            ) from None
+        raise
+
+
+def unknown(word: str, advice: str) -> ValueError:
+    """What to say of a word that means nothing here."""
     return ValueError(f"has the parameter {word}, which is unknown: {advice}")
 
 

@@ -58,12 +58,17 @@ def read(text: str) -> PostgresUrl:
         ValueError: It is no address of a Postgres, or says what cannot be done.
     """
     found = parts.split(text, SCHEMES, EXAMPLE)
+    with parts.discreet(found):
+        return _meant(found)
+
+
+def _meant(found: Parts) -> PostgresUrl:
     said = found.words
     tls, hosts = _tls(said), _hosts(found)
     meaning = Meaning(tls)
     for word, value in said.items():
         if word not in _LOGIN and not meaning.add(word, value):
-            raise parts.unknown(word, found, OTHERWISE)
+            raise parts.unknown(word, OTHERWISE)
     if len(hosts) > 1:  # of which one takes writes, unless somebody says that any will do
         meaning.arguments.setdefault("target_session_attrs", "primary")
     return PostgresUrl(
@@ -95,22 +100,33 @@ def _tls(said: Mapping[str, str]) -> str | None:
 
 
 def _hosts(found: Parts) -> tuple[tuple[str, int | None], ...]:
-    """The words `host` and `port`, or else what stands before the path."""
-    words = ",".join(value for word, value in found.all_words if word == "host")
-    given = words or found.hosts
-    ports = found.words.get("port", "").split(",")
-    hosts = [
-        (one, None) if words and _is_bare(one) else parts.host_and_port(one)
-        for one in given.split(",")
-    ]
+    """The words `host` and `port`; for what they do not say, what stands before the path."""
+    named, said = _joined(found, "host"), _joined(found, "port")
+    before = [parts.host_and_port(one) for one in found.hosts.split(",")]
+    hosts = [_named(one) for one in named.split(",")] if named else before
+    ports = _ports(said) if said else [port for _, port in before]
+    if not any(ports):
+        ports = [None]
     if len(ports) == 1:
         ports *= len(hosts)
     if len(ports) != len(hosts) or (len(hosts) > 1 and not all(host for host, _ in hosts)):
         raise ValueError("does not give each host a port: write host1:5432,host2:5432")
     return tuple(
-        (host, parts.host_and_port(f":{said}")[1] or port)
-        for (host, port), said in zip(hosts, ports, strict=True)
+        (host, (other or own) if said else (own or other))
+        for (host, own), other in zip(hosts, ports, strict=True)
     )
+
+
+def _joined(found: Parts, name: str) -> str:
+    return ",".join(value for word, value in found.all_words if word == name)
+
+
+def _named(host: str) -> tuple[str, int | None]:
+    return (host, None) if _is_bare(host) else parts.host_and_port(host)
+
+
+def _ports(said: str) -> list[int | None]:
+    return [parts.host_and_port(f":{one}")[1] for one in said.split(",")]
 
 
 def _is_bare(host: str) -> bool:

@@ -35,6 +35,11 @@ def canonical(text: str) -> str:
         ValueError: It is no address of a Redis, or says what cannot be done.
     """
     found = parts.split(text, list(SCHEMES), EXAMPLE)
+    with parts.discreet(found):
+        return _meant(found)
+
+
+def _meant(found: Parts) -> str:
     scheme = SCHEMES[found.scheme]
     place = _socket(found) if scheme == "unix" else _host(found) + _database(found)
     words = _words(found, scheme)
@@ -72,17 +77,22 @@ def _database(found: Parts) -> str:
 
 
 def _words(found: Parts, scheme: str) -> dict[str, str]:
-    words = found.words
+    words = {word: value for word, value in found.words.items() if not _is_no_limit(word, value)}
     for word, value in words.items():
         if word in _NUMBERS or word in _WHOLE:
             parts.number(word, value, whole=word in _WHOLE)
         elif scheme != "rediss" and word in (*_TLS, *_TLS_ELSEWHERE):
             raise ValueError(f"has {word}, but no TLS: write rediss:// and leave ssl= or tls= out")
         elif word not in (*_PLAIN, *_TLS):
-            raise parts.unknown(word, found, "leave it out")
+            raise parts.unknown(word, "leave it out")
     if "ssl_certfile" in words and "ssl_keyfile" not in words:
         raise ValueError("has ssl_certfile without ssl_keyfile: write both")
     return {**words, **_requirement(words)}
+
+
+def _is_no_limit(word: str, value: str) -> bool:
+    """Whether it is a limit of 0, by which others mean none; redis-py would never wait."""
+    return word in _NUMBERS and not parts.number(word, value)
 
 
 def _requirement(words: Mapping[str, str]) -> dict[str, str]:
