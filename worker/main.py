@@ -120,7 +120,7 @@ async def startup(ctx: ProcessContext) -> None:
     """Create the engine and everything else that lives with the process; arq's startup hook.
 
     Raises:
-        SchemaError: The migrations have not been run.
+        SchemaError: The migrations have not been run, or our role lacks a right.
         ServerUnreachable: Postgres did not answer in time.
         SettingsError: A setting does not fit, Redis is a cluster or refuses what we need, or a
             queue is another database's.

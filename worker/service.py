@@ -9,6 +9,7 @@ handed to `on_death`, because a loop that dies in silence is an outage nobody se
 import asyncio
 import contextlib
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -40,6 +41,9 @@ class Service(ABC):
     pause_after_error = PAUSE_AFTER_ERROR
     pause_cap = PAUSE_CAP
 
+    report_seconds = 0.0
+    """Between two lines about errors that pass, at least."""
+
     def __init__(
         self, interval: float, on_death: Callable[[BaseException], None] | None = None
     ) -> None:
@@ -48,6 +52,7 @@ class Service(ABC):
         self.paused: Callable[[], bool] = _never
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._reported_at = float("-inf")
 
     @property
     def name(self) -> str:
@@ -90,10 +95,7 @@ class Service(ABC):
                 if not self.paused():
                     await self.run_once()
             except self.passing as error:
-                if exhaustion.here.explains(error) is None:
-                    logger.warning(
-                        "%s: %s: %s; again in %.1f s", self.name, type(error).__name__, error, pause
-                    )
+                self._report(error, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, self.pause_cap)
                 continue
@@ -102,6 +104,15 @@ class Service(ABC):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.interval):
                     await self._wake.wait()
+
+    def _report(self, error: Exception, pause: float) -> None:
+        now = time.monotonic()
+        told = now - self._reported_at < self.report_seconds
+        if told or exhaustion.here.explains(error) is not None:
+            return
+        self._reported_at = now
+        logger.warning("%s: %s: %s; again in %.1f s",
+                       self.name, type(error).__name__, error, pause)  # fmt: skip
 
 
 def _never() -> bool:

@@ -1,5 +1,6 @@
 """A queue is one database's: two services that share a Redis do not swallow each other's jobs."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
@@ -11,8 +12,8 @@ from worker import Database, InvalidOptions, Settings, TaskClient, TaskContext, 
 from worker.broker import keys
 from worker.broker.redis import RedisClient
 from worker.db import migrations
-from worker.errors import SettingsError
-from worker.execution.ownership import Owner, claim, identify, take_over
+from worker.errors import SchemaError, SettingsError
+from worker.execution.ownership import ALIVE_SECONDS, Owner, claim, identify, take_over
 from worker.execution.registry import Registry
 from worker.services.ownership import Ownership
 from worker.services.presence import Presence
@@ -163,6 +164,33 @@ class TestTheLeader:
         (said,) = [one for one in caplog.messages if "has become that of" in one]
         assert str(us) in said
         assert str(other) in said
+
+    async def test_says_that_it_lives_again_before_one_error_has_let_that_run_out(
+        self, ownership: Ownership
+    ) -> None:
+        assert ownership.pause_after_error + ownership.interval < ALIVE_SECONDS
+        assert ownership.pause_cap + ownership.interval < ALIVE_SECONDS
+
+    async def test_goes_on_without_the_right_to_say_who_it_is_and_says_so_once_a_minute(
+        self, ownership: Ownership, us: Owner, caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        rounds = iter([SchemaError("GRANT it")] * 3)
+        gone_on = asyncio.Event()
+
+        async def refused(*_: object) -> Owner:
+            for error in rounds:
+                raise error
+            gone_on.set()
+            return us
+
+        monkeypatch.setattr("worker.services.ownership.identify", refused)
+        ownership.pause_after_error = ownership.pause_cap = 0
+        await ownership.start()
+        async with asyncio.timeout(10):
+            await gone_on.wait()
+        await ownership.stop()
+        assert len([one for one in caplog.messages if "GRANT it" in one]) == 1
 
 
 class TestATakeOver:

@@ -75,6 +75,12 @@ async def one(db: Database) -> tuple[str, int]:
     return row.state, row.deaths
 
 
+def tell(unserved: Unserved, *served: str) -> None:
+    """Let it name what it has seen, as nothing has been run since."""
+    late = unserved.late(served)
+    unserved.tell(late, late)
+
+
 class TestAQueueWithoutAWorker:
     @pytest.fixture(autouse=True)
     def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,20 +118,37 @@ class TestAQueueWithoutAWorker:
         await rescuer.look_at_redis()
         assert "serves: 'arq:queue' (1)" in caplog.text
 
+    async def test_is_not_named_when_its_tasks_have_been_run_since_they_were_seen(
+        self, db: Database, rescuer: Rescuer, presence: Presence, caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 10)
+        await presence.run_once()
+        for queue in ("drained", "slow"):
+            await self.put(db, queue)
+        await rescuer.look_at_redis()
+        run = text("UPDATE task SET state = 'succeeded', settled_at = now(), expires_at = now() "
+                   "WHERE queue = 'drained'")  # fmt: skip
+        await db.execute_once(run, {})
+        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 0)
+        await rescuer.look_at_redis()
+        assert "serves: 'slow' (1). Start" in caplog.text
+        assert "drained" not in rescuer._unserved._waiting()
+
     async def test_is_not_named_before_its_worker_may_have_been_replaced(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 10)
         unserved, row = Unserved(), SimpleNamespace(queue="slow", due=True)
         unserved.note([row])  # type: ignore[list-item]
-        unserved.tell([])
+        tell(unserved)
         assert not caplog.messages
         unserved._since["slow"] -= 10
-        unserved.tell(["slow"])
-        unserved.tell([])
+        tell(unserved, "slow")
+        tell(unserved)
         assert not caplog.messages
         unserved._since["slow"] -= 10
-        unserved.tell([])
+        tell(unserved)
         assert caplog.messages
 
     async def test_is_forgotten_with_its_tasks(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,7 +156,7 @@ class TestAQueueWithoutAWorker:
         unserved.note([row])  # type: ignore[list-item]
         for _ in range(2):
             unserved.begin_round()
-        unserved.tell([])
+        tell(unserved)
         assert not caplog.messages
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.conftest import Drain
+from tests.migrations.history import up_to
 from tests.processes import ROOT, run_command
 from worker import (
     Cancel,
@@ -29,10 +30,12 @@ from worker import (
     cron,
     task,
 )
+from worker.broker.redis import RedisClient
 from worker.db import migrations
 from worker.embedded import EmbeddedPostgres, EmbeddedRedis
 from worker.errors import SchemaError
 from worker.execution.registry import Registry
+from worker.main import shutdown, startup
 from worker.services.pruner import Pruner
 from worker.services.readiness import refuse_unmigrated
 from worker.services.registrar import Registrar
@@ -41,6 +44,7 @@ ONCE, AFTERWARDS, LATE = re.findall(
     "```sql\n(.*?)```", (ROOT / "docs/database.md").read_text(), re.DOTALL
 )
 ROLES = ("worker_owner", "worker_app", "worker_enqueue", "stranger")
+ODD = '"odd :role"'
 
 
 def as_role(url: str, role: str) -> str:
@@ -52,6 +56,22 @@ async def say(url: str, script: str) -> None:
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     await connection.execute(script)
     await connection.close()
+
+
+async def grants_of(url: str, table: str) -> dict[str, set[str]]:
+    """What others than its owner may do with a table of ours."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    found = await connection.fetch(
+        """
+        SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END AS grantee,
+               privilege_type || CASE WHEN is_grantable THEN ' (and grants it)' ELSE '' END AS may
+        FROM pg_class, aclexplode(relacl)
+        WHERE pg_class.oid = CAST('worker.' || $1 AS regclass) AND grantee <> relowner
+        """,
+        table,
+    )
+    await connection.close()
+    return {who: {row["may"] for row in found if row["grantee"] == who} for who, _ in found}
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +203,57 @@ class TestTheApp:
         await Pruner(client.db, client.redis, lambda _: None).run_once()
         left = await client.db.execute_once(text("SELECT name FROM worker.task"), {})
         assert list(left.scalars()) == ["fails"]
+
+
+class TestTheAppAtATableThatIsNew:
+    async def test_it_may_use_it_as_it_may_those_that_were_there(
+        self, empty: str, redis_server: EmbeddedRedis, redis: RedisClient,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        await say(empty, f"CREATE ROLE {ODD}")
+        async with Database(empty, schema="public") as db:
+            with monkeypatch.context() as older:
+                up_to(older, "tasks_010")
+                await migrations.upgrade(db)
+        await say(empty, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
+                  "TO worker_app; GRANT SELECT ON worker_process TO worker_enqueue WITH "
+                  f"GRANT OPTION; GRANT SELECT ON worker_process TO {ODD}, PUBLIC")  # fmt: skip
+        owner = Settings(database_url=SecretStr(empty), redis_url=SecretStr(redis_server.url),
+                         builtin_tasks=True)  # fmt: skip
+        moved = await run_command(owner, "migrate", "--move-from", "public")
+        assert moved.returncode == 0, moved.stderr
+        app = {"database_url": SecretStr(as_role(empty, "worker_app"))}
+        done = await run_command(owner.model_copy(update=app), "run", "--burst")
+        assert done.returncode == 0, done.stderr
+        for table in ("worker_process", "worker_identity", "worker_app"):
+            assert await grants_of(empty, table) == {
+                "PUBLIC": {"SELECT"},
+                ODD.strip('"'): {"SELECT"},
+                "worker_app": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+                "worker_enqueue": {"SELECT (and grants it)"},
+            }
+        await say(empty, f"DROP OWNED BY {ODD}; DROP ROLE {ODD}")
+
+    @pytest.mark.parametrize("engine", [[], ["--stock"]], ids=["fast", "stock"])
+    async def test_without_the_right_it_is_told_the_grant_in_one_line(
+        self, migrated: str, settings: Settings, redis: RedisClient, engine: list[str]
+    ) -> None:
+        await say(migrated, "REVOKE ALL ON worker.worker_identity FROM worker_app")
+        settings = settings.model_copy(update={"builtin_tasks": True})
+        done = await run_command(settings, "run", "--burst", *engine)
+        assert done.returncode == 1
+        (line,) = done.stderr.strip().splitlines()
+        grant = ('GRANT SELECT, INSERT, UPDATE, DELETE ON "worker".worker_identity, '
+                 '"worker".worker_app TO "worker_app"')  # fmt: skip
+        assert "(permission denied for table worker_identity)" in line
+        assert grant in line
+        ctx: dict[str, object] = {"settings": settings, "redis": redis}
+        with pytest.raises(SchemaError, match="GRANT USAGE ON SCHEMA"):
+            await startup(ctx)  # type: ignore[arg-type]
+        await shutdown(ctx)  # type: ignore[arg-type]
+        await say(migrated, grant)
+        done = await run_command(settings, "run", "--burst", *engine)
+        assert done.returncode == 0, done.stderr
 
 
 class TestWhoOnlyEnqueues:

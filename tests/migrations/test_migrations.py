@@ -156,6 +156,20 @@ async def test_a_foreign_table_of_one_of_our_names_stops_the_migration_with_a_hi
     assert await tables(db, "public") == {table}
 
 
+async def test_so_does_one_that_only_a_revision_after_the_next_would_make(db: Database) -> None:
+    await migrations.upgrade(db)
+    await migrations.downgrade(db, "tasks_007")
+    async with Database(db.engine.url, schema="worker") as ours:
+        await ours.execute_once(text("CREATE TABLE worker.worker_app (theirs text)"), {})
+        with pytest.raises(SchemaError, match="already has a table worker_app that is not ours"):
+            await migrations.upgrade(ours, rewrite=True)
+        at = text("SELECT version_num FROM worker.worker_alembic_version ORDER BY 1")
+        assert list((await ours.execute_once(at, {})).scalars()) == ["tasks_007", "users_001"]
+        await ours.execute_once(text("DROP TABLE worker.worker_app"), {})
+        await migrations.upgrade(ours)
+        await refuse_unmigrated(ours)
+
+
 @pytest.mark.parametrize("schema", ['our"own', "two words: :one"])
 async def test_a_schema_may_have_a_name_that_needs_quoting(db: Database, schema: str) -> None:
     async with Database(db.engine.url, schema=schema) as ours:

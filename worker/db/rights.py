@@ -63,6 +63,21 @@ def to_enqueue(schema: str, role: str | None, error: BaseException) -> SchemaErr
     )
 
 
+def to_identify(schema: str, role: str | None, error: BaseException) -> SchemaError:
+    """What a role lacks that has been refused the tables that say who we are.
+
+    Args:
+        role: Who has logged in, as far as that is known.
+    """
+    name = quoted(schema)
+    whom = f'"{role}"' if role else "its role"
+    return SchemaError(
+        f"Postgres refuses to say whose the tables are ({_said(error)}): GRANT USAGE ON SCHEMA "
+        f"{name} TO {whom}; GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.worker_identity, "
+        f"{name}.worker_app TO {whom} (docs/database.md has all that a worker needs)"
+    )
+
+
 def _lacks(row: Row[tuple[object, ...]], *, makes_tables: bool) -> list[str]:
     """What somebody who may has to say, about one schema."""
     lines: list[str] = []

@@ -10,12 +10,16 @@ import json
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
+
+from sqlalchemy import Row
 
 from worker.broker import keys
 from worker.broker.redis import AWAY, RedisClient
 from worker.broker.refusals import is_refusal
+from worker.db import rights
 from worker.db.database import SILENT_SECONDS, Database
+from worker.db.failures import PASSING, sqlstate
 from worker.errors import InvalidOptions, SettingsError
 from worker.telemetry.description import one_line
 
@@ -73,13 +77,27 @@ def _plain(said: object) -> str:
 
 
 async def identify(db: Database, app: str, *, limit: float = SILENT_SECONDS) -> Owner:
-    """Who we are, by our tables."""
+    """Who we are, by our tables.
+
+    Raises:
+        SchemaError: Our role may not read them; with the grant.
+    """
+    try:
+        row = await _identity(db, limit)
+    except PASSING as error:
+        if sqlstate(error) != rights.REFUSED:
+            raise
+        raise rights.to_identify(db.schema, db.engine.url.username, error) from error
+    return Owner(str(row.id), row.database, db.schema, app)
+
+
+async def _identity(db: Database, limit: float) -> Row[Any]:
     queries = db.queries
     row = (await db.execute_once(queries.identity, {}, limit=limit)).first()
     if row is None:  # somebody has emptied every table there is
         await db.execute_once(queries.make_identity, {}, limit=limit)
         row = (await db.execute_once(queries.identity, {}, limit=limit)).one()
-    return Owner(str(row.id), row.database, db.schema, app)
+    return row
 
 
 async def claim(redis: RedisClient, queues: Iterable[str], us: Owner) -> dict[str, Owner]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from worker.broker.redis import AWAY, RedisClient
 from worker.db.database import Database
 from worker.db.failures import PASSING
+from worker.errors import SchemaError
 from worker.execution.ownership import claim, identify, say_alive
 from worker.service import Service
 
@@ -18,15 +19,17 @@ logger = logging.getLogger("worker.ownership")
 INTERVAL_SECONDS = 5.0
 
 REPORT_SECONDS = 60.0
-"""Between two reports of a queue that is another's."""
+"""Between two reports of a queue that is another's, and of errors."""
 
 
 class Ownership(Service):
     """Takes what is nobody's, says that we are there, and what has become another's."""
 
-    passing = (*PASSING, *AWAY)
-    pause_after_error = REPORT_SECONDS / 2
-    pause_cap = REPORT_SECONDS
+    passing = (*PASSING, *AWAY, SchemaError)
+    # Shorter than `ALIVE_SECONDS`, or one error would let others take over what we serve.
+    pause_after_error = INTERVAL_SECONDS
+    pause_cap = INTERVAL_SECONDS
+    report_seconds = REPORT_SECONDS
 
     def __init__(
         self,

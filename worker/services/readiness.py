@@ -50,7 +50,7 @@ async def wait_for_servers(settings: Settings, *, serves: Iterable[str] = ()) ->
     Raises:
         ServerUnreachable: Postgres or Redis did not answer within `settings.connect_timeout`
             seconds, or refused the login.
-        SchemaError: The migrations have not been run.
+        SchemaError: The migrations have not been run, or our role lacks a right.
         SettingsError: `WORKER_DATABASE_URL` is not set or leads to a pooling proxy that
             `WORKER_DATABASE_POOLER` does not speak of; or Redis is a cluster, or refuses what a
             worker needs; or a queue is another database's.

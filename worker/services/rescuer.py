@@ -216,7 +216,8 @@ class Rescuer(Service):
 
     async def _tend_queues(self) -> None:
         queues = (await self._db.execute_once(self._db.queries.queues, {})).all()
-        self._unserved.tell([row.queue for row in queues if row.live])
+        late = self._unserved.late([row.queue for row in queues if row.live])
+        self._unserved.tell(late, await self._still_as_they_were(late))
         _, refused = await sifted(queues, self._tend)
         for row, error in refused:
             logger.error("Redis has something else in the place of queue %r: %s", row.queue, error)

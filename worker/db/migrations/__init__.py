@@ -55,12 +55,12 @@ async def upgrade(db: Database, *, builtin_tasks: bool = True, rewrite: bool = F
 
     def step(connection: Connection) -> bool:
         _refuse_a_second_set(connection, db)
-        _refuse_foreign_tables(connection, db.schema, branches)
         config = _config(connection, db, rewrite=rewrite)
+        _refuse_foreign_tables(connection, config, branches)
         for branch in branches:
-            following = _following(config, branch, _applied(connection, db.schema))
-            if following is not None:
-                _run(config, following, command.upgrade, following)
+            following = _to_come(config, branch, _applied(connection, db.schema))
+            if following:
+                _run(config, following[0], command.upgrade, following[0])
                 return True
         return False
 
@@ -92,8 +92,9 @@ async def move(db: Database, source: str) -> None:
         if not applied and not moved:
             raise SchemaError(f'schema "{source}" has no tables of ours')
         if applied:
-            tables = _made_by(_config(connection, db), applied)
-            _refuse_foreign_tables(connection, db.schema, _branches(applied))
+            config = _config(connection, db)
+            tables = _made_by(config, applied)
+            _refuse_foreign_tables(connection, config, _branches(applied))
             moving.move(connection, source, db.schema, tables)
         return bool(applied)
 
@@ -137,18 +138,18 @@ def _run(config: Config, revision: str, do: Callable[[Config, str], None], targe
         do(config, target)
 
 
-def _following(config: Config, branch: str, applied: set[str]) -> str | None:
-    """The next revision of a branch; None: it is at its head."""
+def _to_come(config: Config, branch: str, applied: set[str]) -> list[str]:
+    """The revisions of a branch that are not applied yet, the next one first."""
     chain = _chain(config, branch)
     there = [one for one in applied if one.split("_")[0] == branch]
     if not there:
-        return chain[0]
+        return chain
     if there[0] not in chain:
         raise SchemaError(
             f"the schema is at {there[0]}, which this version does not know (it ends with "
             f"{chain[-1]}): a newer one has migrated it"
         )
-    return next(iter(chain[chain.index(there[0]) + 1 :]), None)
+    return chain[chain.index(there[0]) + 1 :]
 
 
 def _to_undo(config: Config, revision: str, applied: set[str]) -> Iterator[str]:
@@ -166,7 +167,7 @@ def _made_by(config: Config, applied: set[str]) -> list[str]:
     """The tables of the revisions that are applied."""
     made: list[str] = []
     for branch in _branches(applied):
-        _following(config, branch, applied)  # raises if it is newer than what we know
+        _to_come(config, branch, applied)  # raises if it is newer than what we know
         chain = _chain(config, branch)
         (at,) = applied.intersection(chain)
         made += (table for one in chain[: chain.index(at) + 1] for table in TABLES.get(one, ()))
@@ -218,13 +219,13 @@ def _refuse_a_second_set(connection: Connection, db: Database) -> None:
         raise not_there(db.schema, sets, given=False)
 
 
-def _refuse_foreign_tables(connection: Connection, schema: str, branches: list[str]) -> None:
+def _refuse_foreign_tables(connection: Connection, config: Config, branches: list[str]) -> None:
+    """Raise if a table is there already that a revision which is still to come would make."""
+    schema = config.attributes["schema"]
     tables = set(inspect(connection).get_table_names(schema=schema))
-    wanted = {*branches}.difference(_branches(_applied(connection, schema)))
-    for revision, made in TABLES.items():
-        if wanted.isdisjoint(_branches([revision])):
-            continue
-        for table in sorted(tables.intersection(made)):
+    applied = _applied(connection, schema)
+    for revision in (one for branch in branches for one in _to_come(config, branch, applied)):
+        for table in sorted(tables.intersection(TABLES.get(revision, ()))):
             raise SchemaError(
                 f'schema "{schema}" already has a table {table} that is not ours. Set '
                 "WORKER_DATABASE_SCHEMA to a schema of our own"
