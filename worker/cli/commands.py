@@ -1,6 +1,5 @@
 """The commands of a service: parse, call, print. What they do is elsewhere."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, cast
@@ -34,7 +33,6 @@ def migrate(
     if down is not None and move_from is not None:
         raise InvalidOptions("--down and --move-from exclude each other")
     settings = start()
-    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
     async def work() -> None:
         given = settings.require_database()

@@ -69,10 +69,7 @@ def _where_looked(settings: Settings) -> str:
 
 def _typed(name: str, arguments: dict[str, str]) -> dict[str, object]:
     """Each value as its parameter's type hint says: as text where that fits, else as JSON."""
-    function = default_registry.get(name)
-    if function is None:
-        return dict(arguments)
-    signature = function.signature
+    signature = default_registry[name].signature
     return {key: _read(partial(signature.accepts, key), text) for key, text in arguments.items()}
 
 

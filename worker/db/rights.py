@@ -54,12 +54,10 @@ def to_enqueue(schema: str, role: str | None, error: BaseException) -> SchemaErr
     Args:
         role: Who has logged in, as far as that is known.
     """
-    name = quoted(schema)
-    whom = f'"{role}"' if role else "its role"
+    grants = _grants(schema, role, "SELECT, INSERT", "task")
     return SchemaError(
-        f"Postgres refuses to let a task be enqueued ({_said(error)}): GRANT USAGE ON SCHEMA "
-        f"{name} TO {whom}; GRANT SELECT, INSERT ON {name}.task TO {whom} (or to the role that the "
-        "session has SET)"
+        f"Postgres refuses to let a task be enqueued ({_said(error)}): {grants} (or to the role "
+        "that the session has SET)"
     )
 
 
@@ -69,13 +67,18 @@ def to_identify(schema: str, role: str | None, error: BaseException) -> SchemaEr
     Args:
         role: Who has logged in, as far as that is known.
     """
-    name = quoted(schema)
-    whom = f'"{role}"' if role else "its role"
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    grants = _grants(schema, role, rights, "worker_identity", "worker_app")
     return SchemaError(
-        f"Postgres refuses to say whose the tables are ({_said(error)}): GRANT USAGE ON SCHEMA "
-        f"{name} TO {whom}; GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.worker_identity, "
-        f"{name}.worker_app TO {whom} (docs/database.md has all that a worker needs)"
+        f"Postgres refuses to say whose the tables are ({_said(error)}): {grants} "
+        "(docs/database.md has all that a worker needs)"
     )
+
+
+def _grants(schema: str, role: str | None, rights: str, *tables: str) -> str:
+    name, whom = quoted(schema), f'"{role}"' if role else "its role"
+    named = ", ".join(f"{name}.{table}" for table in tables)
+    return f"GRANT USAGE ON SCHEMA {name} TO {whom}; GRANT {rights} ON {named} TO {whom}"
 
 
 def _lacks(row: Row[tuple[object, ...]], *, makes_tables: bool) -> list[str]:

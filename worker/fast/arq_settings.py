@@ -48,15 +48,6 @@ SURELY = 0.75
 _PICKLES = (None, pickle.loads, pickle.dumps)
 
 
-def load(path: str, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """The options of the settings class at `path`, as ``module.Name``.
-
-    Raises:
-        SettingsError: It is not there, or as `options_of`.
-    """
-    return options_of(find(path), path, allow_pickle=allow_pickle)
-
-
 def find(path: str) -> object:
     """What is at `path`, as ``module.Name``; imports the module.
 

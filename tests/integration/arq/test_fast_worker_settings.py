@@ -19,12 +19,16 @@ from tests.processes import ROOT
 from worker import exhaustion
 from worker.embedded import EmbeddedRedis
 from worker.errors import Exhausted, ServerUnreachable, SettingsError
-from worker.fast.arq_settings import load
+from worker.fast.arq_settings import find, options_of
 from worker.fast.worker import FastWorker
 from worker.run import create_worker, run_worker
 from worker.signals import STOP_SIGNALS
 
 FLEET = "tests.integration.arq.fleet"
+
+
+def load(path: str, *, allow_pickle: bool = False) -> dict[str, Any]:
+    return options_of(find(path), path, allow_pickle=allow_pickle)
 
 
 def test_a_stock_class_is_read_as_arq_reads_it() -> None:
