@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tests.processes import WorkerProcess, fork_server
-from worker import Database, Settings, TaskClient
-from worker.broker.redis import RedisClient, connect
-from worker.db import migrations
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from worker.execution.registry import Registry
-from worker.fast.task_worker import TaskWorker
-from worker.main import worker_settings
-from worker.stock import BurstWorker
+from uow import Database, Settings, TaskClient
+from uow.broker.redis import RedisClient, connect
+from uow.db import migrations
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow.fast.task_worker import TaskWorker
+from uow.main import worker_settings
+from uow.stock.worker import BurstWorker
+from uow.tasks.registry import Registry
 
 TEMPLATE = "migrated"
 

@@ -64,7 +64,7 @@ class ForkServer:
     def start(
         self, arguments: Sequence[str], environment: Mapping[str, str], stdout: int, stderr: int
     ) -> ForkedProcess:
-        """Start `python -m worker` with these arguments and exactly this environment.
+        """Start `python -m uow` with these arguments and exactly this environment.
 
         What Python reads when it starts, or a library when it is imported, is as it was for the
         first process.

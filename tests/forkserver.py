@@ -1,4 +1,4 @@
-"""Forks `python -m worker …` from a process that has imported everything already.
+"""Forks `python -m uow …` from a process that has imported everything already.
 
 It is a process of its own, which `tests.forks` starts and talks to. A fork leaves the server's loop
 and goes on as the main program of its interpreter, so that it ends like a fresh start: with its
@@ -25,11 +25,11 @@ from multiprocessing.connection import wait
 from typing import NamedTuple
 
 PRELOAD = (
-    "worker.cli.enqueue",
-    "worker.cli.intervene",
-    "worker.cli.run",
-    "worker.db.migrations",
-    "worker.main",
+    "uow.cli.enqueue",
+    "uow.cli.intervene",
+    "uow.cli.run",
+    "uow.db.migrations",
+    "uow.main",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "uvloop",
 )
@@ -53,9 +53,9 @@ class Request(NamedTuple):
         self.close()
         os.environ.clear()
         os.environ.update(self.environment)
-        importlib.import_module("worker.failpoints").arm(os.environ)
+        importlib.import_module("uow.failpoints").arm(os.environ)
         sys.argv[1:] = self.arguments
-        runpy.run_module("worker", run_name="__main__", alter_sys=True)
+        runpy.run_module("uow", run_name="__main__", alter_sys=True)
 
     def close(self) -> None:
         for descriptor in self.descriptors:

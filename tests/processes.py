@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from tests.forks import ForkedProcess, ForkServer
-from worker import Settings
+from uow import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,21 +47,21 @@ def start(
     *,
     fresh: bool = False,
 ) -> Process:
-    """Start `python -m worker`.
+    """Start `python -m uow`.
 
     Args:
         fresh: In an interpreter of its own, as a user does. The imports cost it two seconds.
     """
     if not fresh:
         return fork_server.start(arguments, environment, stdout, stderr)
-    command = [sys.executable, "-m", "worker", *arguments]
+    command = [sys.executable, "-m", "uow", *arguments]
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=stdout, stderr=stderr)
 
 
 async def run_command(
     settings: Settings, *arguments: str, fresh: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m worker` to its end; `fresh` as in `start`."""
+    """Run `python -m uow` to its end; `fresh` as in `start`."""
     with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
         process = start(
             arguments, environment_of(settings, **environment),

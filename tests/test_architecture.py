@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import worker
+import uow
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "worker").rglob("*.py"))
+SOURCES = sorted([*(ROOT / "uow").rglob("*.py"), *(ROOT / "worker").rglob("*.py")])
 
 
 def test_imports_point_one_way() -> None:
@@ -24,9 +24,9 @@ def test_imports_point_one_way() -> None:
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
-    assert worker.__all__ == sorted(worker.__all__)
-    for name in worker.__all__:
-        assert getattr(worker, name) is not None
+    assert uow.__all__ == sorted(uow.__all__)
+    for name in uow.__all__:
+        assert getattr(uow, name) is not None
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -38,7 +38,8 @@ def test_a_file_is_a_role_that_fits_on_a_few_screens(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_the_settings_read_the_environment(path: Path) -> None:
     """Children get an environment of ours, and the failpoints are read before anything else."""
-    allowed = {"settings.py", "failpoints.py", "launch.py", "home.py", "process.py", "binaries.py"}
+    allowed = {"failpoints.py", "launch.py", "home.py", "process.py", "binaries.py"}
+    allowed.add("environment.py")  # of the settings
     allowed.add("wallclock.py")  # TZ, which is the machine's
     allowed.add("log_level.py")  # the only one that counts for an arq class
     if path.name in allowed:
@@ -52,7 +53,7 @@ def test_importing_the_package_connects_to_nothing_and_needs_no_settings() -> No
     import subprocess
     import sys
 
-    code = "import worker, worker.main, worker.db.models; print('fine')"
+    code = "import uow, uow.main, uow.db.models; print('fine')"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WORKER_")}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**environment, "WORKER_CONCURRENCY": "not a number"},
@@ -64,7 +65,7 @@ def test_importing_the_package_connects_to_nothing_and_needs_no_settings() -> No
 def test_the_commands_are_there_without_what_they_do() -> None:
     """`worker --help` imports neither an ORM nor a server's client."""
     heavy = "{'sqlalchemy', 'arq', 'redis', 'pydantic_settings'}"
-    code = f"import sys, worker.cli; print({heavy} & {{*sys.modules}})"
+    code = f"import sys, uow.cli; print({heavy} & {{*sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
@@ -72,13 +73,11 @@ def test_the_commands_are_there_without_what_they_do() -> None:
 
 
 def test_every_error_of_enqueueing_can_be_caught_by_a_public_name() -> None:
-    from worker import errors
+    from uow import errors
 
-    assert {kind.__name__ for kind in worker.EnqueueError.__subclasses__()} <= {*worker.__all__}
+    assert {kind.__name__ for kind in uow.EnqueueError.__subclasses__()} <= {*uow.__all__}
     assert all(
-        getattr(worker, name) is getattr(errors, name)
-        for name in worker.__all__
-        if hasattr(errors, name)
+        getattr(uow, name) is getattr(errors, name) for name in uow.__all__ if hasattr(errors, name)
     )
 
 
@@ -86,7 +85,7 @@ def test_a_worker_without_the_extra_of_the_builtin_tasks_says_how_to_go_on() -> 
     code = """
 import sys
 sys.modules["aiosmtplib"] = None
-from worker.execution.registry import Registry
+from uow.tasks.registry import Registry
 try:
     Registry().load(())
 except Exception as error:
@@ -111,9 +110,9 @@ import sys
 for name in ("fastapi", "starlette", "uvicorn", "typer", "rich", "alembic", "httpx",
              "aiosmtplib", "aiosmtpd", "uvloop", "watchfiles"):
     sys.modules[name] = None
-import worker
-names = [name for name in worker.__all__ if name != "SessionDep"]
-assert all(getattr(worker, name) for name in names)
+import uow
+names = [name for name in uow.__all__ if name != "SessionDep"]
+assert all(getattr(uow, name) for name in names)
 print("fine")
 """
     done = subprocess.run(

@@ -164,7 +164,7 @@ TELL = f"""
 import platform
 from importlib.metadata import version
 from redis import Redis
-from worker.embedded import EmbeddedRedis
+from uow.embedded import EmbeddedRedis
 versions = [f"{{name}} {{version(name)}}" for name in {TOLD}]
 with EmbeddedRedis() as server, Redis.from_url(server.url) as client:
     said = client.info("server")

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import text
 
-from worker import Database, Settings
+from uow import Database, Settings
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from worker import Cancel, TaskContext, task
+from uow import Cancel, TaskContext, task
 
 
 @task("accept.effect")

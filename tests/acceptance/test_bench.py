@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.processes import ROOT, descendants, environment_of, is_running
-from worker import Database, Settings
-from worker.bench.result import Effects, Latency, Throughput, faults, milliseconds
-from worker.bench.tally import Count, Order, Tally
-from worker.broker.redis import RedisClient
+from uow import Database, Settings
+from uow.broker.redis import RedisClient
+from uow.proofs.bench.result import Effects, Latency, Throughput, faults, milliseconds
+from uow.proofs.bench.tally import Count, Order, Tally
 
 JOBS = 50
 
@@ -36,7 +36,7 @@ def start(
 ) -> "subprocess.Popen[str]":
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("WORKER_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "worker", "bench", *arguments],
+        [sys.executable, "-m", "uow", "bench", *arguments],
         env={**(environment or inherited), "TMPDIR": str(place), "COLUMNS": "120"},
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, descendants, is_running
-from worker import Database, Settings, TaskClient
-from worker.chaos.checker import Verdict, check, judge
-from worker.chaos.plan import FaultKind, Plan
-from worker.chaos.system import OurWorker
-from worker.chaos.tasks import EFFECTS, Kind, apply, expected_parts, kind_of
+from uow import Database, Settings, TaskClient
+from uow.proofs.chaos.checker import Verdict, check, judge
+from uow.proofs.chaos.plan import FaultKind, Plan
+from uow.proofs.chaos.system import OurWorker
+from uow.proofs.chaos.tasks import EFFECTS, Kind, apply, expected_parts, kind_of
 
 SHORT = (
     "--tasks=150", "--workers=2", "--kills=4", "--redis-losses=1", "--postgres-restarts=1",
@@ -34,7 +34,7 @@ def place() -> Iterator[Path]:
 
 def command(place: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "worker", "chaos", f"--artifacts={place / 'kept'}", *arguments],
+        [sys.executable, "-m", "uow", "chaos", f"--artifacts={place / 'kept'}", *arguments],
         env={**os.environ, "TMPDIR": str(place)}, cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

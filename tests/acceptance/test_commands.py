@@ -14,9 +14,9 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.processes import ROOT, run_command
-from worker import Database, Settings, TaskClient, TaskRef, TaskState
-from worker.db import migrations
-from worker.execution.registry import Registry, default_registry
+from uow import Database, Settings, TaskClient, TaskRef, TaskState
+from uow.db import migrations
+from uow.tasks.registry import Registry, default_registry
 
 
 async def test_migrate_up_twice_down_and_up_again(
@@ -251,7 +251,7 @@ def test_a_current_directory_that_is_gone_is_one_clear_line(tmp_path: Path) -> N
     gone.mkdir()
     remove = f"import os, runpy, sys; os.rmdir({str(gone)!r}); sys.argv = ['worker', 'run']; "
     done = subprocess.run(
-        [sys.executable, "-c", f"{remove} runpy.run_module('worker', run_name='__main__')"],
+        [sys.executable, "-c", f"{remove} runpy.run_module('uow', run_name='__main__')"],
         cwd=gone, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
@@ -264,7 +264,7 @@ def test_a_current_directory_that_is_gone_is_one_clear_line(tmp_path: Path) -> N
 
 CONFIGURES_ITS_LOG = """
 import logging
-from worker import TaskContext, task
+from uow import TaskContext, task
 
 logging.basicConfig(format="own: %(name)s %(message)s", level={level!r})
 
@@ -295,7 +295,7 @@ async def test_the_root_logger_is_the_applications(
     lines = done.stderr.splitlines()
     if level is None:
         assert "spoke" not in done.stderr
-        assert any("INFO    worker.main: ready: queue" in line for line in lines)
+        assert any("INFO    uow.main: ready: queue" in line for line in lines)
     else:
         assert "own: library spoke" in lines
         assert all(line.startswith("own: ") for line in lines), done.stderr

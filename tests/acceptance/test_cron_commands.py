@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import text
 
 from tests.processes import run_command
-from worker import Database, Settings, TaskClient, TaskContext, TaskState, cron, task
-from worker.errors import ScheduleBusy, ScheduleNotFound
-from worker.execution.registry import Registry
-from worker.services.registrar import Registrar
-from worker.services.schedule import Scheduler
+from uow import Database, Settings, TaskClient, TaskContext, TaskState, cron, task
+from uow.errors import ScheduleBusy, ScheduleNotFound
+from uow.schedules.registrar import Registrar
+from uow.schedules.scheduler import Scheduler
+from uow.tasks.registry import Registry
 
 Command = Callable[..., Awaitable[str]]
 

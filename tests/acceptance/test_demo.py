@@ -37,7 +37,7 @@ def users(place: Path) -> Path:
 def start_demo(place: Path, *arguments: str) -> subprocess.Popen[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("WORKER_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "worker", "demo", *arguments],
+        [sys.executable, "-m", "uow", "demo", *arguments],
         env={**inherited, "TMPDIR": str(place), "COLUMNS": "120"}, cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

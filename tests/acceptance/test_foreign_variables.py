@@ -12,9 +12,9 @@ import pytest
 from arq.connections import ArqRedis
 
 from tests.processes import ROOT
-from worker.broker.redis import RedisClient, connect
-from worker.chaos.system import open_our_worker
-from worker.embedded import EmbeddedRedis
+from uow.broker.redis import RedisClient, connect
+from uow.embedded import EmbeddedRedis
+from uow.proofs.chaos.system import open_our_worker
 
 FOREIGN = {
     "WORKER_TASK_MODULES": "no.such",
@@ -29,7 +29,7 @@ FOREIGN = {
 ARQ_CLASS = """
 import os
 from arq.connections import RedisSettings
-from worker.broker import codec
+from uow.broker import codec
 
 async def double(ctx, n):
     return 2 * n
@@ -57,7 +57,7 @@ def run(place: Path, *arguments: str, **more: str) -> subprocess.CompletedProces
         **inherited, **FOREIGN, "PYTHONPATH": str(ROOT), "TMPDIR": str(place), **more,
     }  # fmt: skip
     return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
+        [sys.executable, "-m", "uow", *arguments],
         cwd=place, env=environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
 

@@ -14,10 +14,10 @@ from arq.connections import ArqRedis, create_pool
 from sqlalchemy import text
 
 from tests.processes import ROOT, environment_of
-from worker import Database, Settings
-from worker.broker import codec
-from worker.broker.redis import RedisClient, arq_settings
-from worker.embedded import EmbeddedRedis
+from uow import Database, Settings
+from uow.broker import codec
+from uow.broker.redis import RedisClient, arq_settings
+from uow.embedded import EmbeddedRedis
 
 GUIDE = (ROOT / "docs" / "migrating-from-arq.md").read_text()
 
@@ -98,7 +98,7 @@ async def test_step_0_imports_nothing_that_an_arq_class_does_not_need(
 
 
 async def test_step_0_without_redis_url_is_one_clear_line(app: Path) -> None:
-    command = [sys.executable, "-m", "worker", "run", "app.jobs.WorkerSettings"]
+    command = [sys.executable, "-m", "uow", "run", "app.jobs.WorkerSettings"]
     done = await asyncio.to_thread(
         subprocess.run, command, cwd=app, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=30, check=False,
@@ -115,7 +115,7 @@ async def test_step_1_both_kinds_of_bytes_are_read(
     pickling: ArqRedis, redis: RedisClient, run: Run, app: Path
 ) -> None:
     both = "\n".join([
-        "from worker.broker import codec", "from app.jobs import WorkerSettings",
+        "from uow.broker import codec", "from app.jobs import WorkerSettings",
         "from app.wire import read_both", "class Both(WorkerSettings):",
         "    job_serializer = codec.serialize", "    job_deserializer = read_both",
     ])  # fmt: skip

@@ -8,10 +8,10 @@ import pytest
 from tests.acceptance import tasks
 from tests.acceptance.conftest import wait_until
 from tests.processes import WorkerProcess, run_command
-from worker import Settings, TaskClient
-from worker.broker import keys
-from worker.broker.redis import RedisClient
-from worker.execution.ownership import Owner, claim, say_alive
+from uow import Settings, TaskClient
+from uow.broker import keys
+from uow.broker.redis import RedisClient
+from uow.tasks.queue_owner import Owner, claim, say_alive
 
 SHOP = Owner("5f0c3a52-5b8e-4d0e-9b0c-6d8f0f1f8a11", "shop", "public", "shop")
 

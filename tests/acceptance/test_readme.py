@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from tests.acceptance.conftest import wait_until
 from tests.processes import ROOT, environment_of
-from worker import Database, Settings, TaskContext
-from worker.execution.context import RunningTask
-from worker.execution.definition import DEFAULT_TIMEOUT
-from worker.execution.retry import RetryPolicy
+from uow import Database, Settings, TaskContext
+from uow.tasks.context import RunningTask
+from uow.tasks.function import DEFAULT_TIMEOUT
+from uow.tasks.retry import RetryPolicy
 
 README = (ROOT / "README.md").read_text()
 
@@ -42,7 +42,7 @@ def environment(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def processes(app: Path, environment: dict[str, str]) -> Iterator[list[subprocess.Popen[bytes]]]:
     commands = [
-        [sys.executable, "-m", "worker", "run"],
+        [sys.executable, "-m", "uow", "run"],
         [sys.executable, "-m", "uvicorn", "app.api:app", "--port", "0", "--app-dir", "."],
     ]
     running = [
@@ -126,7 +126,7 @@ def address_of(server: subprocess.Popen[bytes]) -> str:
 def test_every_command_in_the_readme_is_there() -> None:
     listed = set(re.findall(r"^\| `worker (\w+)", README, re.MULTILINE))
     shown = subprocess.run(
-        [sys.executable, "-m", "worker", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "uow", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert listed == {
         "migrate", "run", "api", "enqueue", "cancel", "retry", "queue", "cron", "demo", "chaos",

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.processes import ROOT
-from worker import Database, Settings, TaskClient
-from worker.execution.registry import Registry
-from worker.services.registrar import Registrar
-from worker.services.schedule import Scheduler
+from uow import Database, Settings, TaskClient
+from uow.schedules.registrar import Registrar
+from uow.schedules.scheduler import Scheduler
+from uow.tasks.registry import Registry
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     (tmp_path / "documented_reports.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     registry = Registry()
-    monkeypatch.setattr("worker.execution.definition.default_registry", registry)
+    monkeypatch.setattr("uow.tasks.definition.default_registry", registry)
     registry.load(["documented_reports"], builtin=False)
     monkeypatch.delitem(sys.modules, "documented_reports")
     return registry

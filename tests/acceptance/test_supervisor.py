@@ -13,14 +13,14 @@ from sqlalchemy import text
 
 from tests.acceptance import tasks
 from tests.processes import LoggedProcess, WorkerProcess, environment_of, run_logged
-from worker import Settings, TaskClient
+from uow import Settings, TaskClient
 
 pytestmark = pytest.mark.timeout(120)  # each of these starts several workers
 
 Effects = Callable[[], Awaitable[list[str]]]
 StartWorker = Callable[..., WorkerProcess]
 
-READY = "worker.main: ready"
+READY = "uow.main: ready"
 
 
 async def logged(process: LoggedProcess, part: str, count: int = 1) -> list[str]:
@@ -78,7 +78,7 @@ async def test_burst_ends_with_0_when_nothing_is_due_beside_a_file_with_our_name
 
 
 async def test_watch_without_its_library_says_what_to_install(settings: Settings) -> None:
-    code = "import sys; sys.modules['watchfiles'] = None; import worker.__main__ as m; m.main()"
+    code = "import sys; sys.modules['watchfiles'] = None; import uow.__main__ as m; m.main()"
     process = run_logged([sys.executable, "-c", code, "run", "--watch"], environment_of(settings))
     assert await asyncio.to_thread(process.wait) == 1
     assert process.log == "worker: watchfiles is not installed: pip install 'uow-worker[watch]'\n"
@@ -86,7 +86,7 @@ async def test_watch_without_its_library_says_what_to_install(settings: Settings
 
 
 MODULE = """
-from worker import TaskContext, task
+from uow import TaskContext, task
 
 @task("watched.answer", durable=False)
 async def answer(ctx: TaskContext) -> int:

@@ -24,10 +24,10 @@ from tests.processes import (
     run_logged,
 )
 from tests.proxy import Proxy
-from worker import Database, Settings, TaskClient, TaskState
-from worker.broker.redis import RedisClient
-from worker.db import migrations
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow import Database, Settings, TaskClient, TaskState
+from uow.broker.redis import RedisClient
+from uow.db import migrations
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 
 Effects = Callable[[], Awaitable[list[str]]]
 StartWorker = Callable[..., WorkerProcess]
@@ -138,7 +138,7 @@ async def test_burst_drains_the_relay_first_and_ends_when_nothing_is_due(
 
 def start_stock_arq(settings: Settings) -> LoggedProcess:
     arq = str(Path(sys.executable).with_name("arq"))
-    return run_logged([arq, "worker.main.WorkerSettings"], environment_of(settings))
+    return run_logged([arq, "uow.main.WorkerSettings"], environment_of(settings))
 
 
 async def test_the_stock_arq_command_runs_our_settings(
@@ -340,12 +340,12 @@ import os, signal, sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "worker.cli":
+        if name == "uow.cli":
             os.kill(os.getpid(), signal.SIGTERM)
 
 sys.meta_path.insert(0, Finder())
 sys.argv[1:] = ["run", *sys.argv[1:]]
-from worker.__main__ import main
+from uow.__main__ import main
 main()
 """
 

@@ -17,9 +17,9 @@ from sqlalchemy import text
 
 from tests.conftest import SEARCH_PATH
 from tests.processes import WorkerProcess
-from worker import Database, Settings, TaskClient
-from worker.db import migrations
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow import Database, Settings, TaskClient
+from uow.db import migrations
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 
 WORKERS = {"stock": ("--stock",), "fast": ()}
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from worker import TaskContext, cron, task
+from uow import TaskContext, cron, task
 
 SCHEDULES = 3
 

@@ -5,7 +5,7 @@ import os
 import resource
 from contextlib import suppress
 
-from worker import TaskContext, exhaustion, task
+from uow import TaskContext, exhaustion, task
 
 if "PATIENCE" in os.environ:
     exhaustion.LIMIT_SECONDS = float(os.environ["PATIENCE"])

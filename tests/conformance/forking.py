@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from tests.conformance.tasks import INSERT
-from worker import TaskContext, task
+from uow import TaskContext, task
 
 NUMBERS = (-1, 2, -3)
 """Their `abs` is taken in the children: to spawn one for a function of ours would import us all."""

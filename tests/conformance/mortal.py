@@ -8,10 +8,10 @@ from typing import Any
 
 import arq.worker
 
-from worker import main
-from worker.fast import worker as fast
-from worker.services import readiness
-from worker.services.leader import Leader
+from uow import main
+from uow.fast import worker as fast
+from uow.services import readiness
+from uow.services.leader import Leader
 
 MOMENTS: dict[str, list[tuple[Any, str]]] = {
     "imports": [],

@@ -8,7 +8,7 @@ import time
 
 from sqlalchemy import text
 
-from worker import Backoff, TaskContext, task
+from uow import Backoff, TaskContext, task
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from tests.conformance import tasks
 from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
-from worker import TaskHandle, TaskState
+from uow import TaskHandle, TaskState
 
 STATES = text("SELECT args ->> 'what' AS what, state, settled_at FROM task")
 TASKS = 1000

@@ -18,10 +18,10 @@ from tests.conformance.conftest import (
     wait_until_running,
 )
 from tests.pgbouncer import pgbouncer
-from worker import TaskHandle, TaskState
-from worker.broker.redis import RedisClient, connect
-from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
-from worker.setting_parts import LEASE_SECONDS
+from uow import TaskHandle, TaskState
+from uow.broker.redis import RedisClient, connect
+from uow.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
+from uow.settings.parts import LEASE_SECONDS
 
 DEATHS = text("SELECT deaths FROM task WHERE id = :id")
 PROCESSES = text("SELECT count(*) FROM worker_process")

@@ -10,8 +10,8 @@ import pytest
 from tests.conformance import exhausting, tasks
 from tests.conformance.conftest import READY, WORKERS, wait_until_running
 from tests.processes import LoggedProcess, WorkerProcess, environment_of, run_logged
-from worker import Settings, TaskClient
-from worker.broker.redis import RedisClient
+from uow import Settings, TaskClient
+from uow.broker.redis import RedisClient
 
 Effects = Callable[[], Awaitable[list[str]]]
 Start = Callable[..., WorkerProcess]
@@ -85,7 +85,7 @@ async def test_a_lack_that_passes_is_over_by_itself(
 
 
 def start_limited(settings: Settings, kind: str, ulimit: str) -> LoggedProcess:
-    command = [sys.executable, "-m", "worker", "run", *WORKERS[kind]]
+    command = [sys.executable, "-m", "uow", "run", *WORKERS[kind]]
     shell = ["sh", "-c", f'ulimit {ulimit}; exec "$@"', "sh"]
     return run_logged([*shell, *command], environment_of(settings))
 

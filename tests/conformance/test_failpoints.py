@@ -13,10 +13,10 @@ from sqlalchemy import text
 from tests.conformance import tasks
 from tests.conformance.conftest import wait_until
 from tests.processes import ROOT, WorkerProcess, environment_of
-from worker import Database, Settings, TaskClient, TaskState, cron
-from worker.broker.redis import RedisClient
-from worker.failpoints import POINTS
-from worker.services.registrar import Registrar
+from uow import Database, Settings, TaskClient, TaskState, cron
+from uow.broker.redis import RedisClient
+from uow.failpoints import POINTS
+from uow.schedules.registrar import Registrar
 
 Effects = Callable[[], Awaitable[list[str]]]
 StartWorker = Callable[..., WorkerProcess]
@@ -31,7 +31,7 @@ OF_ATTEMPTS = [p for p in POINTS if p not in OF_OTHERS]
 PRODUCER = """
 import asyncio
 from tests.conformance.tasks import effect
-from worker import TaskClient
+from uow import TaskClient
 async def main():
     async with TaskClient.from_settings() as client:
         async with client.db.get_session() as session:

@@ -9,7 +9,7 @@ import pytest
 from tests.conformance import forking, tasks
 from tests.conformance.conftest import READY
 from tests.processes import WorkerProcess
-from worker import Settings, TaskClient
+from uow import Settings, TaskClient
 
 Effects = Callable[[], Awaitable[list[str]]]
 

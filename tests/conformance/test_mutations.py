@@ -14,14 +14,14 @@ from sqlalchemy import TextClause, text
 from tests.conformance.conftest import create_effects, effects_of
 from tests.conformance.tasks import INSERT
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
-from worker.broker.redis import RedisClient
-from worker.db.queries import Queries
-from worker.db.transitions import FRAGMENTS
-from worker.errors import AttemptSuperseded
-from worker.execution.registry import Registry
-from worker.services.presence import Presence
-from worker.services.rescuer import Rescuer
+from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
+from uow.broker.redis import RedisClient
+from uow.db.queries import Queries
+from uow.db.transitions import FRAGMENTS
+from uow.errors import AttemptSuperseded
+from uow.services.presence import Presence
+from uow.services.rescuer import Rescuer
+from uow.tasks.registry import Registry
 
 Scenario = Callable[[], Awaitable[None]]
 
@@ -113,7 +113,7 @@ def without(queries: Queries, statement: str, guard: str) -> Queries:
 @pytest.fixture
 def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Remove a guard from every `Database` that is made from now on, the worker's."""
-    from worker.db import database
+    from uow.db import database
 
     original = database.queries_for
 

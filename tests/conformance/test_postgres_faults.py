@@ -10,8 +10,8 @@ from sqlalchemy import make_url, text
 from tests.conformance import tasks
 from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
 from tests.proxy import Proxy
-from worker import TaskState
-from worker.broker.redis import connect
+from uow import TaskState
+from uow.broker.redis import connect
 
 TRIES = text("SELECT coalesce(sum(tries), 0) FROM task")
 STATES = text("SELECT DISTINCT state FROM task")

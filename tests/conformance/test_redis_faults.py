@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from tests.conformance import tasks
 from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
-from worker.broker.redis import connect
+from uow.broker.redis import connect
 
 AWAY_SECONDS = float(os.environ.get("AWAY_SECONDS", "3"))
 """For the figure in docs/guarantees.md: 30."""

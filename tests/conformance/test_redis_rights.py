@@ -10,12 +10,12 @@ from arq import cron
 
 from tests.conformance import tasks
 from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
-from worker.broker import codec
-from worker.broker.access import check_access
-from worker.broker.redis import arq_settings, connect
-from worker.embedded import EmbeddedRedis
-from worker.errors import SettingsError
-from worker.fast.worker import FastWorker
+from uow.broker import codec
+from uow.broker.access import check_access
+from uow.broker.redis import arq_settings, connect
+from uow.embedded import EmbeddedRedis
+from uow.errors import SettingsError
+from uow.fast.worker import FastWorker
 
 DOCUMENTED = re.search(
     r"ACL SETUSER \S+ on >\S+ ([^\n]+)",

@@ -20,8 +20,8 @@ from tests.conformance.conftest import (
 )
 from tests.conformance.mortal import MOMENTS
 from tests.processes import WorkerProcess, environment_of, run_logged
-from worker import TaskState
-from worker.signals import ONE_SIGNAL_SECONDS, STOP_SIGNALS
+from uow import TaskState
+from uow.process.signals import ONE_SIGNAL_SECONDS, STOP_SIGNALS
 
 
 @pytest.mark.timeout(180)  # twenty starts of a process
@@ -166,7 +166,7 @@ async def test_each_signal_that_stops_a_process_gives_its_grace_and_blames_no_ta
 
 async def test_nohup_lets_a_worker_outlive_the_terminal(house: House, worker_kind: str) -> None:
     shell = ["sh", "-c", 'trap "" HUP QUIT; exec "$@"', "sh"]
-    command = [*shell, sys.executable, "-m", "worker", "run", *WORKERS[worker_kind]]
+    command = [*shell, sys.executable, "-m", "uow", "run", *WORKERS[worker_kind]]
     worker = run_logged(command, environment_of(house.settings))
     try:
         await asyncio.to_thread(worker.wait_for_log, READY)

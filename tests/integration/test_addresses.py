@@ -13,9 +13,9 @@ from sqlalchemy import make_url, text
 
 from tests.loopback import make_certificate
 from tests.pgbouncer import pgbouncer
-from worker import Database
-from worker.embedded import EmbeddedPostgres
-from worker.errors import ServerUnreachable, SettingsError
+from uow import Database
+from uow.embedded import EmbeddedPostgres
+from uow.errors import ServerUnreachable, SettingsError
 
 PASSWORD = "p@ss:w rd+%"
 

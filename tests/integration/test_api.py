@@ -21,17 +21,17 @@ from sqlalchemy import text
 from tests.conftest import Drain
 from tests.processes import environment_of
 from tests.servers import serving
-from worker import Database, Settings, TaskContext, task
-from worker.api.app import create_app
-from worker.api.limits import ENVELOPE_BYTES
-from worker.api.server import serve
-from worker.broker.redis import RedisClient
-from worker.clock import utcnow
-from worker.db import migrations
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from worker.errors import ClientClosed, SchemaError, ServerUnreachable, SettingsError
-from worker.execution.outlets import reader_of
-from worker.execution.registry import Registry
+from uow import Database, Settings, TaskContext, task
+from uow.api.app import create_app
+from uow.api.limits import ENVELOPE_BYTES
+from uow.api.server import serve
+from uow.broker.redis import RedisClient
+from uow.clock import utcnow
+from uow.db import migrations
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow.errors import ClientClosed, SchemaError, ServerUnreachable, SettingsError
+from uow.tasks.outlets import reader_of
+from uow.tasks.registry import Registry
 
 DEAD_POSTGRES = SecretStr("postgresql+asyncpg://user:hunter2@127.0.0.1:1/none")
 DEAD_REDIS = SecretStr("redis://:hunter2@127.0.0.1:1/0")
@@ -580,7 +580,7 @@ class TestBadRequests:
             raise RuntimeError("the password is hunter2")
 
         assert_problem(await api.get("/bug"), 500)
-        (record,) = (r for r in caplog.records if r.name == "worker.api")
+        (record,) = (r for r in caplog.records if r.name == "uow.api")
         assert "GET '/bug' answered with 500: RuntimeError" in record.message
         assert record.exc_info is not None
 
@@ -931,7 +931,7 @@ class TestServe:
         self, settings: Settings, host: str
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "worker", "api", "--host", host, "--port", "0",
+            sys.executable, "-m", "uow", "api", "--host", host, "--port", "0",
             env=environment_of(settings), stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:

@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import (
+from uow import (
     Backoff,
     Cancel,
     Database,
@@ -29,10 +29,10 @@ from worker import (
     TaskState,
     task,
 )
-from worker.broker import codec, keys, scripts
-from worker.broker.redis import RedisClient
-from worker.execution.handle import TaskHandle, TaskView
-from worker.execution.registry import Registry
+from uow.broker import codec, keys, scripts
+from uow.broker.redis import RedisClient
+from uow.tasks.handle import TaskHandle, TaskView
+from uow.tasks.registry import Registry
 
 AT_ONCE = Backoff(base=0)
 

@@ -5,11 +5,11 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
-from worker import Database, TaskClient, TaskContext, TaskRef, TaskState, task
-from worker.broker.redis import RedisClient
-from worker.db.models import Task
-from worker.errors import InvalidArguments, InvalidOptions
-from worker.execution.registry import Registry
+from uow import Database, TaskClient, TaskContext, TaskRef, TaskState, task
+from uow.broker.redis import RedisClient
+from uow.db.models import Task
+from uow.errors import InvalidArguments, InvalidOptions
+from uow.tasks.registry import Registry
 
 NUMBERS = [{"n": 1}, {"n": 2}, {"n": 3}]
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskFailed, TaskHandle
-from worker.db.users import create_user
-from worker.execution.registry import Registry
+from uow import Database, Settings, TaskClient, TaskFailed, TaskHandle
+from uow.tasks.registry import Registry
 from worker.tasks.archive import Record, Records, as_csv, write_archive
 from worker.tasks.user_export import TASKS_AT_ONCE, export_data
 from worker.tasks.users import send_welcome
+from worker.users import create_user
 
 
 @pytest.fixture

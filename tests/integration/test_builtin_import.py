@@ -12,15 +12,15 @@ import pytest
 from sqlalchemy import select, text
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
-from worker.db.models import Task, User
-from worker.db.users import create_user, create_users, find_users
-from worker.errors import FileRefused
-from worker.execution.registry import Registry
-from worker.execution.retry import Backoff
+from uow import Database, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
+from uow.db.models import Task, User
+from uow.errors import FileRefused
+from uow.tasks.registry import Registry
+from uow.tasks.retry import Backoff
 from worker.tasks import user_file
 from worker.tasks.user_file import BadLine, UserFile
 from worker.tasks.user_import import ImportReport, import_csv
+from worker.users import create_user, create_users, find_users
 
 HEADER = "username,email\n"
 

@@ -14,15 +14,15 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.loopback import MailServer, mail_server, make_certificate
-from worker import Database, Settings, TaskClient, TaskFailed, TaskFunction, TaskHandle, TaskState
-from worker.db.users import create_user, get_user
-from worker.errors import MailRefused, SettingsError
-from worker.execution.registry import Registry
-from worker.execution.retry import Backoff
-from worker.setting_parts import MailSettings
+from uow import Database, Settings, TaskClient, TaskFailed, TaskFunction, TaskHandle, TaskState
+from uow.errors import MailRefused, SettingsError
+from uow.settings.parts import MailSettings
+from uow.tasks.registry import Registry
+from uow.tasks.retry import Backoff
 from worker.tasks.mail import compose, send_mail
 from worker.tasks.users import send_welcome
 from worker.tasks.webhooks import deliver
+from worker.users import create_user, get_user
 
 IDLE_IN_TRANSACTION = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "

@@ -4,13 +4,13 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient
-from worker.broker import keys
-from worker.broker.redis import RedisClient
-from worker.errors import SettingsError
-from worker.execution.pruning import BATCH
-from worker.execution.registry import Registry
-from worker.main import startup, worker_settings
+from uow import Database, Settings, TaskClient
+from uow.broker import keys
+from uow.broker.redis import RedisClient
+from uow.errors import SettingsError
+from uow.main import startup, worker_settings
+from uow.services.pruning import BATCH
+from uow.tasks.registry import Registry
 from worker.tasks.maintenance import prune_tasks
 from worker.tasks.schedules import builtin_schedules
 

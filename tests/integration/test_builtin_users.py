@@ -10,14 +10,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskFailed
-from worker.clock import utcnow
-from worker.db.models import Task, User
-from worker.db.users import Email, Username, create_user
-from worker.errors import InvalidArguments, UserTaken
-from worker.execution.registry import Registry, default_registry
+from uow import Database, Settings, TaskClient, TaskFailed
+from uow.clock import utcnow
+from uow.db.models import Task, User
+from uow.errors import InvalidArguments, UserTaken
+from uow.tasks.registry import Registry, default_registry
 from worker.tasks import users
 from worker.tasks.users import create, deactivate_stale
+from worker.users import Email, Username, create_user
 
 ANN = {"username": "ann", "email": "ann@example.com"}
 

@@ -22,12 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
 from tests.loopback import WebServer, make_certificate, web_server
-from worker import Retry, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
-from worker.clock import utcnow
-from worker.errors import InvalidArguments, SettingsError, WebhookRefused
-from worker.execution.context import RunningTask
-from worker.execution.registry import Registry
-from worker.execution.retry import Backoff
+from uow import Retry, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
+from uow.clock import utcnow
+from uow.errors import InvalidArguments, SettingsError, WebhookRefused
+from uow.tasks.context import RunningTask
+from uow.tasks.registry import Registry
+from uow.tasks.retry import Backoff
 from worker.tasks import egress
 from worker.tasks.egress import is_public
 from worker.tasks.resolver import Resolver

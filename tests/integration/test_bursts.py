@@ -9,10 +9,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import Database, TaskContext, TaskState, task
-from worker.execution import jobs
-from worker.execution.registry import Registry
-from worker.services.relay import Relay
+from uow import Database, TaskContext, TaskState, task
+from uow.services.relay import Relay
+from uow.tasks import jobs
+from uow.tasks.registry import Registry
 
 PASSING = (
     asyncpg.ConnectionDoesNotExistError("the connection was closed in the middle of a statement"),
@@ -44,8 +44,8 @@ async def test_a_burst_waits_until_a_server_can_tell_what_is_left(
         monkeypatch.setattr(Relay, "run_once", failing_first(Relay.run_once))
     else:
         question = failing_first(jobs.is_anything_due)
-        monkeypatch.setattr("worker.stock.is_anything_due", question)
-        monkeypatch.setattr("worker.fast.task_worker.is_anything_due", question)
+        monkeypatch.setattr("uow.stock.worker.is_anything_due", question)
+        monkeypatch.setattr("uow.fast.task_worker.is_anything_due", question)
     await db.execute_once(text("INSERT INTO task (name) VALUES ('note')"), {})
     await drain()
     found = await db.execute_once(text("SELECT state, tries FROM task"), {})

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from tests.conftest import Drain
 from tests.integration.test_enqueue import nothing_anywhere, rows
-from worker import (
+from uow import (
     Database,
     EnqueueError,
     InvalidOptions,
@@ -26,8 +26,8 @@ from worker import (
     TaskFunction,
     task,
 )
-from worker.broker.redis import RedisClient
-from worker.execution.registry import Registry
+from uow.broker.redis import RedisClient
+from uow.tasks.registry import Registry
 
 Scoped = async_scoped_session[AsyncSession]
 

@@ -9,17 +9,17 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import Database, TaskClient, TaskContext, task
-from worker.broker import connection, scripts
-from worker.broker.claims import Round, claim
-from worker.broker.patient import PatientRedis
-from worker.broker.redis import RedisClient, connect
-from worker.broker.scripts import PRIORITY_STEP_MS, Call, Job, caller, score
-from worker.clock import milliseconds, utcnow
-from worker.embedded import EmbeddedRedis
-from worker.execution.definition import TaskFunction
-from worker.execution.registry import Registry
-from worker.fast.claimer import Claimer
+from uow import Database, TaskClient, TaskContext, task
+from uow.broker import connection, scripts
+from uow.broker.claims import Round, claim
+from uow.broker.patient import PatientRedis
+from uow.broker.redis import RedisClient, connect
+from uow.broker.scripts import PRIORITY_STEP_MS, Call, Job, caller, score
+from uow.clock import milliseconds, utcnow
+from uow.embedded import EmbeddedRedis
+from uow.fast.claimer import Claimer
+from uow.tasks.function import TaskFunction
+from uow.tasks.registry import Registry
 
 QUEUE = "arq:queue"
 

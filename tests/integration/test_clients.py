@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from typing_extensions import deprecated
 
 from tests.conftest import Drain, _database
-from worker import (
+from uow import (
     Database,
     InvalidOptions,
     Settings,
@@ -23,10 +23,10 @@ from worker import (
     TaskFunction,
     task,
 )
-from worker.embedded import EmbeddedPostgres
-from worker.errors import AmbiguousClient, ClientClosed
-from worker.execution import outlets
-from worker.execution.registry import Registry
+from uow.embedded import EmbeddedPostgres
+from uow.errors import AmbiguousClient, ClientClosed
+from uow.tasks import outlets
+from uow.tasks.registry import Registry
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from worker import Database
-from worker.broker import codec
-from worker.execution.unit_of_work import UnitOfWork
+from uow import Database
+from uow.attempt.unit_of_work import UnitOfWork
+from uow.broker import codec
 
 PUT = text("INSERT INTO task (id, name, state, attempt) VALUES (:id, 'x', 'running', 1)")
 

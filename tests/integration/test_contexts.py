@@ -9,9 +9,9 @@ import sentry_sdk
 
 from tests.conftest import Drain
 from tests.sentry import reported, users_and_breadcrumbs
-from worker import TaskClient, TaskContext, task
-from worker.execution.registry import Registry
-from worker.telemetry import sentry
+from uow import TaskClient, TaskContext, task
+from uow.tasks.registry import Registry
+from uow.telemetry import sentry
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -54,7 +54,7 @@ async def test_the_report_of_a_failed_task_has_nothing_of_another_task(
         for others in ("ada", "bob"), ("cy", "nobody"):
             await client.enqueue_many(fails, [{"who": who} for who in others])
             await drain()
-    mine = [event for event in events if event["logger"] in ("worker.attempt", "worker.fast")]
+    mine = [event for event in events if event["logger"] in ("worker.attempt", "uow.fast")]
     assert users_and_breadcrumbs(mine) == [
         *((who, [f"{who} was here"]) for who in ("ada", "bob", "cy")),
         ("nobody", []),

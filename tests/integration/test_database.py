@@ -10,12 +10,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tests.proxy import Proxy
-from worker import Database, TransactionAborted
-from worker.db.failures import PASSING
-from worker.db.models import User
-from worker.db.session import aborted_by
-from worker.embedded import EmbeddedPostgres
-from worker.errors import ServerUnreachable, SettingsError
+from uow import Database, TransactionAborted
+from uow.db.failures import PASSING
+from uow.db.models import User
+from uow.db.session import aborted_by
+from uow.embedded import EmbeddedPostgres
+from uow.errors import ServerUnreachable, SettingsError
 
 
 def a_user(name: str) -> User:

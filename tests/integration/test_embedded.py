@@ -22,9 +22,9 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis, binaries, home
-from worker.embedded.home import Account
-from worker.errors import EmbeddedServerError
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis, binaries, home
+from uow.embedded.home import Account
+from uow.errors import EmbeddedServerError
 
 DEADLINE = 15.0
 
@@ -268,8 +268,8 @@ def test_a_failed_start_shows_the_log_and_leaves_nothing(directory: Path):
 
 SCRIPT = """
 import asyncio, json, os, sys
-from worker import orphans
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow.process import orphans
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 
 if {uid}:  # the interpreter itself may be root's alone, so this process drops what it was
     os.setgroups([])

@@ -13,18 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
 from tests.servers import serving
-from worker import (
-    Database,
-    SessionDep,
-    TaskClient,
-    TaskContext,
-    TaskFailed,
-    TaskFunction,
-    task,
-)
-from worker.db.models import User
-from worker.errors import AttemptOver, SessionEnded
-from worker.execution.registry import Registry
+from uow import Database, SessionDep, TaskClient, TaskContext, TaskFailed, TaskFunction, task
+from uow.db.models import User
+from uow.errors import AttemptOver, SessionEnded
+from uow.tasks.registry import Registry
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 HERE = __file__

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from tests.conftest import Drain
-from worker import (
+from uow import (
     Database,
     Settings,
     TaskCancelled,
@@ -25,19 +25,19 @@ from worker import (
     TaskState,
     task,
 )
-from worker.broker import codec, scripts
-from worker.broker.redis import RedisClient, connect
-from worker.db import migrations
-from worker.embedded import EmbeddedRedis
-from worker.errors import (
+from uow.broker import codec, scripts
+from uow.broker.redis import RedisClient, connect
+from uow.db import migrations
+from uow.embedded import EmbeddedRedis
+from uow.errors import (
     ClientClosed,
     InvalidArguments,
     InvalidOptions,
     PayloadTooLarge,
     ServerUnreachable,
 )
-from worker.execution.registry import Registry
-from worker.services.relay import Relay
+from uow.services.relay import Relay
+from uow.tasks.registry import Registry
 
 
 class Point(BaseModel):
@@ -273,7 +273,7 @@ class TestThroughTheClient:
         double: TaskFunction[..., int],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("worker.execution.client.ROWS_PER_STATEMENT", 20)
+        monkeypatch.setattr("uow.client.ROWS_PER_STATEMENT", 20)
         handles = await client.enqueue_many(double, [{"n": n} for n in range(50)])
         assert len({handle.id for handle in handles}) == await rows(db) == 50
 
@@ -484,7 +484,7 @@ class TestStockArqClients:
         """As a stock arq client is made: `create_pool` with our serializer."""
         from arq import create_pool
 
-        from worker.broker.redis import arq_settings
+        from uow.broker.redis import arq_settings
 
         pool = await create_pool(
             arq_settings(settings.redis_url.get_secret_value()),
@@ -618,7 +618,7 @@ class TestIds:
         assert {one.variant for one in ids} == {RFC_4122}
 
     async def test_rows_inserted_by_hand_get_their_time_from_the_table(self, db: Database) -> None:
-        """To the microsecond, as those of `worker.ids`; also within one transaction."""
+        """To the microsecond, as those of `uow.ids`; also within one transaction."""
         now = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
         insert = text(f"INSERT INTO task (name) VALUES ('x') RETURNING id, {now}")
         async with db.get_session() as session:

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.servers import serving
-from worker import Database, SessionDep, TaskClient, TaskContext, TransactionAborted, task
-from worker.db.models import User
-from worker.errors import SettingsError
-from worker.execution.registry import Registry
+from uow import Database, SessionDep, TaskClient, TaskContext, TransactionAborted, task
+from uow.db.models import User
+from uow.errors import SettingsError
+from uow.tasks.registry import Registry
 
 INSERT = text("INSERT INTO note VALUES ('hello')")
 INSERT_ORPHAN = text("INSERT INTO reply VALUES ('nobody')")  # found out at COMMIT

@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import Drain
 from tests.pgbouncer import pgbouncer
-from worker import Database, Settings, TaskClient, TaskContext, task
-from worker.db.connection import Connection as Driver
-from worker.db.direct import driver_of
-from worker.db.failures import PASSING
-from worker.db.transitions import FENCE_SECONDS
-from worker.execution.registry import Registry
-from worker.execution.rescue import take_back
-from worker.execution.unit_of_work import UnitOfWork
+from uow import Database, Settings, TaskClient, TaskContext, task
+from uow.attempt.rescue import take_back
+from uow.attempt.unit_of_work import UnitOfWork
+from uow.db.connection import Connection as Driver
+from uow.db.direct import driver_of
+from uow.db.failures import PASSING
+from uow.db.transitions import FENCE_SECONDS
+from uow.tasks.registry import Registry
 
 FENCE = text("SELECT current_setting('idle_in_transaction_session_timeout')")
 CHECK = text("SELECT current_setting('client_connection_check_interval')")

@@ -9,15 +9,15 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from worker import Database, TaskState, task
-from worker.db.failures import PASSING
-from worker.errors import ServerUnreachable
-from worker.execution.context import RunningTask
-from worker.execution.delivery import Delivery
-from worker.execution.registry import Registry
-from worker.execution.running import Held
-from worker.fast.attempts import Delivered
-from worker.fast.completions import BATCH, FAILURES, Completion, Completions
+from uow import Database, TaskState, task
+from uow.attempt.delivery import Delivery
+from uow.attempt.running import Held
+from uow.db.failures import PASSING
+from uow.errors import ServerUnreachable
+from uow.fast.batches import Delivered
+from uow.fast.completions import BATCH, FAILURES, Completion, Completions
+from uow.tasks.context import RunningTask
+from uow.tasks.registry import Registry
 
 PUT = text(
     "INSERT INTO task (id, name, state, attempt, run_at) "

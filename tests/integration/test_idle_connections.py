@@ -11,14 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
-from worker import Database, TaskClient, TaskContext, task
-from worker.db import direct
-from worker.db.connection import Connection
-from worker.db.failures import is_infrastructure
-from worker.execution import retry
-from worker.execution.registry import Registry
-from worker.setting_parts import DatabaseSettings
-from worker.settings import Settings
+from uow import Database, TaskClient, TaskContext, task
+from uow.db import direct
+from uow.db.connection import Connection
+from uow.db.failures import is_infrastructure
+from uow.settings.environment import Settings
+from uow.settings.parts import DatabaseSettings
+from uow.tasks import retry
+from uow.tasks.registry import Registry
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 SLOW = text("INSERT INTO effect SELECT 'left running' FROM pg_sleep(0.2)")

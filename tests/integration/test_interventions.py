@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import (
+from uow import (
     Backoff,
     Database,
     Settings,
@@ -26,14 +26,14 @@ from worker import (
     TaskState,
     task,
 )
-from worker.broker import codec
-from worker.broker.redis import RedisClient, arq_settings
-from worker.errors import InvalidOptions, UniqueKeyTaken
-from worker.execution import interventions
-from worker.execution.handle import TaskHandle, TaskView
-from worker.execution.interventions import Retryable
-from worker.execution.registry import Registry
-from worker.services.relay import Relay
+from uow.broker import codec
+from uow.broker.redis import RedisClient, arq_settings
+from uow.errors import InvalidOptions, UniqueKeyTaken
+from uow.services.relay import Relay
+from uow.tasks import interventions
+from uow.tasks.handle import TaskHandle, TaskView
+from uow.tasks.interventions import Retryable
+from uow.tasks.registry import Registry
 
 PUT = text("""
     INSERT INTO task (id, name, state, queue, user_id, unique_key, waiting_key, attempt, tries,

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskContext, task
-from worker.execution.registry import Registry
+from uow import Database, Settings, TaskClient, TaskContext, task
+from uow.tasks.registry import Registry
 
 SHOWN = text("SELECT current_setting('transaction_isolation')")
 BEAT = {"worker": "me", "app": "worker", "queue": "arq:queue", "running": [], "leaving": False}

@@ -13,14 +13,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tests.conftest import Drain
 from tests.proxy import Proxy
-from worker import Database, Settings, TaskClient, TaskContext, task
-from worker.db import migrations
-from worker.db.failures import Kind, cause_of
-from worker.embedded import EmbeddedPostgres
-from worker.errors import ServerUnreachable
-from worker.execution import unit_of_work
-from worker.execution.registry import Registry
-from worker.execution.unit_of_work import UnitOfWork
+from uow import Database, Settings, TaskClient, TaskContext, task
+from uow.attempt import unit_of_work
+from uow.attempt.unit_of_work import UnitOfWork
+from uow.db import migrations
+from uow.db.failures import Kind, cause_of
+from uow.embedded import EmbeddedPostgres
+from uow.errors import ServerUnreachable
+from uow.tasks.registry import Registry
 
 SOON = 0.05
 

@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.integration.test_attempts import drain_until_settled
-from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
-from worker.execution import rescue
-from worker.execution.registry import Registry
+from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
+from uow.attempt import rescue
+from uow.tasks.registry import Registry
 
 
 @asynccontextmanager

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.conftest import Drain
-from worker import Backoff, Database, TaskClient, TaskContext, TaskState, task
-from worker.execution import after_commit
-from worker.execution.after_commit import AfterCommit, Block
-from worker.execution.registry import Registry
+from uow import Backoff, Database, TaskClient, TaskContext, TaskState, task
+from uow.tasks import after_commit
+from uow.tasks.after_commit import AfterCommit, Block
+from uow.tasks.registry import Registry
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 KINDS = ["atomic", "separate", "rowless"]

@@ -8,15 +8,15 @@ import pytest
 from sqlalchemy import make_url, text
 
 from tests.conftest import Drain
-from worker import Database, InvalidOptions, Settings, TaskClient, TaskContext, task
-from worker.broker import keys
-from worker.broker.redis import RedisClient
-from worker.db import migrations
-from worker.errors import SchemaError, SettingsError
-from worker.execution.ownership import ALIVE_SECONDS, Owner, claim, identify, take_over
-from worker.execution.registry import Registry
-from worker.services.ownership import Ownership
-from worker.services.presence import Presence
+from uow import Database, InvalidOptions, Settings, TaskClient, TaskContext, task
+from uow.broker import keys
+from uow.broker.redis import RedisClient
+from uow.db import migrations
+from uow.errors import SchemaError, SettingsError
+from uow.services.ownership import Ownership
+from uow.services.presence import Presence
+from uow.tasks.queue_owner import ALIVE_SECONDS, Owner, claim, identify, take_over
+from uow.tasks.registry import Registry
 
 QUEUE = "arq:queue"
 
@@ -184,7 +184,7 @@ class TestTheLeader:
             gone_on.set()
             return us
 
-        monkeypatch.setattr("worker.services.ownership.identify", refused)
+        monkeypatch.setattr("uow.services.ownership.identify", refused)
         ownership.pause_after_error = ownership.pause_cap = 0
         await ownership.start()
         async with asyncio.timeout(10):

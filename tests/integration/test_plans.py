@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker import Database
-from worker.db import direct
+from uow import Database
+from uow.db import direct
 
 BY_KEY = [
     "start", "start_many", "succeed", "succeed_many", "fail", "retry", "hand_back", "cancel",

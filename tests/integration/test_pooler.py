@@ -11,13 +11,13 @@ from sqlalchemy import text
 from tests.conftest import Drain
 from tests.pgbouncer import pgbouncer
 from tests.processes import run_command
-from worker import Database, Settings, TaskClient, TaskContext, task
-from worker.db import migrations
-from worker.db.connection import Connection
-from worker.errors import ServerUnreachable, SettingsError
-from worker.execution.registry import Registry
-from worker.services.readiness import refuse_unmigrated, wait_for_tables
-from worker.services.relay import Listener
+from uow import Database, Settings, TaskClient, TaskContext, task
+from uow.db import migrations
+from uow.db.connection import Connection
+from uow.errors import ServerUnreachable, SettingsError
+from uow.services.readiness import refuse_unmigrated, wait_for_tables
+from uow.services.relay import Listener
+from uow.tasks.registry import Registry
 
 IGNORED = (
     "idle_in_transaction_session_timeout,"

@@ -14,13 +14,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.loopback import make_certificate, tls_with
 from tests.proxy import Proxy
-from worker import Settings
-from worker.broker.redis import SOCKET_TIMEOUT, apart, arq_settings, connect
-from worker.broker.wire import open_wire
-from worker.embedded import EmbeddedRedis
-from worker.errors import ServerUnreachable, SettingsError
-from worker.services.readiness import wait_for_servers
-from worker.settings import load_settings
+from uow import Settings
+from uow.broker.redis import SOCKET_TIMEOUT, apart, arq_settings, connect
+from uow.broker.wire import open_wire
+from uow.embedded import EmbeddedRedis
+from uow.errors import ServerUnreachable, SettingsError
+from uow.services.readiness import wait_for_servers
+from uow.settings.environment import load_settings
 
 
 async def test_a_connection_that_is_lost_under_a_writer_says_so(

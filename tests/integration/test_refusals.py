@@ -18,21 +18,21 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker import TaskClient, TaskContext, task
-from worker.broker import scripts
-from worker.broker.claims import Claimed, Finish, claim, extend, finish, retake
-from worker.broker.connection import ScriptConnection
-from worker.broker.hints import Hints
-from worker.broker.patient import PatientRedis
-from worker.broker.redis import AWAY, RedisClient, connect
-from worker.broker.refusals import EntriesRefused, is_of_a_replica, is_refusal
-from worker.broker.scripts import Call, Job, caller
-from worker.embedded import EmbeddedRedis
-from worker.errors import InvalidOptions, SettingsError
-from worker.execution.registry import Registry
-from worker.fast import claimer as claimers
-from worker.fast.claimer import Claimer
-from worker.fast.finisher import REFUSALS_IN_A_ROW, Finisher
+from uow import TaskClient, TaskContext, task
+from uow.broker import scripts
+from uow.broker.claims import Claimed, Finish, claim, extend, finish, retake
+from uow.broker.connection import ScriptConnection
+from uow.broker.hints import Hints
+from uow.broker.patient import PatientRedis
+from uow.broker.redis import AWAY, RedisClient, connect
+from uow.broker.refusals import EntriesRefused, is_of_a_replica, is_refusal
+from uow.broker.scripts import Call, Job, caller
+from uow.embedded import EmbeddedRedis
+from uow.errors import InvalidOptions, SettingsError
+from uow.fast import claimer as claimers
+from uow.fast.claimer import Claimer
+from uow.fast.finisher import REFUSALS_IN_A_ROW, Finisher
+from uow.tasks.registry import Registry
 
 LEASE_MS = 60_000
 

@@ -10,16 +10,16 @@ from sqlalchemy import Row, make_url, text
 
 from tests.integration.test_rescuer import refuse_errors_of
 from tests.proxy import Proxy
-from worker import Database, Settings, TaskClient, TaskContext, task
-from worker.broker import scripts
-from worker.broker.redis import RedisClient, connect
-from worker.embedded import EmbeddedPostgres
-from worker.execution.jobs import is_anything_due
-from worker.execution.registry import Registry
-from worker.services import relay as relay_module
-from worker.services.presence import Presence
-from worker.services.relay import BATCH, PATIENCE, Listener, Relay
-from worker.services.rescuer import Rescuer
+from uow import Database, Settings, TaskClient, TaskContext, task
+from uow.broker import scripts
+from uow.broker.redis import RedisClient, connect
+from uow.embedded import EmbeddedPostgres
+from uow.services import relay as relay_module
+from uow.services.presence import Presence
+from uow.services.relay import BATCH, PATIENCE, Listener, Relay
+from uow.services.rescuer import Rescuer
+from uow.tasks.jobs import is_anything_due
+from uow.tasks.registry import Registry
 
 INSERT = text("INSERT INTO task (name) SELECT 'x' FROM generate_series(1, :n)")
 
@@ -366,7 +366,7 @@ async def test_the_listener_connects_again_when_its_connection_ends(db: Database
 async def test_a_listener_that_is_asked_again_and_again_hears_on_the_same_connection(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.services.relay.LISTEN_SECONDS", 0.01)
+    monkeypatch.setattr("uow.services.relay.LISTEN_SECONDS", 0.01)
     asked = asyncio.Event()
     ask = relay_module._ask
 
@@ -390,7 +390,7 @@ async def test_a_listener_that_is_asked_again_and_again_hears_on_the_same_connec
 async def test_the_listener_connects_again_when_its_connection_has_fallen_silent(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("worker.services.relay.LISTEN_SECONDS", 0.05)
+    monkeypatch.setattr("uow.services.relay.LISTEN_SECONDS", 0.05)
     async with EmbeddedPostgres(tcp=True) as server:
         url = make_url(server.url)
         async with (

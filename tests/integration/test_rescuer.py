@@ -16,20 +16,20 @@ from arq.worker import JobExecutionFailed
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskContext, TaskState, task
-from worker.broker import codec, keys, scripts
-from worker.broker.redis import RedisClient
-from worker.db.database import SILENT_SECONDS
-from worker.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
-from worker.execution.pruning import BATCH
-from worker.execution.registry import Registry
-from worker.execution.rescue import CALM_LEASES, take_back
-from worker.services.leader import Leader
-from worker.services.presence import Presence
-from worker.services.pruner import Pruner
-from worker.services.relay import Relay
-from worker.services.rescuer import PAGE, Rescuer
-from worker.services.unserved import Unserved
+from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
+from uow.attempt.rescue import CALM_LEASES, take_back
+from uow.broker import codec, keys, scripts
+from uow.broker.redis import RedisClient
+from uow.db.database import SILENT_SECONDS
+from uow.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
+from uow.services.leader import Leader
+from uow.services.presence import Presence
+from uow.services.pruner import Pruner
+from uow.services.pruning import BATCH
+from uow.services.relay import Relay
+from uow.services.rescuer import PAGE, Rescuer
+from uow.services.unserved import Unserved
+from uow.tasks.registry import Registry
 
 INSERT = text("INSERT INTO task (name) SELECT 'x' FROM generate_series(1, :n)")
 ALL = text("SELECT id, state, deaths, worker, attempt FROM task")
@@ -58,7 +58,7 @@ async def beat_long_enough(presence: Presence, monkeypatch: pytest.MonkeyPatch) 
     """Be in touch for as long as it takes to judge others."""
     now = time.monotonic()
     for ago in (3.0, 2.0, 1.0, 0.0):
-        monkeypatch.setattr("worker.services.presence.time.monotonic", lambda ago=ago: now - ago)
+        monkeypatch.setattr("uow.services.presence.time.monotonic", lambda ago=ago: now - ago)
         await presence.run_once()
     monkeypatch.undo()
 
@@ -84,7 +84,7 @@ def tell(unserved: Unserved, *served: str) -> None:
 class TestAQueueWithoutAWorker:
     @pytest.fixture(autouse=True)
     def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 0)
+        monkeypatch.setattr("uow.services.unserved.PATIENCE_SECONDS", 0)
 
     async def put(self, db: Database, queue: str, due: str = "now()") -> None:
         row = text(f"INSERT INTO task (name, queue, run_at, dispatch_at) "
@@ -105,7 +105,7 @@ class TestAQueueWithoutAWorker:
         said = [one for one in caplog.messages if "no live worker serves" in one]
         assert len(said) == 1
         assert "serves: 'slow' (2). Start" in said[0]
-        monkeypatch.setattr("worker.services.unserved.REPORT_SECONDS", 0)
+        monkeypatch.setattr("uow.services.unserved.REPORT_SECONDS", 0)
         await rescuer.look_at_redis()
         assert len([one for one in caplog.messages if "no live worker serves" in one]) == 2
 
@@ -122,7 +122,7 @@ class TestAQueueWithoutAWorker:
         self, db: Database, rescuer: Rescuer, presence: Presence, caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
-        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 10)
+        monkeypatch.setattr("uow.services.unserved.PATIENCE_SECONDS", 10)
         await presence.run_once()
         for queue in ("drained", "slow"):
             await self.put(db, queue)
@@ -130,7 +130,7 @@ class TestAQueueWithoutAWorker:
         run = text("UPDATE task SET state = 'succeeded', settled_at = now(), expires_at = now() "
                    "WHERE queue = 'drained'")  # fmt: skip
         await db.execute_once(run, {})
-        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 0)
+        monkeypatch.setattr("uow.services.unserved.PATIENCE_SECONDS", 0)
         await rescuer.look_at_redis()
         assert "serves: 'slow' (1). Start" in caplog.text
         assert "drained" not in rescuer._unserved._waiting()
@@ -138,7 +138,7 @@ class TestAQueueWithoutAWorker:
     async def test_is_not_named_before_its_worker_may_have_been_replaced(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.services.unserved.PATIENCE_SECONDS", 10)
+        monkeypatch.setattr("uow.services.unserved.PATIENCE_SECONDS", 10)
         unserved, row = Unserved(), SimpleNamespace(queue="slow", due=True)
         unserved.note([row])  # type: ignore[list-item]
         tell(unserved)
@@ -241,7 +241,7 @@ class TestRefill:
     ) -> None:
         await rescuer.look_at_redis()
         later = time.monotonic() + 60
-        monkeypatch.setattr("worker.services.rescuer.time.monotonic", lambda: later)
+        monkeypatch.setattr("uow.services.rescuer.time.monotonic", lambda: later)
         await rescuer.look_at_redis()  # the second look after a refill
         await db.execute_once(text("ALTER TABLE task RENAME TO away"), {})
         later += 60

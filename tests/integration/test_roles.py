@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.conftest import Drain
 from tests.migrations.history import up_to
 from tests.processes import ROOT, run_command
-from worker import (
+from uow import (
     Cancel,
     Database,
     Settings,
@@ -30,15 +30,15 @@ from worker import (
     cron,
     task,
 )
-from worker.broker.redis import RedisClient
-from worker.db import migrations
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from worker.errors import SchemaError
-from worker.execution.registry import Registry
-from worker.main import shutdown, startup
-from worker.services.pruner import Pruner
-from worker.services.readiness import refuse_unmigrated
-from worker.services.registrar import Registrar
+from uow.broker.redis import RedisClient
+from uow.db import migrations
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow.errors import SchemaError
+from uow.main import shutdown, startup
+from uow.schedules.registrar import Registrar
+from uow.services.pruner import Pruner
+from uow.services.readiness import refuse_unmigrated
+from uow.tasks.registry import Registry
 
 ONCE, AFTERWARDS, LATE = re.findall(
     "```sql\n(.*?)```", (ROOT / "docs/database.md").read_text(), re.DOTALL

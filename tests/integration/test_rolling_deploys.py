@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.integration.test_attempts import view_of
-from worker import (
+from uow import (
     Database,
     InvalidArguments,
     Settings,
@@ -20,10 +20,10 @@ from worker import (
     TaskState,
     task,
 )
-from worker.broker import codec, keys
-from worker.broker.redis import RedisClient
-from worker.execution.handle import TaskHandle
-from worker.execution.registry import Registry
+from uow.broker import codec, keys
+from uow.broker.redis import RedisClient
+from uow.tasks.handle import TaskHandle
+from uow.tasks.registry import Registry
 
 SINCE = text("SELECT unknown_since FROM task")
 GRACE_IS_OVER = text("UPDATE task SET unknown_since = now() - interval '2 hours'")

@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from worker import Database, Settings, TaskClient, TaskContext, cron, task
-from worker.errors import InvalidSchedule, ScheduleNotFound
-from worker.execution.pruning import START
-from worker.execution.registry import Registry
-from worker.execution.schedules import Schedules
-from worker.services.registrar import Registrar
-from worker.services.retirement import Retirement
-from worker.services.schedule import INTERVAL_SECONDS, WAITING_SECONDS, Scheduler
+from uow import Database, Settings, TaskClient, TaskContext, cron, task
+from uow.errors import InvalidSchedule, ScheduleNotFound
+from uow.schedules.operations import Schedules
+from uow.schedules.registrar import Registrar
+from uow.schedules.retirement import Retirement
+from uow.schedules.scheduler import INTERVAL_SECONDS, WAITING_SECONDS, Scheduler
+from uow.services.pruning import START
+from uow.tasks.registry import Registry
 
 TASKS = text(
     "SELECT id, name, state, tick, run_at, CAST(args AS text) AS args, queue "
@@ -254,7 +254,7 @@ class TestATick:
         def die(point: str) -> None:
             raise ConnectionError(point)
 
-        monkeypatch.setattr("worker.services.schedule.reach", die)
+        monkeypatch.setattr("uow.schedules.scheduler.reach", die)
         with pytest.raises(ConnectionError, match="ticked"):
             await scheduler.run_once()
         assert await rows(db) == await rows(db, TICKS) == []

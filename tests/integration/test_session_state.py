@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import SEARCH_PATH, Drain
 from tests.pgbouncer import pgbouncer
-from worker import (
+from uow import (
     Backoff,
     Database,
     Settings,
@@ -24,12 +24,12 @@ from worker import (
     TransactionAborted,
     task,
 )
-from worker.db.connection import Connection
-from worker.db.models import User
-from worker.execution.context import Sessions
-from worker.execution.registry import Registry
-from worker.execution.unit_of_work import UnitOfWork
-from worker.setting_parts import DatabaseSettings
+from uow.attempt.unit_of_work import UnitOfWork
+from uow.db.connection import Connection
+from uow.db.models import User
+from uow.settings.parts import DatabaseSettings
+from uow.tasks.context import Sessions
+from uow.tasks.registry import Registry
 
 AT_ONCE = Backoff(base=0, cap=0)
 

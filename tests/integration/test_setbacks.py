@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from tests.conftest import SEARCH_PATH, Drain
 from tests.integration.test_attempts import AT_ONCE, drain_until_settled, view_of
-from worker import (
+from uow import (
     Backoff,
     Database,
     Retry,
@@ -21,13 +21,13 @@ from worker import (
     TaskState,
     task,
 )
-from worker.broker.redis import RedisClient
-from worker.db import migrations
-from worker.embedded import EmbeddedPostgres
-from worker.errors import AttemptSuperseded
-from worker.execution import retry
-from worker.execution.registry import Registry
-from worker.execution.retry import MOST_SETBACKS
+from uow.broker.redis import RedisClient
+from uow.db import migrations
+from uow.embedded import EmbeddedPostgres
+from uow.errors import AttemptSuperseded
+from uow.tasks import retry
+from uow.tasks.registry import Registry
+from uow.tasks.retry import MOST_SETBACKS
 
 PUT = text(
     "INSERT INTO task (id, name, state, attempt, run_at, started_at, setback, setbacks) VALUES "

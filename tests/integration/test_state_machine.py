@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 from sqlalchemy import TextClause, text
 
-from worker import Database, TaskState
-from worker.db.transitions import ALLOWED, FRAGMENTS, QUARANTINE_DEATHS, TRANSITIONS
+from uow import Database, TaskState
+from uow.db.transitions import ALLOWED, FRAGMENTS, QUARANTINE_DEATHS, TRANSITIONS
 
 DEAD = "dead:1:abc"
 ATTEMPT = 3

@@ -2,10 +2,10 @@
 
 from uuid import uuid4
 
-from worker.broker import keys
-from worker.broker.redis import RedisClient
-from worker.execution.lease import StockLeases
-from worker.execution.running import Held, Running
+from uow.attempt.running import Held, Running
+from uow.broker import keys
+from uow.broker.redis import RedisClient
+from uow.stock.leases import StockLeases
 
 QUEUE = "arq:queue"
 

@@ -11,22 +11,22 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, LoggedProcess, run_logged
-from worker.signals import STOP_SIGNALS
+from uow.process.signals import STOP_SIGNALS
 
 PARENT = """
 import asyncio, sys, types
 from pathlib import Path
 
 # The parent needs none of the public names, which take a second or more to import.
-package = sys.modules["worker"] = types.ModuleType("worker")
+package = sys.modules["uow"] = types.ModuleType("uow")
 package.__path__ = [{package!r}]
 
-from worker import orphans
-from worker.errors import WorkerError
-from worker.fast import restarts
-from worker.fast.reload import run_reloading
-from worker.fast.supervisor import Supervisor
-from worker.telemetry import logs
+from uow.process import orphans
+from uow.errors import WorkerError
+from uow.process import restarts
+from uow.process.reload import run_reloading
+from uow.process.supervisor import Supervisor
+from uow.telemetry import logs
 
 logs.configure("INFO")
 restarts.FIRST_PAUSE = {first_pause}
@@ -113,7 +113,7 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
         script = PARENT.format(
             command=command or [sys.executable, "-c", PREFACE + code], count=count,
             patience=patience, first_pause=first_pause, kernel=kernel, burst=burst,
-            watched=watched and str(watched), package=str(ROOT / "worker"),
+            watched=watched and str(watched), package=str(ROOT / "uow"),
         )  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         shell = ["sh", "-c", f'trap "" {ignored}; exec "$@"', "sh"] if ignored else []

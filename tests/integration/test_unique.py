@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import await_only
 
 from tests.conftest import Drain
-from worker import Database, TaskClient, TaskContext, TaskFunction, task
-from worker.errors import InvalidOptions
-from worker.execution.handle import TaskHandle
-from worker.execution.options import Unique
-from worker.execution.registry import Registry
+from uow import Database, TaskClient, TaskContext, TaskFunction, task
+from uow.errors import InvalidOptions
+from uow.tasks.handle import TaskHandle
+from uow.tasks.options import Unique
+from uow.tasks.registry import Registry
 
 MODES: tuple[Unique, ...] = ("unsettled", "waiting")
 
@@ -96,7 +96,7 @@ async def test_a_request_during_a_run_is_swallowed_only_by_a_key_held_until_sett
 async def test_a_task_that_is_retried_does_not_hold_its_waiting_key_again(
     client: TaskClient, registry: Registry, drain: Drain
 ) -> None:
-    from worker import Backoff
+    from uow import Backoff
 
     @task("fails", backoff=Backoff(base=60), registry=registry)
     async def fails(ctx: TaskContext) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import Drain
-from worker import (
+from uow import (
     Backoff,
     Database,
     TaskClient,
@@ -20,10 +20,10 @@ from worker import (
     UnitOfWorkLost,
     task,
 )
-from worker.db.failures import PASSING
-from worker.errors import AttemptSuperseded, SessionAlreadyOpen, TransactionEnded
-from worker.execution.registry import Registry
-from worker.execution.unit_of_work import UnitOfWork
+from uow.attempt.unit_of_work import UnitOfWork
+from uow.db.failures import PASSING
+from uow.errors import AttemptSuperseded, SessionAlreadyOpen, TransactionEnded
+from uow.tasks.registry import Registry
 
 AT_ONCE = Backoff(base=0)
 
@@ -136,7 +136,7 @@ async def test_a_swallowed_failed_execute_raises_inside_a_task(
 
 
 async def test_a_swallowed_failed_flush_raises_inside_a_task(db: Database) -> None:
-    from worker.db.models import User
+    from uow.db.models import User
 
     work = UnitOfWork(db)
     with pytest.raises(TransactionAborted, match="duplicate key"):

@@ -18,10 +18,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.loopback import make_certificate, tls_with
 from tests.proxy import Proxy
-from worker.broker import connection, scripts, wakeup
-from worker.broker.redis import AWAY, RedisClient, connect
-from worker.broker.wakeup import WatchedConnection
-from worker.embedded import EmbeddedRedis
+from uow.broker import connection, scripts, wakeup
+from uow.broker.redis import AWAY, RedisClient, connect
+from uow.broker.wakeup import WatchedConnection
+from uow.embedded import EmbeddedRedis
 
 QUEUE = "arq:queue"
 OTHER = "arq:other"

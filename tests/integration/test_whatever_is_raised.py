@@ -16,7 +16,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, make_url, text
 
 from tests.conftest import Drain
 from tests.integration.test_attempts import AT_ONCE, drain_until_settled, view_of
-from worker import (
+from uow import (
     Cancel,
     Database,
     Retry,
@@ -28,22 +28,22 @@ from worker import (
     TaskState,
     task,
 )
-from worker.broker import codec, scripts
-from worker.broker.claims import Finish
-from worker.broker.redis import RedisClient
-from worker.errors import ServerUnreachable
-from worker.execution.answer import handing_back
-from worker.execution.delivery import Delivery
-from worker.execution.registry import Registry
-from worker.execution.retry import MOST_SETBACKS
-from worker.execution.running import Held
-from worker.execution.solo import Solo
-from worker.fast.attempts import Attempts, Delivered
-from worker.fast.task_worker import TaskWorker
-from worker.main import worker_settings
-from worker.services.presence import Presence
-from worker.services.rescuer import Rescuer
-from worker.telemetry.description import LEFT_OUT, MESSAGE_BYTES, TRACEBACK_BYTES
+from uow.attempt.answer import handing_back
+from uow.attempt.delivery import Delivery
+from uow.attempt.running import Held
+from uow.attempt.solo import Solo
+from uow.broker import codec, scripts
+from uow.broker.claims import Finish
+from uow.broker.redis import RedisClient
+from uow.errors import ServerUnreachable
+from uow.fast.batches import Attempts, Delivered
+from uow.fast.task_worker import TaskWorker
+from uow.main import worker_settings
+from uow.services.presence import Presence
+from uow.services.rescuer import Rescuer
+from uow.tasks.registry import Registry
+from uow.tasks.retry import MOST_SETBACKS
+from uow.telemetry.description import LEFT_OUT, MESSAGE_BYTES, TRACEBACK_BYTES
 
 WIDE = Table("wide", MetaData(), *(Column(f"c{n}", Integer) for n in range(8)))
 

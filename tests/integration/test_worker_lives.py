@@ -8,12 +8,12 @@ import pytest
 from arq.worker import Worker, get_kwargs
 from pydantic import SecretStr
 
-from worker import Settings, TaskClient, TaskContext, task
-from worker.embedded import EmbeddedRedis
-from worker.errors import ServerUnreachable
-from worker.execution.registry import Registry
-from worker.fast.task_worker import TaskWorker
-from worker.main import worker_settings
+from uow import Settings, TaskClient, TaskContext, task
+from uow.embedded import EmbeddedRedis
+from uow.errors import ServerUnreachable
+from uow.fast.task_worker import TaskWorker
+from uow.main import worker_settings
+from uow.tasks.registry import Registry
 
 Make = Callable[[Settings], Worker]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.db import migrations
+from uow.db import migrations
 
 
 def up_to(monkeypatch: pytest.MonkeyPatch, revision: str) -> None:

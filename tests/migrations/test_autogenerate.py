@@ -7,9 +7,9 @@ from alembic.migration import MigrationContext
 from alembic.operations.ops import CreateTableOp, DropTableOp, MigrateOperation
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 
-from worker import Database, include_object
-from worker.db import migrations
-from worker.db.autogenerate import OURS
+from uow import Database, include_object
+from uow.db import migrations
+from uow.db.autogenerate import OURS
 
 
 async def made(db: Database, metadata: MetaData, **options: object) -> list[MigrateOperation]:

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.dialects.postgresql import DOMAIN
 
 from tests.migrations.history import up_to
-from worker import Database
-from worker.db import migrations
-from worker.db.migrations import steps
-from worker.db.models import Base
-from worker.errors import SchemaError
-from worker.names import is_name
-from worker.queues import fault_in_name
-from worker.services.readiness import refuse_unmigrated
+from uow import Database
+from uow.db import migrations
+from uow.db.migrations import steps
+from uow.db.models import Base
+from uow.errors import SchemaError
+from uow.names import is_name
+from uow.services.readiness import refuse_unmigrated
+from uow.settings.queues import fault_in_name
 
 
 @pytest.fixture

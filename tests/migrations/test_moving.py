@@ -10,16 +10,16 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, select
 
 from tests.conftest import Drain
 from tests.processes import run_command
-from worker import Database, Settings, TaskClient, TaskContext, task
-from worker.broker.redis import RedisClient
-from worker.db import migrations
-from worker.db.migrations import liveness, steps
-from worker.errors import SchemaError
-from worker.execution.registry import Registry
-from worker.fast.task_worker import TaskWorker
-from worker.main import startup, worker_settings
-from worker.services.readiness import refuse_unmigrated, wait_for_servers
-from worker.services.relay import Listener
+from uow import Database, Settings, TaskClient, TaskContext, task
+from uow.broker.redis import RedisClient
+from uow.db import migrations
+from uow.db.migrations import liveness, steps
+from uow.errors import SchemaError
+from uow.fast.task_worker import TaskWorker
+from uow.main import startup, worker_settings
+from uow.services.readiness import refuse_unmigrated, wait_for_servers
+from uow.services.relay import Listener
+from uow.tasks.registry import Registry
 
 BOTH_WAYS = (
     r'our tables are in schema "{0}", and the default is worker: set WORKER_DATABASE_SCHEMA={0} .*'

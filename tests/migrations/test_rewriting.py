@@ -9,11 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.migrations.history import up_to
-from worker import Database
-from worker.db import migrations
-from worker.db.migrations import rewriting, steps
-from worker.errors import SchemaError
-from worker.services.readiness import refuse_unmigrated
+from uow import Database
+from uow.db import migrations
+from uow.db.migrations import rewriting, steps
+from uow.errors import SchemaError
+from uow.services.readiness import refuse_unmigrated
 
 PUT = text(
     """

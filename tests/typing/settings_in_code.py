@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from worker import Settings
+from uow import Settings
 
 Settings()
 Settings(

@@ -4,7 +4,7 @@ from typing import Any, assert_type
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from worker import TaskClient, TaskContext, TaskHandle, TaskRef, task
+from uow import TaskClient, TaskContext, TaskHandle, TaskRef, task
 
 
 @task("typed.double")

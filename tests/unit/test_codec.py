@@ -8,8 +8,8 @@ from arq.worker import JobExecutionFailed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.broker import codec
-from worker.errors import InvalidArguments, PayloadTooLarge, TaskFailed, UndecodablePayload
+from uow.broker import codec
+from uow.errors import InvalidArguments, PayloadTooLarge, TaskFailed, UndecodablePayload
 
 JSON = st.recursive(
     st.none()

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from worker import TaskContext, TaskFunction, cron, task
-from worker.errors import InvalidSchedule
-from worker.execution.cron import Definition
-from worker.execution.registry import Registry
+from uow import TaskContext, TaskFunction, cron, task
+from uow.errors import InvalidSchedule
+from uow.schedules.cron import Definition
+from uow.tasks.registry import Registry
 
 
 def function(registry: Registry | None = None, **options: Any) -> TaskFunction[..., Any]:

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from worker import TaskContext, TaskFunction, TaskRef, task
-from worker.errors import (
+from uow import TaskContext, TaskFunction, TaskRef, task
+from uow.errors import (
     InvalidArguments,
     InvalidOptions,
     InvalidResult,
     SettingsError,
     UnknownTask,
 )
-from worker.execution.options import Options
-from worker.execution.registry import Registry, default_registry
+from uow.tasks.options import Options
+from uow.tasks.registry import Registry, default_registry
 
 
 class Colour(StrEnum):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from worker.errors import TaskFailed
-from worker.telemetry.description import (
+from uow.errors import TaskFailed
+from uow.telemetry.description import (
     LEFT_OUT,
     MESSAGE_BYTES,
     TRACEBACK_BYTES,

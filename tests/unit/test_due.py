@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.execution.cron import Missed
-from worker.execution.due import LIMIT, TAKEOVER_SECONDS, Due, due, on_time_from
-from worker.execution.timetable import timetable
+from uow.schedules.cron import Missed
+from uow.schedules.due import LIMIT, TAKEOVER_SECONDS, Due, due, on_time_from
+from uow.schedules.timetable import timetable
 
 HOURLY = timetable("0 * * * *")
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

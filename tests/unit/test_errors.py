@@ -1,4 +1,4 @@
-"""What `worker.errors` says of itself is true."""
+"""What `uow.errors` says of itself is true."""
 
 import importlib
 import inspect
@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-import worker
-from worker import errors
-from worker.broker import codec
-from worker.execution.context import RunningTask
-from worker.execution.definition import ConfiguredTask
-from worker.execution.outcome import Signal
-from worker.execution.schedules import Schedules
-from worker.execution.separate_blocks import SeparateBlocks
-from worker.execution.unit_of_work import UnitOfWork
+import uow
+from uow import errors
+from uow.attempt.separate_blocks import SeparateBlocks
+from uow.attempt.unit_of_work import UnitOfWork
+from uow.broker import codec
+from uow.schedules.operations import Schedules
+from uow.tasks.context import RunningTask
+from uow.tasks.function import ConfiguredTask
+from uow.tasks.outcome import Signal
 
 TREE = {
     name: kind
@@ -31,15 +31,15 @@ LINE = re.compile(r"^ {4}([│├└─ ]*)(\w+)( \*)?(?: {2}.*)?$", re.MULTILIN
 """A line of the tree in the docstring: the branch, the name, and perhaps a star."""
 
 CAUGHT_WITHIN = {
-    "worker.broker.refusals.EntriesRefused",
-    "worker.chaos.system.NotSent",
-    "worker.chaos.tasks.NotYet",
-    "worker.execution.passage.CannotComeBack",
-    "worker.execution.perform.OtherVersion",
-    "worker.execution.solo.NotAlone",
-    "worker.execution.solo.Occupied",
-    "worker.failpoints.FailpointError",
-    "worker.fast.arq_jobs.Refused",
+    "uow.broker.refusals.EntriesRefused",
+    "uow.proofs.chaos.system.NotSent",
+    "uow.proofs.chaos.tasks.NotYet",
+    "uow.tasks.passage.CannotComeBack",
+    "uow.attempt.perform.OtherVersion",
+    "uow.attempt.solo.NotAlone",
+    "uow.attempt.solo.Occupied",
+    "uow.failpoints.FailpointError",
+    "uow.fast.arq.jobs.Refused",
 }
 """Errors that go from one function of ours to another, or to arq, and to nobody else."""
 
@@ -64,18 +64,18 @@ def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
 
 def test_every_error_is_exported_but_those_with_a_star() -> None:
     exported = {name for name, _, has_star in in_the_docstring() if not has_star}
-    assert exported == TREE.keys() & {*worker.__all__}
-    assert all(getattr(worker, name) is TREE[name] for name in exported)
+    assert exported == TREE.keys() & {*uow.__all__}
+    assert all(getattr(uow, name) is TREE[name] for name in exported)
 
 
 def test_every_error_that_a_public_call_says_it_raises_is_exported() -> None:
     said: set[str] = set()
-    for thing in (*(getattr(worker, name) for name in worker.__all__), *REACHABLE):
+    for thing in (*(getattr(uow, name) for name in uow.__all__), *REACHABLE):
         for each in (thing, *documented(thing)):
             _, _, raises = (inspect.getdoc(each) or "").partition("Raises:")
             said |= TREE.keys() & {*re.findall(r"\w+", raises)}
     assert {"ScheduleBusy", "ClientClosed", "AttemptOver", "ServerUnreachable"} <= said
-    assert said <= {*worker.__all__}
+    assert said <= {*uow.__all__}
 
 
 def documented(thing: Any) -> list[Any]:
@@ -87,10 +87,10 @@ def documented(thing: Any) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def modules() -> list[Any]:
-    assert all(getattr(worker, name) for name in worker.__all__)
-    found = pkgutil.walk_packages(worker.__path__, "worker.")
+    assert all(getattr(uow, name) for name in uow.__all__)
+    found = pkgutil.walk_packages(uow.__path__, "uow.")
     names = [module.name for module in found if "migrations." not in module.name]
-    return [importlib.import_module(name) for name in names if name != "worker.__main__"]
+    return [importlib.import_module(name) for name in names if name != "uow.__main__"]
 
 
 def test_no_error_that_reaches_anybody_is_defined_elsewhere(modules: list[Any]) -> None:
@@ -99,7 +99,7 @@ def test_no_error_that_reaches_anybody_is_defined_elsewhere(modules: list[Any]) 
         for module in modules
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, BaseException)
-        if kind.__module__ == module.__name__ != "worker.errors"
+        if kind.__module__ == module.__name__ != "uow.errors"
         if not issubclass(kind, Signal)
     }
     assert elsewhere == CAUGHT_WITHIN
@@ -107,8 +107,8 @@ def test_no_error_that_reaches_anybody_is_defined_elsewhere(modules: list[Any]) 
 
 def test_the_errors_are_there_without_a_servers_client() -> None:
     """Who only catches an error imports no ORM: the other names come when they are asked for."""
-    names = [name for name in worker.__all__ if name in TREE]
-    code = f"import sys; from worker import {', '.join(names)}; print('fine', *"
+    names = [name for name in uow.__all__ if name in TREE]
+    code = f"import sys; from uow import {', '.join(names)}; print('fine', *"
     code += "{'sqlalchemy', 'arq', 'redis', 'pydantic'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "fine\n", done.stderr

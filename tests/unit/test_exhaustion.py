@@ -8,9 +8,9 @@ import sys
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker import exhaustion
-from worker.errors import ServerUnreachable
-from worker.heart import Heart
+from uow import exhaustion
+from uow.errors import ServerUnreachable
+from uow.process.heart import Heart
 
 
 def raised_from(cause: BaseException, error: BaseException) -> BaseException:
@@ -69,7 +69,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("worker.exhaustion.time.monotonic", lambda: made.now)
+    monkeypatch.setattr("uow.exhaustion.time.monotonic", lambda: made.now)
     return made
 
 
@@ -128,8 +128,8 @@ def test_another_thread_may_find_out_at_the_same_time_that_it_is_over(
 
 WITHOUT_DESCRIPTORS = """
 import resource
-from worker import exhaustion
-from worker.broker import connection, scripts
+from uow import exhaustion
+from uow.broker import connection, scripts
 
 names = list(scripts._SOURCES)
 assert len(names) > 5

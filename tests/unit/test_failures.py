@@ -8,16 +8,8 @@ from asyncpg.exceptions import InvalidCachedStatementError, TargetServerAttribut
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.db.failures import (
-    PROXY_FULL,
-    STATES,
-    Cause,
-    Kind,
-    cause_of,
-    is_infrastructure,
-    refuses,
-)
-from worker.errors import ServerUnreachable, TransactionAborted, UnitOfWorkLost
+from uow.db.failures import PROXY_FULL, STATES, Cause, Kind, cause_of, is_infrastructure, refuses
+from uow.errors import ServerUnreachable, TransactionAborted, UnitOfWorkLost
 
 STATEMENT, CONNECTION, OUTAGE, DISK = Kind
 

@@ -9,7 +9,7 @@ import pytest
 PARENT = """
 import asyncio, os, signal, socket, sys
 import uvloop
-from worker import forks
+from uow.process import forks
 
 async def echo(reader, writer):
     while line := await reader.readline():

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tests.integration.test_embedded import is_gone, wait_until
 from tests.processes import ROOT, WorkerProcess, environment_of
-from worker import Settings
+from uow import Settings
 
 SETTINGS = Settings(
     database_url=SecretStr("postgresql://nowhere/d"),
@@ -23,7 +23,7 @@ SETTINGS = Settings(
 
 FACTS = """
 import asyncio, json, logging, os, random, signal, stat, sys, threading
-from worker.execution.registry import default_registry
+from uow.tasks.registry import default_registry
 def loop():
     try:
         return repr(asyncio.get_event_loop_policy()._local._loop)
@@ -111,7 +111,7 @@ def test_two_do_not_draw_the_same_random_numbers() -> None:
 
 
 def test_each_has_the_failpoint_of_its_own_environment() -> None:
-    what = "from worker.failpoints import reach; reach('leased'); raise SystemExit"
+    what = "from uow.failpoints import reach; reach('leased'); raise SystemExit"
     assert outcome_of(what, "leased:kill")[0] == -signal.SIGKILL
     assert outcome_of(what) == (0, "")
 

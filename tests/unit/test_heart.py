@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from worker.heart import REPORT_SECONDS, TICK_SECONDS, Heart
-from worker.service import Service
+from uow.process.heart import REPORT_SECONDS, TICK_SECONDS, Heart
+from uow.service import Service
 
 
 class Beat(Service):
@@ -53,7 +53,7 @@ async def test_services_go_on_while_the_loop_is_blocked(heart: Heart) -> None:
 async def test_a_blocked_loop_is_reported_once_with_task_and_place(
     heart: Heart, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "worker.heart")
+    caplog.set_level(logging.WARNING, "uow.process.heart")
 
     async def selfish() -> None:
         block(REPORT_SECONDS * 2 + TICK_SECONDS + 0.2)

@@ -10,7 +10,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from worker.ids import new_id, new_ids
+from uow.ids import new_id, new_ids
 
 
 def test_an_id_is_a_uuid_of_version_7_that_says_when_it_was_made() -> None:
@@ -52,7 +52,7 @@ def test_threads_share_one_order() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_makes_ids_whoever_was_making_one() -> None:
-    from worker import ids
+    from uow import ids
 
     held, forked = threading.Event(), threading.Event()
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from worker.errors import SettingsError
-from worker.log_level import NAME, log_level
-from worker.settings import Settings, setting_names
+from uow.errors import SettingsError
+from uow.settings.environment import Settings, setting_names
+from uow.settings.log_level import NAME, log_level
 
 
 @pytest.mark.parametrize("given", [None, ""])

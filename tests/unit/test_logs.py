@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from typer.testing import CliRunner
 
-from worker.api import server
-from worker.cli import app
-from worker.errors import ServerUnreachable, SettingsError, TaskFailed
-from worker.telemetry.description import TRACEBACK_BYTES
-from worker.telemetry.logs import (
+from uow.api import server
+from uow.cli import app
+from uow.errors import ServerUnreachable, SettingsError, TaskFailed
+from uow.telemetry.description import TRACEBACK_BYTES
+from uow.telemetry.logs import (
     OURS,
     OneLine,
     configure,
@@ -27,8 +27,8 @@ FORGED = "x\n2026-02-30 ERROR worker.attempt: forged\r\x1b[2K\u2028"
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What the logger `worker.tested` writes under somebody else's formatter."""
-    logger, stream = logging.getLogger("worker.tested"), io.StringIO()
+    """What the logger `uow.tested` writes under somebody else's formatter."""
+    logger, stream = logging.getLogger("uow.tested"), io.StringIO()
     handler = logging.StreamHandler(stream)
     logger.addHandler(handler)
     logger.propagate = False
@@ -40,14 +40,14 @@ def log() -> Iterator[io.StringIO]:
 
 def test_a_name_or_a_message_with_line_ends_forges_no_line(log: io.StringIO) -> None:
     edit_logs()
-    logging.getLogger("worker.tested").warning("%s failed: %s", FORGED, ValueError(FORGED))
+    logging.getLogger("uow.tested").warning("%s failed: %s", FORGED, ValueError(FORGED))
     told = r"x\n2026-02-30 ERROR worker.attempt: forged\r\x1b[2K\u2028"
     assert log.getvalue() == f"{told} failed: {told}\n"
 
 
 def test_no_line_of_a_traceback_begins_as_one_of_the_log(log: io.StringIO) -> None:
     edit_logs()
-    logging.getLogger("worker.tested").error("failed", exc_info=ValueError(FORGED))
+    logging.getLogger("uow.tested").error("failed", exc_info=ValueError(FORGED))
     first, *trace = log.getvalue().rstrip("\n").split("\n")
     assert first == "failed"
     assert all(line.startswith("  ") for line in trace)
@@ -57,7 +57,7 @@ def test_no_line_of_a_traceback_begins_as_one_of_the_log(log: io.StringIO) -> No
 def test_a_traceback_is_cut_and_shows_no_row(log: io.StringIO) -> None:
     edit_logs()
     error = ValueError("x" * 5_000_000 + "\nDETAIL:  Key (email)=(ann@x) exists.")
-    logging.getLogger("worker.tested").error("failed: %s", error, exc_info=error)
+    logging.getLogger("uow.tested").error("failed: %s", error, exc_info=error)
     assert len(log.getvalue()) < 2 * TRACEBACK_BYTES
     assert "ann@x" not in log.getvalue()
 
@@ -68,7 +68,7 @@ def test_an_error_that_cannot_be_printed_can_be_logged(log: io.StringIO) -> None
             raise KeyError("text")
 
     edit_logs()
-    logging.getLogger("worker.tested").error("%s", Unprintable(), exc_info=Unprintable())
+    logging.getLogger("uow.tested").error("%s", Unprintable(), exc_info=Unprintable())
     assert "(cannot be shown: <class 'KeyError'>)" in log.getvalue()
 
 
@@ -112,7 +112,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Alone]:
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(logging.root, "handlers", [])
         as_made = {"level": logging.NOTSET, "disabled": False}
-        for logger in map(logging.getLogger, (*OURS, "worker.tested", "arq.worker")):
+        for logger in map(logging.getLogger, (*OURS, "uow.tested", "arq.worker")):
             for name, value in {**as_made, "handlers": [], "filters": []}.items():
                 monkeypatch.setattr(logger, name, value)
         _forget_levels()
@@ -136,9 +136,9 @@ def say(*names: str) -> None:
 def test_only_our_loggers_and_arqs_are_configured(alone: Alone) -> None:
     said = alone()
     configure("INFO")
-    say("worker.tested", "arq.worker", "library")
+    say("uow.tested", "arq.worker", "library")
     assert [line.split(": ")[1] for line in said.getvalue().splitlines()] == [
-        "from worker.tested", "from arq.worker"
+        "from uow.tested", "from arq.worker"
     ]  # fmt: skip
     assert logging.root.handlers == []
 
@@ -146,10 +146,10 @@ def test_only_our_loggers_and_arqs_are_configured(alone: Alone) -> None:
 def test_a_second_call_changes_the_level_and_doubles_nothing(alone: Alone) -> None:
     said = alone()
     configure("WARNING")
-    say("worker.tested")
+    say("uow.tested")
     configure("INFO")
-    say("worker.tested")
-    assert said.getvalue().count("from worker.tested") == 1
+    say("uow.tested")
+    assert said.getvalue().count("from uow.tested") == 1
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["before", "in a startup hook"])
@@ -188,7 +188,7 @@ def test_a_level_of_the_applications_own_stays(alone: Alone) -> None:
     said = alone()
     logging.getLogger("arq").setLevel(logging.ERROR)
     configure("INFO")
-    say("arq.worker", "worker.tested")
+    say("arq.worker", "uow.tested")
     assert said.getvalue().count("from") == 1
 
 
@@ -198,7 +198,7 @@ def test_a_level_that_a_module_of_the_api_sets_when_it_is_imported_stays(
     alone()
 
     def import_application(*_: object) -> None:
-        logging.getLogger("worker").setLevel(logging.ERROR)
+        logging.getLogger("uow").setLevel(logging.ERROR)
 
     async def find_none(_: object) -> None:
         raise ServerUnreachable("nobody is there")
@@ -207,21 +207,21 @@ def test_a_level_that_a_module_of_the_api_sets_when_it_is_imported_stays(
     monkeypatch.setattr(server, "wait_for_servers", find_none)
     monkeypatch.setenv("WORKER_LOG_LEVEL", "DEBUG")
     assert "nobody is there" in CliRunner().invoke(app, ["api"]).stderr
-    assert logging.getLogger("worker").level == logging.ERROR
+    assert logging.getLogger("uow").level == logging.ERROR
     assert logging.getLogger("uvicorn").level == logging.DEBUG
 
 
 def test_a_dictconfig_that_switches_off_what_is_there_does_not_silence_us(alone: Alone) -> None:
     said = alone()
-    for name in ("worker.tested", "arq.worker"):  # as disable_existing_loggers does it
+    for name in ("uow.tested", "arq.worker"):  # as disable_existing_loggers does it
         logging.getLogger(name).disabled = True
     configure("INFO")
-    say("worker.tested", "arq.worker")
+    say("uow.tested", "arq.worker")
     assert said.getvalue().count("from") == 2
 
 
 def test_a_dict_that_is_not_there_or_is_none_is_one_line() -> None:
-    for path in ("nowhere.config", "worker.telemetry.logs.OURS", "config"):
+    for path in ("nowhere.config", "uow.telemetry.logs.OURS", "config"):
         with pytest.raises(SettingsError, match=f"--custom-log-dict {path}: "):
             configure_as_told(path)
 

@@ -37,11 +37,11 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
-from worker import TaskContext, TaskFunction, TaskRef, task
-from worker.errors import InvalidArguments, InvalidOptions, InvalidResult, InvalidSchedule
-from worker.execution.cron import cron
-from worker.execution.difference import difference
-from worker.execution.registry import Registry, default_registry
+from uow import TaskContext, TaskFunction, TaskRef, task
+from uow.errors import InvalidArguments, InvalidOptions, InvalidResult, InvalidSchedule
+from uow.schedules.cron import cron
+from uow.tasks.difference import difference
+from uow.tasks.registry import Registry, default_registry
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import fakeredis
 import pytest
 
-from worker.broker.scripts import PRIORITY_STEP_MS, Job, caller
-from worker.execution.pusher import BUFFER_LIMIT, Pusher
+from uow.broker.scripts import PRIORITY_STEP_MS, Job, caller
+from uow.tasks.pusher import BUFFER_LIMIT, Pusher
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import pytest
 from typer.testing import CliRunner
 
-from worker.cli import app
-from worker.errors import InvalidOptions, SettingsError
-from worker.execution.options import Options
-from worker.queues import fault_in_name, weights_of
-from worker.settings import load_settings
+from uow.cli import app
+from uow.errors import InvalidOptions, SettingsError
+from uow.settings.environment import load_settings
+from uow.settings.queues import fault_in_name, weights_of
+from uow.tasks.options import Options
 
 
 def test_a_queue_without_a_weight_has_the_weight_1() -> None:

@@ -5,16 +5,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from worker import Backoff, Cancel, Retry, Snooze
-from worker.errors import (
+from uow import Backoff, Cancel, Retry, Snooze
+from uow.errors import (
     AttemptSuperseded,
     InvalidArguments,
     InvalidResult,
     ServerUnreachable,
     UnitOfWorkLost,
 )
-from worker.execution.outcome import Cancelled, Failed, HandedBack, Retrying, Snoozed
-from worker.execution.retry import RetryPolicy, decide
+from uow.tasks.outcome import Cancelled, Failed, HandedBack, Retrying, Snoozed
+from uow.tasks.retry import RetryPolicy, decide
 
 RNG = random.Random(1)
 NO_JITTER = Backoff(base=2, cap=300, jitter=0)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import SettingsError
-from worker.setting_types import SettingValues
-from worker.settings import GivenSettings, Settings, load_settings, setting_names
+from uow.errors import SettingsError
+from uow.settings.environment import GivenSettings, Settings, load_settings, setting_names
+from uow.settings.types import SettingValues
 
 ROOT = Path(__file__).parents[2]
 

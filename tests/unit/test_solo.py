@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.execution.solo import LONGEST_PATIENCE, NotAlone, Occupied, Solo, patience_of
+from uow.attempt.solo import LONGEST_PATIENCE, NotAlone, Occupied, Solo, patience_of
 
 
 class Attempt:

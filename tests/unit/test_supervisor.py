@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from worker.fast import supervisor
-from worker.fast.child import Child, Ended
-from worker.fast.restarts import HOPELESS_ROUNDS, Restarts
-from worker.fast.supervisor import child_command, supervise
-from worker.settings import GivenSettings
+from uow.process import supervisor
+from uow.process.child import Child, Ended
+from uow.process.restarts import HOPELESS_ROUNDS, Restarts
+from uow.process.supervisor import child_command, supervise
+from uow.settings.environment import GivenSettings
 
 QUICK = 0.5
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.execution.timetable import Timetable, ticks_every, timetable
-from worker.execution.wallclock import local_wall_clock, wall_clock
+from uow.schedules.timetable import Timetable, ticks_every, timetable
+from uow.schedules.wallclock import local_wall_clock, wall_clock
 
 MINUTE = timedelta(minutes=1)
 

@@ -1,4 +1,4 @@
-"""`worker.Settings` in the eyes of type checkers that know nothing of pydantic."""
+"""`uow.Settings` in the eyes of type checkers that know nothing of pydantic."""
 
 import json
 import shutil

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import URL
 
 from tests.loopback import make_certificate
-from worker import Database
-from worker.broker.redis import connect
-from worker.db.url import Address
-from worker.errors import SettingsError
-from worker.settings import load_settings
-from worker.urls import postgres, redis
+from uow import Database
+from uow.broker.redis import connect
+from uow.db.url import Address
+from uow.errors import SettingsError
+from uow.settings.environment import load_settings
+from uow.urls import postgres, redis
 
 CANARY = "canary"
 """In each password: it is in no message."""

@@ -3,9 +3,9 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from worker.chaos.faults import Faults
-from worker.chaos.journal import Journal
-from worker.chaos.plan import Done, FaultPlan
+from uow.proofs.chaos.faults import Faults
+from uow.proofs.chaos.journal import Journal
+from uow.proofs.chaos.plan import Done, FaultPlan
 from worker.demo.house import House
 from worker.demo.workers import FleetOfWorkers, open_fleet
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from pydantic import SecretStr
 
-from worker.db import migrations
-from worker.db.database import Database
-from worker.embedded import EmbeddedPostgres, EmbeddedRedis
-from worker.execution.client import TaskClient
-from worker.setting_parts import DEFAULT_SCHEMA
-from worker.settings import GivenSettings, Settings
+from uow.client import TaskClient
+from uow.db import migrations
+from uow.db.database import Database
+from uow.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow.settings.environment import GivenSettings, Settings
+from uow.settings.parts import DEFAULT_SCHEMA
 
 CONCURRENCY = 20
 """Tasks at once: enough to keep two cores busy."""

@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy import text
 
+from uow.errors import WorkerError
+from uow.process.launch import environment_variables
+from uow.process.signals import TERMINATED, cancel_on_sigterm
 from worker.demo.bars import Bars, progress
 from worker.demo.chaos import QUIET_SECONDS, Chaos, open_chaos, plan_for, told
 from worker.demo.check import summarize
@@ -19,9 +22,6 @@ from worker.demo.house import House, open_house
 from worker.demo.summary import print_summary
 from worker.demo.work import PATIENCE_SECONDS, Exports, outlast, start_import, watch
 from worker.demo.workers import Workers, open_one_worker
-from worker.errors import WorkerError
-from worker.launch import environment_variables
-from worker.signals import TERMINATED, cancel_on_sigterm
 from worker.tasks.user_export import export_data
 from worker.tasks.user_file import UserFile
 from worker.tasks.user_import import ImportReport

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
-from worker.db.failures import PASSING
+from uow.db.failures import PASSING
+from uow.errors import ServerUnreachable, WorkerError
+from uow.tasks.handle import TaskHandle
 from worker.demo.house import House
 from worker.demo.workers import Workers
-from worker.errors import ServerUnreachable, WorkerError
-from worker.execution.handle import TaskHandle
 from worker.tasks.user_export import export_data
 from worker.tasks.user_import import ImportReport, import_csv
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
-from worker.chaos.fleet import Fleet
+from uow.process.launch import WorkerProcess, tail
+from uow.proofs.chaos.fleet import Fleet
+from uow.run import run_tasks
 from worker.demo.house import House
-from worker.launch import WorkerProcess, tail
-from worker.run import run_tasks
 
 LEASE_SECONDS = 4.0
 """In a fleet: shorter than a worker is frozen, so that others take over what it comes back to."""

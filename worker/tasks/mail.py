@@ -6,9 +6,9 @@ from email.utils import format_datetime, parseaddr
 import aiosmtplib
 import idna
 
-from worker.clock import utcnow
-from worker.errors import MailRefused, SettingsError
-from worker.setting_parts import MailSettings
+from uow.clock import utcnow
+from uow.errors import MailRefused, SettingsError
+from uow.settings.parts import MailSettings
 
 OPERATION_SECONDS = 10.0
 """How long each answer of the mail server may take."""

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from worker import TaskContext, task
-from worker.db.queries import queries_for
-from worker.execution.pruning import START, Place, prune_batch
+from uow import TaskContext, task
+from uow.db.queries import queries_for
+from uow.services.pruning import START, Place, prune_batch
 
 
 @task("maintenance.prune_tasks", timeout=timedelta(hours=1), atomic=False)

@@ -4,7 +4,7 @@ A mail server that greylists says "come again" for minutes, one that is being mo
 the pauses grow to an hour, and the tries last for about a day.
 """
 
-from worker.execution.retry import Backoff
+from uow.tasks.retry import Backoff
 
 LONGEST_PAUSE = 3600.0
 """Seconds."""

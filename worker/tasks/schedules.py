@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from worker.errors import InvalidSchedule, SettingsError
-from worker.execution.cron import Schedule, cron
-from worker.settings import Settings
+from uow.errors import InvalidSchedule, SettingsError
+from uow.schedules.cron import Schedule, cron, schedules_of
+from uow.settings.environment import Settings
 from worker.tasks.maintenance import prune_tasks
 from worker.tasks.users import deactivate_stale
 
@@ -30,5 +30,5 @@ def builtin_schedules(settings: Settings) -> list[Schedule]:
             )
         except InvalidSchedule as error:
             raise SettingsError(f"{name}: {error}") from None
-        made += scheduled.schedules
+        made += schedules_of([scheduled])
     return made

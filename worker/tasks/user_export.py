@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from worker import TaskContext, task
-from worker.db.models import Task, User
-from worker.db.users import UserId, require_user
-from worker.errors import FileRefused, UserNotFound
+from uow import TaskContext, task
+from uow.db.models import Task, User
+from uow.errors import FileRefused, UserNotFound
 from worker.tasks.archive import Records, write_archive
 from worker.tasks.storage import resolve_inside
+from worker.users import UserId, require_user
 
 EXPORTS = "exports"
 """Folder in ``WORKER_STORAGE_DIR``."""

@@ -16,10 +16,10 @@ from typing import Self, TextIO
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from worker.db.users import Email, UserKey, Username
-from worker.errors import FileRefused
+from uow.errors import FileRefused
 from worker.tasks.csv_kind import START_BYTES, encoding_of, said_separator, separator_of
 from worker.tasks.storage import find_file
+from worker.users import Email, UserKey, Username
 
 CHUNK_ROWS = 500
 """Rows per chunk, and so per transaction: some 20 ms of Postgres's time."""

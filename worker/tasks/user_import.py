@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from worker import TaskContext, task
-from worker.db.users import UserKey, create_users, find_users
-from worker.errors import FileRefused
+from uow import TaskContext, task
+from uow.errors import FileRefused
 from worker.tasks.user_file import BadLine, Chunk, UserFile
 from worker.tasks.users import send_welcome
+from worker.users import UserKey, create_users, find_users
 
 BAD_LINES_SHOWN = 100
 """So many bad lines are in the report; all of them are counted."""

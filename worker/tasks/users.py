@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
-from worker import TaskContext, task
-from worker.db.users import (
+from uow import TaskContext, task
+from uow.errors import MailRefused, SettingsError, UserNotFound, UserTaken
+from worker.tasks.mail import compose, send_mail
+from worker.tasks.patience import BACKOFF, TRIES_IN_A_DAY
+from worker.users import (
     Email,
     UserId,
     Username,
@@ -12,9 +15,6 @@ from worker.db.users import (
     mark_welcomed,
     require_user,
 )
-from worker.errors import MailRefused, SettingsError, UserNotFound, UserTaken
-from worker.tasks.mail import compose, send_mail
-from worker.tasks.patience import BACKOFF, TRIES_IN_A_DAY
 
 USERS_PER_BATCH = 1000
 """Users that are deactivated in one transaction: their rows are locked for some 10 ms."""

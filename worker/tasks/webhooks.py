@@ -12,9 +12,9 @@ import httpx
 from pydantic import StringConstraints
 from pydantic_core import to_json
 
-from worker import Retry, Settings, TaskContext, task
-from worker.clock import utcnow
-from worker.errors import SettingsError, WebhookRefused
+from uow import Retry, Settings, TaskContext, task
+from uow.clock import utcnow
+from uow.errors import SettingsError, WebhookRefused
 from worker.tasks.egress import post
 from worker.tasks.patience import BACKOFF, LONGEST_PAUSE, TRIES_IN_A_DAY
 

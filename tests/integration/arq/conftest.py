@@ -13,10 +13,10 @@ import pytest
 from arq.connections import ArqRedis, create_pool
 from arq.worker import Worker
 
-from worker.broker import codec
-from worker.broker.redis import RedisClient, arq_settings
-from worker.embedded import EmbeddedRedis
-from worker.fast.worker import FastWorker
+from uow.broker import codec
+from uow.broker.redis import RedisClient, arq_settings
+from uow.embedded import EmbeddedRedis
+from uow.fast.worker import FastWorker
 
 Make = Callable[..., Worker]
 Context = dict[Any, Any]

@@ -6,7 +6,7 @@ from arq.connections import RedisSettings
 from arq.cron import cron
 from arq.worker import func
 
-from worker.broker import codec
+from uow.broker import codec
 
 
 async def double(ctx: dict[Any, Any], number: int) -> int:

@@ -13,9 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.integration.arq.clock import Clock, connected, pushed
 from tests.integration.arq.conftest import Context, Make, end, far_hour
-from worker.broker import keys
-from worker.broker.redis import RedisClient, server_time
-from worker.fast.worker import FastWorker
+from uow.broker import keys
+from uow.broker.redis import RedisClient, server_time
+from uow.fast.worker import FastWorker
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
@@ -133,7 +133,7 @@ async def test_a_tick_that_redis_has_not_taken_is_pushed_in_the_next_round(
     async with connected(client, worker):
         await worker.run_cron(an_hour_ago, 0.5)
         with monkeypatch.context() as patch:
-            patch.setattr("worker.fast.arq_ticks.push_tick", away)
+            patch.setattr("uow.fast.arq.ticks.push_tick", away)
             with pytest.raises(RedisConnectionError):
                 await worker.run_cron(an_hour_ago + 5 * SECOND, 0.5)
         await worker.run_cron(an_hour_ago + 6 * SECOND, 0.5)

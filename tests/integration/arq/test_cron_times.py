@@ -16,10 +16,10 @@ from arq.utils import to_unix_ms
 
 from tests.integration.arq.clock import Clock, connected, pushed
 from tests.integration.arq.conftest import Context, Make
-from worker.errors import SettingsError
-from worker.execution.wallclock import WallClock, wall_clock
-from worker.fast.arq_times import ArqTimes, zone_of
-from worker.fast.worker import FastWorker
+from uow.errors import SettingsError
+from uow.fast.arq.times import ArqTimes, zone_of
+from uow.fast.worker import FastWorker
+from uow.schedules.wallclock import WallClock, wall_clock
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 

@@ -8,8 +8,8 @@ from arq.connections import ArqRedis
 from arq.worker import Retry
 from redis.asyncio import ConnectionPool
 
-from worker.broker.redis import apart
-from worker.fast.worker import FastWorker
+from uow.broker.redis import apart
+from uow.fast.worker import FastWorker
 
 
 def by_class() -> ArqRedis:

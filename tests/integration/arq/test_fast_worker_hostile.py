@@ -12,9 +12,9 @@ from arq.utils import ms_to_datetime, timestamp_ms
 from arq.worker import JobExecutionFailed, Retry, func
 
 from tests.integration.arq.conftest import Context, Make, far_hour
-from worker.fast import serving
-from worker.fast.arq_jobs import ArqJob
-from worker.fast.worker import FastWorker
+from uow.fast import serving
+from uow.fast.arq.jobs import ArqJob
+from uow.fast.worker import FastWorker
 
 ran: list[Any] = []
 

@@ -13,11 +13,11 @@ from arq.jobs import JobStatus
 
 from tests.integration.arq.conftest import Context, Make, running, until
 from tests.integration.arq.gate import Gate
-from worker.broker.redis import RedisClient
-from worker.broker.scripts import caller
-from worker.errors import SettingsError
-from worker.fast.claimer import Claimer
-from worker.fast.worker import FastWorker
+from uow.broker.redis import RedisClient
+from uow.broker.scripts import caller
+from uow.errors import SettingsError
+from uow.fast.claimer import Claimer
+from uow.fast.worker import FastWorker
 
 ran: list[Any] = []
 
@@ -129,7 +129,7 @@ async def test_queues_are_served_in_proportion_to_their_weights(
     weights = {"high": 6.0, "middle": 3.0, "low": 1.0}
     for name in weights:
         await client.zadd(name, {f"{name} {number}": 1 for number in range(400)})
-    monkeypatch.setattr("worker.fast.claimer.random", random.Random(7))
+    monkeypatch.setattr("uow.fast.claimer.random", random.Random(7))
     claimer = Claimer(caller(redis), weights, 60.0, "me", lambda claimed: None)
     served: Counter[str] = Counter()
     for _ in range(400):

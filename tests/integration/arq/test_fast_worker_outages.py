@@ -18,8 +18,8 @@ from tests.integration.arq.conftest import (
     until,
 )
 from tests.integration.arq.gate import Gate
-from worker.embedded import EmbeddedRedis
-from worker.fast.worker import FastWorker
+from uow.embedded import EmbeddedRedis
+from uow.fast.worker import FastWorker
 
 
 @pytest.fixture(autouse=True)

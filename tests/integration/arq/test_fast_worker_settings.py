@@ -16,13 +16,13 @@ from arq.worker import get_kwargs
 from tests.integration.arq import fleet
 from tests.integration.arq.conftest import until
 from tests.processes import ROOT
-from worker import exhaustion
-from worker.embedded import EmbeddedRedis
-from worker.errors import Exhausted, ServerUnreachable, SettingsError
-from worker.fast.arq_settings import find, options_of
-from worker.fast.worker import FastWorker
-from worker.run import create_worker, run_worker
-from worker.signals import STOP_SIGNALS
+from uow import exhaustion
+from uow.embedded import EmbeddedRedis
+from uow.errors import Exhausted, ServerUnreachable, SettingsError
+from uow.fast.arq.settings_class import find, options_of
+from uow.fast.worker import FastWorker
+from uow.process.signals import STOP_SIGNALS
+from uow.run import create_worker, run_worker
 
 FLEET = "tests.integration.arq.fleet"
 
@@ -267,8 +267,8 @@ class Mine(app.WorkerSettings):
     @staticmethod
     async def on_startup(ctx):
         logging.getLogger("library").info("told a secret")
-        logging.getLogger("worker.fast").info("ours")
-        logging.getLogger("worker.fast").debug("ours in detail")
+        logging.getLogger("uow.fast").info("ours")
+        logging.getLogger("uow.fast").debug("ours in detail")
 
 config = dict(
     version=1,
@@ -304,7 +304,7 @@ def start(redis_server: EmbeddedRedis, tmp_path: Path) -> Iterator[Start]:
         (tmp_path / "app.py").write_text(APP.format(socket=socket))
         (tmp_path / "logs.py").write_text(logging)
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run", name, *arguments],
+            [sys.executable, "-m", "uow", "run", name, *arguments],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
@@ -432,11 +432,11 @@ async def test_the_health_of_a_worker_is_asked_as_with_arq(client: ArqRedis, sta
 @pytest.mark.parametrize(
     ("arguments", "name", "lines"),
     [
-        ((), "Mine", ["INFO    arq.worker: Starting", "INFO    worker.fast: ours"]),
-        (("-v",), "Mine", ["INFO    worker.fast: ours", "DEBUG   worker.fast: ours in detail"]),
-        ((), "Basic", ["own: arq.worker Starting", "own: worker.fast ours"]),
+        ((), "Mine", ["INFO    arq.worker: Starting", "INFO    uow.fast: ours"]),
+        (("-v",), "Mine", ["INFO    uow.fast: ours", "DEBUG   uow.fast: ours in detail"]),
+        ((), "Basic", ["own: arq.worker Starting", "own: uow.fast ours"]),
         (("--custom-log-dict", "logs.config"), "Mine",
-         ["own: arq.worker Starting", "INFO    worker.fast: ours"]),
+         ["own: arq.worker Starting", "INFO    uow.fast: ours"]),
     ],
     ids=["nobody", "verbose", "basicConfig", "dict"],
 )  # fmt: skip

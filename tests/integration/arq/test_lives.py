@@ -11,12 +11,12 @@ from arq.worker import FailedJobs, Worker, create_worker, func
 
 from tests.integration.arq.conftest import PICKLE, Context, Make, maker, stock_client
 from tests.integration.arq.gate import Gate
-from worker.broker.redis import arq_settings
-from worker.embedded import EmbeddedRedis
-from worker.errors import ServerUnreachable
-from worker.fast.claimer import Claimer
-from worker.fast.upkeep import Upkeep
-from worker.fast.worker import FastWorker
+from uow.broker.redis import arq_settings
+from uow.embedded import EmbeddedRedis
+from uow.errors import ServerUnreachable
+from uow.fast.claimer import Claimer
+from uow.fast.upkeep import Upkeep
+from uow.fast.worker import FastWorker
 
 PATIENCE = 10.0
 """Seconds in which a close is to end; it ends in some milliseconds, or when Redis is given up."""
@@ -27,7 +27,7 @@ NO_RETRIES = {"conn_retries": 0, "conn_timeout": 1}
 @pytest.fixture(autouse=True)
 async def _nothing_stays() -> AsyncIterator[None]:
     yield
-    assert [thread for thread in threading.enumerate() if thread.name == "worker.heart"] == []
+    assert [thread for thread in threading.enumerate() if thread.name == "uow.process.heart"] == []
 
 
 async def note(ctx: Context, what: Any = None) -> Any:
@@ -195,7 +195,7 @@ async def no_leases(make: Callable[..., FastWorker], patch: pytest.MonkeyPatch) 
     def refuse(*_: object) -> None:
         raise ZeroDivisionError
 
-    patch.setattr("worker.fast.worker.TokenLeases", refuse)
+    patch.setattr("uow.fast.worker.TokenLeases", refuse)
     return make()
 
 

@@ -16,7 +16,7 @@ from arq.worker import Retry, Worker, func
 
 from tests.integration.arq.conftest import FAR, Context, Make, running, until
 from tests.integration.arq.gate import Gate
-from worker.fast.worker import FastWorker
+from uow.fast.worker import FastWorker
 
 IN_PROGRESS = "arq:in-progress:"
 QUEUE = "arq:queue"

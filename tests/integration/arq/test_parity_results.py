@@ -9,7 +9,7 @@ from arq.jobs import DeserializationError, JobStatus, ResultNotFound, Serializat
 from arq.worker import FailedJobs, JobExecutionFailed, func
 
 from tests.integration.arq.conftest import JSON, PICKLE, Context, Make
-from worker import TaskFailed
+from uow import TaskFailed
 
 
 @pytest.fixture(params=[PICKLE, JSON], ids=["pickle", "json"])

@@ -13,7 +13,7 @@ from arq.worker import FailedJobs, JobExecutionFailed, Retry, RetryJob, func
 
 from tests.integration.arq import conftest
 from tests.integration.arq.conftest import FAR, Context, Make, running
-from worker.fast.worker import FastWorker
+from uow.fast.worker import FastWorker
 
 tries: list[int] = []
 

@@ -12,8 +12,8 @@ from arq.cron import cron
 from arq.worker import Retry, RetryJob, Worker, check_health, func
 
 from tests.integration.arq.conftest import FAR, Context, Make, far_hour, running, until
-from worker.broker.redis import arq_settings
-from worker.embedded import EmbeddedRedis
+from uow.broker.redis import arq_settings
+from uow.embedded import EmbeddedRedis
 
 ran: list[str] = []
 

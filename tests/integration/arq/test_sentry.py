@@ -8,7 +8,7 @@ from arq.worker import func
 
 from tests.integration.arq.conftest import Context, Make
 from tests.sentry import reported, users_and_breadcrumbs
-from worker.fast.worker import FastWorker
+from uow.fast.worker import FastWorker
 
 
 async def test_the_report_of_a_failed_job_has_nothing_of_another_job(

@@ -1,0 +1,152 @@
+"""A background worker in which every task is a unit of work.
+
+A task's database changes, its result and the record that it ran commit together, once, or not at
+all. Redis makes tasks start in milliseconds; Postgres remembers them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from uow.errors import (
+    AmbiguousClient,
+    AttemptOver,
+    AttemptSuperseded,
+    ClientClosed,
+    EnqueueError,
+    InvalidArguments,
+    InvalidOptions,
+    InvalidResult,
+    InvalidSchedule,
+    ParametersDiffer,
+    PayloadTooLarge,
+    ScheduleBusy,
+    ScheduleNotFound,
+    SchemaError,
+    ServerUnreachable,
+    SessionAlreadyOpen,
+    SessionEnded,
+    SessionError,
+    SessionLeftOpen,
+    SettingsError,
+    TaskCancelled,
+    TaskError,
+    TaskFailed,
+    TaskNotFound,
+    TaskTimeout,
+    TransactionAborted,
+    TransactionEnded,
+    UndecodablePayload,
+    UniqueKeyTaken,
+    UnitOfWorkLost,
+    UnknownTask,
+    WorkerError,
+)
+
+if TYPE_CHECKING:
+    from uow.api.deps import SessionDep
+    from uow.client import TaskClient
+    from uow.db.autogenerate import include_object
+    from uow.db.database import Database
+    from uow.db.models import TaskState
+    from uow.schedules.cron import cron
+    from uow.schedules.operations import ScheduleView, TickView
+    from uow.settings.environment import Settings
+    from uow.tasks.context import TaskContext
+    from uow.tasks.definition import task
+    from uow.tasks.function import TaskFunction
+    from uow.tasks.handle import TaskHandle, TaskView
+    from uow.tasks.outcome import Cancel, Retry, Snooze
+    from uow.tasks.reference import TaskRef
+    from uow.tasks.retry import Backoff
+
+__all__ = [
+    "AmbiguousClient",
+    "AttemptOver",
+    "AttemptSuperseded",
+    "Backoff",
+    "Cancel",
+    "ClientClosed",
+    "Database",
+    "EnqueueError",
+    "InvalidArguments",
+    "InvalidOptions",
+    "InvalidResult",
+    "InvalidSchedule",
+    "ParametersDiffer",
+    "PayloadTooLarge",
+    "Retry",
+    "ScheduleBusy",
+    "ScheduleNotFound",
+    "ScheduleView",
+    "SchemaError",
+    "ServerUnreachable",
+    "SessionAlreadyOpen",
+    "SessionDep",
+    "SessionEnded",
+    "SessionError",
+    "SessionLeftOpen",
+    "Settings",
+    "SettingsError",
+    "Snooze",
+    "TaskCancelled",
+    "TaskClient",
+    "TaskContext",
+    "TaskError",
+    "TaskFailed",
+    "TaskFunction",
+    "TaskHandle",
+    "TaskNotFound",
+    "TaskRef",
+    "TaskState",
+    "TaskTimeout",
+    "TaskView",
+    "TickView",
+    "TransactionAborted",
+    "TransactionEnded",
+    "UndecodablePayload",
+    "UniqueKeyTaken",
+    "UnitOfWorkLost",
+    "UnknownTask",
+    "WorkerError",
+    "cron",
+    "include_object",
+    "task",
+]
+
+_PLACES = {
+    "Backoff": "tasks.retry",
+    "Cancel": "tasks.outcome",
+    "Database": "db.database",
+    "Retry": "tasks.outcome",
+    "ScheduleView": "schedules.operations",
+    "SessionDep": "api.deps",
+    "Settings": "settings.environment",
+    "Snooze": "tasks.outcome",
+    "TaskClient": "client",
+    "TaskContext": "tasks.context",
+    "TaskFunction": "tasks.function",
+    "TaskHandle": "tasks.handle",
+    "TaskRef": "tasks.reference",
+    "TaskState": "db.models",
+    "TaskView": "tasks.handle",
+    "TickView": "schedules.operations",
+    "cron": "schedules.cron",
+    "include_object": "db.autogenerate",
+    "task": "tasks.definition",
+}
+"""Imported when they are asked for: the commands start without an ORM."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        found = getattr(import_module(f"uow.{_PLACES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if name != "SessionDep":  # which needs FastAPI, as only a web service has it
+            raise
+        raise ImportError(
+            f"uow.SessionDep needs {error.name}: pip install 'uow-worker[api]'"
+        ) from error
+    globals()[name] = found
+    return found

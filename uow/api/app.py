@@ -1,0 +1,109 @@
+"""The API's composition root.
+
+``worker api`` serves it; ``uvicorn --factory uow.api.app:create_app`` and other ASGI servers do
+as well.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from uow.api import problems
+from uow.api.limits import ENVELOPE_BYTES, BodyLimit
+from uow.api.routers import health, tasks
+from uow.api.schemas import Problem
+from uow.api.security import Guard, HeaderWriter, LoopbackOnly, TokenRequired
+from uow.client import TaskClient
+from uow.db.database import Database
+from uow.settings.environment import Settings, load_settings
+from uow.tasks.registry import Registry, default_registry
+from uow.telemetry.logs import edit_logs
+from worker.api import users
+
+
+def create_app(settings: Settings | None = None, registry: Registry = default_registry) -> FastAPI:
+    """The API, with the task modules loaded; nothing connects before it starts.
+
+    ``/docs`` is there without tokens only: a browser cannot show one. ``/openapi.json`` is there
+    always, and needs a token like everything but ``/health/…``.
+
+    Args:
+        settings: Other settings than the environment's.
+        registry: The task functions that it enqueues.
+
+    Raises:
+        SettingsError: A setting is missing, unknown or malformed, or a task module is not there.
+    """
+    settings = settings or load_settings()
+    settings.require_database()
+    registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    app = FastAPI(
+        title="worker",
+        lifespan=_lifespan(settings),
+        middleware=_middleware(settings),
+        exception_handlers=dict.fromkeys((HTTPException, RequestValidationError), problems.answer),
+        responses={"default": _documented_problem()},
+        docs_url=None if settings.api_tokens else "/docs",
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.registry = registry
+    app.state.queues = _queues(settings, registry)
+    _include_routers(app, settings)
+    return app
+
+
+def _lifespan(settings: Settings) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        edit_logs()
+        async with (
+            Database.from_settings(settings.require_database()) as app.state.db,
+            TaskClient.from_settings(settings, db=app.state.db) as app.state.client,
+        ):
+            yield
+
+    return lifespan
+
+
+def _middleware(settings: Settings) -> Sequence[Middleware]:
+    """From the outside to the inside."""
+    tokens = settings.api_tokens
+    rule = TokenRequired(tokens) if tokens else LoopbackOnly()
+    return [
+        Middleware(HeaderWriter),
+        Middleware(problems.ErrorAnswerer),
+        Middleware(Guard, rule, open_paths=health.PATHS),
+        Middleware(BodyLimit, settings.max_payload_bytes + ENVELOPE_BYTES),
+    ]
+
+
+def _queues(settings: Settings, registry: Registry) -> frozenset[str]:
+    """Those that the service knows: a caller is not to write into just any key of Redis."""
+    named = {function.defaults.queue for function in registry if function.defaults.queue}
+    return frozenset({settings.queue, *settings.served_queues, *named})
+
+
+def _include_routers(app: FastAPI, settings: Settings) -> None:
+    # The Guard checks the token; this only tells OpenAPI about it.
+    bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
+    app.include_router(health.router)
+    app.include_router(tasks.router, dependencies=bearer)
+    if settings.builtin_tasks:
+        app.include_router(users.router, dependencies=bearer)
+
+
+def _documented_problem() -> dict[str, Any]:
+    return {
+        "description": "A problem (RFC 9457)",
+        "content": {
+            problems.ProblemResponse.media_type: {"schema": Problem.model_json_schema()},
+        },
+    }

@@ -1,0 +1,86 @@
+"""FastAPI dependencies.
+
+They read what a lifespan has put into ``app.state``, so they serve any FastAPI app as they serve
+ours.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import Depends
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from uow.client import TaskClient
+from uow.db.database import Database
+from uow.errors import SettingsError
+from uow.tasks.registry import Registry
+
+
+def get_database(connection: HTTPConnection) -> Database:
+    """The app's `Database`: ``app.state.db``.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    db = getattr(connection.app.state, "db", None)
+    if not isinstance(db, Database):
+        raise SettingsError(
+            "app.state.db is not a uow.Database: set it in the app's lifespan "
+            "(async with Database.from_settings() as app.state.db: yield)"
+        )
+    return db
+
+
+async def get_session(
+    db: Annotated[Database, Depends(get_database)],
+) -> AsyncGenerator[AsyncSession, None]:
+    """A session of the app's `Database`.
+
+    Raises:
+        TransactionAborted: At the end, if a swallowed error had aborted the transaction.
+    """
+    async with db.get_session() as session:
+        yield session
+
+
+def get_client(connection: HTTPConnection) -> TaskClient:
+    """The app's open `TaskClient`: ``app.state.client``.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    client = getattr(connection.app.state, "client", None)
+    if not isinstance(client, TaskClient):
+        raise SettingsError(
+            "app.state.client is not a uow.TaskClient: set it in the app's lifespan "
+            "(async with TaskClient.from_settings() as app.state.client: yield)"
+        )
+    return client
+
+
+def get_registry(connection: HTTPConnection) -> Registry:
+    """The task functions that the app knows: ``app.state.registry``."""
+    registry: Registry = connection.app.state.registry
+    return registry
+
+
+def get_queues(connection: HTTPConnection) -> frozenset[str]:
+    """The queues that the app puts tasks into: ``app.state.queues``."""
+    queues: frozenset[str] = connection.app.state.queues
+    return queues
+
+
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+"""A session per request: committed before the response, rolled back on any exception.
+
+``scope="function"`` is what makes it so: by default FastAPI runs the code after ``yield`` when the
+response has been sent, and a failed commit would show as a 200.
+"""
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+"""For what needs no session of its own, or several short ones (a stream of events)."""
+
+ClientDep = Annotated[TaskClient, Depends(get_client)]
+RegistryDep = Annotated[Registry, Depends(get_registry)]
+QueuesDep = Annotated[frozenset[str], Depends(get_queues)]

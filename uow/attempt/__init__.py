@@ -1,0 +1,1 @@
+"""One run of a task by one worker, the same under either engine."""

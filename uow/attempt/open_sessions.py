@@ -1,0 +1,103 @@
+"""Which sessions of an attempt are open: none may be when its function has returned.
+
+A function may start an asyncio task and not await it. What that does with `ctx["db"]` is neither
+part of the attempt nor anything that somebody would commit: so the attempt fails, the connection is
+taken back whatever runs on it, and each later use is refused.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from uow.db import direct
+from uow.db.places import place_of_caller
+from uow.db.session import WorkerSession
+from uow.errors import AttemptOver, SessionLeftOpen
+
+_AFTER_THE_ATTEMPT = (
+    'a unit of work after its attempt has ended: nobody would commit it. ctx["db"] is for the task '
+    "function and what it awaits; what goes on after it is a task of its own"
+)
+
+
+class OpenSessions:
+    """The open sessions of an attempt, until it is over.
+
+    Attributes:
+        is_over: Nothing may be opened or used any more.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[WorkerSession] = []
+        self.is_over = False
+        self._dropped_at: str | None = None
+
+    @property
+    def open_at(self) -> str | None:
+        """Where one was opened that is open still, or was never left."""
+        return self._open[0].sync_session.opened_at if self._open else self._dropped_at
+
+    @contextlib.contextmanager
+    def counted(self, session: WorkerSession) -> Iterator[None]:
+        """Count `session` as open while the block runs."""
+        self._open.append(session)
+        try:
+            yield
+        except GeneratorExit:  # nobody has left its block: it was forgotten, and collected
+            self._dropped_at = session.sync_session.opened_at
+            raise
+        except SQLAlchemyError as error:
+            self.refuse_if_over(error)  # what it ran into is that we have taken its connection
+            raise
+        finally:
+            self._open.remove(session)
+
+    def refuse_if_over(self, error: BaseException | None = None) -> None:
+        """Raise if the attempt has ended.
+
+        Raises:
+            AttemptOver: It has; from `error`.
+        """
+        if self.is_over:
+            raise AttemptOver(f"{place_of_caller()} uses {_AFTER_THE_ATTEMPT}") from error
+
+    def refuse_if_open(self) -> None:
+        """Raise if one is open still: the function has returned.
+
+        Raises:
+            SessionLeftOpen: One is; with the place.
+        """
+        if self.open_at is not None:
+            raise SessionLeftOpen(
+                "the task function has returned while the session that was opened at "
+                f"{self.open_at} is still open, so nothing is committed: let its block end first, "
+                "and await whatever uses it in the background"
+            )
+
+    def refuse_if_dropped(self) -> None:
+        """Raise if one was forgotten: what it did is in the attempt's transaction, half done.
+
+        Raises:
+            SessionLeftOpen: One was; with the place.
+        """
+        if self._dropped_at is not None:
+            raise SessionLeftOpen(
+                f"the block of the session that was opened at {self._dropped_at} was never left, "
+                "so nothing is committed: open sessions with `async with`"
+            )
+
+    def end(self) -> None:
+        """Refuse whoever comes from now on."""
+        self.is_over = True
+        for session in self._open:
+            session.sync_session.end(AttemptOver, f"in {_AFTER_THE_ATTEMPT}")
+
+    async def close(self) -> None:
+        """Take the connections of those that are still open, whatever runs on them."""
+        for session in tuple(self._open):
+            connection = session.sync_session.current
+            if connection is not None and not (connection.closed or connection.invalidated):
+                direct.driver_of(connection.connection).terminate()
+            with contextlib.suppress(SQLAlchemyError):  # who uses it closes it, on meeting its end
+                await session.invalidate()

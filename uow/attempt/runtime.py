@@ -1,0 +1,33 @@
+"""What lives with the worker process and serves every attempt."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from arq.connections import ArqRedis
+
+from uow.attempt.running import Leases
+from uow.attempt.solo import Solo
+from uow.db.database import Database
+from uow.settings.environment import Settings
+from uow.tasks.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What an attempt needs from its process; `ctx["runtime"]`.
+
+    Attributes:
+        worker: The process's name in the fleet.
+        flush_pushes: Returns when what was enqueued here is pushed.
+        suspend: Claim nothing until Postgres answers.
+    """
+
+    db: Database
+    redis: ArqRedis
+    registry: Registry
+    leases: Leases
+    settings: Settings
+    worker: str
+    flush_pushes: Callable[[], Awaitable[None]]
+    suspend: Callable[[], None]
+    solo: Solo = field(default_factory=Solo)

@@ -1,0 +1,129 @@
+"""What every command has: its registration, its errors in one line, its settings."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from uow.errors import WorkerError
+from uow.settings.log_level import log_level
+from uow.telemetry import logs
+
+if TYPE_CHECKING:
+    from uow.settings.environment import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="worker",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api",
+          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo",
+          "watchfiles": "watch"}  # fmt: skip
+"""What an optional dependency comes with."""
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        typer.echo(f"uow-worker {metadata.version('uow-worker')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version."),
+    ] = False,
+) -> None:
+    """A background worker in which every task is a unit of work."""
+
+
+def command(function: Callable[P, T]) -> Callable[P, T]:
+    """Register a command whose errors are one line and exit code 1."""
+    return command_of(app)(function)
+
+
+def command_of(group: typer.Typer) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Register a command of a group, in the same way."""
+    return lambda function: _registered(group, function)
+
+
+def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            _stand_here()
+            return function(*args, **kwargs)
+        except (WorkerError, TimeoutError) as error:
+            _tell(error)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] not in EXTRAS:
+                raise
+            extra = EXTRAS[error.name.partition(".")[0]]
+            _tell(f"{error.name} is not installed: pip install 'uow-worker[{extra}]'")
+        raise typer.Exit(1)
+
+    group.command(name=function.__name__.removesuffix("_").replace("_", "-"))(run)
+    return run
+
+
+def _stand_here() -> None:
+    """Find your modules where you stand, as arq does.
+
+    Raises:
+        WorkerError: The current directory has been deleted, or may not be read.
+    """
+    try:
+        here = str(Path.cwd())
+    except OSError as error:
+        raise WorkerError(
+            f"the current directory cannot be used ({error.strerror}): change to one that is there"
+        ) from None
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _tell(error: object) -> None:
+    from rich.console import Console
+
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors.print("[red]worker:[/red]", end=" ")
+    errors.print(str(error), markup=False)
+
+
+def start(**overrides: Any) -> "Settings":
+    """Settings, with our log configured as they say."""
+    from uow.settings.environment import load_settings
+
+    settings = load_settings(**overrides)
+    logs.configure(settings.log_level)
+    return settings
+
+
+def start_for_arq(**overrides: Any) -> "Settings":
+    """The defaults, with the log configured: for somebody's settings class.
+
+    What else has our prefix in the environment may be its application's own.
+    """
+    from uow.settings.environment import GivenSettings
+
+    settings = GivenSettings(**{"log_level": log_level(), **overrides})
+    logs.configure(settings.log_level)
+    return settings
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run one coroutine to its end."""
+    return asyncio.run(work)

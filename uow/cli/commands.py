@@ -1,0 +1,199 @@
+"""The commands of a service: parse, call, print. What they do is elsewhere."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from uow.cli.app import command, run_async, start, start_for_arq
+from uow.errors import InvalidOptions
+from uow.tasks.options import OptionValues, Unique
+
+
+@command
+def migrate(
+    down: Annotated[
+        str | None, typer.Option(help="Go back to this revision; `base` removes every table.")
+    ] = None,
+    move_from: Annotated[
+        str | None,
+        typer.Option(help="First move our tables here from this schema; no worker may live."),
+    ] = None,
+    rewrite: Annotated[
+        bool,
+        typer.Option("--rewrite", help="Also where more than 1,000,000 tasks are written anew."),
+    ] = False,
+) -> None:
+    """Create or upgrade our tables (safe to run in several processes at once)."""
+    from uow.db import migrations
+    from uow.db.database import Database
+    from uow.services.readiness import wait_for_postgres
+
+    if down is not None and move_from is not None:
+        raise InvalidOptions("--down and --move-from exclude each other")
+    settings = start()
+
+    async def work() -> None:
+        given = settings.require_database()
+        # Some steps need a second connection.
+        async with Database.from_settings(replace(given, pool_size=max(2, given.pool_size))) as db:
+            await wait_for_postgres(db, settings.connect_timeout)
+            if move_from is not None:
+                await migrations.move(db, move_from)
+            if down is None:
+                await migrations.upgrade(db, builtin_tasks=settings.builtin_tasks, rewrite=rewrite)
+            else:
+                await migrations.downgrade(db, down, rewrite=rewrite)
+
+    run_async(work())
+    typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
+
+
+@command
+def run(
+    arq_settings: Annotated[
+        str | None,
+        typer.Argument(
+            help="Anybody's arq settings class, as module.Name, to run its functions instead.",
+            metavar="[SETTINGS]",
+        ),
+    ] = None,
+    stock: Annotated[bool, typer.Option("--stock", help="Use the stock arq worker.")] = False,
+    burst: Annotated[
+        bool | None, typer.Option("--burst/--no-burst", help="End when nothing is due.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Tasks that run at once in one process.")
+    ] = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="A queue to serve, as NAME or NAME=WEIGHT; repeatable."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Run so many processes; replace those that crash.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Restart when a Python file changes (development).")
+    ] = False,
+    watch_dir: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Directory to --watch (implied)."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Let SETTINGS read jobs with pickle.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether such a worker lives: exit code 0.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log from DEBUG on.")] = False,
+    custom_log_dict: Annotated[
+        str | None, typer.Option(help="Configure logging with the dict at this module.NAME.")
+    ] = None,
+) -> None:
+    """Run tasks until told to stop."""
+    if not check and (processes or watch or watch_dir):
+        from uow.process.supervisor import supervise
+
+        watched = watch_dir or (Path() if watch else None)
+        settings = (start if arq_settings is None else start_for_arq)(
+            **{"log_level": "DEBUG"} if verbose else {}
+        )
+        raise typer.Exit(
+            supervise(settings, processes or 1, watched,
+                      burst=bool(burst), needs_database=arq_settings is None)
+        )  # fmt: skip
+    from uow.cli.run import check_worker, log_configuration, run_worker
+
+    configure_log = log_configuration(verbose=verbose, custom_log_dict=custom_log_dict)
+    if check:
+        raise typer.Exit(check_worker(arq_settings, configure_log))
+    run_worker(
+        arq_settings, configure_log, stock=stock, burst=burst,
+        concurrency=concurrency, queues=queue or [], allow_pickle=allow_pickle,
+    )  # fmt: skip
+
+
+@command
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the HTTP API."""
+    from uow.api.server import serve
+    from uow.settings.environment import load_settings
+
+    serve(load_settings(), host, port)  # which configures the log, after the application
+
+
+@command
+def enqueue(
+    name: Annotated[str, typer.Argument(help="The task function's name.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Arguments as key=value.", metavar="[KEY=VALUE]...")
+    ] = None,
+    delay: Annotated[float | None, typer.Option(help="Seconds until it is due.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="The user it belongs to.")] = None,
+    unique_key: Annotated[str | None, typer.Option(help="At most one unsettled task.")] = None,
+    unique: Annotated[
+        str | None, typer.Option(help="Hold the key while `unsettled`, or only while `waiting`.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to --wait at most; default: as long as it takes."),
+    ] = None,
+) -> None:
+    """Enqueue one task and print its id; its module is one of WORKER_TASK_MODULES."""
+    from uow.cli.enqueue import enqueue_one, parse_arguments
+
+    settings = start()
+    options: OptionValues = {
+        "delay": delay, "user_id": user_id, "unique_key": unique_key, "queue": queue,
+        "priority": priority, "unique": cast("Unique", unique),
+    }  # fmt: skip
+    given = parse_arguments(arguments or [])
+    run_async(enqueue_one(settings, name, given, options, wait=wait, timeout=timeout))
+
+
+@command
+def cancel(
+    ids: Annotated[list[str], typer.Argument(help="Ids of tasks.", metavar="ID...")],
+) -> None:
+    """Cancel tasks: final at once, also while one runs."""
+    from uow.cli.intervene import cancel_each
+
+    if not run_async(cancel_each(start(), ids)):
+        raise typer.Exit(1)
+
+
+@command
+def retry(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of tasks.", metavar="[ID]...")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every failed task …")] = False,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="Every cancelled task …")] = False,
+    name: Annotated[str | None, typer.Option(help="… of this task function.")] = None,
+    queue: Annotated[str | None, typer.Option(help="… of this queue.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="… of this user.")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="… settled before, as 2030-01-31T12:00Z.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="… and so many at most.")] = None,
+) -> None:
+    """Run failed or cancelled tasks again, by their ids or by what they have in common."""
+    from uow.cli.intervene import filter_of, retry_each, retry_matching
+
+    which = filter_of(
+        failed=failed, cancelled=cancelled, name=name, queue=queue, user_id=user_id,
+        before=before, limit=limit,
+    )  # fmt: skip
+    if which and ids:
+        raise InvalidOptions("give ids or a filter, not both")
+    if which:
+        run_async(retry_matching(start(), which))
+    elif not run_async(retry_each(start(), ids or [])):
+        raise typer.Exit(1)

@@ -1,0 +1,285 @@
+"""`TaskClient`: enqueues in transactions of its own, and answers handles."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, overload
+from uuid import UUID
+
+import asyncpg
+from arq.connections import ArqRedis
+from sqlalchemy import Row
+from sqlalchemy.util import greenlet_spawn
+
+from uow.broker import codec, keys
+from uow.broker.connection import ScriptConnection
+from uow.broker.hints import Hints
+from uow.broker.redis import connect
+from uow.broker.scripts import Job
+from uow.db.database import Database
+from uow.db.models import TaskState
+from uow.errors import InvalidOptions
+from uow.failpoints import reach
+from uow.schedules.operations import Schedules
+from uow.settings.environment import Settings, load_settings
+from uow.tasks.enqueue import Enqueueable, Request, enqueue_in, handles_for, insertion, jobs_of
+from uow.tasks.handle import AttemptError, Ending, TaskHandle, TaskView
+from uow.tasks.interventions import Filter, Interventions, Retryable
+from uow.tasks.outlets import Outlet, close_outlet, open_outlet
+from uow.tasks.pusher import Pusher
+from uow.tasks.queue_owner import Onlooker
+from uow.tasks.reference import TaskRef
+from uow.tasks.refusal import refusal_of
+from uow.tasks.rowless import PlainTasks
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ROWS_PER_STATEMENT = 2_000
+"""Rows of a large `enqueue_many` that are written while the jobs of those before are made."""
+
+
+class TaskClient:
+    """Enqueues tasks; while it is open it pushes for its database's sessions and answers handles.
+
+    Args:
+        db: The database with the table `task`.
+        redis: A client with our serializer.
+        settings: Queue, schema and limits.
+
+    Attributes:
+        schedules: The schedules of `WORKER_APP`: to look at, pause, resume, run by hand.
+    """
+
+    def __init__(self, db: Database, redis: ArqRedis, settings: Settings) -> None:
+        self.db = db
+        self.redis = redis
+        self._connection = ScriptConnection(redis)
+        self._pusher = Pusher(self._connection.run, Onlooker(db, redis, settings.app).look_at)
+        self._plain = PlainTasks(self._connection.run, redis, settings)
+        self._hints = Hints(redis)
+        self._interventions = Interventions(db, redis, self._pusher.announce, settings.retention)
+        self._outlet = Outlet(
+            schema=db.schema,
+            queue=settings.queue,
+            max_payload_bytes=settings.max_payload_bytes,
+            announce=self._pusher.announce,
+            reader=self,
+            engine=db.engine.sync_engine,
+            schema_is_given=db.schema_is_given,
+        )
+        self._owned = contextlib.AsyncExitStack()
+        self.schedules = Schedules(db, settings.app)
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, *, db: Database | None = None) -> Self:
+        """Build it from the settings; without any, from the environment. Nothing connects yet.
+
+        Args:
+            settings: Other settings than the environment's.
+            db: Share this `Database` instead of making one (it is then yours to dispose of).
+
+        Raises:
+            SettingsError: A setting is missing, unknown or malformed.
+        """
+        chosen = settings or load_settings()
+        owned = None if db is not None else Database.from_settings(chosen.require_database())
+        redis = connect(chosen.redis_url.get_secret_value(), queue=chosen.queue)
+        client = cls(db or owned, redis, chosen)  # type: ignore[arg-type]
+        client._owned.push_async_callback(redis.aclose)
+        if owned is not None:
+            client._owned.push_async_callback(owned.dispose)
+        return client
+
+    async def __aenter__(self) -> Self:
+        await self._pusher.start()
+        open_outlet(self._outlet)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        close_outlet(self._outlet)
+        await self._hints.stop()
+        await self._pusher.stop()
+        await self._connection.close()
+        await self._owned.aclose()
+
+    @overload
+    async def enqueue(
+        self, task: Enqueueable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[R]: ...
+
+    @overload
+    async def enqueue(self, task: str, /, **arguments: object) -> TaskHandle[Any]: ...
+
+    async def enqueue(
+        self, task: Enqueueable[Any, Any] | str, /, *args: Any, **kwargs: Any
+    ) -> TaskHandle[Any]:
+        """Enqueue one task in a transaction of its own: when this returns, it is committed.
+
+        A task that is ``durable=False`` is pushed to Redis instead.
+
+        Raises:
+            EnqueueError: The arguments or options do not fit; nothing was enqueued.
+            SchemaError: Our tables are not there, or our role may not write into them.
+            ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
+        """
+        target = TaskRef(task) if isinstance(task, str) else task
+        return (await self.enqueue_many(target, [target.bind(args, kwargs)]))[0]
+
+    async def enqueue_many(
+        self, task: Enqueueable[Any, R] | str, many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]:
+        """Enqueue one task per element of `many`, in one transaction and few round trips.
+
+        Raises:
+            EnqueueError: Arguments or options do not fit; nothing was enqueued.
+            SchemaError: As `enqueue`.
+            ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
+        """
+        target = TaskRef(task) if isinstance(task, str) else task
+        request = target.request_many([dict(arguments) for arguments in many])
+        if request.options.bind is not None:
+            raise InvalidOptions(
+                f"{request.name}: bind= is for a session of yours; this is our own"
+            )
+        if not many:
+            return []
+        if not request.durable:
+            return await self._plain.push(request)
+        return await self._insert(request)
+
+    async def flush(self) -> None:
+        """Return when every task announced so far was pushed, or left to the relay."""
+        await self._pusher.flush()
+
+    def handle(self, task_id: UUID, name: str = "task") -> TaskHandle[Any]:
+        """The handle of a task by its id, for example from an earlier process."""
+        return TaskHandle(task_id, name, lambda: self, codec.from_bytes)
+
+    async def get(self, task_id: UUID) -> TaskView | None:
+        """Everything about a task, its errors included; None: it is not there."""
+        found = await self.db.execute_once(self.db.queries.read, {"id": task_id})
+        row = found.mappings().first()
+        if row is None:
+            return None
+        errors = await self.db.execute_once(self.db.queries.read_errors, {"id": task_id})
+        json = {name: codec.from_bytes(row[name]) for name in ("args", "result", "progress")}
+        return TaskView(
+            **{**row, **json, "state": TaskState(row["state"])},
+            errors=tuple(AttemptError(**error) for error in errors.mappings()),
+        )
+
+    async def ending(self, task_id: UUID) -> Ending | None:
+        """How far a task is, as handles ask it."""
+        found = await self.db.execute_once(self.db.queries.ending, {"id": task_id})
+        row = found.first()
+        return None if row is None else Ending.from_row(row)
+
+    def hint(self, task_id: UUID) -> contextlib.AbstractAsyncContextManager[asyncio.Event]:
+        """An event that is set when the task is settled and the hint about it is not lost."""
+        return self._hints.waiting_for(keys.settled_channel(str(task_id)))
+
+    async def cancel(self, task_id: UUID) -> bool:
+        """Settle a task as cancelled, at once and for good; a running attempt is told.
+
+        Returns:
+            False if it was settled already, or is not there.
+        """
+        return await self._interventions.cancel(task_id)
+
+    async def retry(self, task_id: UUID) -> bool:
+        """Run a failed or cancelled task again: at once, and with all its tries.
+
+        Returns:
+            False if it is neither failed nor cancelled.
+
+        Raises:
+            UniqueKeyTaken: Another task has its unique key.
+            TaskNotFound: It is not there.
+        """
+        return await self._interventions.retry(task_id)
+
+    async def retry_many(
+        self,
+        *,
+        name: str | None = None,
+        state: Retryable | None = None,
+        queue: str | None = None,
+        user_id: str | int | None = None,
+        settled_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Run the failed tasks again that fit everything that is given, the oldest first.
+
+        Left alone is a task whose unique key another has; of several with one key the youngest
+        runs again. At least one argument beside `limit` is needed: to retry every failed task say
+        so, ``state="failed"``.
+
+        Args:
+            name: The task function's name.
+            state: Instead of the failed tasks the ``"cancelled"`` ones, or ``"both"``.
+            queue: Their queue.
+            user_id: The user they belong to.
+            settled_before: A moment before which they were settled.
+            limit: How many at most.
+
+        Returns:
+            How many run again.
+
+        Raises:
+            InvalidOptions: Nothing is given, or a value does not fit.
+        """
+        user = None if user_id is None else str(user_id)
+        return await self._interventions.retry_many(
+            Filter(
+                name=name, state=state, queue=queue, user_id=user,
+                settled_before=settled_before, limit=limit,
+            )
+        )  # fmt: skip
+
+    async def _insert(self, request: Request[R]) -> list[TaskHandle[R]]:
+        if request.options.unique_key is not None:
+            async with self.db.get_session() as session:
+                return await enqueue_in(session, request, self._outlet)
+        ids, parameters = insertion(request, self._outlet)
+        try:
+            jobs = await self._insert_rows(parameters)
+        except asyncpg.PostgresError as error:
+            engine = self.db.engine.sync_engine
+            refusal = await greenlet_spawn(refusal_of, error, engine, self._outlet)
+            if refusal is None:
+                raise
+            raise refusal from error
+        reach("enqueue_committed")
+        self._pusher.announce(jobs)
+        return handles_for(request, ids, self.db.engine.sync_engine)
+
+    async def _insert_rows(self, parameters: dict[str, Any]) -> list[Job]:
+        if len(parameters["ids"]) <= ROWS_PER_STATEMENT:
+            found = await self.db.execute_once(self.db.queries.insert, parameters)
+            return jobs_of(found.all(), parameters)
+        return await self._insert_in_chunks(parameters)
+
+    async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Job]:
+        jobs: list[Job] = []
+        rows: Sequence[Row[Any]] = []
+        async with self.db.transaction() as execute:
+            for at in range(0, len(parameters["ids"]), ROWS_PER_STATEMENT):
+                part = slice(at, at + ROWS_PER_STATEMENT)
+                chunk = {key: parameters[key][part] for key in ("ids", "arguments")}
+                writing = asyncio.ensure_future(
+                    execute(self.db.queries.insert, {**parameters, **chunk})
+                )
+                try:
+                    await asyncio.sleep(0)  # Postgres has work; meanwhile we have some, too
+                    jobs += jobs_of(rows, parameters)
+                finally:
+                    rows = (await writing).all()
+        return jobs + jobs_of(rows, parameters)

@@ -1,0 +1,35 @@
+"""How fast it goes: nothing here is needed for safety.
+
+Safe is what `uow.attempt` makes safe: the guarded start, the unit of work, the guarded commit
+hold under the stock ``arq`` command, too. Delete this package and a task still runs once or not at
+all; it only starts later, and fewer of them run in a second. So whatever stands here decides
+nothing about a task: it brings jobs to an attempt and takes finished ones away, and what it keeps
+in memory may be lost at any moment.
+
+    worker        a start, a life and an end in the shape of `arq.Worker`
+    serving       its slots: what was claimed and runs
+    intake        fills them
+    claimer       what is due, as long as somebody is free
+    leases        who holds what, kept from the heart's thread
+    finisher      what has ended, said to Redis in batches
+    arq_jobs      one job as arq runs it; `arq_payload`: what it says; `arq_results`: what it leaves
+    upkeep        health, `aborts` that stock clients ask for, `arq_ticks` of arq's cron jobs, each
+                  once; `arq_times`: when they are due
+    task_worker   the worker that knows what a task is
+    attempts      attempts with a row, started together; `completions`: completed together
+    plain         attempts without a row
+    arq_settings  anybody's settings class; `arq_kinds`: what each setting in it must be
+    supervisor    several processes; `child` is one, `restarts` decides when one is started again,
+                  `reload` does it while you edit
+
+A mixed fleet is safe: the lease is arq's own in-progress key, and nobody starts a job whose lease
+is there. A claimed job stands at the end of its lease in the queue, so that it does not lie in
+front of what is due; only its holder moves it. What a stock worker has claimed is never moved.
+
+| what happens | what follows |
+|---|---|
+| a process is killed or crashes | its tasks are taken over; a supervisor starts another |
+| the supervisor is told to stop | each child hears it once, and has its grace |
+| the supervisor is killed | each child is told to stop by the kernel, or by its watcher |
+| none of them can start | the supervisor gives up with exit code 1 |
+"""

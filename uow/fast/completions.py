@@ -1,0 +1,151 @@
+"""Group commit: one statement completes many tasks whose attempts opened no session.
+
+Each is guarded as it would be alone, and RETURNING says whose guard held. An answer that was lost
+is asked for by repeating: what was completed is settled then, and a settled task is only finished.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from uow.db.database import Database
+from uow.db.failures import PASSING, Kind, cause_of, refuses, sqlstate
+from uow.failpoints import reach
+from uow.service import Service
+from uow.tasks.context import RunningTask
+from uow.tasks.function import TaskFunction
+
+if TYPE_CHECKING:
+    from uow.fast.batches import Delivered
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+"""Tasks per statement: some milliseconds of Postgres, in which it holds their rows."""
+
+FAILURES = 5
+"""So often in a row a failing server is believed while it answers; then it is the batch."""
+
+READ_ONLY = "25006"
+"""During a failover: no batch brings it about, though a task may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A task whose function has returned."""
+
+    delivered: "Delivered"
+    function: TaskFunction[..., object]
+    task: RunningTask
+    result: str
+    retention: float
+    began: float
+
+
+class Completions(Service):
+    """Collects completions and commits them together.
+
+    Args:
+        on_settled: Called with what is decided, by us or by somebody before us.
+        refuse: Deals with a completion that Postgres does not take.
+    """
+
+    passing = PASSING
+
+    def __init__(
+        self,
+        db: Database,
+        on_settled: Callable[[Completion], None],
+        refuse: Callable[[Completion, Exception], Awaitable[None]],
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(60.0, on_death)
+        self._db = db
+        self._on_settled = on_settled
+        self._refuse = refuse
+        self._buffer: list[Completion] = []
+        self._failures = 0
+        self._writing = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    async def flush(self) -> None:
+        """Commit what is there, if Postgres answers; its rows are taken back if not."""
+        with contextlib.suppress(*self.passing):
+            await self.run_once()
+
+    def add(self, completion: Completion) -> None:
+        """Commit soon."""
+        self._buffer.append(completion)
+        self.wake()
+
+    async def run_once(self) -> None:
+        """Commit everything that is there."""
+        async with self._writing:
+            while batch := self._buffer[:BATCH]:
+                await self._commit(batch)
+                self._failures = 0
+
+    async def _commit(self, batch: list[Completion]) -> None:
+        """Commit what stands first; if that fails, its halves, until only the offender is left.
+
+        Raises:
+            DBAPIError, OSError, PostgresError: It is Postgres that fails, as far as is known. What
+                was dealt with is in the buffer no more, and is not repeated.
+        """
+        try:
+            await self._write(batch)
+        except Exception as error:
+            if not await self._is_to_blame(error):
+                raise
+            if len(batch) == 1:
+                await self._refuse(batch[0], error)
+                del self._buffer[0]
+                return
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+        else:
+            del self._buffer[: len(batch)]
+            for completion in batch:
+                reach("committed")
+                self._on_settled(completion)
+
+    async def _is_to_blame(self, error: Exception) -> bool:
+        """Whether a batch fails by its own doing: it is refused, or fails while Postgres answers.
+
+        Once `FAILURES` batches have failed in a row, that holds for the halves, too.
+        """
+        if refuses(error) or not isinstance(error, PASSING):
+            return True
+        self._failures = 0 if await self._is_everybodys(error) else self._failures + 1
+        return self._failures >= FAILURES
+
+    async def _is_everybodys(self, error: Exception) -> bool:
+        """Whether no batch can have brought it about; a server that answers is not away."""
+        cause = cause_of(error)
+        if sqlstate(error) == READ_ONLY or (cause is not None and cause.kind is Kind.DISK):
+            return True
+        try:
+            await self._db.ping()
+        except PASSING:
+            return True
+        return False
+
+    async def _write(self, batch: list[Completion]) -> None:
+        # In the order of their ids, as every batch locks its rows.
+        ordered = sorted(batch, key=lambda completion: completion.delivered.row_id)
+        found = await self._db.execute_once(
+            self._db.queries.succeed_many,
+            {
+                "ids": [completion.delivered.row_id for completion in ordered],
+                "results": [completion.result for completion in ordered],
+                "retentions": [completion.retention for completion in ordered],
+            },
+        )
+        if (others := len(batch) - len(found.all())) > 0:
+            logger.info("%d tasks had been settled by others when they completed here", others)

@@ -1,0 +1,85 @@
+"""Attempts of tasks without a row (``durable=False``): run, and their result kept by Redis."""
+
+import asyncio
+import logging
+import random
+
+from arq.jobs import serialize_result
+from arq.utils import timestamp_ms, to_ms
+
+from uow.attempt.delivery import Delivery
+from uow.attempt.rowless import attempt_without_row
+from uow.attempt.running import Held
+from uow.attempt.runtime import Runtime
+from uow.attempt.solo import Occupied
+from uow.broker import codec
+from uow.broker.claims import NO_RESULT, Action, Finish
+from uow.errors import TaskFailed
+from uow.fast import job_log
+from uow.fast.batches import Engine
+from uow.tasks.outcome import Cancelled, Completed, Failed, HandedBack, traceback_of
+from uow.telemetry.description import describe, one_line
+
+logger = logging.getLogger(__name__)
+
+_rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
+
+class PlainAttempts:
+    """Runs jobs that live in Redis alone.
+
+    Args:
+        keep_result: Seconds that a result is kept.
+    """
+
+    def __init__(self, engine: Engine, runtime: Runtime, keep_result: float) -> None:
+        self._engine = engine
+        self._runtime = runtime
+        self._kept_ms = to_ms(keep_result)
+
+    async def run(self, held: Held, delivery: Delivery) -> None:
+        """Run a job and let Redis do what comes of it."""
+        function, engine = self._runtime.registry[delivery.name], self._engine
+        began, context = timestamp_ms(), {**engine.ctx, **delivery.context}
+        job_log.started(delivery)
+        try:
+            outcome = await attempt_without_row(self._runtime, function, context, delivery, _rng)
+        except asyncio.CancelledError:
+            engine.jobs_retried += 1
+            return engine.finish(held, _again(held, "unrun", held.place))
+        except Occupied:
+            return engine.finish(held, _again(held, "unrun", held.place))
+        match outcome:
+            case Completed(written):
+                engine.jobs_complete += 1
+                job_log.completed(delivery, began / 1000)
+                result = codec.from_bytes(written)
+                finish = self._with_result(held, delivery, began, result)
+            case Failed(error) | Cancelled(error):
+                engine.jobs_failed += 1
+                logger.error("%s failed for good: %s", delivery, one_line(error),
+                             exc_info=traceback_of(error))  # fmt: skip
+                finish = self._with_result(held, delivery, began, TaskFailed(**describe(error)))
+            case HandedBack(is_stray=True):
+                engine.jobs_retried += 1
+                logger.warning("%s handed back: %s", delivery, outcome.reason)
+                finish = _again(held, "unrun", int(outcome.delay * 1000))
+            case _:
+                engine.jobs_retried += 1
+                logger.warning("%s again in %.1f s", delivery, outcome.delay)
+                finish = _again(held, "again", int(outcome.delay * 1000))
+        return engine.finish(held, finish)
+
+    def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
+        written = serialize_result(
+            delivery.name, delivery.args, delivery.kwargs, delivery.job_try, delivery.enqueued_ms,
+            not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
+            held.queue, held.job_id, serializer=codec.for_redis,
+        )  # fmt: skip
+        return Finish(
+            held.queue, held.job_id, held.token, "done", self._kept_ms or NO_RESULT, written or b""
+        )
+
+
+def _again(held: Held, action: Action, delay_ms: int) -> Finish:
+    return Finish(held.queue, held.job_id, held.token, action, delay_ms, held.payload)

@@ -1,0 +1,55 @@
+"""The worker processes that are measured: real ones, as a user starts them."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from uow.process.launch import WorkerProcess
+from uow.proofs.bench.plan import Plan
+from uow.proofs.bench.site import Site
+
+
+class Workers:
+    """All of them."""
+
+    def __init__(self, processes: Sequence[WorkerProcess]) -> None:
+        self._processes = processes
+
+    def check(self) -> None:
+        """Raise if one of them has ended.
+
+        Raises:
+            WorkerError: With the end of its log.
+        """
+        for process in self._processes:
+            process.check()
+
+
+@contextlib.asynccontextmanager
+async def open_workers(plan: Plan, site: Site) -> AsyncIterator[Workers]:
+    """Start them; stop all of them at the end. They are not ready yet."""
+    arguments = ["--stock"] if plan.stock else []
+    place = None if plan.servers else site.directory  # whose settings may name files from here
+    with contextlib.ExitStack() as stack:
+        processes: list[WorkerProcess] = []
+        for number in range(plan.processes):
+            log = site.directory / f"worker-{number}.log"
+            process = WorkerProcess(site.settings, log, *arguments, place=place)
+            processes.append(stack.enter_context(process))
+        stack.callback(_tell_all, processes)  # before it waits for one after the other
+        yield Workers(processes)
+
+
+def _tell_all(processes: Sequence[WorkerProcess]) -> None:
+    for process in processes:
+        process.terminate()
+
+
+def peak_memory(pid: int) -> int | None:
+    """The largest resident memory that a process has had, in bytes; only Linux tells."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "VmHWM":
+                return int(value.split()[0]) * 1024
+    return None

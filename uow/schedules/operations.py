@@ -1,0 +1,240 @@
+"""Schedules for people: what there is, how far it is, and pausing, resuming, running by hand."""
+
+import difflib
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from uow.broker import codec
+from uow.db.database import Database
+from uow.db.models import TaskState
+from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
+from uow.ids import new_id
+from uow.schedules.cron import Definition
+from uow.schedules.tick import Tick, columns_of, tasks_of
+from uow.tasks.handle import TaskHandle
+from uow.tasks.outlets import reader_of
+
+logger = logging.getLogger(__name__)
+
+END = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A schedule as it stands in Postgres. Moments are in UTC.
+
+    Attributes:
+        state: ``removed``: for five minutes no live worker of its app has had it in its code.
+        next_tick: None: there is none.
+        last_outcome: State of the last task, that of a tick or one that was asked for by hand.
+        missed: The first and the last of the ticks that were missed latest.
+        waiting: Ticks that wait until the task before them is settled.
+    """
+
+    app: str
+    name: str
+    definition: Definition
+    state: Literal["active", "paused", "removed"]
+    next_tick: datetime | None
+    last_tick: datetime | None
+    last_task_id: UUID | None
+    last_outcome: TaskState | None
+    missed: tuple[datetime, datetime] | None
+    waiting: int
+    now: datetime
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Self:
+        """What the statement `read_schedules` has found."""
+        return cls(
+            app=row.app,
+            name=row.name,
+            definition=Definition.from_json(row.definition),
+            state="removed" if row.removed_at else "paused" if row.paused_at else "active",
+            next_tick=row.next_tick,
+            last_tick=row.last_tick,
+            last_task_id=row.last_task_id,
+            last_outcome=TaskState(row.last_outcome) if row.last_outcome else None,
+            missed=(row.missed_from, row.missed_until) if row.missed_from else None,
+            waiting=row.waiting,
+            now=row.now,
+        )
+
+    @property
+    def arguments(self) -> Mapping[str, object]:
+        """What its task function is called with."""
+        arguments: dict[str, object] = codec.from_bytes(self.definition.arguments)
+        return arguments
+
+    def coming(self, count: int = 5) -> list[datetime]:
+        """The next ticks, if nobody changes anything; none unless it is active."""
+        if self.state != "active" or self.next_tick is None:
+            return []
+        following = self.definition.timetable.ticks(self.next_tick, END)
+        return [self.next_tick, *itertools.islice(following, count - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class TickView:
+    """A tick and what has become of it.
+
+    Attributes:
+        fate: ``fired``; ``asked`` (by hand); ``waiting`` or ``overlapped`` (a task of the schedule
+            was unsettled); or ``missed``, from `tick` to `until`.
+        state: Of its task, as long as that is kept.
+    """
+
+    tick: datetime
+    until: datetime | None
+    fate: str
+    task_id: UUID | None
+    state: str | None
+    noted_at: datetime
+
+
+class Schedules:
+    """The schedules of one app.
+
+    Args:
+        app: What `WORKER_APP` says.
+    """
+
+    def __init__(self, db: Database, app: str) -> None:
+        self._db = db
+        self._app = app
+
+    async def all(self, *, every_app: bool = False) -> list[ScheduleView]:
+        """The app's schedules, or everybody's in this database, by name.
+
+        Those whose definition is not understood here are left out, and named in the log.
+        """
+        views: list[ScheduleView] = []
+        for row in await self._read(None if every_app else self._app, None):
+            try:
+                views.append(ScheduleView.from_row(row))
+            except ValueError as error:
+                logger.warning("schedule %s of %s is not understood here: %s",
+                               row.name, row.app, error)  # fmt: skip
+        return views
+
+    async def get(self, name: str) -> ScheduleView:
+        """One schedule.
+
+        Raises:
+            ScheduleNotFound: The app has none of that name.
+            InvalidSchedule: Its definition is not understood here.
+        """
+        row = await self._row_of(name)
+        try:
+            return ScheduleView.from_row(row)
+        except ValueError as error:
+            raise _not_understood(name, error) from error
+
+    async def ticks(self, name: str, limit: int = 10) -> list[TickView]:
+        """The latest ticks of a schedule, newest first.
+
+        Raises:
+            ScheduleNotFound: The app has none of that name.
+        """
+        await self._row_of(name)
+        about = {"app": self._app, "name": name, "limit": limit}
+        found = await self._db.execute_once(self._db.queries.read_ticks, about)
+        return [TickView(**row) for row in found.mappings()]
+
+    async def pause(self, name: str) -> None:
+        """Fire no tick from now on; what was fired goes on.
+
+        Raises:
+            ScheduleNotFound: The app has none of that name.
+        """
+        about = {"app": self._app, "name": name}
+        if (await self._db.execute_once(self._db.queries.pause, about)).first() is None:
+            raise ScheduleNotFound(await self._no_such(name))
+
+    async def resume(self, name: str) -> datetime | None:
+        """Go on; what was due meanwhile is not run.
+
+        Returns:
+            The next tick.
+
+        Raises:
+            ScheduleNotFound: The app has none of that name, or it was removed.
+            InvalidSchedule: Its definition is not understood here.
+        """
+        about = {"app": self._app, "name": name}
+        async with self._db.transaction() as execute:
+            row = (await execute(self._db.queries.lock_schedule, about)).first()
+            if row is None:
+                raise ScheduleNotFound(await self._not_in_code(name))
+            following = _definition_of(name, row).timetable.next_after(row.now)
+            if row.paused_at is not None:
+                await execute(self._db.queries.resume, {**about, "next": following})
+        return following
+
+    async def run(self, name: str) -> TaskHandle[Any]:
+        """Ask for a task of the schedule now, paused or not; its ticks stay as they are.
+
+        Raises:
+            ScheduleNotFound: The app has none of that name, or it was removed.
+            ScheduleBusy: A task of it is unsettled, and it does not overlap.
+            InvalidSchedule: Its definition is not understood here.
+        """
+        queries, task_id = self._db.queries, new_id()
+        async with self._db.transaction() as execute:
+            about = {"app": self._app, "name": name}
+            row = (await execute(queries.lock_schedule, about)).first()
+            if row is None:
+                raise ScheduleNotFound(await self._not_in_code(name))
+            definition = _definition_of(name, row)
+            asked = Tick(self._app, name, definition, row.now, "asked", task_id=task_id)
+            if not (await execute(queries.insert_ticked, tasks_of([asked]))).all():
+                raise ScheduleBusy(
+                    f"a task of schedule {name} is unsettled, and with "
+                    f"overlap={definition.overlap!r} there is one at a time"
+                )
+            await execute(queries.note_ticks, columns_of([asked]))
+            await execute(queries.note_last_tasks, columns_of([asked]))
+        reader = partial(reader_of, self._db.engine.sync_engine)
+        return TaskHandle(task_id, definition.task, reader, codec.from_bytes)
+
+    async def _row_of(self, name: str) -> Row[Any]:
+        found = await self._read(self._app, name)
+        if not found:
+            raise ScheduleNotFound(await self._no_such(name))
+        return found[0]
+
+    async def _read(self, app: str | None, name: str | None) -> Sequence[Row[Any]]:
+        about = {"app": app, "name": name}
+        return (await self._db.execute_once(self._db.queries.read_schedules, about)).all()
+
+    async def _not_in_code(self, name: str) -> str:
+        if await self._read(self._app, name):
+            return f"schedule {name} was removed: it is in no worker's code any more"
+        return await self._no_such(name)
+
+    async def _no_such(self, name: str) -> str:
+        names = [one.name for one in await self.all()]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        return f"{self._app} has no schedule {name}; {hint}"
+
+
+def _definition_of(name: str, row: Row[Any]) -> Definition:
+    try:
+        definition = Definition.from_json(row.definition)
+        definition.timetable  # noqa: B018 - it may not be understood either
+    except ValueError as error:
+        raise _not_understood(name, error) from error
+    return definition
+
+
+def _not_understood(name: str, error: ValueError) -> InvalidSchedule:
+    return InvalidSchedule(f"schedule {name} is not understood by this version: {error}")

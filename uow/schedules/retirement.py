@@ -1,0 +1,43 @@
+"""Takes schedules out of service that are in nobody's code any more, and forgets old ticks.
+
+A duty of the leader. What a schedule was is shown for as long as a settled task is kept.
+"""
+
+import logging
+from collections.abc import Callable
+
+from uow.db.database import Database
+from uow.db.failures import PASSING
+from uow.service import Service
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 30.0
+
+BATCH = 1000
+
+
+class Retirement(Service):
+    """Retires and forgets."""
+
+    passing = PASSING
+
+    def __init__(
+        self,
+        db: Database,
+        retention: float,
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(INTERVAL_SECONDS, on_death)
+        self._db = db
+        self._kept = {"retention": retention}
+
+    async def run_once(self) -> None:
+        """Retire what is gone, and forget what is old."""
+        queries = self._db.queries
+        for row in await self._db.execute_once(queries.retire, {}):
+            logger.warning("schedule %s of %s is in no worker's code any more", row.name, row.app)
+        batch = {**self._kept, "limit": BATCH}
+        while len((await self._db.execute_once(queries.prune_ticks, batch)).all()) == BATCH:
+            pass
+        await self._db.execute_once(queries.forget_removed, self._kept)

@@ -1,0 +1,258 @@
+"""Makes tasks of the ticks of schedules: a duty of the leader.
+
+In one transaction the tick is noted under its unique key, its task is inserted and the schedule's
+next tick is written, so a tick has one task however many leaders think that they lead. The row of
+a schedule has everything that is needed: the leader may be a process of another service, or of an
+older version.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Row
+
+from uow.db.database import Database, Execute
+from uow.db.failures import PASSING, sqlstate
+from uow.db.queries import Queries
+from uow.failpoints import reach
+from uow.ids import new_id
+from uow.schedules.cron import Definition
+from uow.schedules.due import Due, due, on_time_from
+from uow.schedules.tick import Tick, columns_of, tasks_of
+from uow.service import Service
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 1.0
+"""Between two looks, unless a tick is due earlier: a schedule that somebody has changed, resumed
+or deployed is noticed within this."""
+
+WAITING_SECONDS = 0.1
+"""The same while ticks wait until a task is settled: they follow it within this."""
+
+BATCH = 100
+"""Schedules per transaction."""
+
+PUT_OFF = timedelta(minutes=1)
+"""For so long a schedule is left alone that is not understood here, or cannot be written."""
+
+_OWN_FAULTS = ("22", "23", "54")
+"""SQLSTATE classes of values that Postgres does not take: those of some definition, in a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is to be done about a schedule that is due; no definition: it is not understood."""
+
+    app: str
+    name: str
+    definition: Definition | None
+    due: Due
+
+    def ticks(self) -> Iterator[Tick]:
+        """The ticks that are to be noted."""
+        if self.definition is None:
+            return
+        about = (self.app, self.name, self.definition)
+        if self.due.missed is not None:
+            first, last = self.due.missed
+            logger.warning("schedule %s of %s: no worker was there from %s to %s",
+                           self.name, self.app, first, last)  # fmt: skip
+            yield Tick(*about, first, "missed", until=last)
+        # A tick that may have to wait gets in line behind those that do.
+        fate = "waiting" if self.definition.overlap == "queue" else "fired"
+        for tick in self.due.ticks:
+            yield Tick(*about, tick, fate, task_id=new_id() if fate == "fired" else None)
+
+
+class Scheduler(Service):
+    """Fires what is due."""
+
+    passing = PASSING
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        wake_relay: Callable[[], None],
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        super().__init__(INTERVAL_SECONDS, on_death)
+        self._db = db
+        self._wake_relay = wake_relay
+        self._began = time.monotonic()
+
+    async def run_once(self) -> int:
+        """Fire every tick that is due; returns how many tasks were made."""
+        made = 0
+        for one_batch, give_up in (
+            (self._fire_due, self._put_off),
+            (self._admit_waiting, self._miss),
+        ):
+            while True:
+                found, fired = await self._sifted(one_batch, give_up)
+                made += fired
+                if not found:
+                    break
+        if made:
+            self._wake_relay()
+        self.interval = await self._until_next()
+        return made
+
+    async def _until_next(self) -> float:
+        row = (await self._db.execute_once(self._db.queries.until_next_tick, {})).one()
+        longest = WAITING_SECONDS if row.waiting else INTERVAL_SECONDS
+        return longest if row.seconds is None else min(max(row.seconds, 0.0), longest)
+
+    async def _sifted(
+        self,
+        batch: Callable[[int, list[Row[Any]]], Awaitable[tuple[int, int]]],
+        give_up: Callable[[Row[Any], Exception], Awaitable[None]],
+    ) -> tuple[int, int]:
+        """A batch, or what of it can be written: halved until only the offender is left."""
+        limit, looked_at = BATCH, list[Row[Any]]()
+        while True:
+            try:
+                return await batch(limit, looked_at)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if not _is_own_fault(error) or not looked_at:
+                    raise
+                if len(looked_at) == 1:
+                    await give_up(looked_at[0], error)
+                    return 1, 0
+                limit = len(looked_at) // 2
+
+    async def _put_off(self, row: Row[Any], error: Exception) -> None:
+        _say_put_off(row, error)
+        decided = [Decided(row.app, row.name, None, Due([], None, row.now + PUT_OFF))]
+        await self._db.execute_once(self._db.queries.advance, _advance(decided))
+
+    async def _miss(self, row: Row[Any], error: Exception) -> None:
+        await _give_up([(row, error)], self._db.execute_once, self._db.queries)
+
+    async def _fire_due(self, limit: int, looked_at: list[Row[Any]]) -> tuple[int, int]:
+        """One batch of schedules; returns how many were due, and how many tasks were made."""
+        queries = self._db.queries
+        async with self._db.transaction() as execute:
+            uptime = time.monotonic() - self._began
+            found = await execute(queries.find_due, {"limit": limit, "uptime": uptime})
+            looked_at[:] = rows = found.all()
+            if not rows:
+                return 0, 0
+            decided = [_decide(row) for row in rows]
+            await execute(queries.advance, _advance(decided))
+            noted = await self._note(execute, [tick for one in decided for tick in one.ticks()])
+            fired = [one for one in noted if one.fate == "fired"]
+            made = await self._make_tasks(execute, fired)
+            if len(made) < len(fired):
+                ids = {one.task_id for one in made}
+                others = [one for one in fired if one.task_id not in ids]
+                overlapped = [replace(one, fate="overlapped", task_id=None) for one in others]
+                await execute(queries.decide_ticks, columns_of(overlapped))
+            reach("ticked")
+        return len(rows), len(made)
+
+    async def _admit_waiting(self, limit: int, looked_at: list[Row[Any]]) -> tuple[int, int]:
+        """The ticks whose time has come because the task before them is settled."""
+        queries = self._db.queries
+        async with self._db.transaction() as execute:
+            looked_at[:] = (await execute(queries.find_waiting, {"limit": limit})).all()
+            ticks, hopeless = _waited(looked_at)
+            made = await self._make_tasks(execute, ticks)
+            if made:
+                await execute(queries.decide_ticks, columns_of(made))
+            if hopeless:
+                await _give_up(hopeless, execute, queries)
+        return len(made) + len(hopeless), len(made)
+
+    async def _note(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
+        """Note ticks; returns those that nobody has noted before."""
+        found = await execute(self._db.queries.note_ticks, columns_of(ticks))
+        new = {(row.app, row.name, row.tick) for row in found}
+        return [one for one in ticks if one.key in new]
+
+    async def _make_tasks(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
+        """Insert the tasks of ticks; returns those whose schedule does not mind one now."""
+        if not ticks:
+            return []
+        found = await execute(self._db.queries.insert_ticked, tasks_of(ticks))
+        ids = {row.id for row in found}
+        made = [one for one in ticks if one.task_id in ids]
+        last = list({(one.app, one.name): one for one in made}.values())
+        await execute(self._db.queries.note_last_tasks, columns_of(last))
+        return made
+
+
+def _decide(row: Row[Any]) -> Decided:
+    try:
+        definition = Definition.from_json(row.definition)
+        table = definition.timetable
+        on_time = on_time_from(row.now, row.attended_since, definition.grace)
+        ended = due(table, definition.missed, row.next_tick, row.now, on_time)
+    except (ValueError, TypeError) as error:
+        _say_put_off(row, error)
+        return Decided(row.app, row.name, None, Due([], None, row.now + PUT_OFF))
+    return Decided(row.app, row.name, definition, ended)
+
+
+def _advance(decided: Sequence[Decided]) -> dict[str, Any]:
+    return {
+        "apps": [one.app for one in decided],
+        "names": [one.name for one in decided],
+        "nexts": [one.due.following for one in decided],
+        "ticks": [one.due.ticks[-1] if one.due.ticks else None for one in decided],
+    }
+
+
+def _say_put_off(row: Row[Any], error: Exception) -> None:
+    logger.error("schedule %s of %s is not understood here, and put off for %s: %s",
+                 row.name, row.app, PUT_OFF, _said(error))  # fmt: skip
+
+
+def _waited(rows: Sequence[Row[Any]]) -> tuple[list[Tick], list[tuple[Row[Any], Exception]]]:
+    """Ticks that have waited; and those that have waited for nothing."""
+    ticks: list[Tick] = []
+    hopeless: list[tuple[Row[Any], Exception]] = []
+    for row in rows:
+        try:
+            definition = Definition.from_json(row.definition)
+        except ValueError as error:
+            hopeless.append((row, error))
+        else:
+            ticks.append(Tick(row.app, row.name, definition, row.tick, "fired", task_id=new_id()))
+    return ticks, hopeless
+
+
+async def _give_up(
+    hopeless: Sequence[tuple[Row[Any], Exception]], execute: Execute, queries: Queries
+) -> None:
+    """Note ticks as missed whose tasks cannot be made."""
+    for row, error in hopeless:
+        logger.error("tick %s of schedule %s of %s is missed: %s",
+                     row.tick, row.name, row.app, _said(error))  # fmt: skip
+    rows = [row for row, _ in hopeless]
+    noted = {
+        "apps": [row.app for row in rows],
+        "names": [row.name for row in rows],
+        "ticks": [row.tick for row in rows],
+        "untils": [row.tick for row in rows],
+        "fates": ["missed"] * len(rows),
+        "ids": [None] * len(rows),
+    }
+    await execute(queries.decide_ticks, noted)
+
+
+def _said(error: Exception) -> object:
+    """What may be logged of an error: Postgres adds the values of the row that it refuses."""
+    return getattr(error, "message", error)
+
+
+def _is_own_fault(error: Exception) -> bool:
+    """Whether some value was refused, and not the server away."""
+    state = sqlstate(error)
+    return isinstance(error, ValueError) if state is None else state.startswith(_OWN_FAULTS)

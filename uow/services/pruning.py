@@ -1,0 +1,50 @@
+"""Removing settled tasks whose retention has ended.
+
+In small batches, so that no lock is held for long. A row stays while its job may be in Redis: a
+stock client's job would be taken for a new one without it. What stays is passed, however much it
+is: each batch begins behind the one before.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from uow.broker import keys
+from uow.db.database import Execute
+from uow.db.queries import Queries
+
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Behind which row a batch begins.
+
+    Attributes:
+        expires: When the row's retention has ended, as Postgres writes it.
+    """
+
+    expires: str
+    after: UUID
+
+
+START = Place("-infinity", UUID(int=0))
+
+
+async def prune_batch(
+    execute: Execute, queries: Queries, redis: Redis, place: Place = START
+) -> tuple[int, Place | None]:
+    """Remove a batch.
+
+    Returns:
+        How many tasks it were, and where the next batch begins; None: there is none.
+    """
+    begins = {"expires": place.expires, "after": place.after}
+    rows = (await execute(queries.expired, {**begins, "limit": BATCH})).all()
+    if not rows:
+        return 0, None
+    payloads = await redis.mget([keys.job(row.job_id) for row in rows])
+    ids = [row.id for row, payload in zip(rows, payloads, strict=True) if payload is None]
+    removed = len((await execute(queries.prune, {"ids": ids})).all())
+    return removed, Place(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None

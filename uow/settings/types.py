@@ -1,0 +1,119 @@
+"""What a setting may be, as types; and what `Settings` may be given, as a dict."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+from uow.settings.log_level import LogLevel
+from uow.settings.parts import Pooler
+from uow.settings.queues import fault_in_name, weights_of
+from uow.urls import parts, postgres, redis
+
+SHORTEST_TOKEN = 16
+"""Characters: less can be guessed by trying."""
+
+
+class SettingValues(TypedDict, total=False):
+    """The arguments of `Settings`, as code writes them: text for a secret, a list for a tuple.
+
+    Type checkers know them from here, whether or not they have a plugin for pydantic.
+    """
+
+    database_url: str | SecretStr | None
+    database_schema: str
+    database_pooler: bool | Pooler
+    pool_size: int | None
+    redis_url: str | SecretStr
+    connect_timeout: float
+    app: str
+    task_modules: str | Sequence[str]
+    builtin_tasks: bool
+    queue: str
+    queues: str | Sequence[str]
+    concurrency: int
+    lease_seconds: float
+    stall_limit: float
+    shutdown_grace: float
+    unknown_task_grace: float
+    retention_days: float
+    max_payload_bytes: int
+    log_level: LogLevel
+    api_tokens: str | Sequence[str | SecretStr]
+    storage_dir: str | Path
+    smtp_host: str | None
+    smtp_port: int
+    smtp_tls: Literal["none", "starttls", "tls"]
+    smtp_username: str | None
+    smtp_password: str | SecretStr | None
+    mail_from: str
+    webhook_secret: str | SecretStr | None
+    webhook_allow_private: bool
+    stale_user_days: int
+    stale_users_schedule: str | None
+    prune_schedule: str | None
+    schedule_timezone: str
+
+
+def _split_at_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _postgres(value: SecretStr) -> SecretStr:
+    text = parts.unwrapped(value.get_secret_value())
+    if not postgres.read(text).takes_writes:
+        raise ValueError(
+            "asks for a server that takes no writes: write target_session_attrs=primary"
+        )
+    return SecretStr(text)
+
+
+def _redis(value: SecretStr) -> SecretStr:
+    return SecretStr(redis.canonical(value.get_secret_value()))
+
+
+def _identifier(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,47}", value):
+        raise ValueError("must be a plain identifier of at most 48 characters")
+    return value
+
+
+def _queue(value: str) -> str:
+    if fault := fault_in_name(value):
+        raise ValueError(fault)
+    return value
+
+
+def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
+    weights_of(value)
+    return value
+
+
+def _tokens(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if any(len(token.get_secret_value()) < SHORTEST_TOKEN for token in value):
+        raise ValueError(
+            f"every token needs at least {SHORTEST_TOKEN} characters; "
+            'python -c "import secrets; print(secrets.token_urlsafe())" makes a good one'
+        )
+    return value
+
+
+_Listed = BeforeValidator(_split_at_commas)
+
+Level = Annotated[LogLevel, BeforeValidator(_upper)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Queue = Annotated[str, AfterValidator(_queue)]
+Texts = Annotated[tuple[str, ...], NoDecode, _Listed]
+Queues = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_queues)]
+Tokens = Annotated[tuple[SecretStr, ...], NoDecode, _Listed, AfterValidator(_tokens)]

@@ -1,0 +1,123 @@
+"""What a task function gets as `ctx`: arq's dict, typed."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypedDict
+from uuid import UUID
+
+from arq.connections import ArqRedis
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from uow.broker import codec
+from uow.db.database import Database
+from uow.errors import AttemptSuperseded, PayloadTooLarge
+from uow.settings.environment import Settings
+from uow.tasks.after_commit import AfterCommit, Callback
+
+MAX_PROGRESS_BYTES = 8192
+"""Of one report, as JSON: each one replaces the row's, and everybody who looks reads it."""
+
+
+class Sessions(Protocol):
+    """What `ctx["db"]` is inside a task: the attempt's unit of work."""
+
+    @property
+    def get_session(self) -> Callable[[], AbstractAsyncContextManager[AsyncSession]]:
+        """``async with ctx["db"].get_session() as session``.
+
+        It does not flush before a query (``autoflush=False``): what was added is found after
+        ``await session.flush()``. Its commit joins the attempt's transaction: SQLAlchemy's
+        `after_commit` hooks fire then, which may still be rolled back; see `RunningTask.on_commit`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """The task that is running: `ctx["task"]`.
+
+    Attributes:
+        id: The row's id; for a task without a row, None.
+        attempt: Which run this is, from 1 on.
+        tries: Failures of user code before this run.
+        idempotency_key: The same in every attempt of this task: hand it to whatever has effects
+            outside Postgres (a payment, a mail), which may happen more than once.
+        tick: The tick of the schedule that asked for it; None: no schedule did.
+        after_commit: What `on_commit` was given.
+    """
+
+    db: Database
+    id: UUID | None
+    name: str
+    attempt: int
+    tries: int
+    user_id: str | None
+    idempotency_key: str
+    tick: datetime | None = None
+    after_commit: AfterCommit = field(default_factory=AfterCommit, repr=False, compare=False)
+
+    def on_commit(self, callback: Callback) -> None:
+        """Call `callback` after this attempt's COMMIT, and not at all if there is none.
+
+        That is what an `after_commit` hook of SQLAlchemy's cannot do in a task: a block that joins
+        the attempt's transaction looks like a commit to it. Callbacks are called in the order in
+        which they were given, without arguments; what is awaitable is awaited. All of them may take
+        as long as the function's timeout. An error is logged and changes nothing; a process that
+        dies between the COMMIT and them never calls them: what must happen is a task of its own.
+
+        - Given in a block that is undone, it is not called. (A savepoint of yours is no block.)
+        - ``atomic=False``: given in a block, it is called as soon as that block has committed; else
+          when the task has succeeded, as in a task without a row.
+        - The attempt has ended then: there is no `ctx["db"]` any more.
+
+        Raises:
+            AttemptOver: The attempt has ended.
+            TypeError: It cannot be called, as a coroutine cannot: give the function.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_commit: {callback!r} cannot be called: give it a function")
+        self.after_commit.add(callback)
+
+    async def report(self, **progress: object) -> None:
+        """Show progress on the task, at once, in a transaction of its own.
+
+        For a task without a row there is nothing to show it on.
+
+        Raises:
+            PayloadTooLarge: It is more than 8 KiB of JSON.
+            InvalidArguments: It is not JSON.
+            AttemptSuperseded: The task was cancelled or taken over meanwhile; let it leave the
+                function.
+        """
+        written = codec.to_bytes(progress)
+        if len(written) > MAX_PROGRESS_BYTES:
+            raise PayloadTooLarge(
+                f"{self.name}: progress of {len(written):,} bytes of JSON, but at most "
+                f"{MAX_PROGRESS_BYTES:,} are kept: report how far it is, and return the rest"
+            )
+        if self.id is None:
+            return
+        found = await self.db.execute_once(
+            self.db.queries.report_progress,
+            {"id": self.id, "attempt": self.attempt, "progress": written.decode()},
+        )
+        if found.first() is None:
+            raise AttemptSuperseded(f"{self.name} {self.id} was settled or taken over meanwhile")
+
+
+class TaskContext(TypedDict):
+    """The context of one attempt. More keys may be in it: what your startup hook puts there."""
+
+    db: Sessions
+    redis: ArqRedis
+    task: RunningTask
+    settings: Settings
+    job_id: str
+    job_try: int
+    enqueue_time: datetime
+    score: int
+
+
+ProcessContext = dict[Any, Any]
+"""arq's own dict, as its hooks get it."""

@@ -1,0 +1,239 @@
+"""Writes the row in the caller's transaction.
+
+If that transaction commits, the task will run; if it rolls back, the task never existed. The
+statement names our schema itself, so any `AsyncSession` or `AsyncConnection` of the database will
+do.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, Row
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Session
+
+from uow.broker import codec
+from uow.broker.scripts import Job
+from uow.clock import milliseconds, utcnow
+from uow.db.queries import queries_for
+from uow.errors import InvalidOptions, UniqueKeyTaken
+from uow.failpoints import reach
+from uow.ids import new_ids
+from uow.tasks.binding import (
+    Caller,
+    bind_of,
+    connection_of,
+    place_of,
+    refuse_another,
+    refuse_autocommit,
+)
+from uow.tasks.handle import TaskHandle
+from uow.tasks.options import Options
+from uow.tasks.outlets import Outlet, outlet_of, reader_of
+from uow.tasks.pusher import push_after_commit, push_after_commit_on
+from uow.tasks.refusal import refusal_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOOKS_FOR_A_HOLDER = 20
+"""How often a unique key may be let go of between our insert and our look at who has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[R]):
+    """What is asked for: some tasks of one name with the same options.
+
+    Raises:
+        InvalidOptions: One unique key for more than one task.
+    """
+
+    name: str
+    arguments: Sequence[bytes]
+    options: Options
+    decode: Callable[[bytes], R]
+    durable: bool = True
+
+    def __post_init__(self) -> None:
+        if self.options.unique_key is not None and len(self.arguments) > 1:
+            raise InvalidOptions(
+                f"{self.name}: unique_key={self.options.unique_key!r} allows one unsettled task, "
+                f"not {len(self.arguments)}: enqueue each with a key of its own"
+            )
+
+
+class Enqueueable(ABC, Generic[P, R]):
+    """What can be enqueued: a task function, one with options, or one by its name."""
+
+    @abstractmethod
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Arguments by name."""
+
+    @abstractmethod
+    def request_many(self, many: list[dict[str, object]]) -> Request[R]:
+        """What enqueueing one task per element of `many` asks for."""
+
+    async def enqueue(self, session: Caller, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Write a task in the caller's transaction: it runs if that commits.
+
+        Args:
+            session: An `AsyncSession`, an `async_scoped_session` or an `AsyncConnection`.
+            *args: Of the task function.
+            **kwargs: Of the task function.
+
+        Raises:
+            EnqueueError: The arguments or options do not fit, the name is unknown, the task is
+                `durable=False`, or `session` is something else; nothing was written.
+            SchemaError: Our tables are not there, or the session's role may not write into them.
+        """
+        request = self.request_many([self.bind(args, kwargs)])
+        return (await enqueue_in(session, request))[0]
+
+    async def enqueue_many(
+        self, session: Caller, many: Iterable[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]:
+        """Write one task per element of `many` (arguments by name), all in one statement.
+
+        Raises:
+            EnqueueError: As `enqueue`, or there is a unique key and more than one task.
+            SchemaError: As `enqueue`.
+        """
+        return await enqueue_in(session, self.request_many([dict(one) for one in many]))
+
+
+async def enqueue_in(
+    session: Caller, request: Request[R], outlet: Outlet | None = None
+) -> list[TaskHandle[R]]:
+    """Write tasks in `session`'s transaction; their push follows the outermost COMMIT.
+
+    Args:
+        outlet: Instead of the one that the session's engine leads to.
+
+    Raises:
+        AmbiguousClient: Several clients are open, and the session's engine does not tell which.
+        InvalidOptions: The task is `durable=False`: it has no row that could be rolled back. Or
+            several tasks have one unique key, or the session several connections.
+        PayloadTooLarge: The arguments are too large.
+        SchemaError: Our tables are not there, or the session's role may not write into them.
+        SessionError: The session has ended.
+        UniqueKeyTaken: Its unique key changes hands faster than we can look.
+    """
+    _refuse_without_row(request)
+    place = place_of(session)
+    if not request.arguments:
+        return []
+    if isinstance(place, AsyncConnection):
+        return await place.run_sync(_write_on_connection, request, outlet)
+    return await place.run_sync(_write, request, outlet)
+
+
+def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list[TaskHandle[R]]:
+    bind = bind_of(session, request.options.bind)
+    outlet = outlet or outlet_of(bind.engine)
+    ids, parameters = insertion(request, outlet)
+    connection = connection_of(session, bind, request.options.bind)
+    handles, jobs = _insert(connection, request, outlet, ids, parameters)
+    if outlet.announce is not None and jobs:
+        push_after_commit(session, connection, jobs, outlet.announce)
+    return handles
+
+
+def _write_on_connection(
+    connection: Connection, request: Request[R], outlet: Outlet | None
+) -> list[TaskHandle[R]]:
+    refuse_another(connection, request.options.bind)
+    refuse_autocommit(connection)
+    outlet = outlet or outlet_of(connection.engine)
+    ids, parameters = insertion(request, outlet)
+    handles, jobs = _insert(connection, request, outlet, ids, parameters)
+    if outlet.announce is not None and jobs:
+        push_after_commit_on(connection, jobs, outlet.announce)
+    return handles
+
+
+def _insert(
+    connection: Connection,
+    request: Request[R],
+    outlet: Outlet,
+    ids: list[UUID],
+    parameters: dict[str, Any],
+) -> tuple[list[TaskHandle[R]], list[Job]]:
+    """Write the rows; or find who has their unique key."""
+    queries = queries_for(outlet.schema)
+    keys = {key: parameters[key] for key in ("unique_key", "waiting_key")}
+    for _ in range(LOOKS_FOR_A_HOLDER):
+        try:
+            rows = connection.execute(queries.insert, parameters).all()
+        except ProgrammingError as error:
+            refusal = refusal_of(error, connection.engine, outlet)
+            if refusal is None:
+                raise
+            raise refusal from error
+        if rows:
+            reach("enqueue_written")
+            return handles_for(request, ids, connection.engine), jobs_of(rows, parameters)
+        holder = connection.scalar(queries.find_holder, keys)
+        if holder is not None:
+            return handles_for(request, [holder], connection.engine, created=False), []
+        # The holder was settled, or started, between the two statements: the key is free.
+    raise UniqueKeyTaken(f"{request.name}: its unique key changes hands all the time")
+
+
+def _refuse_without_row(request: Request[Any]) -> None:
+    if not request.durable:
+        raise InvalidOptions(
+            f"{request.name} is durable=False, so it has no row to write in your transaction: "
+            "use client.enqueue(…), or make it durable"
+        )
+
+
+def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[str, Any]]:
+    """Ids for the tasks of `request`, and the parameters of the statement that writes them."""
+    options = request.options
+    if options.unique_key is not None and len(request.arguments) > 1:
+        raise InvalidOptions(f"{request.name}: one unique_key cannot be that of several tasks")
+    for arguments in request.arguments:
+        codec.check_size(arguments, outlet.max_payload_bytes)
+    ids = new_ids(len(request.arguments))
+    return ids, {
+        "ids": ids,
+        "arguments": [arguments.decode() for arguments in request.arguments],
+        "name": request.name,
+        "queue": options.queue or outlet.queue,
+        "priority": options.priority or 0,
+        "user_id": options.user_id,
+        "unique_key": options.unique_key if options.unique == "unsettled" else None,
+        "waiting_key": options.unique_key if options.unique == "waiting" else None,
+        "run_at": options.run_at,
+        "delay": options.delay or 0.0,
+        "announced": outlet.announce is not None,
+    }
+
+
+def jobs_of(rows: Sequence[Row[Any]], parameters: dict[str, Any]) -> list[Job]:
+    """The jobs to push for the rows that were written; what is due much later stays in Postgres."""
+    name, queue, priority = (parameters[key] for key in ("name", "queue", "priority"))
+    now = milliseconds(utcnow())
+    jobs: list[Job] = []
+    for id_, due_ms, due, near in cast("Sequence[tuple[UUID, int, bool, bool]]", rows):
+        if near:
+            job_id = str(id_)
+            payload = codec.durable_payload(name, job_id, now)
+            jobs.append(Job(job_id, queue, due_ms, priority, payload, due))
+    return jobs
+
+
+def handles_for(
+    request: Request[R], task_ids: Iterable[UUID], engine: Engine, *, created: bool = True
+) -> list[TaskHandle[R]]:
+    """The handles of tasks of `request`; they ask the client that is open for the database."""
+    reader = partial(reader_of, engine)
+    return [
+        TaskHandle(task_id, request.name, reader, request.decode, created=created)
+        for task_id in task_ids
+    ]

@@ -1,0 +1,140 @@
+"""Where this process's tasks go: which client a session belongs to.
+
+Which database a row belongs to is the session's own. Its queue, its schema and who pushes it are
+those of the `TaskClient` that is open for that database: found by the session's engine, never by
+what was opened last.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+from sqlalchemy import Engine
+
+from uow.broker.scripts import Job
+from uow.errors import AmbiguousClient, ClientClosed
+from uow.settings.environment import Settings, load_settings
+from uow.tasks.handle import Reader
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlet:
+    """The part of a client that enqueueing needs.
+
+    Attributes:
+        announce: Takes the jobs whose rows are committed; None: the relay finds them.
+        reader: What handles ask; None: nobody.
+        engine: The client's; None: there is no client.
+        schema_is_given: Whether somebody has named the schema; else it is the default.
+    """
+
+    schema: str
+    queue: str
+    max_payload_bytes: int
+    announce: Callable[[list[Job]], None] | None = None
+    reader: Reader | None = None
+    engine: Engine | None = None
+    schema_is_given: bool = True
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Outlet":
+        """An outlet without a client."""
+        return cls(
+            settings.database_schema,
+            settings.queue,
+            settings.max_payload_bytes,
+            schema_is_given=settings.given_schema is not None,
+        )
+
+    @property
+    def destination(self) -> tuple[str, str, int]:
+        """What two clients must have in common to be interchangeable for a row."""
+        return self.schema, self.queue, self.max_payload_bytes
+
+
+_open: list[Outlet] = []
+
+
+def open_outlet(outlet: Outlet) -> None:
+    """What an open `TaskClient` and a worker do."""
+    _open.append(outlet)
+
+
+def close_outlet(outlet: Outlet) -> None:
+    """Undo `open_outlet`."""
+    _open.remove(outlet)
+
+
+def outlet_of(engine: Engine) -> Outlet:
+    """The outlet for a row that is written through `engine`.
+
+    If no open client leads to that database, the row goes to the queue of the settings (those of
+    the environment, or else those that the open clients were given) and is not announced: the
+    relay of its own database finds it.
+
+    Raises:
+        AmbiguousClient: Several open clients could be meant, and they differ.
+    """
+    if found := _leading_to(engine):
+        return _only(found, engine)
+    if not _open:
+        return _outlet_of_environment()
+    some = _only(_open, engine)
+    if _is_configured():
+        return _outlet_of_environment()
+    return replace(some, announce=None, reader=None, engine=None)
+
+
+def reader_of(engine: Engine) -> Reader:
+    """What the handle of a task asks whose row was written through `engine`.
+
+    Raises:
+        ClientClosed: No client is open for that database.
+    """
+    found = _leading_to(engine) or (_open if len(_open) == 1 else [])
+    reader = found[-1].reader if found else None
+    if reader is None:
+        raise ClientClosed(
+            "this needs a client that is open for the task's database: "
+            "async with TaskClient.from_settings() as client: …"
+        )
+    return reader
+
+
+def _leading_to(engine: Engine) -> list[Outlet]:
+    """The open outlets of this very engine, or else of another one of the same database."""
+    there = [(outlet, outlet.engine) for outlet in _open if outlet.engine is not None]
+    own = [outlet for outlet, known in there if known.pool is engine.pool]
+    return own or [outlet for outlet, known in there if _address(known) == _address(engine)]
+
+
+def _address(engine: Engine) -> tuple[object, ...]:
+    url = engine.url
+    return url.host or url.query.get("host"), url.port or url.query.get("port"), url.database
+
+
+def _only(outlets: list[Outlet], engine: Engine) -> Outlet:
+    destinations = {outlet.destination for outlet in outlets}
+    if len(destinations) > 1:
+        queues = " and ".join(sorted({repr(outlet.queue) for outlet in outlets}))
+        raise AmbiguousClient(
+            f"{len(outlets)} clients are open, with the queues {queues}, and the engine of this "
+            f"session ({engine.url.host or ''}/{engine.url.database}) does not tell which one is "
+            "meant: give its database a client, TaskClient.from_settings(settings, db=…), or "
+            "enqueue through the client itself"
+        )
+    return outlets[-1]
+
+
+@cache
+def _environment() -> Settings:
+    return load_settings()
+
+
+def _outlet_of_environment() -> Outlet:
+    return Outlet.from_settings(_environment())
+
+
+def _is_configured() -> bool:
+    """Whether the environment says what this process's settings are, and not its code."""
+    return _environment().database_url is not None

@@ -1,0 +1,122 @@
+"""Which task functions there are. A name from the network resolves here, or nowhere."""
+
+import difflib
+import importlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from uow.errors import InvalidOptions, InvalidSchedule, SettingsError, WorkerError
+from uow.tasks.function import Scheduled, TaskFunction
+from uow.user_code import described
+
+BUILTIN_MODULES = ("worker.tasks",)
+
+
+class Registry:
+    """Task functions by name.
+
+    Attributes:
+        loaded: The process has loaded its task modules, so an unknown name is an error.
+    """
+
+    def __init__(self) -> None:
+        self.loaded = False
+        self._functions: dict[str, TaskFunction[Any, Any]] = {}
+
+    def add(self, function: TaskFunction[Any, Any]) -> None:
+        """Register `function`.
+
+        Raises:
+            InvalidOptions: Another function has its name.
+        """
+        there = self._functions.get(function.name)
+        if there is not None and _origin(there) != _origin(function):
+            raise InvalidOptions(
+                f"two task functions are called {function.name}: "
+                f"{_origin(there)} and {_origin(function)}"
+            )
+        self._functions[function.name] = function
+
+    def get(self, name: str) -> TaskFunction[Any, Any] | None:
+        """The function of that name, if there is one."""
+        return self._functions.get(name)
+
+    def __getitem__(self, name: str) -> TaskFunction[Any, Any]:
+        return self._functions[name]
+
+    def load(self, modules: Iterable[str], *, builtin: bool = True) -> None:
+        """Import the task modules, which registers their functions, and resolve their type hints.
+
+        Raises:
+            SettingsError: A module cannot be imported, or none of them has a task function.
+            InvalidSchedule: Two schedules have one name.
+        """
+        for module in (*(BUILTIN_MODULES if builtin else ()), *modules):
+            try:
+                importlib.import_module(module)
+            except WorkerError:
+                raise
+            except Exception as error:
+                raise SettingsError(_why_not_imported(module, error)) from error
+        if not self._functions:
+            raise SettingsError(
+                "there are no task functions: set WORKER_TASK_MODULES to the modules that have "
+                "them, for example WORKER_TASK_MODULES=app.tasks"
+            )
+        for function in self:
+            function.signature.check()
+        _refuse_two_of_a_name(self.schedules)
+        self.loaded = True
+
+    def no_such(self, name: str) -> str:
+        """The message for a name that is not here."""
+        near = difflib.get_close_matches(name, self._functions, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.names)}"
+        return f"no task function is called {name}; {hint}"
+
+    @property
+    def schedules(self) -> list[Scheduled]:
+        """The schedules of all task functions."""
+        return [schedule for function in self for schedule in function.schedules]
+
+    @property
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return sorted(self._functions)
+
+    def __iter__(self) -> Iterator[TaskFunction[Any, Any]]:
+        return iter(self._functions.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._functions
+
+
+def _refuse_two_of_a_name(schedules: Iterable[Scheduled]) -> None:
+    there: dict[str, Scheduled] = {}
+    for schedule in schedules:
+        other = there.setdefault(schedule.name, schedule)
+        if other is not schedule:
+            raise InvalidSchedule(
+                f"two schedules are called {schedule.name}, of {other.task.name} and "
+                f"{schedule.task.name}: give one of them name=…"
+            )
+
+
+def _why_not_imported(module: str, error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and module in BUILTIN_MODULES:
+        return (
+            f"the built-in tasks need {error.name}: pip install 'uow-worker[run]', or leave them "
+            "out with WORKER_BUILTIN_TASKS=false"
+        )
+    what = f"WORKER_TASK_MODULES: cannot import {module}"
+    if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
+        return f"{what}: there is no {error.name}; the current directory is on the path"
+    return f"{what}: {described(error)}"
+
+
+def _origin(function: TaskFunction[Any, Any]) -> str:
+    return f"{function.function.__module__}.{function.function.__qualname__}"
+
+
+default_registry = Registry()
+"""Where `@task` registers."""

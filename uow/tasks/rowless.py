@@ -1,0 +1,122 @@
+"""Tasks without a row (``durable=False``): pushed to Redis, read back from Redis."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypeVar
+from uuid import UUID
+
+from arq.connections import ArqRedis
+from arq.jobs import Job as ArqJob
+from arq.jobs import JobStatus
+
+from uow.broker import codec, scripts
+from uow.broker.redis import AWAY
+from uow.broker.refusals import EntriesRefused
+from uow.broker.scripts import Call, Job
+from uow.clock import milliseconds, utcnow
+from uow.db.models import TaskState
+from uow.errors import InvalidOptions, ServerUnreachable, TaskFailed
+from uow.ids import new_ids
+from uow.settings.environment import Settings
+from uow.tasks.enqueue import Request
+from uow.tasks.handle import Ending, TaskHandle
+
+R = TypeVar("R")
+
+_STATES = {
+    JobStatus.deferred: TaskState.SCHEDULED,
+    JobStatus.queued: TaskState.QUEUED,
+    JobStatus.in_progress: TaskState.RUNNING,
+}
+
+
+class PlainTasks:
+    """Pushes tasks that live in Redis alone, and answers their handles."""
+
+    def __init__(self, call: Call, redis: ArqRedis, settings: Settings) -> None:
+        self._call = call
+        self._redis = redis
+        self._queue = settings.queue
+        self._max_payload_bytes = settings.max_payload_bytes
+
+    async def push(self, request: Request[R]) -> list[TaskHandle[R]]:
+        """Push the tasks of `request`.
+
+        Raises:
+            InvalidOptions: What lies at the queue's name is no queue.
+            ServerUnreachable: Redis did not answer; some of the tasks may be there.
+            PayloadTooLarge: The arguments are too large.
+        """
+        for arguments in request.arguments:
+            codec.check_size(arguments, self._max_payload_bytes)
+        ids = new_ids(len(request.arguments))
+        queue = request.options.queue or self._queue
+        try:
+            await scripts.push(self._call, _jobs(request, ids, queue))
+        except EntriesRefused as error:
+            raise InvalidOptions(
+                f"{request.name}: Redis refuses it in {queue!r}: {error}"
+            ) from error
+        except AWAY as error:
+            raise ServerUnreachable(
+                f"{request.name} is durable=False and Redis did not take it ({error})"
+            ) from error
+        reader = RedisReader(self._redis, queue)
+        return [TaskHandle(id_, request.name, lambda: reader, request.decode) for id_ in ids]
+
+
+class RedisReader:
+    """What the handle of a task without a row asks: arq's own keys."""
+
+    def __init__(self, redis: ArqRedis, queue: str) -> None:
+        self._redis = redis
+        self._queue = queue
+
+    async def ending(self, task_id: UUID) -> Ending | None:
+        """How far the task is, as long as arq keeps its result."""
+        job = ArqJob(str(task_id), self._redis, self._queue, _deserializer=codec.deserialize)
+        info = await job.result_info()
+        if info is None:
+            state = _STATES.get(await job.status())
+            return None if state is None else Ending(state)
+        if info.success:
+            return Ending(TaskState.SUCCEEDED, codec.to_bytes(info.result))
+        error = info.result
+        if not isinstance(error, TaskFailed):
+            error = TaskFailed(type(error).__name__, str(error))
+        return Ending(TaskState.FAILED, error=error)
+
+    @contextlib.asynccontextmanager
+    async def hint(self, task_id: UUID) -> AsyncIterator[asyncio.Event]:
+        """No hints here: the result is looked for from time to time."""
+        yield asyncio.Event()
+
+    async def cancel(self, task_id: UUID) -> bool:
+        """Refused.
+
+        Raises:
+            InvalidOptions: There is no row that could say so.
+        """
+        raise InvalidOptions(
+            f"task {task_id} is durable=False: it has no row that could be cancelled"
+        )
+
+    async def retry(self, task_id: UUID) -> bool:
+        """Refused.
+
+        Raises:
+            InvalidOptions: There is no row to run it from.
+        """
+        raise InvalidOptions(
+            f"task {task_id} is durable=False: it has no row from which it could run again"
+        )
+
+
+def _jobs(request: Request[Any], ids: list[UUID], queue: str) -> Iterator[Job]:
+    options, now = request.options, milliseconds(utcnow())
+    due = milliseconds(options.run_at) if options.run_at else now
+    due += int((options.delay or 0) * 1000)
+    for id_, arguments in zip(ids, request.arguments, strict=True):
+        payload = codec.plain_payload(request.name, arguments, now)
+        yield Job(str(id_), queue, due, options.priority or 0, payload, due <= now)
