@@ -16,8 +16,8 @@ from arq.connections import ArqRedis
 from arq.worker import Function, func
 
 from uow import exhaustion
-from uow.attempt.attempt import run
 from uow.attempt.delivery import deserializer
+from uow.attempt.run import run
 from uow.attempt.running import Leases, Running, process_name
 from uow.attempt.runtime import Runtime
 from uow.attempt.solo import LONGEST_PATIENCE
@@ -78,6 +78,12 @@ HEALTH_SECONDS = 10
 """How often arq says in Redis that the worker lives, for ``arq --check``."""
 
 
+class Hosted:
+    """Where the registered functions find their process."""
+
+    runtime: Runtime
+
+
 def worker_settings(settings: Settings, registry: Registry = default_registry) -> type:
     """The settings class that arq runs; loads the task modules.
 
@@ -89,12 +95,16 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
     registry.load(settings.task_modules, builtin=settings.builtin_tasks)
     edit_logs()  # before arq's first line
     url = settings.redis_url.get_secret_value()
+    host = Hosted()
     attributes = {
-        "functions": [*(_registered(function) for function in registry), *_registered_strays()],
+        "functions": [
+            *(_registered(host, function) for function in registry),
+            *_registered_strays(host),
+        ],
         "queue_name": settings.queue,
         "redis_pool": connect(url, queue=settings.queue, kind=PatientRedis),
         "redis_settings": arq_settings(url),  # for `arq --check`
-        "ctx": {"settings": settings, "registry": registry},
+        "ctx": {"settings": settings, "registry": registry, "host": host},
         "on_startup": startup,
         "on_shutdown": shutdown,
         "max_jobs": settings.concurrency,
@@ -180,7 +190,7 @@ async def _start_services(
         db, _schedules(ctx["registry"], settings), settings, die, stays=not _is_burst(ctx)
     )
     hints = Hints(redis)
-    ctx["runtime"] = Runtime(
+    ctx["runtime"] = ctx["host"].runtime = Runtime(
         db=db,
         redis=redis,
         registry=ctx["registry"],
@@ -255,8 +265,8 @@ def _is_burst(ctx: ProcessContext) -> bool:
     return "burst" in ctx if engine is None else engine.burst
 
 
-def _registered(function: TaskFunction[Any, Any]) -> Function:
-    called: Any = partial(run, function.name)
+def _registered(host: Hosted, function: TaskFunction[Any, Any]) -> Function:
+    called: Any = partial(run, host, function.name)
     return func(
         called,
         name=function.name,
@@ -267,9 +277,9 @@ def _registered(function: TaskFunction[Any, Any]) -> Function:
     )
 
 
-def _registered_strays() -> list[Function]:
+def _registered_strays(host: Hosted) -> list[Function]:
     return [
-        func(function, name=name, keep_result=0, max_tries=OUT_OF_REACH)
+        func(partial(function, host), name=name, keep_result=0, max_tries=OUT_OF_REACH)
         for name, function in STRAYS.items()
     ]
 

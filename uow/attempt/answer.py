@@ -1,11 +1,8 @@
 """What arq is told at the end of an attempt, and who else is."""
 
-import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Awaitable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 from uuid import UUID
 
 import arq
@@ -14,7 +11,7 @@ from uow import exhaustion
 from uow.attempt import foreign
 from uow.attempt.delivery import Delivery
 from uow.attempt.runtime import Runtime
-from uow.attempt.settle import fail_without_attempt
+from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker import keys
 from uow.broker.redis import AWAY
 from uow.db.failures import cause_of
@@ -25,10 +22,6 @@ from uow.tasks.retry import HAND_BACK_SECONDS
 from uow.telemetry.description import describe, one_line
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_rng = random.Random()  # noqa: S311 - spreads returns, guards nothing
 
 CLOCK_MARGIN = 0.01
 """Seconds added to a delivery's delay, so that it does not come just before the row is due."""
@@ -46,7 +39,10 @@ async def answer(
         arq.Retry: The job is to be delivered again within `LEAD_SECONDS`. What is due later is
             finished in Redis and pushed again by the relay.
         TaskFailed: The task has failed for good.
+        asyncio.CancelledError: The attempt was interrupted: its process stops.
     """
+    if isinstance(outcome, HandedBack) and outcome.stopped_by is not None:
+        raise outcome.stopped_by
     if isinstance(outcome, Retrying | Snoozed | HandedBack):
         if outcome.delay <= LEAD_SECONDS:
             raise hand_back(outcome.delay)
@@ -89,7 +85,8 @@ async def fail_unstarted(
     if row is None:
         raise await foreign.refuse(runtime, delivery, error) from None
     kept = runtime.settings.retention
-    written = await fail_without_attempt(runtime.db, row_id, row.attempt, error, kept)
+    number = Numbered(row_id, row.attempt)
+    written = await fail_without_attempt(runtime.db, number, error, kept)
     logger.error("%s failed without an attempt: %s", delivery, one_line(error))
     await answer(runtime, delivery, row_id, Failed(error, written))
 
@@ -118,7 +115,7 @@ def handing_back(runtime: Runtime, delivery: Delivery) -> Iterator[None]:
             logger.warning("%s handed back: %s", delivery, one_line(error))
         else:
             logger.exception("%s handed back: an error of the worker's own", delivery)
-        raise hand_back(_rng.uniform(*HAND_BACK_SECONDS)) from None
+        raise hand_back(runtime.spread(*HAND_BACK_SECONDS)) from None
 
 
 def hand_back(delay: float) -> arq.Retry:
@@ -127,15 +124,6 @@ def hand_back(delay: float) -> arq.Retry:
 
 
 async def take_start_back(runtime: Runtime, delivery: Delivery) -> None:
-    """Burn no try of a task without a row: arq counts starts, so take this one back."""
+    """Burn no try of a rowless task: arq counts starts, so take this one back."""
     with contextlib.suppress(*AWAY):
         await runtime.redis.decr(keys.retries(delivery.job_id))
-
-
-async def shielded(work: Awaitable[T]) -> T:
-    """Finish `work` even if a cancellation comes meanwhile: a commit is not left half known."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    return task.result()

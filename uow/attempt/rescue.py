@@ -1,13 +1,13 @@
-"""Takes tasks back from processes that are dead, and over from attempts that are not.
+"""Takes tasks back from processes that are dead.
 
 Two come here. The rescuer looks for dead processes all the time. And a worker may be delivered a
 job whose row says that it runs elsewhere: its lease has run out, or Redis has lost it. If that
 process is dead, all its tasks are taken back, so that each death is counted once, whoever finds it.
-If not, the attempt is overtaken: the row decides which of the two may commit.
+If not, the attempt is overtaken (`uow.attempt.start.start_over`): the row decides which of the two
+may commit.
 """
 
 import logging
-import random
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,32 +15,24 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from uow.attempt.answer import hand_back
-from uow.attempt.runtime import Runtime
-from uow.attempt.settle import fail_without_attempt
+from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.db.database import SILENT_SECONDS, Database, Execute
 from uow.db.failures import PASSING, refuses
 from uow.db.fleet import FLEET_DUTY
 from uow.db.models import TaskState
 from uow.db.opening import mark_of
-from uow.errors import ServerUnreachable, StartRefused
+from uow.errors import StartRefused
 from uow.failpoints import reach
 from uow.settings.environment import Settings
-from uow.tasks.retry import HAND_BACK_SECONDS
 from uow.telemetry.description import one_line
 
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
 
-PING_SECONDS = 1.0
-"""Within this a Postgres answers that only waits for a lock; the job's lease goes on meanwhile."""
-
 NAMED = 5
 """Tasks that are named in a line of the log."""
 
 logger = logging.getLogger(__name__)
-
-_rng = random.Random()  # noqa: S311 - spreads returns, guards nothing
 
 
 async def take_back(
@@ -108,7 +100,9 @@ async def _one_by_one(db: Database, settings: Settings, only: str | None) -> _Ap
                 raise
             apart.refused.add(row.id)
             reason = StartRefused(f"it cannot be taken back to run again: {one_line(error)}")
-            await fail_without_attempt(db, row.id, row.attempt, reason, settings.retention)
+            await fail_without_attempt(
+                db, Numbered(row.id, row.attempt), reason, settings.retention
+            )
     return apart
 
 
@@ -183,41 +177,3 @@ def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:
     for row in rescued:
         if row.state == TaskState.FAILED:
             logger.error("task %s is quarantined: %d processes died under it", row.id, row.deaths)
-
-
-async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
-    """Start a task whose row says that it is running; None: it is not, or may not.
-
-    The attempt that the row speaks of is dead, stalled, or has lost its lease.
-    """
-    found = await runtime.db.execute_once(
-        runtime.db.queries.look_up, {"id": row_id}, limit=runtime.settings.start_limit
-    )
-    row = found.first()
-    if row is None or row.state != TaskState.RUNNING:
-        return None
-    if row.worker != runtime.worker:
-        await take_back(runtime.db, runtime.settings, only=row.worker)
-    return await start(runtime, row_id, take_over=True)
-
-
-async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> Row[Any] | None:
-    """Write that an attempt begins; None: the guard did not hold.
-
-    Raises:
-        arq.Retry: Somebody holds the row locked: it waits, and nobody else.
-        StartRefused: Postgres does not take it, and will not.
-    """
-    db, limit = runtime.db, runtime.settings.start_limit
-    parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
-    try:
-        return (await db.execute_once(db.queries.start, parameters, limit=limit)).first()
-    except ServerUnreachable:
-        await db.execute_once(db.queries.ping, {}, limit=PING_SECONDS)  # raises, if it is away
-    except Exception as error:
-        if refuses(error):
-            raise StartRefused(f"no attempt of it can begin: {one_line(error)}") from error
-        raise
-    logger.warning("task %s is handed back: Postgres answers, but has not started it within %g s; "
-                   "does somebody hold its row locked?", row_id, limit)  # fmt: skip
-    raise hand_back(_rng.uniform(*HAND_BACK_SECONDS))

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.sql.elements import TextClause
 
 from uow.db import direct
+from uow.db.begun_attempt import BegunAttempt
 from uow.db.connection import Connection
 from uow.db.models import SCHEMA
 from uow.db.opening import Opening
@@ -199,6 +200,11 @@ class Database:
         """
         async with self._driver(limit) as driver, self._begun(driver):
             yield partial(direct.execute, driver)
+
+    def begin_attempt(self, timeout: float) -> BegunAttempt:
+        """What an attempt works on that may take `timeout` seconds; no connection is taken yet."""
+        fence = partial(self.fence, timeout=timeout)
+        return BegunAttempt(self.engine.sync_engine, self.sessions.kw, fence)
 
     def fence(self, driver: Connection, timeout: float) -> None:
         """Let the transaction that begins next on `driver` be an attempt's.

@@ -15,9 +15,9 @@ from uow.attempt.delivery import Delivery, row_id_of
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.broker.claims import Claimed
-from uow.fast.batches import Attempts, Delivered
+from uow.fast.batches import Batches, Delivered
 from uow.fast.finisher import LIMIT
-from uow.fast.rowless import PlainAttempts
+from uow.fast.rowless import RowlessAttempts
 from uow.fast.worker import FastWorker
 from uow.tasks.jobs import is_anything_due, told
 
@@ -34,7 +34,7 @@ class TaskWorker(FastWorker):
         super().__init__(functions, **options)
         self.ctx["engine"] = self
         self._batches: set[asyncio.Task[None]] = set()
-        self._attempts: Attempts | None = None
+        self._attempts: Batches | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -55,21 +55,21 @@ class TaskWorker(FastWorker):
         self.runtime.solo.on_free = self._intake.wake
         die: Callable[[BaseException], None] = self.ctx["die"]
         await self.end_serving()  # of a former run, whose completions are its own
-        self._attempts = Attempts(self, self.runtime, die)
-        self._plain = PlainAttempts(self, self.runtime, self.keep_result_s)
-        await self._attempts.completions.start()
+        self._attempts = Batches(self, self.runtime, die)
+        self._rowless = RowlessAttempts(self, self.runtime, self.keep_result_s)
+        await self._attempts.completer.commits.start()
 
     async def end_serving(self) -> None:
         """Let end what was begun, and commit it."""
         while self._batches or self.tasks:
             await asyncio.wait([*self._batches, *self.tasks.values()])
         if self._attempts is not None:
-            await self._attempts.completions.flush()
-            await self._attempts.completions.stop()
+            await self._attempts.completer.commits.flush()
+            await self._attempts.completer.commits.stop()
 
     def is_full(self) -> bool:
         """Whether too much waits for Redis or Postgres."""
-        waiting = 0 if self._attempts is None else len(self._attempts.completions)
+        waiting = 0 if self._attempts is None else len(self._attempts.completer.commits)
         return waiting >= LIMIT or super().is_full()
 
     def start_claimed(self, jobs: Iterable[tuple[Claimed, Held]]) -> None:
@@ -80,7 +80,7 @@ class TaskWorker(FastWorker):
             if delivery is None:
                 self.spawn(held, self.run_as_arq(claimed, held))
             elif delivery.row_id is None:
-                self.spawn(held, self._plain.run(held, delivery))
+                self.spawn(held, self._rowless.run(held, delivery))
             else:
                 held.task_id = delivery.row_id
                 batch.append(Delivered(held, delivery, delivery.row_id))

@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 from sqlalchemy import Row
 
-from uow.attempt.settle import fail_without_attempt
+from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker.refusals import EntriesRefused, is_refusal
 from uow.db.database import Database
 from uow.errors import QueueRefused
@@ -74,7 +74,7 @@ async def settle_refused(db: Database, refused: Sequence[Refusal], retention: fl
             waiting[row.queue] = str(error)
             continue
         logger.error("%s %s is failed: %s", row.name, row.id, reason)
-        await fail_without_attempt(db, row.id, row.attempt, reason, retention)
+        await fail_without_attempt(db, Numbered(row.id, row.attempt), reason, retention)
     for queue, said in waiting.items():
         logger.error("Redis refuses what belongs into queue %r; its tasks wait: %s", queue, said)
 

@@ -19,7 +19,7 @@ from arq.constants import health_check_key_suffix
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
-from uow.attempt.answer import shielded
+from uow.attempt.shield import shielded
 from uow.broker import keys
 from uow.broker.redis import AWAY, RedisClient, connect
 from uow.client import TaskClient
