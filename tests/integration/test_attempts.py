@@ -773,7 +773,7 @@ async def test_a_failure_is_logged_once_with_the_functions_traceback(
     await client.enqueue(fails)
     await drain()
     traced = [record for record in caplog.records if record.exc_info]
-    assert [record.name for record in traced] == ["worker.attempt"]
+    assert [record.name for record in traced] == ["uow.attempt.settle"]
     assert caplog.text.count('raise ValueError("no good")') == 1
 
 
@@ -794,7 +794,7 @@ async def test_a_last_retry_on_purpose_is_logged_in_one_line_without_a_traceback
     (said,) = [
         record
         for record in caplog.records
-        if record.levelno == logging.ERROR and record.name.startswith("worker.")
+        if record.levelno == logging.ERROR and record.name.startswith("uow.")
     ]
     assert said.exc_info is None
     assert "failed for good" in said.message
@@ -843,7 +843,7 @@ async def test_an_attempt_whose_task_was_cancelled_is_not_logged_as_handed_back(
     handle = await client.enqueue(waits)
     await drain()
     assert await handle.status() is TaskState.CANCELLED
-    told = [record for record in caplog.records if record.name == "worker.attempt"]
+    told = [record for record in caplog.records if record.name.startswith("uow.attempt.")]
     assert [record.levelname for record in told] == ["INFO", "INFO"]
     assert "was cancelled while it ran" in told[0].message
     assert "attempt 1 has no say any more" in told[1].message

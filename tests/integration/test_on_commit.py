@@ -210,7 +210,7 @@ async def test_an_error_of_a_callback_is_logged_and_changes_nothing(
         return "done"
 
     handle = await client.enqueue(fails)
-    with caplog.at_level(logging.ERROR, "worker.attempt"):
+    with caplog.at_level(logging.ERROR, "uow.tasks.after_commit"):
         await drain()
     assert await handle.result(1) == "done"
     assert await effects(db) == ["kept"]

@@ -25,8 +25,10 @@ from uow import (
     task,
 )
 from uow.attempt.unit_of_work import UnitOfWork
+from uow.db.attempts import Guard
 from uow.db.connection import Connection
 from uow.db.models import User
+from uow.db.outcomes import succeed
 from uow.settings.parts import DatabaseSettings
 from uow.tasks.context import Sessions
 from uow.tasks.registry import Registry
@@ -113,8 +115,7 @@ async def put(db: Database) -> UUID:
 
 async def commit(db: Database, work: UnitOfWork, id_: UUID) -> bool:
     try:
-        values = {"id": id_, "result": "1", "retention": 60.0}
-        return await work.commit_with(db.queries.succeed, values)
+        return await work.commit_with(succeed(id_, "1", 60.0), id_, 1) is Guard.HELD
     finally:
         await work.rollback()
 

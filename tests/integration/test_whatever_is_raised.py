@@ -36,7 +36,8 @@ from uow.broker import codec, scripts
 from uow.broker.claims import Finish
 from uow.broker.redis import RedisClient
 from uow.errors import ServerUnreachable
-from uow.fast.batches import Attempts, Delivered
+from uow.fast.batches import Batches, Delivered
+from uow.fast.slot import answered
 from uow.fast.task_worker import TaskWorker
 from uow.main import worker_settings
 from uow.services.presence import Presence
@@ -511,7 +512,9 @@ class TestWhatCannotBeWritten:
         self, error: Exception, away: bool
     ) -> None:
         suspended: list[int] = []
-        runtime: Any = SimpleNamespace(suspend=lambda: suspended.append(1))
+        runtime: Any = SimpleNamespace(
+            suspend=lambda: suspended.append(1), spread=lambda low, high: low
+        )
         delivery = Delivery("x", "x", None, (), {}, 0, 0, 1)
         with pytest.raises(arq.Retry), handing_back(runtime, delivery):
             raise error
@@ -597,10 +600,11 @@ class TestInterruptions:
             ctx={}, jobs_retried=0, finish=lambda *given: finished.append(given)
         )
         runtime: Any = SimpleNamespace(db=db, solo=Solo())
-        attempts, held = Attempts(engine, runtime, None), Held("x", "arq:queue", 1234, b"")
+        batches, held = Batches(engine, runtime, None), Held("x", "arq:queue", 1234, b"", uuid4())
         one = Delivered(held, Delivery("x", "x", None, (), {}, 1234, 0, 1), uuid4())
         async with runtime.solo.alone(60):
-            await attempts._finish(one, attempts._one_by_one(one))
+            work = batches._one_by_one(one)
+            await answered(engine, runtime, held, one.delivery, work)
         assert finished == [(held, Finish("arq:queue", "x", "", "again", -1234))]
 
     async def test_a_function_that_returns_in_spite_of_it_has_completed(

@@ -35,7 +35,6 @@ CAUGHT_WITHIN = {
     "uow.proofs.chaos.system.NotSent",
     "uow.proofs.chaos.tasks.NotYet",
     "uow.tasks.passage.CannotComeBack",
-    "uow.attempt.perform.OtherVersion",
     "uow.attempt.solo.NotAlone",
     "uow.attempt.solo.Occupied",
     "uow.failpoints.FailpointError",

@@ -14,8 +14,9 @@ from uow.attempt.runtime import Runtime
 from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker import keys
 from uow.broker.redis import AWAY
+from uow.db.attempts import look_up
 from uow.db.failures import cause_of
-from uow.db.queries import LEAD_SECONDS
+from uow.db.fragments import LEAD_SECONDS
 from uow.errors import TaskFailed
 from uow.tasks.outcome import Failed, HandedBack, Outcome, Retrying, Snoozed
 from uow.tasks.retry import HAND_BACK_SECONDS
@@ -64,12 +65,11 @@ async def tell_no_attempt(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
     Raises:
         arq.Retry: It is not due.
     """
-    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
-    row = found.first()
-    if row is None:
+    standing = await look_up(runtime.db, row_id)
+    if standing is None:
         logger.warning("%s has no row: finished without running", delivery)
-    elif not row.settled:
-        raise hand_back(max(row.wait, 0.0))
+    elif not standing.settled:
+        raise hand_back(max(standing.wait, 0.0))
     await answer(runtime, delivery, row_id, None)
 
 
@@ -81,11 +81,11 @@ async def fail_unstarted(
     Raises:
         TaskFailed: Always, unless somebody else has settled the task.
     """
-    row = (await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})).first()
-    if row is None:
+    standing = await look_up(runtime.db, row_id)
+    if standing is None:
         raise await foreign.refuse(runtime, delivery, error) from None
     kept = runtime.settings.retention
-    number = Numbered(row_id, row.attempt)
+    number = Numbered(row_id, standing.attempt)
     written = await fail_without_attempt(runtime.db, number, error, kept)
     logger.error("%s failed without an attempt: %s", delivery, one_line(error))
     await answer(runtime, delivery, row_id, Failed(error, written))

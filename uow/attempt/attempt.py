@@ -8,9 +8,7 @@ that finds the task settled.
 """
 
 import time
-from typing import Any, Self
-
-from sqlalchemy import Row
+from typing import Self
 
 from uow.attempt.answer import answer
 from uow.attempt.delivery import Delivery
@@ -21,7 +19,8 @@ from uow.attempt.settle import AttemptRow, retention_of
 from uow.attempt.shield import shielded
 from uow.attempt.start import start, start_over
 from uow.attempt.work import work_of
-from uow.db.transitions import SUSPECT_DEATHS
+from uow.db.attempts import Started
+from uow.db.fragments import SUSPECT_DEATHS
 from uow.errors import UnknownTask
 from uow.failpoints import reach
 from uow.tasks.after_commit import AfterCommit
@@ -54,15 +53,15 @@ class Attempt:
         ctx: ProcessContext,
         delivery: Delivery,
         held: Held,
-        started: Row[Any],
+        started: Started,
     ) -> None:
         self.runtime = runtime
         self.delivery = delivery
         self.held = held
         self.began = time.time()
         self._ctx = ctx
-        self._arguments: str = started.args
-        self._deaths: int = started.deaths
+        self._arguments = started.args
+        self._deaths = started.deaths
         self.task = _running(runtime, held, started)
         self.function = runtime.registry.get(started.name)
         self.work = work_of(runtime.db, self.function, self.task)
@@ -135,7 +134,7 @@ class Attempt:
         return self.delivery.job_id == str(self.held.task_id)
 
 
-def _running(runtime: Runtime, held: Held, started: Row[Any]) -> RunningTask:
+def _running(runtime: Runtime, held: Held, started: Started) -> RunningTask:
     return RunningTask(
         db=runtime.db,
         id=held.task_id,

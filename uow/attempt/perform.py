@@ -26,7 +26,9 @@ async def perform(
     that was interrupted from outside is handed back, whatever the function has made of it, unless
     it has returned a value all the same.
     """
+    # Read now: the function may do anything to its context.
     work: Work = ctx["db"]
+    tries, most_bytes = ctx["task"].tries, ctx["settings"].max_payload_bytes
     try:
         given = _decoded(function, arguments)
         if isinstance(given, ParametersDiffer):
@@ -34,14 +36,14 @@ async def perform(
         result = await _call(function, ctx, given)
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
-        codec.check_size(written, ctx["settings"].max_payload_bytes)
+        codec.check_size(written, most_bytes)
         return Completed(written)
     except BaseException as error:
         if (stopped := _stopped_by(error)) is not None:
             return stopped
         if isinstance(error, OSError):
             exhaustion.here.look()
-        return decide(error, ctx["task"].tries, function.policy, rng)
+        return decide(error, tries, function.policy, rng)
     finally:
         work.sessions.end()
         work.after_commit.end()

@@ -10,17 +10,17 @@ may commit.
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from uow.attempt.settle import Numbered, fail_without_attempt
-from uow.db.database import SILENT_SECONDS, Database, Execute
+from uow.db import rescue
+from uow.db.begun_attempt import AttemptDatabase
 from uow.db.failures import PASSING, refuses
-from uow.db.fleet import FLEET_DUTY
 from uow.db.models import TaskState
 from uow.db.opening import mark_of
+from uow.db.rescue import DeadProcess, LeftBehind, Rescued
+from uow.db.statement import SILENT_SECONDS, Statements
 from uow.errors import StartRefused
 from uow.failpoints import reach
 from uow.settings.environment import Settings
@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 
 async def take_back(
-    db: Database, settings: Settings, only: str | None = None
-) -> Sequence[Row[Any]]:
+    db: AttemptDatabase, settings: Settings, only: str | None = None
+) -> Sequence[Rescued]:
     """Take the tasks of dead processes back.
 
     Args:
@@ -59,63 +59,73 @@ async def take_back(
 class _Apart(NamedTuple):
     """What has become of those that were dealt with one by one."""
 
-    rescued: list[Row[Any]]
+    rescued: list[Rescued]
     refused: set[UUID]
 
 
+class _Left(NamedTuple):
+    """Dead processes, and the tasks that they have left behind."""
+
+    processes: list[DeadProcess]
+    tasks: list[LeftBehind]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the processes."""
+        return [process.id for process in self.processes]
+
+    @property
+    def is_storm(self) -> bool:
+        """Whether one has died that no suspect can have killed: none ran alone in it."""
+        with_suspect = {task.worker for task in self.tasks if task.alone}
+        return any(not one.leaving and one.id not in with_suspect for one in self.processes)
+
+
 async def _take_back(
-    db: Database, settings: Settings, only: str | None, apart: _Apart | None = None
-) -> Sequence[Row[Any]]:
+    db: AttemptDatabase, settings: Settings, only: str | None, apart: _Apart | None = None
+) -> Sequence[Rescued]:
     """Take back together what was not dealt with `apart`, and forget the processes."""
-    queries = db.queries
-    async with db.transaction(limit=_limit(settings, only)) as execute:
-        gone, left = await _find(db, execute, settings, only)
-        if not gone:
+    async with db.transaction(limit=_limit(settings, only)) as transaction:
+        left = await _find(transaction, settings, only)
+        if not left.processes:
             return []
         if apart is None:
-            await _note_storm(db, execute, gone, left)
+            await _note_storm(transaction, left)
             apart = _Apart([], set())
-        ids = [row.id for row in left if row.id not in apart.refused]
-        rescued = await execute(queries.rescue, _rescue(settings, gone, ids))
-        rows = [*apart.rescued, *rescued.all()]
-        await execute(queries.forget_dead, {"processes": [row.id for row in gone]})
+        ids = [task.id for task in left.tasks if task.id not in apart.refused]
+        rescued = [*apart.rescued, *await _rescue(transaction, settings, left, ids)]
+        await rescue.forget_dead(transaction, left.names)
         reach("rescued")
-    await _end_sessions(db, [row.id for row in gone], _limit(settings, only))
-    _log(gone, rows)
-    return rows
+    await _end_sessions(db, left.names, _limit(settings, only))
+    _log(left.processes, rescued)
+    return rescued
 
 
-async def _one_by_one(db: Database, settings: Settings, only: str | None) -> _Apart:
+async def _one_by_one(db: AttemptDatabase, settings: Settings, only: str | None) -> _Apart:
     """Take back those that can be, and fail the others; what nobody can write to stays as it is."""
-    async with db.transaction(limit=_limit(settings, only)) as execute:
-        gone, left = await _find(db, execute, settings, only)
-        await _note_storm(db, execute, gone, left)
+    async with db.transaction(limit=_limit(settings, only)) as transaction:
+        left = await _find(transaction, settings, only)
+        await _note_storm(transaction, left)
     apart = _Apart([], set())
-    for row in left:
+    for task in left.tasks:
         try:
-            one = _rescue(settings, gone, [row.id])
-            apart.rescued.extend(await db.execute_once(db.queries.rescue, one))
+            apart.rescued.extend(await _rescue(db, settings, left, [task.id]))
         except Exception as error:
             if not refuses(error):
                 raise
-            apart.refused.add(row.id)
+            apart.refused.add(task.id)
             reason = StartRefused(f"it cannot be taken back to run again: {one_line(error)}")
-            await fail_without_attempt(
-                db, Numbered(row.id, row.attempt), reason, settings.retention
-            )
+            number = Numbered(task.id, task.attempt)
+            await fail_without_attempt(db, number, reason, settings.retention)
     return apart
 
 
-async def _find(
-    db: Database, execute: Execute, settings: Settings, only: str | None
-) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+async def _find(db: Statements, settings: Settings, only: str | None) -> _Left:
     """The dead processes, and what they have left behind."""
-    found = await execute(db.queries.find_dead, {"seconds": settings.dead_after})
-    gone = [row for row in found if only in (None, row.id)]
-    if not gone:
-        return [], []
-    dead = {"processes": [row.id for row in gone]}
-    return gone, (await execute(db.queries.find_left_behind, dead)).all()
+    found = await rescue.find_dead(db, settings.dead_after)
+    gone = [process for process in found if only in (None, process.id)]
+    names = [process.id for process in gone]
+    return _Left(gone, await rescue.find_left_behind(db, names) if gone else [])
 
 
 def _limit(settings: Settings, only: str | None) -> float:
@@ -123,23 +133,20 @@ def _limit(settings: Settings, only: str | None) -> float:
     return SILENT_SECONDS if only is None else settings.start_limit
 
 
-def _rescue(settings: Settings, gone: Sequence[Row[Any]], ids: Sequence[UUID]) -> dict[str, object]:
-    return {
-        "processes": [row.id for row in gone],
-        "ids": ids,
-        "retention": settings.retention,
-        "calm": CALM_LEASES * settings.lease_seconds,
-    }
+async def _rescue(
+    db: Statements, settings: Settings, left: _Left, ids: Sequence[UUID]
+) -> list[Rescued]:
+    calm = CALM_LEASES * settings.lease_seconds
+    return await rescue.rescue(db, ids, left.names, calm=calm, retention=settings.retention)
 
 
-async def _end_sessions(db: Database, dead: Sequence[str], limit: float) -> None:
+async def _end_sessions(db: Statements, dead: Sequence[str], limit: float) -> None:
     """End what Postgres still does for dead processes: the next attempt would wait for its locks.
 
     Optional: what this cannot end, the attempt's fence does (`Database.fence`).
     """
     try:
-        marks = {"marks": [mark_of(name) for name in dead]}
-        await db.execute_once(db.queries.end_sessions, marks, limit=limit)
+        await rescue.end_sessions(db, [mark_of(name) for name in dead], limit=limit)
     except PASSING as error:
         _say_once(one_line(error))
 
@@ -150,20 +157,12 @@ def _say_once(reason: str) -> None:
                    "held for as long as its attempt's timeout", reason)  # fmt: skip
 
 
-async def _note_storm(
-    db: Database, execute: Execute, gone: Sequence[Row[Any]], left: Sequence[Row[Any]]
-) -> None:
-    if _is_storm(gone, left):
-        await execute(db.queries.note_storm, {"duty": FLEET_DUTY})
+async def _note_storm(db: Statements, left: _Left) -> None:
+    if left.is_storm:
+        await rescue.note_storm(db)
 
 
-def _is_storm(gone: Sequence[Row[Any]], left: Sequence[Row[Any]]) -> bool:
-    """Whether one has died that no suspect can have killed: none ran alone in it."""
-    with_suspect = {row.worker for row in left if row.alone}
-    return any(not row.leaving and row.id not in with_suspect for row in gone)
-
-
-def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:
+def _log(gone: Sequence[DeadProcess], rescued: Sequence[Rescued]) -> None:
     ended = "a process has" if len(gone) == 1 else f"{len(gone)} processes have"
     names = ", ".join(row.id for row in gone)
     if not rescued:

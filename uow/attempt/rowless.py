@@ -18,6 +18,7 @@ from uow.attempt.work import work_of
 from uow.broker import codec, keys
 from uow.broker.redis import AWAY
 from uow.db.failures import PASSING
+from uow.db.server import been_up
 from uow.errors import ParametersDiffer, TaskFailed
 from uow.tasks.after_commit import AfterCommit
 from uow.tasks.context import ProcessContext, RunningTask
@@ -146,10 +147,8 @@ class RowlessAttempt:
             await self._runtime.redis.delete(keys.setbacks(self._delivery.job_id))
 
     async def _has_been_up(self, seconds: float) -> bool:
-        db = self._runtime.db
         with contextlib.suppress(*PASSING):
-            found = await db.execute_once(db.queries.been_up, {"seconds": seconds})
-            return bool(found.scalar_one())
+            return await been_up(self._runtime.db, seconds)
         return False
 
 

@@ -22,6 +22,7 @@ from uow.attempt.runtime import Host, Runtime
 from uow.attempt.solo import NotAlone
 from uow.attempt.strays import wait_rowless
 from uow.broker import codec
+from uow.db.attempts import run_alone
 from uow.errors import InvalidArguments, ParametersDiffer, StartRefused
 from uow.failpoints import reach
 from uow.tasks.context import ProcessContext
@@ -101,8 +102,7 @@ async def _go_on_alone(attempt: Attempt, completer: Completer) -> None:
     assert task_id is not None  # noqa: S101 - it has a row
     try:
         async with runtime.solo.alone(await patience_for(runtime.redis, task_id)):
-            guard = {"id": task_id, "attempt": attempt.task.attempt}
-            await runtime.db.execute_once(runtime.db.queries.run_alone, guard)
+            await run_alone(runtime.db, task_id, attempt.task.attempt)
             await completer.complete(attempt, await attempt.perform())
     except NotAlone as error:
         await note_not_alone(runtime.redis, task_id)

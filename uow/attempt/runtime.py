@@ -9,7 +9,7 @@ from arq.connections import ArqRedis
 
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
-from uow.db.database import Database
+from uow.db.begun_attempt import AttemptDatabase
 from uow.settings.environment import Settings
 from uow.tasks.registry import Registry
 
@@ -25,7 +25,7 @@ class Runtime:
         rng: Spreads retries and returns; guards nothing.
     """
 
-    db: Database
+    db: AttemptDatabase
     redis: ArqRedis
     registry: Registry
     leases: Leases

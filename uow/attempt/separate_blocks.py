@@ -1,6 +1,6 @@
 """What `ctx["db"]` is inside a task that is `atomic=False`: a transaction per block."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
@@ -8,15 +8,15 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import SessionTransaction
-from sqlalchemy.sql.elements import TextClause
 
-from uow.attempt.guard import Guard, read_guard
 from uow.attempt.open_sessions import OpenSessions
+from uow.db.attempts import Guard, current, guard_of
+from uow.db.begun_attempt import AttemptDatabase
 from uow.db.connection import GUARD_FAILED
-from uow.db.database import Database
 from uow.db.failures import sqlstate
 from uow.db.provider import session_provider
 from uow.db.session import CheckedSession, WorkerSession
+from uow.db.statement import Statement
 from uow.errors import AttemptSuperseded
 from uow.tasks.after_commit import AfterCommit, Block
 
@@ -66,7 +66,7 @@ class SeparateBlocks:
 
     def __init__(
         self,
-        db: Database,
+        db: AttemptDatabase,
         task_id: UUID | None,
         attempt: int,
         timeout: float,
@@ -108,9 +108,9 @@ class SeparateBlocks:
 
     async def commit_with(
         self,
-        completion: TextClause,
-        parameters: Mapping[str, object],
-        attempt: int | None = None,
+        completion: Statement,
+        task_id: UUID,
+        attempt: int,
     ) -> Guard:
         """Write the guarded `completion`; tells what its guard was, now or for a block.
 
@@ -119,8 +119,7 @@ class SeparateBlocks:
         """
         if self._unanswered and (guard := await self._read_guard()) is not Guard.HELD:
             return guard
-        done = (await self._db.execute_once(completion, parameters)).first() is not None
-        return Guard.HELD if done else Guard.SETTLED
+        return Guard.HELD if await self._db.execute_once(completion) else Guard.SETTLED
 
     async def commit(self) -> None:
         """Nothing is left to commit."""
@@ -133,8 +132,7 @@ class SeparateBlocks:
         """Let the COMMIT that comes on `connection` be one only if the attempt is current."""
         if self._task_id is None:
             return
-        current, this = self._db.queries.is_current, {"id": self._task_id, "attempt": self._attempt}
-        if self._begun.commit_only_after(connection, current, this):
+        if self._begun.commit_only_after(connection, current(self._task_id, self._attempt)):
             self._unanswered.add(connection)
 
     def was_committed(self, connection: Connection) -> None:
@@ -162,7 +160,7 @@ class SeparateBlocks:
     async def _read_guard(self) -> Guard:
         if self._task_id is None:
             return Guard.HELD
-        return await read_guard(self._db, self._task_id, self._attempt)
+        return await guard_of(self._db, self._task_id, self._attempt)
 
 
 @event.listens_for(SyncBlockSession, "after_begin")

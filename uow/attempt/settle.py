@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause
-
 from uow.attempt import deploys
-from uow.attempt.guard import Guard
 from uow.attempt.runtime import Runtime
 from uow.attempt.work import Work
-from uow.db.database import Database
+from uow.db import attempts, outcomes
+from uow.db.attempts import Guard
 from uow.db.failures import PASSING, is_infrastructure, refuses
 from uow.db.models import TaskState
+from uow.db.statement import Statements
 from uow.errors import OutcomeRefused
 from uow.tasks.context import RunningTask
 from uow.tasks.function import TaskFunction
@@ -34,7 +33,7 @@ from uow.tasks.outcome import (
     traceback_of,
 )
 from uow.tasks.retry import MOST_SETBACKS, RetryPolicy, counted_setback, decide
-from uow.telemetry.description import describe, one_line
+from uow.telemetry.description import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +101,9 @@ class AttemptRow:
         return RetryPolicy() if self.function is None else self.function.policy
 
     async def _commit(self, work: Work, outcome: Completed) -> Completed | None:
-        parameters = {
-            "id": self.task.id,
-            "result": outcome.result.decode(),
-            "retention": self.retention,
-        }
-        succeed = self.runtime.db.queries.succeed
-        guard = await work.commit_with(succeed, parameters, self.task.attempt)
+        task_id = self._task_id
+        completion = outcomes.succeed(task_id, outcome.result.decode(), self.retention)
+        guard = await work.commit_with(completion, task_id, self.task.attempt)
         return outcome if guard is Guard.HELD else None
 
     async def _is_committed_after(self, error: Exception) -> bool:
@@ -119,9 +114,8 @@ class AttemptRow:
         may_be = is_infrastructure(error) or isinstance(error, PASSING)
         if not may_be or refuses(error):
             return False
-        db, task = self.runtime.db, self.task
-        row = (await db.execute_once(db.queries.read_back, {"id": task.id})).first()
-        if row is None or row.state != TaskState.SUCCEEDED or row.attempt != task.attempt:
+        task = self.task
+        if not await outcomes.was_committed(self.runtime.db, self._task_id, task.attempt):
             return False
         logger.warning("%s %s: the COMMIT's answer was lost, but it is committed (%s)",
                        task.name, task.id, type(error).__name__)  # fmt: skip
@@ -135,13 +129,13 @@ class AttemptRow:
             hold.
         """
         try:
-            row = await self._execute(outcome)
+            setbacks = await self._execute(outcome)
         except Exception as error:
             if not refuses(error):
                 raise
             failed = Failed(_refused(self.task, outcome, error))
         else:
-            return (None if row is None else outcome), getattr(row, "setbacks", 0)
+            return (None, 0) if setbacks is None else (outcome, setbacks)
         return await self._write_refused(failed), 0
 
     async def _write_refused(self, failed: Failed) -> Failed | None:
@@ -157,27 +151,52 @@ class AttemptRow:
         return await self._fail_without_attempt(failed.error)
 
     async def _fail_without_attempt(self, error: BaseException) -> Failed:
-        task, db = self.task, self.runtime.db
-        assert task.id is not None  # noqa: S101 - it has a row
-        number = Numbered(task.id, task.attempt)
-        written = await fail_without_attempt(db, number, error, self.retention)
-        return Failed(error, written)
+        number = Numbered(self._task_id, self.task.attempt)
+        return Failed(
+            error, await fail_without_attempt(self.runtime.db, number, error, self.retention)
+        )
 
     async def _wait_for_deploy(self, fault: deploys.Fault) -> Outcome | None:
         """End an attempt whose task needs other code than is here."""
-        db, task = self.runtime.db, self.task
-        row = (await db.execute_once(db.queries.look_up, {"id": task.id})).first()
-        waited = (None if row is None else row.unknown) or 0.0
+        standing = await attempts.look_up(self.runtime.db, self._task_id)
+        waited = (None if standing is None else standing.unknown) or 0.0
         if waited < self.runtime.settings.unknown_task_grace:
             return await self.record(deploys.waiting(fault, waited))
         error = deploys.in_vain(fault, waited)
+        task = self.task
         logger.error("%s %s failed without an attempt: %s", task.name, task.id, one_line(error))
         return await self._fail_without_attempt(error)
 
-    async def _execute(self, outcome: Outcome) -> Row[Any] | None:
-        statement, more = _statement_for(self.runtime.db, outcome, self.retention)
-        guard = {"id": self.task.id, "attempt": self.task.attempt}
-        return (await self.runtime.db.execute_once(statement, {**guard, **more})).first()
+    async def _execute(self, outcome: Outcome) -> int | None:
+        """Write an outcome that is not success.
+
+        Returns:
+            How many setbacks in a row there are now; None: the guard did not hold.
+        """
+        db, this = self.runtime.db, (self._task_id, self.task.attempt)
+        match outcome:
+            case Retrying(delay, error):
+                held = await outcomes.retry(db, *this, error, delay)
+            case Failed(error):
+                held = await outcomes.fail(db, *this, error, self.retention)
+            case Cancelled(error):
+                held = await outcomes.fail(
+                    db, *this, error, self.retention, state=TaskState.CANCELLED, counted=False
+                )
+            case Snoozed(delay):
+                held = await outcomes.snooze(db, *this, delay)
+            case HandedBack(delay):
+                return await outcomes.hand_back(
+                    db, *this, delay, setback=outcome.setback, is_stray=outcome.is_stray
+                )
+            case Completed() | Stray():
+                raise AssertionError("neither is recorded as it is")
+        return 0 if held else None
+
+    @property
+    def _task_id(self) -> UUID:
+        assert self.task.id is not None  # noqa: S101 - it has a row
+        return self.task.id
 
 
 def _refused(task: RunningTask, outcome: Outcome, error: Exception) -> OutcomeRefused:
@@ -186,30 +205,6 @@ def _refused(task: RunningTask, outcome: Outcome, error: Exception) -> OutcomeRe
     more = one_line(outcome.error) if isinstance(outcome, Retrying | Failed | Cancelled) else ""
     plain = f"{told}{type(outcome).__name__} {more}".encode("ascii", "backslashreplace")
     return OutcomeRefused(plain.decode().rstrip())
-
-
-def _statement_for(
-    db: Database, outcome: Outcome, retention: float
-) -> tuple[TextClause, dict[str, object]]:
-    queries = db.queries
-    kept = {"retention": retention}
-    match outcome:
-        case Retrying(delay, error):
-            return queries.retry, {"delay": delay, **describe(error)}
-        case Failed(error):
-            failed = {"state": TaskState.FAILED, "counted": 1, **kept}
-            return queries.fail, {**failed, **describe(error)}
-        case Cancelled(error):
-            cancelled = {"state": TaskState.CANCELLED, "counted": 0, **kept}
-            return queries.fail, {**cancelled, **describe(error)}
-        case Snoozed(delay):
-            snoozed = {"state": TaskState.SCHEDULED, "setback": None, "is_stray": False}
-            return queries.hand_back, {"delay": delay, **snoozed}
-        case HandedBack(delay):
-            back = {"setback": outcome.setback, "is_stray": outcome.is_stray}
-            return queries.hand_back, {"delay": delay, "state": TaskState.QUEUED, **back}
-        case Completed() | Stray():
-            raise AssertionError("neither is recorded as it is")
 
 
 def _log(task: RunningTask, outcome: Outcome) -> None:
@@ -234,7 +229,7 @@ class Numbered(NamedTuple):
 
 
 async def fail_without_attempt(
-    db: Database,
+    db: Statements,
     task: Numbered,
     error: BaseException,
     retention: float,
@@ -248,9 +243,8 @@ async def fail_without_attempt(
     Returns:
         False: Postgres refuses even that, which is said: only Redis can be told.
     """
-    decided = {**task._asdict(), "state": state, "counted": 0, "retention": retention}
     try:
-        await db.execute_once(db.queries.fail, {**decided, **describe(error)})
+        await outcomes.fail(db, *task, error, retention, state=state, counted=False)
     except Exception as refusal:
         if not refuses(refusal):
             raise

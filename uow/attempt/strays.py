@@ -21,6 +21,7 @@ from uow.attempt.runtime import Host, Runtime
 from uow.broker import keys
 from uow.broker.redis import AWAY, server_time
 from uow.clock import milliseconds
+from uow.db.attempts import look_up, note_unknown
 from uow.db.models import TaskState
 from uow.errors import UndecodablePayload, UnknownTask
 from uow.tasks.context import ProcessContext
@@ -55,15 +56,14 @@ async def unknown_task(host: Host, ctx: ProcessContext, /, name: str, **marker: 
 async def _wait_unstarted(
     runtime: Runtime, delivery: Delivery, row_id: UUID, fault: UnknownTask
 ) -> None:
-    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
-    row = found.first()
-    if row is None or row.settled:
+    standing = await look_up(runtime.db, row_id)
+    if standing is None or standing.settled:
         return
-    if row.state == TaskState.RUNNING:
+    if standing.state == TaskState.RUNNING:
         raise hand_back(HAND_BACK_SECONDS[1])  # somebody knows it
-    if row.unknown is None:
-        await runtime.db.execute_once(runtime.db.queries.note_unknown, {"id": row_id})
-    waited = row.unknown or 0.0
+    if standing.unknown is None:
+        await note_unknown(runtime.db, row_id)
+    waited = standing.unknown or 0.0
     if waited < runtime.settings.unknown_task_grace:
         logger.warning("%s: no task function of that name here; handed back", delivery)
         raise hand_back(deploys.pause_after(waited))

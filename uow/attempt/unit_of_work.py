@@ -9,25 +9,26 @@ inside a savepoint, so that its failure undoes what followed its last commit and
 It ends with its attempt: see `uow.attempt.open_sessions`.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import JoinTransactionMode
-from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
-from uow.attempt.guard import Guard, read_guard
 from uow.attempt.joining_session import JoiningSession
 from uow.attempt.open_sessions import OpenSessions
+from uow.db.attempts import Guard, guard_of
+from uow.db.begun_attempt import AttemptDatabase
 from uow.db.connection import ENDED_BY_HAND, GUARD_FAILED
-from uow.db.database import Database
 from uow.db.failures import sqlstate
 from uow.db.places import place_of_caller
 from uow.db.provider import session_provider
 from uow.db.session import WorkerSession, ended_by_hand, is_savepoint_gone
+from uow.db.statement import Statement
 from uow.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
 from uow.tasks.after_commit import AfterCommit, Block
 from uow.tasks.function import DEFAULT_TIMEOUT
@@ -47,7 +48,7 @@ class UnitOfWork:
 
     def __init__(
         self,
-        db: Database,
+        db: AttemptDatabase,
         timeout: float = DEFAULT_TIMEOUT,
         after_commit: AfterCommit | None = None,
     ) -> None:
@@ -149,11 +150,11 @@ class UnitOfWork:
 
     async def commit_with(
         self,
-        completion: TextClause,
-        parameters: Mapping[str, object],
-        attempt: int | None = None,
+        completion: Statement,
+        task_id: UUID,
+        attempt: int,
     ) -> Guard:
-        """Commit everything together with the guarded `completion` of this `attempt`.
+        """Commit everything together with the guarded `completion` of this attempt.
 
         Returns:
             What its guard was. Unless it was held, everything is rolled back.
@@ -166,16 +167,15 @@ class UnitOfWork:
         if not (self._joined and self._begun.has_said_something):
             self._begun.refuse_if_ended_by_hand()
             await self.rollback()
-            done = (await self._db.execute_once(completion, parameters)).first() is not None
-            return Guard.HELD if done else Guard.SETTLED
+            return Guard.HELD if await self._db.execute_once(completion) else Guard.SETTLED
         try:
-            await greenlet_spawn(self._begun.commit_after, completion, parameters)
+            await greenlet_spawn(self._begun.commit_after, completion)
         except DBAPIError as error:
             if sqlstate(error) == ENDED_BY_HAND:
                 raise ended_by_hand() from error
             if sqlstate(error) != GUARD_FAILED:
                 raise
-            guard = await read_guard(self._db, parameters["id"], attempt)
+            guard = await guard_of(self._db, task_id, attempt)
             if guard is Guard.HELD:  # a division by zero of the user's own
                 raise
             return guard

@@ -5,16 +5,18 @@ attempt knows `execute_once`, `transaction` and `begin_attempt` of a database, a
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.sql.elements import TextClause
 
 from uow.db import direct
 from uow.db.connection import Connection as Driver
 from uow.db.failures import PASSING
 from uow.db.limit import Limited
 from uow.db.session import refuse_if_ended_by_hand, what_ended
+from uow.db.statement import SILENT_SECONDS, Statement, Statements
+from uow.db.transaction import Transaction
 
 COMMIT_SECONDS = 60.0
 """So long a COMMIT may take: the user's deferred triggers and constraints run in it, which may have
@@ -28,6 +30,7 @@ class BegunAttempt:
     """The connections of one attempt. Its blocking methods are for SQLAlchemy's greenlet.
 
     Args:
+        schema: Of our tables.
         session_options: Of a session that has a connection and a transaction of its own.
         fence: Lets the transaction that begins next on a connection be this attempt's: nothing that
             the attempt leaves behind holds a lock for long.
@@ -36,11 +39,13 @@ class BegunAttempt:
     def __init__(
         self,
         engine: Engine,
+        schema: str,
         session_options: Mapping[str, Any],
         fence: Callable[[Driver], None],
     ) -> None:
         self.session_options = session_options
         self._engine = engine
+        self._schema = schema
         self._fence = fence
         self._connection: Connection | None = None
         self._driver: Driver  # of the connection, once there has been one
@@ -111,7 +116,7 @@ class BegunAttempt:
         if self._connection is not None:
             refuse_if_ended_by_hand(self._driver)
 
-    def commit_after(self, completion: TextClause, parameters: Mapping[str, object]) -> None:
+    def commit_after(self, completion: Statement) -> None:
         """COMMIT in one message with `completion`, and only if that returns a row; then give back.
 
         Raises:
@@ -120,7 +125,7 @@ class BegunAttempt:
         connection, self._connection = self._connection, None
         assert connection is not None  # noqa: S101 - something has joined on it
         with Limited(self._driver, COMMIT_SECONDS, "a COMMIT"), connection:
-            direct.commit_only_after(self._driver, completion, parameters)
+            self._driver.commit_only_after(*completion.for_driver(self._schema))
             connection.commit()
 
     def commit(self) -> None:
@@ -151,9 +156,7 @@ class BegunAttempt:
         """Let the transaction that begins on a session's `connection` be the attempt's."""
         self._fence(direct.driver_of(connection.connection))
 
-    def commit_only_after(
-        self, connection: Connection, statement: TextClause, parameters: Mapping[str, object]
-    ) -> bool:
+    def commit_only_after(self, connection: Connection, statement: Statement) -> bool:
         """Let the COMMIT that comes on a session's `connection` be one only if `statement` says so.
 
         Returns:
@@ -163,5 +166,17 @@ class BegunAttempt:
         if not driver.is_in_transaction():
             return False
         # Without a mark: what a statement has committed is not to be taken back here either.
-        direct.commit_only_after(driver, statement, parameters, marked=False)
+        driver.commit_only_after(*statement.for_driver(self._schema), marked=False)
         return True
+
+
+class AttemptDatabase(Statements, Protocol):
+    """All that an attempt knows of a database; `uow.db.database.Database` is one."""
+
+    def transaction(
+        self, *, limit: float = SILENT_SECONDS
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction for several statements of ours."""
+
+    def begin_attempt(self, timeout: float) -> BegunAttempt:
+        """What an attempt works on that may take `timeout` seconds."""

@@ -5,10 +5,10 @@ leaving it by any exception, cancellation included, rolls back; the session is a
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import asyncpg
 from sqlalchemy import URL, Result, event
@@ -20,26 +20,23 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.sql.elements import TextClause
 
-from uow.db import direct
+from uow.db import direct, server
 from uow.db.begun_attempt import BegunAttempt
 from uow.db.connection import Connection
+from uow.db.fragments import FENCE_SECONDS
 from uow.db.models import SCHEMA
 from uow.db.opening import Opening
 from uow.db.pool import driver_for, hand_over_as_new
 from uow.db.provider import session_provider
 from uow.db.queries import Queries, queries_for
 from uow.db.session import WorkerSession, note_first_errors
-from uow.db.transitions import FENCE_SECONDS
+from uow.db.statement import SILENT_SECONDS as SILENT_SECONDS
+from uow.db.statement import Records, Statement
+from uow.db.transaction import Execute as Execute
+from uow.db.transaction import Transaction
 from uow.db.url import Address
 from uow.settings.environment import Settings, load_settings
 from uow.settings.parts import DEFAULT_SCHEMA, DatabaseSettings, Pooler
-
-Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
-"""Runs a statement with parameters."""
-
-SILENT_SECONDS = 30.0
-"""A Postgres that has not answered a statement of ours for so long counts as away. A stopped server
-and a network that drops everything end no connection: nobody else would ever tell."""
 
 
 class Database:
@@ -158,19 +155,34 @@ class Database:
             yield session
             await session.commit()
 
+    @overload
+    async def execute_once(
+        self, statement: Statement, *, limit: float = SILENT_SECONDS
+    ) -> Records: ...
+
+    @overload
     async def execute_once(
         self,
         statement: TextClause,
         parameters: Mapping[str, object],
         *,
         limit: float = SILENT_SECONDS,
-    ) -> Result[Any]:
+    ) -> Result[Any]: ...
+
+    async def execute_once(
+        self,
+        statement: Statement | TextClause,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        limit: float = SILENT_SECONDS,
+    ) -> Records | Result[Any]:
         """Run one statement in a short transaction of its own and return its buffered rows.
 
         That is READ COMMITTED, whatever the database's default. What Postgres has undone because of
         another transaction (a deadlock) is repeated once.
 
         Args:
+            parameters: Those of a text.
             limit: Seconds that it may take, the wait for a connection included.
 
         Raises:
@@ -179,14 +191,22 @@ class Database:
                 may have done, or may still do.
             sqlalchemy.exc.TimeoutError: No connection of the pool came free within `limit`.
         """
+        if isinstance(statement, Statement):
+            return await self._fetch_once(*statement.for_driver(self.schema), limit)
+        said = direct.written(statement, parameters or {})
+        return direct.result_of(await self._fetch_once(*said, limit))
+
+    async def _fetch_once(self, sql: str, values: Sequence[object], limit: float) -> Records:
         async with self._driver(limit) as driver:
             with contextlib.suppress(asyncpg.TransactionRollbackError):
-                return await self._execute(driver, self._must_begin, statement, parameters)
-            return await self._execute(driver, True, statement, parameters)
+                return await self._fetch(driver, self._must_begin, sql, values)
+            return await self._fetch(driver, True, sql, values)
 
     @contextlib.asynccontextmanager
-    async def transaction(self, *, limit: float = SILENT_SECONDS) -> AsyncGenerator[Execute, None]:
-        """A transaction for several statements of ours, which the yielded function runs.
+    async def transaction(
+        self, *, limit: float = SILENT_SECONDS
+    ) -> AsyncGenerator[Transaction, None]:
+        """A transaction for several statements of ours.
 
         It is READ COMMITTED, whatever the database's default, and ended when it stands idle for
         longer than `FENCE_SECONDS`.
@@ -199,12 +219,12 @@ class Database:
             ServerUnreachable, sqlalchemy.exc.TimeoutError: As `execute_once`.
         """
         async with self._driver(limit) as driver, self._begun(driver):
-            yield partial(direct.execute, driver)
+            yield Transaction(driver, self.schema)
 
     def begin_attempt(self, timeout: float) -> BegunAttempt:
         """What an attempt works on that may take `timeout` seconds; no connection is taken yet."""
         fence = partial(self.fence, timeout=timeout)
-        return BegunAttempt(self.engine.sync_engine, self.sessions.kw, fence)
+        return BegunAttempt(self.engine.sync_engine, self.schema, self.sessions.kw, fence)
 
     def fence(self, driver: Connection, timeout: float) -> None:
         """Let the transaction that begins next on `driver` be an attempt's.
@@ -220,17 +240,13 @@ class Database:
         # Behind a proxy it keeps parse and execute on one connection of the server.
         return self.pooler or self.engine.dialect.default_isolation_level != "READ COMMITTED"
 
-    async def _execute(
-        self,
-        driver: Connection,
-        begin: bool,
-        statement: TextClause,
-        parameters: Mapping[str, object],
-    ) -> Result[Any]:
+    async def _fetch(
+        self, driver: Connection, begin: bool, sql: str, values: Sequence[object]
+    ) -> Records:
         if not begin:
-            return await direct.execute(driver, statement, parameters)
+            return await direct.fetch(driver, sql, values)
         async with self._begun(driver):
-            return await direct.execute(driver, statement, parameters)
+            return await direct.fetch(driver, sql, values)
 
     @contextlib.asynccontextmanager
     async def _begun(self, driver: Connection) -> AsyncGenerator[None, None]:
@@ -245,7 +261,7 @@ class Database:
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises when Postgres does not answer."""
-        await self.execute_once(self.queries.ping, {})
+        await server.ping(self)
 
     async def dispose(self) -> None:
         """Close every pooled connection."""

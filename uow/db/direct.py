@@ -5,7 +5,7 @@ for the few statements that a worker runs for every task. What comes back is SQL
 all the same. Errors are asyncpg's own; `uow.db.failures` knows both kinds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -58,9 +58,17 @@ async def execute(
     Raises:
         asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
     """
-    sql, places = compiled(statement)
+    return result_of(await fetch(connection, *written(statement, parameters)))
+
+
+async def fetch(connection: Connection, sql: str, values: Sequence[object]) -> list[asyncpg.Record]:
+    """Run `sql` with `values` for ``$1``, ``$2``, …, as `execute` does.
+
+    Raises:
+        asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
+    """
     try:
-        records = await connection.fetch(sql, *[place.value(parameters) for place in places])
+        records: list[asyncpg.Record] = await connection.fetch(sql, *values)
     except SPOILT:
         connection.is_spoilt = True
         raise
@@ -68,6 +76,21 @@ async def execute(
         # The server has said its last word while the connection stood idle, and its end comes.
         connection.terminate()
         raise asyncpg.ConnectionDoesNotExistError(f"the connection is lost: {error}") from error
+    return records
+
+
+def written(statement: TextClause, parameters: Mapping[str, object]) -> tuple[str, list[object]]:
+    """Text and values as the driver wants them.
+
+    Raises:
+        KeyError: A parameter is missing.
+    """
+    sql, places = compiled(statement)
+    return sql, [place.value(parameters) for place in places]
+
+
+def result_of(records: Sequence[asyncpg.Record]) -> Result[Any]:
+    """The driver's records as SQLAlchemy would give them."""
     columns = tuple(records[0].keys()) if records else ("nothing",)
     return IteratorResult(_metadata(columns), map(tuple, records))
 
@@ -80,9 +103,7 @@ def commit_only_after(
     marked: bool = True,
 ) -> None:
     """`Connection.commit_only_after`, with parameters by name."""
-    sql, places = compiled(statement)
-    values = [place.value(parameters) for place in places]
-    connection.commit_only_after(sql, values, marked=marked)
+    connection.commit_only_after(*written(statement, parameters), marked=marked)
 
 
 def driver_of(connection: PoolProxiedConnection) -> Connection:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from uow.attempt.attempt import Attempt
 from uow.attempt.delivery import Delivery
 from uow.attempt.run import go_on, run_held
@@ -21,6 +19,7 @@ from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Occupied
 from uow.attempt.start import start_many
 from uow.broker.claims import Finish
+from uow.db.attempts import Started
 from uow.failpoints import reach
 from uow.fast import job_log
 from uow.fast.engine import Engine
@@ -97,7 +96,7 @@ class Batches:
         """The guard did not hold: a settled task, one that is not due, or one that runs."""
         await run_held(self._runtime, self._context(one), one.delivery, one.held)
 
-    async def _attempt(self, one: Delivered, row: Row[Any]) -> None:
+    async def _attempt(self, one: Delivered, row: Started) -> None:
         job_log.started(one.delivery)
         attempt = Attempt(self._runtime, self._context(one), one.delivery, one.held, row)
         try:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from uow.attempt.attempt import Attempt
-from uow.db.database import Database
 from uow.db.failures import PASSING, Kind, cause_of, refuses, sqlstate
+from uow.db.outcomes import succeed_many
+from uow.db.server import ping
+from uow.db.statement import Statements
 from uow.failpoints import reach
 from uow.service import Service
 
@@ -55,7 +57,7 @@ class GroupCommit(Service):
 
     def __init__(
         self,
-        db: Database,
+        db: Statements,
         on_settled: Callable[[Completion], None],
         refuse: Callable[[Completion, Exception], Awaitable[None]],
         on_death: Callable[[BaseException], None] | None = None,
@@ -129,7 +131,7 @@ class GroupCommit(Service):
         if sqlstate(error) == READ_ONLY or (cause is not None and cause.kind is Kind.DISK):
             return True
         try:
-            await self._db.ping()
+            await ping(self._db)
         except PASSING:
             return True
         return False
@@ -137,13 +139,11 @@ class GroupCommit(Service):
     async def _write(self, batch: list[Completion]) -> None:
         # In the order of their ids, as every batch locks its rows.
         ordered = sorted(batch, key=lambda completion: completion.row_id)
-        found = await self._db.execute_once(
-            self._db.queries.succeed_many,
-            {
-                "ids": [completion.row_id for completion in ordered],
-                "results": [completion.result for completion in ordered],
-                "retentions": [completion.attempt.retention for completion in ordered],
-            },
+        settled = await succeed_many(
+            self._db,
+            [completion.row_id for completion in ordered],
+            [completion.result for completion in ordered],
+            [completion.attempt.retention for completion in ordered],
         )
-        if (others := len(batch) - len(found.all())) > 0:
+        if (others := len(batch) - settled) > 0:
             logger.info("%d tasks had been settled by others when they completed here", others)
