@@ -37,7 +37,7 @@ from uow.attempt.solo import NotAlone, patience_of
 from uow.attempt.strays import wait_started, wait_without_row
 from uow.attempt.work import work_of
 from uow.broker import codec
-from uow.db.transitions import SUSPECT_DEATHS
+from uow.db.fragments import SUSPECT_DEATHS
 from uow.errors import InvalidArguments, ParametersDiffer, StartRefused, UnknownTask
 from uow.failpoints import reach
 from uow.tasks.after_commit import AfterCommit

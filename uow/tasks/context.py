@@ -11,6 +11,7 @@ from arq.connections import ArqRedis
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from uow.broker import codec
+from uow.db.attempts import report_progress
 from uow.db.database import Database
 from uow.errors import AttemptSuperseded, PayloadTooLarge
 from uow.settings.environment import Settings
@@ -98,11 +99,7 @@ class RunningTask:
             )
         if self.id is None:
             return
-        found = await self.db.execute_once(
-            self.db.queries.report_progress,
-            {"id": self.id, "attempt": self.attempt, "progress": written.decode()},
-        )
-        if found.first() is None:
+        if not await report_progress(self.db, self.id, self.attempt, written.decode()):
             raise AttemptSuperseded(f"{self.name} {self.id} was settled or taken over meanwhile")
 
 
