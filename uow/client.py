@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -10,7 +11,6 @@ from uuid import UUID
 
 import asyncpg
 from arq.connections import ArqRedis
-from sqlalchemy import Row
 from sqlalchemy.util import greenlet_spawn
 
 from uow.broker import codec, keys
@@ -18,14 +18,15 @@ from uow.broker.connection import ScriptConnection
 from uow.broker.hints import Hints
 from uow.broker.redis import connect
 from uow.broker.scripts import Job
+from uow.db import enqueueing, reading
 from uow.db.database import Database
-from uow.db.models import TaskState
+from uow.db.enqueueing import Inserted, NewTasks
 from uow.errors import InvalidOptions
 from uow.failpoints import reach
 from uow.schedules.operations import Schedules
 from uow.settings.environment import Settings, load_settings
-from uow.tasks.enqueue import Enqueueable, Request, enqueue_in, handles_for, insertion, jobs_of
-from uow.tasks.handle import AttemptError, Ending, TaskHandle, TaskView
+from uow.tasks.enqueue import Enqueueable, Request, enqueue_in, handles_for, jobs_of, rows_of
+from uow.tasks.handle import Ending, TaskHandle, TaskView
 from uow.tasks.interventions import Filter, Interventions, Retryable
 from uow.tasks.outlets import Outlet, close_outlet, open_outlet
 from uow.tasks.pusher import Pusher
@@ -165,22 +166,15 @@ class TaskClient:
 
     async def get(self, task_id: UUID) -> TaskView | None:
         """Everything about a task, its errors included; None: it is not there."""
-        found = await self.db.execute_once(self.db.queries.read, {"id": task_id})
-        row = found.mappings().first()
-        if row is None:
+        stored = await reading.read(self.db, task_id)
+        if stored is None:
             return None
-        errors = await self.db.execute_once(self.db.queries.read_errors, {"id": task_id})
-        json = {name: codec.from_bytes(row[name]) for name in ("args", "result", "progress")}
-        return TaskView(
-            **{**row, **json, "state": TaskState(row["state"])},
-            errors=tuple(AttemptError(**error) for error in errors.mappings()),
-        )
+        return TaskView.of(stored, await reading.read_errors(self.db, task_id))
 
     async def ending(self, task_id: UUID) -> Ending | None:
         """How far a task is, as handles ask it."""
-        found = await self.db.execute_once(self.db.queries.ending, {"id": task_id})
-        row = found.first()
-        return None if row is None else Ending.from_row(row)
+        word = await reading.ending(self.db, task_id)
+        return None if word is None else Ending.of(word)
 
     def hint(self, task_id: UUID) -> contextlib.AbstractAsyncContextManager[asyncio.Event]:
         """An event that is set when the task is settled and the hint about it is not lost."""
@@ -248,9 +242,9 @@ class TaskClient:
         if request.options.unique_key is not None:
             async with self.db.get_session() as session:
                 return await enqueue_in(session, request, self._outlet)
-        ids, parameters = insertion(request, self._outlet)
+        new = rows_of(request, self._outlet)
         try:
-            jobs = await self._insert_rows(parameters)
+            jobs = await self._insert_rows(new)
         except asyncpg.PostgresError as error:
             engine = self.db.engine.sync_engine
             refusal = await greenlet_spawn(refusal_of, error, engine, self._outlet)
@@ -259,27 +253,24 @@ class TaskClient:
             raise refusal from error
         reach("enqueue_committed")
         self._pusher.announce(jobs)
-        return handles_for(request, ids, self.db.engine.sync_engine)
+        return handles_for(request, new.ids, self.db.engine.sync_engine)
 
-    async def _insert_rows(self, parameters: dict[str, Any]) -> list[Job]:
-        if len(parameters["ids"]) <= ROWS_PER_STATEMENT:
-            found = await self.db.execute_once(self.db.queries.insert, parameters)
-            return jobs_of(found.all(), parameters)
-        return await self._insert_in_chunks(parameters)
+    async def _insert_rows(self, new: NewTasks) -> list[Job]:
+        if len(new.ids) <= ROWS_PER_STATEMENT:
+            return jobs_of(await enqueueing.insert(self.db, new), new)
+        return await self._insert_in_chunks(new)
 
-    async def _insert_in_chunks(self, parameters: dict[str, Any]) -> list[Job]:
+    async def _insert_in_chunks(self, new: NewTasks) -> list[Job]:
         jobs: list[Job] = []
-        rows: Sequence[Row[Any]] = []
-        async with self.db.transaction() as execute:
-            for at in range(0, len(parameters["ids"]), ROWS_PER_STATEMENT):
+        rows: list[Inserted] = []
+        async with self.db.transaction() as transaction:
+            for at in range(0, len(new.ids), ROWS_PER_STATEMENT):
                 part = slice(at, at + ROWS_PER_STATEMENT)
-                chunk = {key: parameters[key][part] for key in ("ids", "arguments")}
-                writing = asyncio.ensure_future(
-                    execute(self.db.queries.insert, {**parameters, **chunk})
-                )
+                chunk = replace(new, ids=new.ids[part], arguments=new.arguments[part])
+                writing = asyncio.ensure_future(enqueueing.insert(transaction, chunk))
                 try:
                     await asyncio.sleep(0)  # Postgres has work; meanwhile we have some, too
-                    jobs += jobs_of(rows, parameters)
+                    jobs += jobs_of(rows, new)
                 finally:
-                    rows = (await writing).all()
-        return jobs + jobs_of(rows, parameters)
+                    rows = await writing
+        return jobs + jobs_of(rows, new)

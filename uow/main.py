@@ -29,7 +29,7 @@ from uow.broker.patient import PatientRedis
 from uow.broker.redis import apart, arq_settings, connect, have_connection, refuse_cluster
 from uow.client import TaskClient
 from uow.db.database import Database
-from uow.db.transitions import FENCE_SECONDS
+from uow.db.fragments import FENCE_SECONDS
 from uow.errors import SettingsError
 from uow.fast.task_worker import TaskWorker
 from uow.process.heart import Heart

@@ -63,7 +63,7 @@ async def answer_from_row(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
     word = await reading.ending(runtime.db, row_id)
     if word is None:
         return
-    ending = Ending.from_row(word)
+    ending = Ending.of(word)
     match ending.state:
         case TaskState.SUCCEEDED:
             await _store_result(runtime, delivery, codec.from_bytes(ending.result))

@@ -111,7 +111,7 @@ _REPORT_PROGRESS = template(
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Started:
     """A task of which an attempt has begun.
 

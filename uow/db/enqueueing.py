@@ -128,7 +128,7 @@ def _insertion(new: NewTasks) -> Statement:
 
 async def insert(db: Statements, new: NewTasks) -> list[Inserted]:
     """Make the rows; returns those that were made: not one whose key another task holds."""
-    return [Inserted(*record) for record in await db.execute_once(_insertion(new))]
+    return list(map(Inserted._make, await db.execute_once(_insertion(new))))
 
 
 def insert_on(connection: Connection, schema: str, new: NewTasks) -> list[Inserted]:
@@ -138,7 +138,7 @@ def insert_on(connection: Connection, schema: str, new: NewTasks) -> list[Insert
         DBAPIError: As SQLAlchemy says it.
     """
     clause, values = _insertion(new).for_sqlalchemy(schema)
-    return [Inserted(*row) for row in connection.execute(clause, values)]
+    return list(map(Inserted._make, connection.execute(clause, values)))
 
 
 def find_holder_on(connection: Connection, schema: str, new: NewTasks) -> UUID | None:

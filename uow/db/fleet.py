@@ -1,164 +1,202 @@
-"""The statements about the fleet of worker processes: who lives, who leads, what they watch."""
+"""The statements about the fleet of worker processes: who lives, who leads, what they serve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from uow.db.statement import BOOLEAN, IDS, REAL, SILENT_SECONDS, TEXT, Statements, template
 
 FLEET_DUTY = "fleet"
 """The one duty there is a leader for."""
 
-FLEET = {
-    # A process lives and runs :running; :leaving: it has been told to stop, so that its end, if
-    # it has to be a hard one, is no death. -> returned: it was taken for dead meanwhile (or is new)
-    "beat": """
-        INSERT INTO {worker_process} (id, app, queue, running, leaving)
-        VALUES (:worker, :app, :queue, :running, :leaving)
-        ON CONFLICT (id) DO UPDATE
-        SET running = excluded.running, leaving = excluded.leaving,
-            heartbeat_at = clock_timestamp()
-        RETURNING xmax = 0 AS returned
-        """,
-    #
-    # A process that was taken for dead is alive: it did not die under these tasks.
-    "acquit": """
-        UPDATE {task} SET deaths = deaths - 1
-        WHERE id = ANY(:ids) AND {unsettled} AND deaths > 0
-        """,
-    #
-    # A process ends by itself: what it leaves behind is no death, and is taken at once.
-    "leave": """
-        UPDATE {worker_process}
-        SET leaving = true, running = '{{}}', heartbeat_at = '-infinity' WHERE id = :worker
-        """,
-    #
-    # -> id of each process whose heartbeat is older than :seconds, and whether it was leaving.
-    # Should there be one, the rest of the transaction reads no table as a whole: what was settled
-    # is most of it.
-    "find_dead": """
-        SELECT id, leaving, {fenced}, set_config('enable_seqscan', 'off', true)
-        FROM {worker_process}
-        WHERE heartbeat_at < now() - make_interval(secs => :seconds) FOR UPDATE SKIP LOCKED
-        """,
-    #
-    # What :processes ran: a look at the unsettled tasks, and at each of them once. (What a process
-    # said last that it ran would be less: it may die of what it has just started.)
-    # -> id, worker, alone, attempt
-    "find_left_behind": """
-        SELECT id, worker, alone, attempt FROM {task} AS task
-        WHERE settled_at IS NULL AND dispatch_at <= 'infinity' AND state = 'running'
-          AND worker = ANY(:processes)
-        FOR UPDATE SKIP LOCKED
-        """,
-    #
-    # A process has died that no suspect can have killed.
-    "note_storm": """
-        INSERT INTO {worker_leader} (duty, holder, until, storm_at)
-        VALUES (:duty, '', '-infinity', now())
-        ON CONFLICT (duty) DO UPDATE SET storm_at = excluded.storm_at
-        """,
-    #
-    "forget_dead": "DELETE FROM {worker_process} WHERE id = ANY(:processes)",
-    #
-    # Dead processes, named by :marks, may have left transactions behind: a statement that goes on,
-    # or one that was stopped between two. Sees, and may end, those of the same role.
-    "end_sessions": """
-        SELECT pg_terminate_backend(pid)
-        FROM pg_stat_activity JOIN unnest(:marks) AS dead (mark)
-             ON strpos(application_name, mark) > 0
-        WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid()
-        """,
-    #
-    # Take or keep the lead. -> nothing: somebody else has it
-    "lead": """
-        INSERT INTO {worker_leader} (duty, holder, until)
-        VALUES (:duty, :worker, now() + make_interval(secs => :seconds))
-        ON CONFLICT (duty) DO UPDATE SET holder = excluded.holder, until = excluded.until
-        WHERE worker_leader.holder = excluded.holder OR worker_leader.until < now()
-        RETURNING duty
-        """,
-    #
-    "resign": """
-        UPDATE {worker_leader} SET until = '-infinity' WHERE duty = :duty AND holder = :worker
-        """,
-    #
-    # Whether a relay would find something: read before it writes, and all that most of them do.
-    # -> 1, or nothing
-    "find_due_for_dispatch": """
-        SELECT 1 FROM {task} WHERE settled_at IS NULL AND dispatch_at <= now()
-        ORDER BY dispatch_at LIMIT 1
-        """,
-    #
-    # Names what the leader has left in Redis.
-    "note_pulse": """
-        INSERT INTO {worker_leader} (duty, holder, until, pulse)
-        VALUES (:duty, '', '-infinity', :pulse)
-        ON CONFLICT (duty) DO UPDATE SET pulse = excluded.pulse
-        """,
-    #
-    # -> pulse
-    "find_pulse": "SELECT pulse FROM {worker_leader} WHERE duty = :duty",
-    #
-    # A page of what should be in Redis, in the order of the ids: unsettled, pushed once, and not
-    # running in a process that lives. Reads only: a backlog of any size makes no dead tuple. The
-    # place is said as a row: with `=` the planner takes the primary key for the order of the ids.
-    # -> id, attempt, job_id, name, queue, priority, due_ms, due
-    "watched": """
-        SELECT attempt, {to_be_pushed}
-        FROM {task} AS task
-        WHERE settled_at IS NULL AND (dispatch_at, id) > ('infinity', :after)
-          AND NOT (state = 'running' AND EXISTS (
-              SELECT FROM {worker_process} AS process
-              WHERE process.id = task.worker
-                AND (task.id = ANY(process.running)
-                     -- It may have had no time to say so yet.
-                     OR task.started_at > process.heartbeat_at - {beat_margin})))
-        ORDER BY dispatch_at, id LIMIT :limit
-        """,
-    #
-    # -> id, attempt of each of :ids that is not settled
-    "attempts_of_unsettled": """
-        SELECT id, attempt FROM {task} WHERE id = ANY(:ids) AND {unsettled}
-        """,
-    #
-    # Whether a due task is still to be pushed: one that was announced a moment ago.
-    "any_announced": """
-        SELECT EXISTS (SELECT FROM {task}
-                       WHERE settled_at IS NULL AND dispatch_at <= now() + {look_after}
-                         AND run_at <= now() AND state <> 'running' AND queue = :queue)
-        """,
-    #
-    # -> name of every queue that has a worker, and whether one of those is not about to leave
-    "queues": """
-        SELECT served.queue, bool_or(NOT process.leaving) AS live
-        FROM {worker_process} AS process,
-             unnest(string_to_array(process.queue, ',')) AS served (queue)
-        GROUP BY served.queue
-        """,
-    #
-    # -> id (of this set of tables), and the name of its database
-    "identity": """
-        SELECT id, current_database() AS database FROM {worker_identity}
-        ORDER BY created_at, id LIMIT 1
-        """,
-    #
-    "make_identity": """
-        INSERT INTO {worker_identity} (id)
-        SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM {worker_identity})
-        """,
-    #
-    # What retention has ended for, oldest first, behind the row :after that :expires; not the last
-    # task of a schedule, which says how that went. -> id, job_id (the id in Redis), expires
-    "expired": """
-        SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id,
-               CAST(expires_at AS text) AS expires
-        FROM {task} AS task
-        WHERE settled_at IS NOT NULL AND expires_at < now()
-          AND expires_at >= CAST(:expires AS timestamptz)
-          AND (expires_at, id) > (CAST(:expires AS timestamptz), :after)
-          AND NOT EXISTS (SELECT FROM {schedule} AS schedule WHERE last_task_id = task.id)
-        ORDER BY expires_at, id LIMIT :limit
-        """,
-    #
-    # -> how many were removed; not one that somebody has asked to run again
-    "prune": """
-        DELETE FROM {task}
-        WHERE id = ANY(:ids) AND settled_at IS NOT NULL AND expires_at < now()
-        RETURNING id
-        """,
-}
+_BEAT = template(
+    "beat",
+    """
+    INSERT INTO {worker_process} (id, app, queue, running, leaving)
+    VALUES (:worker, :app, :queue, :running, :leaving)
+    ON CONFLICT (id) DO UPDATE
+    SET running = excluded.running, leaving = excluded.leaving,
+        heartbeat_at = clock_timestamp()
+    RETURNING xmax = 0 AS returned
+    """,
+    app=TEXT,
+    running=IDS,
+    leaving=BOOLEAN,
+)
+
+_ACQUIT = template(
+    "acquit",
+    """
+    UPDATE {task} SET deaths = deaths - 1
+    WHERE id = ANY(:ids) AND {unsettled} AND deaths > 0
+    """,
+    ids=IDS,
+)
+
+_LEAVE = template(
+    "leave",
+    """
+    UPDATE {worker_process}
+    SET leaving = true, running = '{{}}', heartbeat_at = '-infinity' WHERE id = :worker
+    """,
+)
+
+_LEAD = template(
+    "lead",
+    """
+    INSERT INTO {worker_leader} (duty, holder, until)
+    VALUES (:duty, :worker, now() + make_interval(secs => :seconds))
+    ON CONFLICT (duty) DO UPDATE SET holder = excluded.holder, until = excluded.until
+    WHERE worker_leader.holder = excluded.holder OR worker_leader.until < now()
+    RETURNING duty
+    """,
+    seconds=REAL,
+)
+
+_RESIGN = template(
+    "resign",
+    """
+    UPDATE {worker_leader} SET until = '-infinity' WHERE duty = :duty AND holder = :worker
+    """,
+)
+
+_NOTE_PULSE = template(
+    "note_pulse",
+    """
+    INSERT INTO {worker_leader} (duty, holder, until, pulse)
+    VALUES (:duty, '', '-infinity', :pulse)
+    ON CONFLICT (duty) DO UPDATE SET pulse = excluded.pulse
+    """,
+)
+
+_FIND_PULSE = template(
+    "find_pulse",
+    "SELECT pulse FROM {worker_leader} WHERE duty = :duty",
+)
+
+_QUEUES = template(
+    "queues",
+    """
+    SELECT served.queue, bool_or(NOT process.leaving) AS live
+    FROM {worker_process} AS process,
+         unnest(string_to_array(process.queue, ',')) AS served (queue)
+    GROUP BY served.queue
+    """,
+)
+
+_IDENTITY = template(
+    "identity",
+    """
+    SELECT id, current_database() AS database FROM {worker_identity}
+    ORDER BY created_at, id LIMIT 1
+    """,
+)
+
+_MAKE_IDENTITY = template(
+    "make_identity",
+    """
+    INSERT INTO {worker_identity} (id)
+    SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM {worker_identity})
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedQueue:
+    """A queue that has a worker.
+
+    Attributes:
+        live: One of its workers is not about to leave.
+    """
+
+    queue: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which set of tables this is.
+
+    Attributes:
+        database: The name of its database.
+    """
+
+    id: UUID
+    database: str
+
+
+async def beat(
+    db: Statements,
+    worker: str,
+    *,
+    app: str,
+    queues: Sequence[str],
+    running: Sequence[UUID],
+    leaving: bool,
+    limit: float = SILENT_SECONDS,
+) -> bool:
+    """A process lives and runs these tasks.
+
+    Args:
+        leaving: It has been told to stop, so that its end, if it has to be a hard one, is no death.
+
+    Returns:
+        Whether it was taken for dead meanwhile (or is new).
+    """
+    statement = _BEAT(
+        worker=worker, app=app, queue=",".join(queues), running=running, leaving=leaving
+    )
+    ((returned,),) = await db.execute_once(statement, limit=limit)
+    return bool(returned)
+
+
+async def acquit(
+    db: Statements, task_ids: Sequence[UUID], *, limit: float = SILENT_SECONDS
+) -> None:
+    """A process that was taken for dead is alive: it did not die under these tasks."""
+    await db.execute_once(_ACQUIT(ids=task_ids), limit=limit)
+
+
+async def leave(db: Statements, worker: str, *, limit: float = SILENT_SECONDS) -> None:
+    """A process ends by itself: what it leaves behind is no death, and is taken at once."""
+    await db.execute_once(_LEAVE(worker=worker), limit=limit)
+
+
+async def lead(
+    db: Statements, worker: str, seconds: float, *, limit: float = SILENT_SECONDS
+) -> bool:
+    """Take or keep the lead for so long; False: somebody else has it."""
+    statement = _LEAD(duty=FLEET_DUTY, worker=worker, seconds=seconds)
+    return bool(await db.execute_once(statement, limit=limit))
+
+
+async def resign(db: Statements, worker: str, *, limit: float = SILENT_SECONDS) -> None:
+    """Hand the lead over."""
+    await db.execute_once(_RESIGN(duty=FLEET_DUTY, worker=worker), limit=limit)
+
+
+async def note_pulse(db: Statements, pulse: str) -> None:
+    """Name what the leader has left in Redis."""
+    await db.execute_once(_NOTE_PULSE(duty=FLEET_DUTY, pulse=pulse))
+
+
+async def find_pulse(db: Statements) -> str | None:
+    """What the leader, whichever it was, has left in Redis last."""
+    records = await db.execute_once(_FIND_PULSE(duty=FLEET_DUTY))
+    return records[0][0] if records else None
+
+
+async def queues(db: Statements) -> list[ServedQueue]:
+    """Every queue that has a worker."""
+    return [ServedQueue(*record) for record in await db.execute_once(_QUEUES())]
+
+
+async def identity(db: Statements, *, limit: float = SILENT_SECONDS) -> Identity | None:
+    """Which set of tables this is; None: somebody has emptied it."""
+    records = await db.execute_once(_IDENTITY(), limit=limit)
+    return Identity(*records[0]) if records else None
+
+
+async def make_identity(db: Statements, *, limit: float = SILENT_SECONDS) -> None:
+    """Let the tables be a set that is told from every other, unless they are one."""
+    await db.execute_once(_MAKE_IDENTITY(), limit=limit)

@@ -81,7 +81,8 @@ _FRAGMENTS = {
         WHERE state IN ('failed', 'cancelled')""",
     "to_be_pushed": """
         id, name, queue, priority, coalesce(job_id, CAST(id AS text)) AS job_id,
-        CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms, run_at <= now() AS due""",
+        CAST(extract(epoch FROM run_at) * 1000 AS bigint) AS due_ms, run_at <= now() AS due,
+        attempt""",
     "live": "seen_at > now() - {gone}",
     # Of a tick that waits, should the schedule be active. LATERAL with a LIMIT, so that a plan that
     # was made while the tables were small begins with the ticks: most often there is none.

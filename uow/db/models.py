@@ -1,7 +1,7 @@
 """Our tables.
 
 They live in the schema that `SCHEMA` stands for; a `Database` translates it to the one from the
-settings, and `uow.db.queries` writes it into each statement. Migrations make the tables; a test
+settings, and `uow.db.statement` writes it into each statement. Migrations make the tables; a test
 holds the two against each other.
 
 The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each

@@ -85,13 +85,13 @@ class StoredTask:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredError:
-    """The error of one attempt."""
+class AttemptError:
+    """One failed attempt."""
 
     attempt: int
     error_type: str
     message: str
-    traceback: str | None
+    traceback: str
     worker: str | None
     started_at: datetime | None
     failed_at: datetime
@@ -111,6 +111,6 @@ async def read(db: Statements, task_id: UUID) -> StoredTask | None:
     return None
 
 
-async def read_errors(db: Statements, task_id: UUID) -> list[StoredError]:
+async def read_errors(db: Statements, task_id: UUID) -> list[AttemptError]:
     """The errors of a task, oldest first."""
-    return [StoredError(*record) for record in await db.execute_once(_READ_ERRORS(id=task_id))]
+    return [AttemptError(*record) for record in await db.execute_once(_READ_ERRORS(id=task_id))]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Row, text
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 from uow.errors import SchemaError
 
 REFUSED = "42501"

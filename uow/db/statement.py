@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import Boolean, Double, Integer, Text, TypeEngine, Uuid
 
 from uow.db import direct
@@ -107,6 +108,22 @@ def template(name: str, sql: str, **types: TypeEngine[Any]) -> Template:
         raise ValueError(f"there are two statements {name}")
     one = TEMPLATES[name] = Template(sql, types)
     return one
+
+
+class InSession:
+    """Runs statements of ours in the transaction of a session of somebody's."""
+
+    def __init__(self, session: AsyncSession, schema: str) -> None:
+        self._session = session
+        self._schema = schema
+
+    async def execute_once(self, statement: Statement, *, limit: float = SILENT_SECONDS) -> Records:
+        """Run it, without a limit of our own.
+
+        Raises:
+            DBAPIError: As SQLAlchemy says it.
+        """
+        return (await self._session.execute(*statement.for_sqlalchemy(self._schema))).all()
 
 
 class Statements(Protocol):

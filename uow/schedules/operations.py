@@ -3,22 +3,23 @@
 import difflib
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from uow.broker import codec
+from uow.db import schedules, ticks
 from uow.db.database import Database
 from uow.db.models import TaskState
+from uow.db.schedules import LockedSchedule, StoredSchedule
+from uow.db.schedules import TickView as TickView
 from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
 from uow.ids import new_id
 from uow.schedules.cron import Definition
-from uow.schedules.tick import Tick, columns_of, tasks_of
+from uow.schedules.tick import Tick
 from uow.tasks.handle import TaskHandle
 from uow.tasks.outlets import reader_of
 
@@ -52,8 +53,8 @@ class ScheduleView:
     now: datetime
 
     @classmethod
-    def from_row(cls, row: Row[Any]) -> Self:
-        """What the statement `read_schedules` has found."""
+    def of(cls, row: StoredSchedule) -> Self:
+        """As the row says it."""
         return cls(
             app=row.app,
             name=row.name,
@@ -63,7 +64,7 @@ class ScheduleView:
             last_tick=row.last_tick,
             last_task_id=row.last_task_id,
             last_outcome=TaskState(row.last_outcome) if row.last_outcome else None,
-            missed=(row.missed_from, row.missed_until) if row.missed_from else None,
+            missed=row.missed,
             waiting=row.waiting,
             now=row.now,
         )
@@ -80,24 +81,6 @@ class ScheduleView:
             return []
         following = self.definition.timetable.ticks(self.next_tick, END)
         return [self.next_tick, *itertools.islice(following, count - 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class TickView:
-    """A tick and what has become of it.
-
-    Attributes:
-        fate: ``fired``; ``asked`` (by hand); ``waiting`` or ``overlapped`` (a task of the schedule
-            was unsettled); or ``missed``, from `tick` to `until`.
-        state: Of its task, as long as that is kept.
-    """
-
-    tick: datetime
-    until: datetime | None
-    fate: str
-    task_id: UUID | None
-    state: str | None
-    noted_at: datetime
 
 
 class Schedules:
@@ -119,7 +102,7 @@ class Schedules:
         views: list[ScheduleView] = []
         for row in await self._read(None if every_app else self._app, None):
             try:
-                views.append(ScheduleView.from_row(row))
+                views.append(ScheduleView.of(row))
             except ValueError as error:
                 logger.warning("schedule %s of %s is not understood here: %s",
                                row.name, row.app, error)  # fmt: skip
@@ -134,7 +117,7 @@ class Schedules:
         """
         row = await self._row_of(name)
         try:
-            return ScheduleView.from_row(row)
+            return ScheduleView.of(row)
         except ValueError as error:
             raise _not_understood(name, error) from error
 
@@ -145,9 +128,7 @@ class Schedules:
             ScheduleNotFound: The app has none of that name.
         """
         await self._row_of(name)
-        about = {"app": self._app, "name": name, "limit": limit}
-        found = await self._db.execute_once(self._db.queries.read_ticks, about)
-        return [TickView(**row) for row in found.mappings()]
+        return await schedules.read_ticks(self._db, self._app, name, limit)
 
     async def pause(self, name: str) -> None:
         """Fire no tick from now on; what was fired goes on.
@@ -155,8 +136,7 @@ class Schedules:
         Raises:
             ScheduleNotFound: The app has none of that name.
         """
-        about = {"app": self._app, "name": name}
-        if (await self._db.execute_once(self._db.queries.pause, about)).first() is None:
+        if not await schedules.pause(self._db, self._app, name):
             raise ScheduleNotFound(await self._no_such(name))
 
     async def resume(self, name: str) -> datetime | None:
@@ -169,14 +149,13 @@ class Schedules:
             ScheduleNotFound: The app has none of that name, or it was removed.
             InvalidSchedule: Its definition is not understood here.
         """
-        about = {"app": self._app, "name": name}
-        async with self._db.transaction() as execute:
-            row = (await execute(self._db.queries.lock_schedule, about)).first()
+        async with self._db.transaction() as transaction:
+            row = await schedules.lock_schedule(transaction, self._app, name)
             if row is None:
                 raise ScheduleNotFound(await self._not_in_code(name))
             following = _definition_of(name, row).timetable.next_after(row.now)
             if row.paused_at is not None:
-                await execute(self._db.queries.resume, {**about, "next": following})
+                await schedules.resume(transaction, self._app, name, following)
         return following
 
     async def run(self, name: str) -> TaskHandle[Any]:
@@ -187,33 +166,31 @@ class Schedules:
             ScheduleBusy: A task of it is unsettled, and it does not overlap.
             InvalidSchedule: Its definition is not understood here.
         """
-        queries, task_id = self._db.queries, new_id()
-        async with self._db.transaction() as execute:
-            about = {"app": self._app, "name": name}
-            row = (await execute(queries.lock_schedule, about)).first()
+        task_id = new_id()
+        async with self._db.transaction() as transaction:
+            row = await schedules.lock_schedule(transaction, self._app, name)
             if row is None:
                 raise ScheduleNotFound(await self._not_in_code(name))
             definition = _definition_of(name, row)
             asked = Tick(self._app, name, definition, row.now, "asked", task_id=task_id)
-            if not (await execute(queries.insert_ticked, tasks_of([asked]))).all():
+            if not await ticks.insert_ticked(transaction, [asked.its_task]):
                 raise ScheduleBusy(
                     f"a task of schedule {name} is unsettled, and with "
                     f"overlap={definition.overlap!r} there is one at a time"
                 )
-            await execute(queries.note_ticks, columns_of([asked]))
-            await execute(queries.note_last_tasks, columns_of([asked]))
+            await ticks.note_ticks(transaction, [asked.noted])
+            await ticks.note_last_tasks(transaction, [asked.noted])
         reader = partial(reader_of, self._db.engine.sync_engine)
         return TaskHandle(task_id, definition.task, reader, codec.from_bytes)
 
-    async def _row_of(self, name: str) -> Row[Any]:
+    async def _row_of(self, name: str) -> StoredSchedule:
         found = await self._read(self._app, name)
         if not found:
             raise ScheduleNotFound(await self._no_such(name))
         return found[0]
 
-    async def _read(self, app: str | None, name: str | None) -> Sequence[Row[Any]]:
-        about = {"app": app, "name": name}
-        return (await self._db.execute_once(self._db.queries.read_schedules, about)).all()
+    async def _read(self, app: str | None, name: str | None) -> list[StoredSchedule]:
+        return await schedules.read_schedules(self._db, app, name)
 
     async def _not_in_code(self, name: str) -> str:
         if await self._read(self._app, name):
@@ -227,7 +204,7 @@ class Schedules:
         return f"{self._app} has no schedule {name}; {hint}"
 
 
-def _definition_of(name: str, row: Row[Any]) -> Definition:
+def _definition_of(name: str, row: LockedSchedule) -> Definition:
     try:
         definition = Definition.from_json(row.definition)
         definition.timetable  # noqa: B018 - it may not be understood either

@@ -13,13 +13,20 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Row
 
 from uow.db.database import Database
 from uow.db.failures import PASSING
-from uow.db.schedule_statements import REFRESH_SECONDS
+from uow.db.fragments import REFRESH_SECONDS
+from uow.db.schedule_versions import (
+    ChangedSchedule,
+    SaidVersion,
+    adopt,
+    find_changed,
+    find_queue_of_app,
+    register_versions,
+    say_queue_of_app,
+    still_in_code,
+)
 from uow.schedules.cron import Definition, Schedule
 from uow.service import Service
 from uow.settings.environment import Settings
@@ -69,59 +76,42 @@ class Registrar(Service):
             return 0
         if (queue := await self._queue_of_app()) != self._queue:
             self._define(queue)
-        queries = self._db.queries
-        about = {"app": self._app, "names": self._names}
         uptime = time.monotonic() - self._began
-        await self._db.execute_once(
-            queries.register_versions, {**about, **self._said, "uptime": uptime}
-        )
+        await register_versions(self._db, self._app, self._said, uptime)
         await self._say_still_in_code()
-        changed = (await self._db.execute_once(queries.find_changed, about)).all()
+        changed = await find_changed(self._db, self._app, self._names)
         if changed:
             await self._adopt(changed)
         return len(changed)
 
     async def _say_still_in_code(self) -> None:
-        about = {"app": self._app, "names": self._names}
-        await self._db.execute_once(self._db.queries.still_in_code, about)
+        await still_in_code(self._db, self._app, self._names)
 
     async def _queue_of_app(self) -> str:
         """Where the schedules go whose functions name no queue; says what this process knows."""
         if self._serves_it:
-            said = {"app": self._app, "queue": self._own_queue}
-            await self._db.execute_once(self._db.queries.say_queue_of_app, said)
-        found = await self._db.execute_once(self._db.queries.find_queue_of_app, {"app": self._app})
-        return found.scalar_one_or_none() or self._own_queue
+            await say_queue_of_app(self._db, self._app, self._own_queue)
+        return await find_queue_of_app(self._db, self._app) or self._own_queue
 
     def _define(self, queue: str) -> None:
         ours = {one.name: one.definition(queue) for one in self._schedules}
         self._queue = queue
-        self._said = {
-            "versions": [ours[name].version for name in self._names],
-            "definitions": [ours[name].to_json() for name in self._names],
-        }
+        self._said = [
+            SaidVersion(name, ours[name].version, ours[name].to_json()) for name in self._names
+        ]
         if queue != self._own_queue:
             logger.info("schedules of %s go to queue %s, as its other workers say, and not to %s, "
                         "WORKER_QUEUE of this one", self._app, queue, self._own_queue)  # fmt: skip
 
-    async def _adopt(self, changed: Sequence[Row[Any]]) -> None:
+    async def _adopt(self, changed: Sequence[ChangedSchedule]) -> None:
         ours = [(row, *parsed) for row in changed if (parsed := _understood(row)) is not None]
-        await self._db.execute_once(
-            self._db.queries.adopt,
-            {
-                "app": self._app,
-                "now": changed[0].now,
-                "names": [row.name for row, _, _ in ours],
-                "versions": [row.version for row, _, _ in ours],
-                "definitions": [row.definition for row, _, _ in ours],
-                "nexts": [first for _, _, first in ours],
-            },
-        )
+        firsts = [(row, first) for row, _, first in ours]
+        await adopt(self._db, self._app, changed[0].now, firsts)
         for row, definition, first in ours:
             logger.info("schedule %s (%s): next at %s", row.name, definition.expression, first)
 
 
-def _understood(row: Row[Any]) -> tuple[Definition, datetime | None] | None:
+def _understood(row: ChangedSchedule) -> tuple[Definition, datetime | None] | None:
     """A definition and its first tick; None: it is of a newer version, whose process adopts it."""
     try:
         definition = Definition.from_json(row.definition)

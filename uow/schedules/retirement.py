@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from uow.db.database import Database
 from uow.db.failures import PASSING
+from uow.db.pruning import prune_ticks
+from uow.db.schedule_versions import forget_removed, retire
 from uow.service import Service
 
 logger = logging.getLogger(__name__)
@@ -30,14 +32,12 @@ class Retirement(Service):
     ) -> None:
         super().__init__(INTERVAL_SECONDS, on_death)
         self._db = db
-        self._kept = {"retention": retention}
+        self._retention = retention
 
     async def run_once(self) -> None:
         """Retire what is gone, and forget what is old."""
-        queries = self._db.queries
-        for row in await self._db.execute_once(queries.retire, {}):
-            logger.warning("schedule %s of %s is in no worker's code any more", row.name, row.app)
-        batch = {**self._kept, "limit": BATCH}
-        while len((await self._db.execute_once(queries.prune_ticks, batch)).all()) == BATCH:
+        for one in await retire(self._db):
+            logger.warning("schedule %s of %s is in no worker's code any more", one.name, one.app)
+        while await prune_ticks(self._db, self._retention, BATCH) == BATCH:
             pass
-        await self._db.execute_once(queries.forget_removed, self._kept)
+        await forget_removed(self._db, self._retention)

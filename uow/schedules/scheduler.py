@@ -11,19 +11,21 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 import asyncpg
-from sqlalchemy import Row
 
-from uow.db.database import Database, Execute
+from uow.db import ticks
+from uow.db.database import Database
 from uow.db.failures import PASSING, sqlstate
-from uow.db.queries import Queries
+from uow.db.statement import Statements
+from uow.db.ticks import Advance, DueSchedule, TickFate, WaitingTick
 from uow.failpoints import reach
 from uow.ids import new_id
 from uow.schedules.cron import Definition
 from uow.schedules.due import Due, due, on_time_from
-from uow.schedules.tick import Tick, columns_of, tasks_of
+from uow.schedules.tick import Tick
 from uow.service import Service
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,11 @@ BATCH = 100
 PUT_OFF = timedelta(minutes=1)
 """For so long a schedule is left alone that is not understood here, or cannot be written."""
 
+T = TypeVar("T", DueSchedule, WaitingTick)
+
+Hopeless = tuple[WaitingTick, Exception]
+"""A tick whose task cannot be made, and why."""
+
 _OWN_FAULTS = ("22", "23", "54")
 """SQLSTATE classes of values that Postgres does not take: those of some definition, in a batch."""
 
@@ -53,6 +60,12 @@ class Decided:
     name: str
     definition: Definition | None
     due: Due
+
+    @property
+    def advance(self) -> Advance:
+        """How far the schedule is then."""
+        last = self.due.ticks[-1] if self.due.ticks else None
+        return Advance(self.app, self.name, self.due.following, last)
 
     def ticks(self) -> Iterator[Tick]:
         """The ticks that are to be noted."""
@@ -90,12 +103,12 @@ class Scheduler(Service):
     async def run_once(self) -> int:
         """Fire every tick that is due; returns how many tasks were made."""
         made = 0
-        for one_batch, give_up in (
-            (self._fire_due, self._put_off),
-            (self._admit_waiting, self._miss),
+        for one_batch in (
+            partial(self._sifted, self._fire_due, self._put_off),
+            partial(self._sifted, self._admit_waiting, self._miss),
         ):
             while True:
-                found, fired = await self._sifted(one_batch, give_up)
+                found, fired = await one_batch()
                 made += fired
                 if not found:
                     break
@@ -105,17 +118,17 @@ class Scheduler(Service):
         return made
 
     async def _until_next(self) -> float:
-        row = (await self._db.execute_once(self._db.queries.until_next_tick, {})).one()
-        longest = WAITING_SECONDS if row.waiting else INTERVAL_SECONDS
-        return longest if row.seconds is None else min(max(row.seconds, 0.0), longest)
+        seconds, waiting = await ticks.until_next_tick(self._db)
+        longest = WAITING_SECONDS if waiting else INTERVAL_SECONDS
+        return longest if seconds is None else min(max(seconds, 0.0), longest)
 
     async def _sifted(
         self,
-        batch: Callable[[int, list[Row[Any]]], Awaitable[tuple[int, int]]],
-        give_up: Callable[[Row[Any], Exception], Awaitable[None]],
+        batch: Callable[[int, list[T]], Awaitable[tuple[int, int]]],
+        give_up: Callable[[T, Exception], Awaitable[None]],
     ) -> tuple[int, int]:
         """A batch, or what of it can be written: halved until only the offender is left."""
-        limit, looked_at = BATCH, list[Row[Any]]()
+        limit, looked_at = BATCH, list[T]()
         while True:
             try:
                 return await batch(limit, looked_at)
@@ -127,68 +140,65 @@ class Scheduler(Service):
                     return 1, 0
                 limit = len(looked_at) // 2
 
-    async def _put_off(self, row: Row[Any], error: Exception) -> None:
+    async def _put_off(self, row: DueSchedule, error: Exception) -> None:
         _say_put_off(row, error)
-        decided = [Decided(row.app, row.name, None, Due([], None, row.now + PUT_OFF))]
-        await self._db.execute_once(self._db.queries.advance, _advance(decided))
+        put_off = Decided(row.app, row.name, None, Due([], None, row.now + PUT_OFF))
+        await ticks.advance(self._db, [put_off.advance])
 
-    async def _miss(self, row: Row[Any], error: Exception) -> None:
-        await _give_up([(row, error)], self._db.execute_once, self._db.queries)
+    async def _miss(self, row: WaitingTick, error: Exception) -> None:
+        await _give_up(self._db, [(row, error)])
 
-    async def _fire_due(self, limit: int, looked_at: list[Row[Any]]) -> tuple[int, int]:
+    async def _fire_due(self, limit: int, looked_at: list[DueSchedule]) -> tuple[int, int]:
         """One batch of schedules; returns how many were due, and how many tasks were made."""
-        queries = self._db.queries
-        async with self._db.transaction() as execute:
+        async with self._db.transaction() as transaction:
             uptime = time.monotonic() - self._began
-            found = await execute(queries.find_due, {"limit": limit, "uptime": uptime})
-            looked_at[:] = rows = found.all()
+            looked_at[:] = rows = await ticks.find_due(transaction, limit, uptime)
             if not rows:
                 return 0, 0
             decided = [_decide(row) for row in rows]
-            await execute(queries.advance, _advance(decided))
-            noted = await self._note(execute, [tick for one in decided for tick in one.ticks()])
+            await ticks.advance(transaction, [one.advance for one in decided])
+            noted = await _note(transaction, [tick for one in decided for tick in one.ticks()])
             fired = [one for one in noted if one.fate == "fired"]
-            made = await self._make_tasks(execute, fired)
+            made = await _make_tasks(transaction, fired)
             if len(made) < len(fired):
                 ids = {one.task_id for one in made}
                 others = [one for one in fired if one.task_id not in ids]
                 overlapped = [replace(one, fate="overlapped", task_id=None) for one in others]
-                await execute(queries.decide_ticks, columns_of(overlapped))
+                await ticks.decide_ticks(transaction, [one.noted for one in overlapped])
             reach("ticked")
         return len(rows), len(made)
 
-    async def _admit_waiting(self, limit: int, looked_at: list[Row[Any]]) -> tuple[int, int]:
+    async def _admit_waiting(self, limit: int, looked_at: list[WaitingTick]) -> tuple[int, int]:
         """The ticks whose time has come because the task before them is settled."""
-        queries = self._db.queries
-        async with self._db.transaction() as execute:
-            looked_at[:] = (await execute(queries.find_waiting, {"limit": limit})).all()
-            ticks, hopeless = _waited(looked_at)
-            made = await self._make_tasks(execute, ticks)
+        async with self._db.transaction() as transaction:
+            looked_at[:] = await ticks.find_waiting(transaction, limit)
+            waited, hopeless = _waited(looked_at)
+            made = await _make_tasks(transaction, waited)
             if made:
-                await execute(queries.decide_ticks, columns_of(made))
+                await ticks.decide_ticks(transaction, [one.noted for one in made])
             if hopeless:
-                await _give_up(hopeless, execute, queries)
+                await _give_up(transaction, hopeless)
         return len(made) + len(hopeless), len(made)
 
-    async def _note(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
-        """Note ticks; returns those that nobody has noted before."""
-        found = await execute(self._db.queries.note_ticks, columns_of(ticks))
-        new = {(row.app, row.name, row.tick) for row in found}
-        return [one for one in ticks if one.key in new]
 
-    async def _make_tasks(self, execute: Execute, ticks: Sequence[Tick]) -> list[Tick]:
-        """Insert the tasks of ticks; returns those whose schedule does not mind one now."""
-        if not ticks:
-            return []
-        found = await execute(self._db.queries.insert_ticked, tasks_of(ticks))
-        ids = {row.id for row in found}
-        made = [one for one in ticks if one.task_id in ids]
-        last = list({(one.app, one.name): one for one in made}.values())
-        await execute(self._db.queries.note_last_tasks, columns_of(last))
-        return made
+async def _note(db: Statements, those: Sequence[Tick]) -> list[Tick]:
+    """Note ticks; returns those that nobody has noted before."""
+    new = await ticks.note_ticks(db, [one.noted for one in those])
+    return [one for one in those if one.key in new]
 
 
-def _decide(row: Row[Any]) -> Decided:
+async def _make_tasks(db: Statements, those: Sequence[Tick]) -> list[Tick]:
+    """Insert the tasks of ticks; returns those whose schedule does not mind one now."""
+    if not those:
+        return []
+    ids = await ticks.insert_ticked(db, [one.its_task for one in those])
+    made = [one for one in those if one.task_id in ids]
+    last = {(one.app, one.name): one.noted for one in made}
+    await ticks.note_last_tasks(db, list(last.values()))
+    return made
+
+
+def _decide(row: DueSchedule) -> Decided:
     try:
         definition = Definition.from_json(row.definition)
         table = definition.timetable
@@ -200,51 +210,34 @@ def _decide(row: Row[Any]) -> Decided:
     return Decided(row.app, row.name, definition, ended)
 
 
-def _advance(decided: Sequence[Decided]) -> dict[str, Any]:
-    return {
-        "apps": [one.app for one in decided],
-        "names": [one.name for one in decided],
-        "nexts": [one.due.following for one in decided],
-        "ticks": [one.due.ticks[-1] if one.due.ticks else None for one in decided],
-    }
-
-
-def _say_put_off(row: Row[Any], error: Exception) -> None:
+def _say_put_off(row: DueSchedule, error: Exception) -> None:
     logger.error("schedule %s of %s is not understood here, and put off for %s: %s",
                  row.name, row.app, PUT_OFF, _said(error))  # fmt: skip
 
 
-def _waited(rows: Sequence[Row[Any]]) -> tuple[list[Tick], list[tuple[Row[Any], Exception]]]:
+def _waited(rows: Sequence[WaitingTick]) -> tuple[list[Tick], list[Hopeless]]:
     """Ticks that have waited; and those that have waited for nothing."""
-    ticks: list[Tick] = []
-    hopeless: list[tuple[Row[Any], Exception]] = []
+    waited: list[Tick] = []
+    hopeless: list[Hopeless] = []
     for row in rows:
         try:
             definition = Definition.from_json(row.definition)
         except ValueError as error:
             hopeless.append((row, error))
         else:
-            ticks.append(Tick(row.app, row.name, definition, row.tick, "fired", task_id=new_id()))
-    return ticks, hopeless
+            waited.append(Tick(row.app, row.name, definition, row.tick, "fired", task_id=new_id()))
+    return waited, hopeless
 
 
-async def _give_up(
-    hopeless: Sequence[tuple[Row[Any], Exception]], execute: Execute, queries: Queries
-) -> None:
+async def _give_up(db: Statements, hopeless: Sequence[Hopeless]) -> None:
     """Note ticks as missed whose tasks cannot be made."""
     for row, error in hopeless:
         logger.error("tick %s of schedule %s of %s is missed: %s",
                      row.tick, row.name, row.app, _said(error))  # fmt: skip
-    rows = [row for row, _ in hopeless]
-    noted = {
-        "apps": [row.app for row in rows],
-        "names": [row.name for row in rows],
-        "ticks": [row.tick for row in rows],
-        "untils": [row.tick for row in rows],
-        "fates": ["missed"] * len(rows),
-        "ids": [None] * len(rows),
-    }
-    await execute(queries.decide_ticks, noted)
+    missed = [
+        TickFate(one.app, one.name, one.tick, "missed", one.tick, None) for one, _ in hopeless
+    ]
+    await ticks.decide_ticks(db, missed)
 
 
 def _said(error: Exception) -> object:

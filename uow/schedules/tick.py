@@ -1,11 +1,10 @@
-"""A tick of a schedule, and how it is given to the statements about ticks."""
+"""A tick of a schedule, and what the statements about ticks are given of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
+from uow.db.ticks import TickedTask, TickFate
 from uow.schedules.cron import Definition
 
 
@@ -39,28 +38,22 @@ class Tick:
             return self.tick
         return self.definition.starts(self.app, self.name, self.tick)
 
+    @property
+    def noted(self) -> TickFate:
+        """What is noted about it."""
+        return TickFate(self.app, self.name, self.tick, self.fate, self.until, self.task_id)
 
-def columns_of(ticks: Sequence[Tick]) -> dict[str, Any]:
-    """What is noted about each."""
-    return {
-        "apps": [one.app for one in ticks],
-        "names": [one.name for one in ticks],
-        "ticks": [one.tick for one in ticks],
-        "fates": [one.fate for one in ticks],
-        "untils": [one.until for one in ticks],
-        "ids": [one.task_id for one in ticks],
-    }
-
-
-def tasks_of(ticks: Sequence[Tick]) -> dict[str, Any]:
-    """The task of each."""
-    return {
-        "ids": [one.task_id for one in ticks],
-        "tasks": [one.definition.task for one in ticks],
-        "arguments": [one.definition.arguments for one in ticks],
-        "queues": [one.definition.queue for one in ticks],
-        "priorities": [one.definition.priority for one in ticks],
-        "keys": [one.definition.unique_key(one.app, one.name) for one in ticks],
-        "ticks": [one.tick for one in ticks],
-        "run_ats": [one.run_at for one in ticks],
-    }
+    @property
+    def its_task(self) -> TickedTask:
+        """Its task, which has an id."""
+        assert self.task_id is not None  # noqa: S101 - else it has none
+        return TickedTask(
+            id=self.task_id,
+            task=self.definition.task,
+            arguments=self.definition.arguments,
+            queue=self.definition.queue,
+            priority=self.definition.priority,
+            unique_key=self.definition.unique_key(self.app, self.name),
+            tick=self.tick,
+            run_at=self.run_at,
+        )

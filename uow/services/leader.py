@@ -10,9 +10,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from uow.db import fleet
 from uow.db.database import Database
 from uow.db.failures import PASSING
-from uow.db.fleet import FLEET_DUTY
 from uow.service import Service
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Leader(Service):
     ) -> None:
         super().__init__(RENEW_SECONDS, on_death)
         self._db = db
-        self._term = {"duty": FLEET_DUTY, "worker": worker}
+        self._worker = worker
         self._duties = duties
         self._until = float("-inf")
         self.leads = False
@@ -46,16 +46,12 @@ class Leader(Service):
         """Take or keep the lead; returns whether this process leads."""
         asked = time.monotonic()
         try:
-            found = await self._db.execute_once(
-                self._db.queries.lead,
-                {**self._term, "seconds": TERM_SECONDS},
-                limit=TERM_SECONDS,
-            )
+            leads = await fleet.lead(self._db, self._worker, TERM_SECONDS, limit=TERM_SECONDS)
         except self.passing:
             if time.monotonic() > self._until:
                 await self._follow()
             raise
-        if found.first() is None:
+        if not leads:
             await self._follow()
         else:
             self._until = asked + TERM_SECONDS
@@ -67,7 +63,7 @@ class Leader(Service):
         await super().stop()
         await self._follow()
         with contextlib.suppress(*self.passing):
-            await self._db.execute_once(self._db.queries.resign, self._term, limit=RENEW_SECONDS)
+            await fleet.resign(self._db, self._worker, limit=RENEW_SECONDS)
 
     async def _lead(self) -> None:
         if not self.leads:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from uow.broker.redis import AWAY, RedisClient
+from uow.db import fleet
 from uow.db.database import Database
 from uow.db.failures import PASSING
 from uow.errors import SchemaError
@@ -46,7 +47,7 @@ class Ownership(Service):
 
     async def run_once(self) -> None:
         """One look at the queues that workers of this database serve."""
-        served = (await self._db.execute_once(self._db.queries.queues, {})).all()
+        served = await fleet.queues(self._db)
         us = await identify(self._db, self._app)
         queues = [row.queue for row in served if row.live]
         others = await claim(self._redis, queues, us)

@@ -13,6 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from uow import exhaustion
+from uow.db import fleet
 from uow.db.database import Database
 from uow.db.failures import PASSING, says_away
 from uow.service import Service
@@ -111,25 +112,21 @@ class Presence(Service):
         """End, and say that what is left behind did not kill us."""
         await super().stop()
         with contextlib.suppress(*self.passing):
-            leave = self._db.queries.leave
-            await self._db.execute_once(leave, {"worker": self.worker}, limit=self._limit)
+            await fleet.leave(self._db, self.worker, limit=self._limit)
 
     async def _beat(self, running: list[UUID]) -> None:
-        found = await self._db.execute_once(
-            self._db.queries.beat,
-            {
-                "worker": self.worker,
-                "app": self._app,
-                "queue": ",".join(self._queues),
-                "running": running,
-                "leaving": self._leaving,
-            },
+        returned = await fleet.beat(
+            self._db,
+            self.worker,
+            app=self._app,
+            queues=self._queues,
+            running=running,
+            leaving=self._leaving,
             limit=self._limit,
         )
-        if found.one().returned and self._beaten:
+        if returned and self._beaten:
             logger.warning("taken for dead meanwhile: was this process stopped or blocked?")
-            acquit = self._db.queries.acquit
-            await self._db.execute_once(acquit, {"ids": running}, limit=self._limit)
+            await fleet.acquit(self._db, running, limit=self._limit)
 
     def _stop_claiming(self, trouble: str) -> None:
         self._last = float("-inf")

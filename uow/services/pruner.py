@@ -34,9 +34,7 @@ class Pruner(Service):
         removed = 0
         place: Place | None = START
         while place is not None:
-            batch, place = await prune_batch(
-                self._db.execute_once, self._db.queries, self._redis, place
-            )
+            batch, place = await prune_batch(self._db, self._redis, place)
             removed += batch
         if removed:
             logger.info("removed %d settled tasks", removed)

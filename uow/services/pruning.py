@@ -11,8 +11,8 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from uow.broker import keys
-from uow.db.database import Execute
-from uow.db.queries import Queries
+from uow.db import pruning
+from uow.db.statement import Statements
 
 BATCH = 1000
 
@@ -33,18 +33,17 @@ START = Place("-infinity", UUID(int=0))
 
 
 async def prune_batch(
-    execute: Execute, queries: Queries, redis: Redis, place: Place = START
+    db: Statements, redis: Redis, place: Place = START
 ) -> tuple[int, Place | None]:
     """Remove a batch.
 
     Returns:
         How many tasks it were, and where the next batch begins; None: there is none.
     """
-    begins = {"expires": place.expires, "after": place.after}
-    rows = (await execute(queries.expired, {**begins, "limit": BATCH})).all()
+    rows = await pruning.expired(db, place.expires, place.after, BATCH)
     if not rows:
         return 0, None
     payloads = await redis.mget([keys.job(row.job_id) for row in rows])
     ids = [row.id for row, payload in zip(rows, payloads, strict=True) if payload is None]
-    removed = len((await execute(queries.prune, {"ids": ids})).all())
+    removed = await pruning.prune(db, ids)
     return removed, Place(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None

@@ -9,27 +9,44 @@ are pushed when that is mended.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Protocol, TypeVar
 
 from redis.exceptions import ResponseError
-from sqlalchemy import Row
 
 from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker.refusals import EntriesRefused, is_refusal
+from uow.db import fleet
 from uow.db.database import Database
+from uow.db.delivery import Pushable
 from uow.errors import QueueRefused
 from uow.settings.queues import fault_in_name
 
 logger = logging.getLogger(__name__)
 
-Rows = Sequence[Row[Any]]
 
-Refusal = tuple[Row[Any], ResponseError]
+class Queued(Protocol):
+    """What has a job in a queue."""
+
+    @property
+    def queue(self) -> str:
+        """The queue."""
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job."""
+
+
+T = TypeVar("T", bound=Queued)
+
+Refusal = tuple[T, ResponseError]
+"""What Redis refuses, and why."""
 
 _WRONG_TYPE = "WRONGTYPE"
 
 
-async def sifted(rows: Rows, work: Callable[[Rows], Awaitable[int]]) -> tuple[int, list[Refusal]]:
+async def sifted(
+    rows: Sequence[T], work: Callable[[Sequence[T]], Awaitable[int]]
+) -> tuple[int, list[Refusal[T]]]:
     """Do `work` for all rows but those that Redis refuses for good.
 
     Args:
@@ -59,14 +76,16 @@ async def sifted(rows: Rows, work: Callable[[Rows], Awaitable[int]]) -> tuple[in
     return done + more_done, refused + more_refused
 
 
-async def settle_refused(db: Database, refused: Sequence[Refusal], retention: float) -> None:
+async def settle_refused(
+    db: Database, refused: Sequence[Refusal[Pushable]], retention: float
+) -> None:
     """Fail the tasks of refused jobs if nobody serves their queue, and say which wait.
 
     One that Postgres refuses to fail stays as it is, and holds up nobody else.
     """
     if not refused:
         return
-    served = set((await db.execute_once(db.queries.queues, {})).scalars())
+    served = {one.queue for one in await fleet.queues(db)}
     waiting: dict[str, str] = {}
     for row, error in refused:
         reason = _reason(row.queue, error, is_served=row.queue in served)

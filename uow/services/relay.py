@@ -14,11 +14,11 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Row
-
 from uow.broker import scripts
 from uow.broker.redis import AWAY, RedisClient
+from uow.db import delivery
 from uow.db.database import Database
+from uow.db.delivery import Pushable
 from uow.db.failures import PASSING
 from uow.failpoints import reach
 from uow.service import Service
@@ -124,8 +124,7 @@ class Relay(Service):
             later.cancel()
 
     async def _is_any_due(self) -> bool:
-        found = await self._db.execute_once(self._db.queries.find_due_for_dispatch, {})
-        return found.first() is not None
+        return await delivery.is_any_due(self._db)
 
     async def _one_batch(self) -> tuple[int, int]:
         """Claim, push, commit; after a failure only one row, if Redis answers at all."""
@@ -133,32 +132,31 @@ class Relay(Service):
         if self._in_doubt:
             await self._redis.ping()
         self._in_doubt = True
-        async with self._db.transaction() as execute:
-            found = await execute(self._db.queries.claim_due_for_dispatch, {"limit": limit})
-            rows = found.all()
+        async with self._db.transaction() as transaction:
+            found, near = await delivery.claim_due(transaction, limit)
             reach("relay_claimed")
-            pushed, refused = await self._push_missing([row for row in rows if row.near])
+            pushed, refused = await self._push_missing(near)
             reach("relay_pushed")
         self._in_doubt = False
         await settle_refused(self._db, refused, self._retention)
         if pushed:
-            logger.debug("pushed %d of %d jobs", pushed, len(rows))
-        return len(rows), pushed
+            logger.debug("pushed %d of %d jobs", pushed, found)
+        return found, pushed
 
-    async def _push_missing(self, rows: Sequence[Row[Any]]) -> tuple[int, list[Refusal]]:
+    async def _push_missing(self, rows: Sequence[Pushable]) -> tuple[int, list[Refusal[Pushable]]]:
         """Push what is not there; on a normal day that is nothing, and ids are enough to know.
 
         Should this process end before it has settled what was refused, the rescuer meets it next.
         """
         pushed: int = 0
-        refused: list[Refusal] = []
+        refused: list[Refusal[Pushable]] = []
         for watched in by_queue(rows).values():
             some, others = await sifted(list(watched.values()), self._push_missing_of_queue)
             pushed += some
             refused += others
         return pushed, refused
 
-    async def _push_missing_of_queue(self, rows: Sequence[Row[Any]]) -> int:
+    async def _push_missing_of_queue(self, rows: Sequence[Pushable]) -> int:
         watched = {row.job_id: row for row in rows}
         ids = await scripts.missing(self._redis, rows[0].queue, watched)
         return await scripts.push(

@@ -2,7 +2,7 @@
 
 A duty of the leader. It
 
-1. takes the tasks of dead processes back and counts the death (`uow.db.transitions.rescue`);
+1. takes the tasks of dead processes back and counts the death (`uow.db.rescue`);
 
 and each time that it looks at Redis it
 
@@ -17,23 +17,26 @@ write, however long it waits.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row
+from redis.exceptions import ResponseError
 
 from uow.attempt.rescue import take_back
 from uow.broker import keys, scripts
 from uow.broker.redis import AWAY, RedisClient
+from uow.broker.refusals import is_refusal
 from uow.broker.scripts import score
+from uow.db import delivery, fleet
 from uow.db.database import Database
+from uow.db.delivery import Pushable
 from uow.db.failures import PASSING
-from uow.db.fleet import FLEET_DUTY
-from uow.db.queries import BEAT_MARGIN_SECONDS
+from uow.db.fragments import BEAT_MARGIN_SECONDS
+from uow.db.rescue import Rescued
 from uow.service import Service
 from uow.services.presence import Presence
-from uow.services.refused import Rows, settle_refused, sifted
+from uow.services.refused import settle_refused, sifted
 from uow.services.settled_by_arq import settle_as_arq_did
 from uow.services.unserved import Unserved
 from uow.settings.environment import Settings
@@ -125,13 +128,13 @@ class Rescuer(Service):
         self._took_back_at = time.monotonic()
         if not self._presence.may_judge:
             return 0
-        rows = await take_back(self._db, self._settings)
+        rows: Sequence[Any] = await take_back(self._db, self._settings)
         if rows:  # let others start them, without waiting for their leases to run out
             await sifted(rows, self._release)  # what is refused there is the relay's to settle
             self._wake_relay()
         return len(rows)
 
-    async def _release(self, rows: Rows) -> int:
+    async def _release(self, rows: Sequence[Rescued]) -> int:
         await scripts.release(self._redis, [
             (row.queue, row.job_id, score(row.due_ms, row.priority)) for row in rows
         ])  # fmt: skip
@@ -139,8 +142,7 @@ class Rescuer(Service):
 
     async def redis_has_lost_data(self) -> bool:
         """Whether Redis has forgotten what the fleet's leader, whoever that was, has left there."""
-        found = await self._db.execute_once(self._db.queries.find_pulse, {"duty": FLEET_DUTY})
-        left = found.scalar_one_or_none()
+        left = await fleet.find_pulse(self._db)
         return left is None or not await self._redis.delete(keys.pulse(left))
 
     async def leave_pulse(self) -> None:
@@ -150,8 +152,7 @@ class Rescuer(Service):
         the next one compares everything.
         """
         left = uuid4().hex
-        noted = {"duty": FLEET_DUTY, "pulse": left}
-        await self._db.execute_once(self._db.queries.note_pulse, noted)
+        await fleet.note_pulse(self._db, left)
         await self._redis.set(keys.pulse(left), "", ex=PULSE_SECONDS)
 
     async def refill(self) -> int:
@@ -179,10 +180,7 @@ class Rescuer(Service):
         await self._compare_page(self._after)
 
     async def _compare_page(self, after: UUID) -> int:
-        found = await self._db.execute_once(
-            self._db.queries.watched, {"after": after, "limit": PAGE}
-        )
-        rows = found.all()
+        rows = await delivery.watched(self._db, after, PAGE)
         if after == _FIRST:
             self._unserved.begin_round()
         self._unserved.note(rows)
@@ -194,7 +192,7 @@ class Rescuer(Service):
         self._after = rows[-1].id if len(rows) == PAGE else None
         return missing
 
-    async def _push_lost(self, rows: Rows) -> int:
+    async def _push_lost(self, rows: Sequence[Pushable]) -> int:
         """Push what Redis has lost of the rows of one queue."""
         watched = {row.job_id: row for row in rows}
         ids = await scripts.missing(self._redis, rows[0].queue, watched)
@@ -204,30 +202,31 @@ class Rescuer(Service):
         lost = await settle_as_arq_did(self._db, self._redis, gone, self._settings.retention)
         return await scripts.push(scripts.caller(self._redis), jobs_of_rows(lost))
 
-    async def _still_as_they_were(self, rows: list[Row[Any]]) -> list[Row[Any]]:
+    async def _still_as_they_were(self, rows: list[Pushable]) -> list[Pushable]:
         """Those that have not been started or settled since they were read: they are no loss."""
         if not rows:
             return []
-        found = await self._db.execute_once(
-            self._db.queries.attempts_of_unsettled, {"ids": [row.id for row in rows]}
-        )
-        attempts = {row.id: row.attempt for row in found}
+        attempts = await delivery.attempts_of_unsettled(self._db, [row.id for row in rows])
         return [row for row in rows if attempts.get(row.id) == row.attempt]
 
     async def _tend_queues(self) -> None:
-        queues = (await self._db.execute_once(self._db.queries.queues, {})).all()
-        late = self._unserved.late([row.queue for row in queues if row.live])
+        queues = await fleet.queues(self._db)
+        late = self._unserved.late([one.queue for one in queues if one.live])
         self._unserved.tell(late, await self._still_as_they_were(late))
-        _, refused = await sifted(queues, self._tend)
-        for row, error in refused:
-            logger.error("Redis has something else in the place of queue %r: %s", row.queue, error)
+        refused: dict[str, ResponseError] = {}
+        for one in queues:
+            try:
+                await self._tend(one.queue)
+            except ResponseError as error:
+                if not is_refusal(error):
+                    raise
+                refused[one.queue] = error
+        for queue, said in refused.items():
+            logger.error("Redis has something else in the place of queue %r: %s", queue, said)
 
-    async def _tend(self, queues: Rows) -> int:
-        for row in queues:
-            queue = row.queue
-            if not await self._redis.zcard(queue):
-                continue
-            rank = self._ranks.get(queue, 0)
-            page = await scripts.tend(self._redis, queue, rank, self._settings.lease_seconds)
-            self._ranks[queue] = rank + scripts.PAGE if page == scripts.PAGE else 0
-        return len(queues)
+    async def _tend(self, queue: str) -> None:
+        if not await self._redis.zcard(queue):
+            return
+        rank = self._ranks.get(queue, 0)
+        page = await scripts.tend(self._redis, queue, rank, self._settings.lease_seconds)
+        self._ranks[queue] = rank + scripts.PAGE if page == scripts.PAGE else 0

@@ -9,15 +9,14 @@ cancelled; the rest has failed. What Postgres still refuses to write is not run:
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from arq.worker import JobExecutionFailed
-from sqlalchemy import Row
 
 from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker import codec, keys
 from uow.broker.redis import RedisClient
 from uow.db.database import Database
+from uow.db.delivery import Pushable
 from uow.db.models import TaskState
 from uow.errors import UndecodablePayload
 
@@ -27,14 +26,14 @@ _EXPIRED = "job expired"
 
 
 async def settle_as_arq_did(
-    db: Database, redis: RedisClient, rows: Sequence[Row[Any]], retention: float
-) -> list[Row[Any]]:
+    db: Database, redis: RedisClient, rows: Sequence[Pushable], retention: float
+) -> list[Pushable]:
     """Settle what is settled in Redis alone; returns the others, which are to be pushed again.
 
     One that Postgres refuses to settle stays as it is, and holds up nobody else.
     """
     results = await redis.mget([keys.result(row.job_id) for row in rows])
-    lost: list[Row[Any]] = []
+    lost: list[Pushable] = []
     for row, result in zip(rows, results, strict=True):
         error = None if result is None else _failure_of(row, result)
         if error is None:
@@ -49,7 +48,7 @@ async def settle_as_arq_did(
     return lost
 
 
-def _failure_of(row: Row[Any], result: bytes) -> BaseException | None:
+def _failure_of(row: Pushable, result: bytes) -> BaseException | None:
     try:
         told = codec.deserialize(result)
     except UndecodablePayload as fault:

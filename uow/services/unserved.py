@@ -4,9 +4,8 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Row
+from uow.db.delivery import Pushable
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class _Seen:
     """How many due tasks of a queue a round has shown, and the last of them."""
 
     count: int
-    last: Row[Any]
+    last: Pushable
 
 
 class Unserved:
@@ -48,7 +47,7 @@ class Unserved:
         """From now on the pages are those of a new round."""
         self._round_before, self._round = self._round, {}
 
-    def note(self, rows: Sequence[Row[Any]]) -> None:
+    def note(self, rows: Sequence[Pushable]) -> None:
         """A page: rows with their queue, and whether they are due."""
         for row in rows:
             known = row.queue in self._round or len(self._round) < MOST_QUEUES
@@ -56,7 +55,7 @@ class Unserved:
                 before = self._round.get(row.queue)
                 self._round[row.queue] = _Seen(1 if before is None else before.count + 1, row)
 
-    def late(self, served: Collection[str]) -> list[Row[Any]]:
+    def late(self, served: Collection[str]) -> list[Pushable]:
         """A row of each queue that is to be named now: of others than those, once a minute."""
         now = time.monotonic()
         waiting = self._waiting()
@@ -67,7 +66,7 @@ class Unserved:
         late = [queue for queue in alone if now - self._since[queue] >= PATIENCE_SECONDS]
         return [waiting[queue].last for queue in late]
 
-    def tell(self, late: Sequence[Row[Any]], still: Sequence[Row[Any]]) -> None:
+    def tell(self, late: Sequence[Pushable], still: Sequence[Pushable]) -> None:
         """Log the queues of `late` whose row is in `still`, and forget the others until they are
         seen again."""
         waiting = self._waiting()

@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from uow.broker import codec
 from uow.broker.scripts import Job
 from uow.clock import milliseconds, utcnow
-from uow.db.queries import queries_for
+from uow.db.enqueueing import Inserted, NewTasks, find_holder_on, insert_on
 from uow.errors import InvalidOptions, UniqueKeyTaken
 from uow.failpoints import reach
 from uow.ids import new_ids
@@ -135,9 +135,9 @@ async def enqueue_in(
 def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list[TaskHandle[R]]:
     bind = bind_of(session, request.options.bind)
     outlet = outlet or outlet_of(bind.engine)
-    ids, parameters = insertion(request, outlet)
+    new = rows_of(request, outlet)
     connection = connection_of(session, bind, request.options.bind)
-    handles, jobs = _insert(connection, request, outlet, ids, parameters)
+    handles, jobs = _insert(connection, request, outlet, new)
     if outlet.announce is not None and jobs:
         push_after_commit(session, connection, jobs, outlet.announce)
     return handles
@@ -149,8 +149,8 @@ def _write_on_connection(
     refuse_another(connection, request.options.bind)
     refuse_autocommit(connection)
     outlet = outlet or outlet_of(connection.engine)
-    ids, parameters = insertion(request, outlet)
-    handles, jobs = _insert(connection, request, outlet, ids, parameters)
+    new = rows_of(request, outlet)
+    handles, jobs = _insert(connection, request, outlet, new)
     if outlet.announce is not None and jobs:
         push_after_commit_on(connection, jobs, outlet.announce)
     return handles
@@ -160,15 +160,12 @@ def _insert(
     connection: Connection,
     request: Request[R],
     outlet: Outlet,
-    ids: list[UUID],
-    parameters: dict[str, Any],
+    new: NewTasks,
 ) -> tuple[list[TaskHandle[R]], list[Job]]:
     """Write the rows; or find who has their unique key."""
-    queries = queries_for(outlet.schema)
-    keys = {key: parameters[key] for key in ("unique_key", "waiting_key")}
     for _ in range(LOOKS_FOR_A_HOLDER):
         try:
-            rows = connection.execute(queries.insert, parameters).all()
+            rows = insert_on(connection, outlet.schema, new)
         except ProgrammingError as error:
             refusal = refusal_of(error, connection.engine, outlet)
             if refusal is None:
@@ -176,8 +173,8 @@ def _insert(
             raise refusal from error
         if rows:
             reach("enqueue_written")
-            return handles_for(request, ids, connection.engine), jobs_of(rows, parameters)
-        holder = connection.scalar(queries.find_holder, keys)
+            return handles_for(request, new.ids, connection.engine), jobs_of(rows, new)
+        holder = find_holder_on(connection, outlet.schema, new)
         if holder is not None:
             return handles_for(request, [holder], connection.engine, created=False), []
         # The holder was settled, or started, between the two statements: the key is free.
@@ -192,39 +189,37 @@ def _refuse_without_row(request: Request[Any]) -> None:
         )
 
 
-def insertion(request: Request[Any], outlet: Outlet) -> tuple[list[UUID], dict[str, Any]]:
-    """Ids for the tasks of `request`, and the parameters of the statement that writes them."""
+def rows_of(request: Request[Any], outlet: Outlet) -> NewTasks:
+    """The rows of the tasks of `request`, with ids for them."""
     options = request.options
     if options.unique_key is not None and len(request.arguments) > 1:
         raise InvalidOptions(f"{request.name}: one unique_key cannot be that of several tasks")
     for arguments in request.arguments:
         codec.check_size(arguments, outlet.max_payload_bytes)
-    ids = new_ids(len(request.arguments))
-    return ids, {
-        "ids": ids,
-        "arguments": [arguments.decode() for arguments in request.arguments],
-        "name": request.name,
-        "queue": options.queue or outlet.queue,
-        "priority": options.priority or 0,
-        "user_id": options.user_id,
-        "unique_key": options.unique_key if options.unique == "unsettled" else None,
-        "waiting_key": options.unique_key if options.unique == "waiting" else None,
-        "run_at": options.run_at,
-        "delay": options.delay or 0.0,
-        "announced": outlet.announce is not None,
-    }
+    return NewTasks(
+        ids=new_ids(len(request.arguments)),
+        arguments=[arguments.decode() for arguments in request.arguments],
+        name=request.name,
+        queue=options.queue or outlet.queue,
+        priority=options.priority or 0,
+        user_id=options.user_id,
+        unique_key=options.unique_key if options.unique == "unsettled" else None,
+        waiting_key=options.unique_key if options.unique == "waiting" else None,
+        run_at=options.run_at,
+        delay=options.delay or 0.0,
+        announced=outlet.announce is not None,
+    )
 
 
-def jobs_of(rows: Sequence[Row[Any]], parameters: dict[str, Any]) -> list[Job]:
+def jobs_of(rows: Sequence[Inserted], new: NewTasks) -> list[Job]:
     """The jobs to push for the rows that were written; what is due much later stays in Postgres."""
-    name, queue, priority = (parameters[key] for key in ("name", "queue", "priority"))
     now = milliseconds(utcnow())
     jobs: list[Job] = []
-    for id_, due_ms, due, near in cast("Sequence[tuple[UUID, int, bool, bool]]", rows):
+    for id_, due_ms, due, near in rows:
         if near:
             job_id = str(id_)
-            payload = codec.durable_payload(name, job_id, now)
-            jobs.append(Job(job_id, queue, due_ms, priority, payload, due))
+            payload = codec.durable_payload(new.name, job_id, now)
+            jobs.append(Job(job_id, new.queue, due_ms, new.priority, payload, due))
     return jobs
 
 

@@ -2,35 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row
-
+from uow.broker import codec
 from uow.db.models import TaskState
+from uow.db.reading import AttemptError as AttemptError
+from uow.db.reading import LastWord, StoredTask
 from uow.errors import TaskCancelled, TaskFailed, TaskNotFound
 
 R_co = TypeVar("R_co", covariant=True)
 
 POLL_SECONDS = (0.05, 1.0)
 """First and longest pause between two looks when no hint comes; doubled each time."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptError:
-    """One failed attempt."""
-
-    attempt: int
-    error_type: str
-    message: str
-    traceback: str
-    worker: str | None
-    started_at: datetime | None
-    failed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +44,13 @@ class TaskView:
     settled_at: datetime | None
     errors: tuple[AttemptError, ...]
 
+    @classmethod
+    def of(cls, stored: StoredTask, errors: Sequence[AttemptError]) -> Self:
+        """As the rows say it."""
+        columns = {one.name: getattr(stored, one.name) for one in fields(stored)}
+        json = {name: codec.from_bytes(columns[name]) for name in ("args", "result", "progress")}
+        return cls(**{**columns, **json}, errors=tuple(errors))
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -73,15 +68,14 @@ class Ending:
     reason: str | None = None
 
     @classmethod
-    def from_row(cls, row: Row[Any]) -> Self:
-        """What the statement `ending` has found."""
-        state = TaskState(row.state)
-        if state is TaskState.CANCELLED:
-            return cls(state, reason=row.message)
-        if state is not TaskState.FAILED:
-            return cls(state, None if row.result is None else row.result.encode())
-        error = TaskFailed(row.error_type or "unknown", row.message or "", row.traceback or "")
-        return cls(state, error=error)
+    def of(cls, word: LastWord) -> Self:
+        """As the row says it."""
+        if word.state is TaskState.CANCELLED:
+            return cls(word.state, reason=word.message)
+        if word.state is not TaskState.FAILED:
+            return cls(word.state, None if word.result is None else word.result.encode())
+        error = TaskFailed(word.error_type or "unknown", word.message or "", word.traceback or "")
+        return cls(word.state, error=error)
 
 
 class Reader(Protocol):

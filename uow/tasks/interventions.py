@@ -9,16 +9,17 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Row
 
 from uow.broker import keys
 from uow.broker.redis import AWAY, RedisClient
 from uow.broker.scripts import Job
+from uow.db import attempts, interventions
 from uow.db.database import Database
+from uow.db.delivery import Pushable
 from uow.errors import InvalidOptions, TaskNotFound, UniqueKeyTaken
 from uow.names import is_storable
 from uow.tasks.jobs import jobs_of_rows
@@ -75,16 +76,17 @@ class Filter:
                 return f"{name} is none that a task can have"
         return None
 
-    def parameters(self) -> dict[str, object]:
-        """The parameters of the statement that finds them."""
-        return {
-            "name": self.name,
-            "states": _STATES[self.state or "failed"],
-            "queue": self.queue,
-            "user_id": self.user_id,
-            "settled_before": self.settled_before,
-            "limit": self.limit,
-        }
+    async def find(self, db: Database) -> list[UUID]:
+        """The tasks that are meant."""
+        return await interventions.find_retryable(
+            db,
+            states=_STATES[self.state or "failed"],
+            name=self.name,
+            queue=self.queue,
+            user_id=self.user_id,
+            settled_before=self.settled_before,
+            limit=self.limit,
+        )
 
 
 class Interventions:
@@ -111,10 +113,7 @@ class Interventions:
 
     async def cancel(self, task_id: UUID) -> bool:
         """Settle a task as cancelled; tells the attempt that runs, if Redis is there."""
-        found = await self._db.execute_once(
-            self._db.queries.cancel, {"id": task_id, "retention": self._retention}
-        )
-        if found.first() is None:
+        if not await interventions.cancel(self._db, task_id, self._retention):
             return False
         with contextlib.suppress(*AWAY):
             await self._redis.publish(keys.CANCEL_CHANNEL, str(task_id))
@@ -128,13 +127,11 @@ class Interventions:
             UniqueKeyTaken: Another task has its unique key.
             TaskNotFound: It is not there.
         """
-        queries = self._db.queries
-        rows = await self._retry_unless_taken(task_id)
-        if rows:
-            await self._push(rows)
+        again = await self._retry_unless_taken(task_id)
+        if again is not None:
+            await self._push([again])
             return True
-        found = await self._db.execute_once(queries.look_up, {"id": task_id})
-        if found.first() is None:
+        if await attempts.look_up(self._db, task_id) is None:
             raise TaskNotFound(f"Task id {task_id} not found")
         return False
 
@@ -144,21 +141,19 @@ class Interventions:
         They are found once, at the beginning: what fails again meanwhile is not taken twice. Each
         batch is a transaction of its own.
         """
-        found = await self._db.execute_once(self._db.queries.find_retryable, which.parameters())
-        ids = [row.id for row in found]
+        ids = await which.find(self._db)
         again = 0
         for at in range(0, len(ids), BATCH):
             again += await self._retry_batch(ids[at : at + BATCH])
         return again
 
-    async def _retry_unless_taken(self, task_id: UUID) -> Sequence[Row[Any]]:
-        queries, races = self._db.queries, RACES
+    async def _retry_unless_taken(self, task_id: UUID) -> Pushable | None:
+        races = RACES
         while True:
             try:
-                return (await self._db.execute_once(queries.retry_settled, {"id": task_id})).all()
+                return await interventions.retry_settled(self._db, task_id)
             except asyncpg.UniqueViolationError as error:
-                found = await self._db.execute_once(queries.find_key_holder, {"id": task_id})
-                holder = found.first()
+                holder = await interventions.find_key_holder(self._db, task_id)
                 if holder is not None:
                     raise UniqueKeyTaken(
                         f"task {task_id} cannot run again: task {holder.id} has its unique key "
@@ -172,9 +167,7 @@ class Interventions:
     async def _retry_batch(self, ids: Sequence[UUID]) -> int:
         """Halve it on a race for a key, so that only the task whose key was taken stays behind."""
         try:
-            found = await self._db.execute_once(
-                self._db.queries.retry_settled_many, {"ids": list(ids)}
-            )
+            rows = await interventions.retry_settled_many(self._db, ids)
         except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError) as error:
             if len(ids) == 1:
                 if isinstance(error, asyncpg.UniqueViolationError):
@@ -182,11 +175,10 @@ class Interventions:
                 raise
             middle = len(ids) // 2
             return await self._retry_batch(ids[:middle]) + await self._retry_batch(ids[middle:])
-        rows = found.all()
         await self._push(rows)
         return len(rows)
 
-    async def _push(self, rows: Sequence[Row[Any]]) -> None:
+    async def _push(self, rows: Sequence[Pushable]) -> None:
         if rows:
             # A stock client would take the failure that lies there for the end of the new run, and
             # so would the rescuer.

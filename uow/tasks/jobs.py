@@ -1,23 +1,23 @@
 """Jobs of rows: what to push for tasks that were read from Postgres."""
 
 from collections.abc import Awaitable, Iterable
-from typing import Any, TypeVar
-
-from sqlalchemy import Row
+from typing import TypeVar
 
 from uow.broker import codec
 from uow.broker.redis import AWAY, RedisClient
 from uow.broker.refusals import is_refusal
 from uow.broker.scripts import Job
 from uow.clock import milliseconds, utcnow
+from uow.db import delivery
 from uow.db.database import Database
+from uow.db.delivery import Pushable
 from uow.db.failures import PASSING, refuses
 
 T = TypeVar("T")
 
 
-def jobs_of_rows(rows: Iterable[Row[Any]]) -> list[Job]:
-    """The job of each row (id, job_id, name, queue, priority, due_ms, due)."""
+def jobs_of_rows(rows: Iterable[Pushable]) -> list[Job]:
+    """The job of each row."""
     now = milliseconds(utcnow())
     return [
         Job(row.job_id, row.queue, row.due_ms, row.priority,
@@ -26,9 +26,9 @@ def jobs_of_rows(rows: Iterable[Row[Any]]) -> list[Job]:
     ]  # fmt: skip
 
 
-def by_queue(rows: Iterable[Row[Any]]) -> dict[str, dict[str, Row[Any]]]:
+def by_queue(rows: Iterable[Pushable]) -> dict[str, dict[str, Pushable]]:
     """The rows by the id of their job, in each queue."""
-    queues: dict[str, dict[str, Row[Any]]] = {}
+    queues: dict[str, dict[str, Pushable]] = {}
     for row in rows:
         queues.setdefault(row.queue, {})[row.job_id] = row
     return queues
@@ -36,9 +36,9 @@ def by_queue(rows: Iterable[Row[Any]]) -> dict[str, dict[str, Row[Any]]]:
 
 async def is_anything_due(db: Database, redis: RedisClient, queue: str) -> bool:
     """Whether either store has a due task of `queue`: what a burst waits for."""
-    found = await db.execute_once(db.queries.any_announced, {"queue": queue})
+    announced = await delivery.is_any_announced(db, queue)
     # Redis after Postgres: what the relay has pushed meanwhile is in one of them when it is asked.
-    return bool(found.scalar_one() or await redis.zcount(queue, "-inf", milliseconds(utcnow())))
+    return bool(announced or await redis.zcount(queue, "-inf", milliseconds(utcnow())))
 
 
 async def told(question: Awaitable[T]) -> T | None:

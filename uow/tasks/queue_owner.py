@@ -10,16 +10,15 @@ import json
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Self
-
-from sqlalchemy import Row
+from typing import Self
 
 from uow.broker import keys
 from uow.broker.redis import AWAY, RedisClient
 from uow.broker.refusals import is_refusal
-from uow.db import rights
+from uow.db import fleet, rights
 from uow.db.database import SILENT_SECONDS, Database
 from uow.db.failures import PASSING, sqlstate
+from uow.db.fleet import Identity
 from uow.errors import InvalidOptions, SettingsError
 from uow.telemetry.description import one_line
 
@@ -91,13 +90,13 @@ async def identify(db: Database, app: str, *, limit: float = SILENT_SECONDS) -> 
     return Owner(str(row.id), row.database, db.schema, app)
 
 
-async def _identity(db: Database, limit: float) -> Row[Any]:
-    queries = db.queries
-    row = (await db.execute_once(queries.identity, {}, limit=limit)).first()
-    if row is None:  # somebody has emptied every table there is
-        await db.execute_once(queries.make_identity, {}, limit=limit)
-        row = (await db.execute_once(queries.identity, {}, limit=limit)).one()
-    return row
+async def _identity(db: Database, limit: float) -> Identity:
+    found = await fleet.identity(db, limit=limit)
+    if found is None:  # somebody has emptied every table there is
+        await fleet.make_identity(db, limit=limit)
+        found = await fleet.identity(db, limit=limit)
+        assert found is not None  # noqa: S101 - it was just made
+    return found
 
 
 async def claim(redis: RedisClient, queues: Iterable[str], us: Owner) -> dict[str, Owner]:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from uow import TaskContext, task
-from uow.db.queries import queries_for
+from uow.db.statement import InSession
 from uow.services.pruning import START, Place, prune_batch
 
 
@@ -17,10 +17,10 @@ async def prune_tasks(ctx: TaskContext) -> int:
     Returns:
         How many it were in this attempt.
     """
-    queries, removed = queries_for(ctx["settings"].database_schema), 0
+    schema, removed = ctx["settings"].database_schema, 0
     place: Place | None = START
     while place is not None:
         async with ctx["db"].get_session() as session:
-            batch, place = await prune_batch(session.execute, queries, ctx["redis"], place)
+            batch, place = await prune_batch(InSession(session, schema), ctx["redis"], place)
         removed += batch
     return removed

@@ -19,9 +19,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from uow.db.database import Database
+from uow.db.fragments import quoted
 from uow.db.migrations import moving
 from uow.db.migrations.steps import in_transaction, outside
-from uow.db.queries import quoted
 from uow.db.whereabouts import SETS, VERSION_TABLE, not_there
 from uow.errors import SchemaError
 

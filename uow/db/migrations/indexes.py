@@ -7,7 +7,7 @@ read (invalid); so each does what is still to be done, and may be repeated.
 from alembic import context, op
 from sqlalchemy import text
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 
 _VALID = text(
     """

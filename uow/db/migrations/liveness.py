@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 from uow.errors import SchemaError
 
 ALIVE_SECONDS = 60

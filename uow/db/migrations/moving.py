@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from uow.db.fragments import quoted
 from uow.db.migrations.liveness import refuse_live_workers
-from uow.db.queries import quoted
 from uow.db.whereabouts import VERSION_TABLE
 
 DOMAINS = ("task_name", "task_queue", "task_priority", "task_run_at", "task_args", "task_ended")

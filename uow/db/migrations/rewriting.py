@@ -4,8 +4,8 @@ import logging
 
 from sqlalchemy import Connection, text
 
+from uow.db.fragments import quoted
 from uow.db.migrations.liveness import refuse_live_workers
-from uow.db.queries import quoted
 from uow.errors import SchemaError
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from uow.db import rights
 from uow.db.database import Database
 from uow.db.failures import sqlstate
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 from uow.errors import SchemaError
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from uow.client import TaskClient
 from uow.db import migrations
 from uow.db.database import Database
 from uow.db.failures import PASSING
-from uow.db.fleet import FLEET_DUTY
+from uow.db.fleet import find_pulse
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import SchemaError, SettingsError, WorkerError
 from uow.proofs.bench.plan import Plan
@@ -189,7 +189,7 @@ async def _job_keys(redis: RedisClient, queue: str, ids: list[str]) -> list[str]
 async def _leader_keys(db: Database) -> list[str]:
     """What the leader of our workers has left; it would expire within a day."""
     try:
-        found = await db.execute_once(db.queries.find_pulse, {"duty": FLEET_DUTY})
+        left = await find_pulse(db)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):  # interrupted so early
         return []
-    return [keys.pulse(left) for left in found.scalars() if left]
+    return [keys.pulse(left)] if left else []

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import context, op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 
 revision = "tasks_001"
 down_revision = None

@@ -9,7 +9,7 @@ Revision ID: tasks_004
 import sqlalchemy as sa
 from alembic import context, op
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 
 revision = "tasks_004"
 down_revision = "tasks_003"

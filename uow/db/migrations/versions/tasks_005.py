@@ -10,7 +10,7 @@ Revision ID: tasks_005
 
 from alembic import context, op
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 
 revision = "tasks_005"
 down_revision = "tasks_004"

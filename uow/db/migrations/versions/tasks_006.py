@@ -5,7 +5,7 @@ Revision ID: tasks_006
 
 from alembic import context, op
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 
 revision = "tasks_006"
 down_revision = "tasks_005"

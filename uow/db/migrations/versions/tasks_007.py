@@ -12,8 +12,8 @@ Revision ID: tasks_007
 
 from alembic import context, op
 
+from uow.db.fragments import quoted
 from uow.db.migrations import dependents
-from uow.db.queries import quoted
 
 revision = "tasks_007"
 down_revision = "tasks_006"

@@ -11,7 +11,7 @@ Revision ID: tasks_008
 
 from alembic import context, op
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 
 revision = "tasks_008"
 down_revision = "tasks_007"

@@ -13,8 +13,8 @@ Revision ID: tasks_009
 
 from alembic import context, op
 
+from uow.db.fragments import quoted
 from uow.db.migrations import dependents, rewriting
-from uow.db.queries import quoted
 
 revision = "tasks_009"
 down_revision = "tasks_008"

@@ -6,7 +6,7 @@ Revision ID: tasks_011
 import sqlalchemy as sa
 from alembic import context, op
 
-from uow.db.queries import quoted
+from uow.db.fragments import quoted
 
 revision = "tasks_011"
 down_revision = "tasks_010"
