@@ -31,7 +31,7 @@ from uow.attempt.perform import OtherVersion, interruption, perform
 from uow.attempt.rescue import start, start_over
 from uow.attempt.rowless import run_without_row
 from uow.attempt.running import Held
-from uow.attempt.runtime import Runtime
+from uow.attempt.runtime import Host, Runtime
 from uow.attempt.settle import record, settle
 from uow.attempt.solo import NotAlone, patience_of
 from uow.attempt.strays import wait_started, wait_without_row
@@ -60,7 +60,7 @@ class TakenOver:
 TAKEN_OVER = TakenOver()
 
 
-async def run(name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> object:
+async def run(host: Host, name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> object:
     """Run a job of the task function `name`; called by arq.
 
     Raises:
@@ -68,7 +68,7 @@ async def run(name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> o
         TaskFailed: The task has failed for good.
     """
     delivery = Delivery.from_call(name, ctx, args, kwargs)
-    return await isolated(_run(ctx["runtime"], ctx, delivery))
+    return await isolated(_run(host.runtime, ctx, delivery))
 
 
 async def _run(runtime: Runtime, ctx: ProcessContext, delivery: Delivery) -> object:

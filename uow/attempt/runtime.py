@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from arq.connections import ArqRedis
 
@@ -14,7 +15,7 @@ from uow.tasks.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What an attempt needs from its process; `ctx["runtime"]`.
+    """What an attempt needs from its process.
 
     Attributes:
         worker: The process's name in the fleet.
@@ -31,3 +32,11 @@ class Runtime:
     flush_pushes: Callable[[], Awaitable[None]]
     suspend: Callable[[], None]
     solo: Solo = field(default_factory=Solo)
+
+
+class Host(Protocol):
+    """The process in which attempts run."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Of the life that it leads now."""

@@ -16,7 +16,7 @@ from uuid import UUID
 from uow.attempt import foreign
 from uow.attempt.answer import fail_unstarted, hand_back, handing_back, take_start_back
 from uow.attempt.delivery import UNDECODABLE, UNKNOWN, Delivery
-from uow.attempt.runtime import Runtime
+from uow.attempt.runtime import Host, Runtime
 from uow.attempt.settle import fail_without_attempt, record, retention_of
 from uow.broker import keys
 from uow.broker.redis import AWAY, server_time
@@ -41,7 +41,7 @@ Fault = UnknownTask | ParametersDiffer
 """What this process lacks."""
 
 
-async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
+async def unknown_task(host: Host, ctx: ProcessContext, /, name: str, **marker: Any) -> None:
     """Hand a task of an unknown name back until a deploy knows it or the grace is over.
 
     Burns no try: during a rolling deploy the old workers meet the new tasks. The grace begins when
@@ -51,7 +51,7 @@ async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
         arq.Retry: The grace is not over.
         TaskFailed: It is.
     """
-    runtime: Runtime = ctx["runtime"]
+    runtime = host.runtime
     delivery = Delivery.from_call(name, ctx, (), marker)
     fault = UnknownTask(runtime.registry.no_such(name))
     with handing_back(runtime, delivery):
@@ -146,13 +146,13 @@ async def _unknown_to_redis(runtime: Runtime, delivery: Delivery) -> float:
     return 0.0
 
 
-async def undecodable_payload(ctx: ProcessContext, reason: str) -> None:
+async def undecodable_payload(host: Host, ctx: ProcessContext, /, reason: str) -> None:
     """Fail a job whose payload cannot be read, and its row if it has one.
 
     Raises:
         TaskFailed: Always.
     """
-    runtime: Runtime = ctx["runtime"]
+    runtime = host.runtime
     delivery = Delivery.from_call(UNDECODABLE, ctx, (), {})
     with handing_back(runtime, delivery):
         await _fail(runtime, delivery, _as_row_id(delivery.job_id), UndecodablePayload(reason))

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import arq
@@ -25,12 +25,13 @@ from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.settle import record, retention_of
 from uow.attempt.solo import Occupied
-from uow.broker.claims import NO_RESULT, Action, Finish
+from uow.broker.claims import NO_RESULT, Action
 from uow.db.failures import refuses
 from uow.errors import TaskFailed
 from uow.failpoints import reach
 from uow.fast import job_log
 from uow.fast.completions import Completion, Completions
+from uow.fast.engine import Engine
 from uow.tasks.context import RunningTask
 from uow.tasks.function import TaskFunction
 from uow.tasks.outcome import Completed
@@ -40,21 +41,6 @@ from uow.telemetry.description import one_line
 logger = logging.getLogger(__name__)
 
 _rng = random.Random()  # noqa: S311 - spreads returns, guards nothing
-
-
-class Engine(Protocol):
-    """What attempts need of the worker that runs them."""
-
-    ctx: dict[Any, Any]
-    jobs_complete: int
-    jobs_failed: int
-    jobs_retried: int
-
-    def spawn(self, held: Held, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in the job's slot."""
-
-    def finish(self, held: Held, finish: Finish) -> None:
-        """Let Redis do what is to become of a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +98,7 @@ class Attempts:
         """Put what a suspect keeps out to where it stood: another process may have it at once."""
         for one in batch:
             held = one.held
-            self._engine.finish(
-                held, Finish(held.queue, held.job_id, held.token, "again", held.place, held.payload)
-            )
+            self._engine.finish(held, held.finish("again", held.place, held.payload))
 
     async def _write_start(self, batch: list[Delivered]) -> dict[UUID, Row[Any]]:
         """The rows of those that were started: none if one of them is refused, so one by one."""
@@ -186,13 +170,13 @@ class Attempts:
         else:
             engine.jobs_complete += 1
         payload = held.payload if action == "again" else b""
-        engine.finish(held, Finish(held.queue, held.job_id, held.token, action, number, payload))
+        engine.finish(held, held.finish(action, number, payload))
 
     def _was_settled(self, one: Delivered, began: float) -> None:
         held = one.held
         self._engine.jobs_complete += 1
         job_log.completed(one.delivery, began)
-        self._engine.finish(held, Finish(held.queue, held.job_id, held.token, "settled"))
+        self._engine.finish(held, held.finish("settled"))
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:
         async def recorded() -> None:

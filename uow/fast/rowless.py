@@ -13,10 +13,10 @@ from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Occupied
 from uow.broker import codec
-from uow.broker.claims import NO_RESULT, Action, Finish
+from uow.broker.claims import NO_RESULT, Finish
 from uow.errors import TaskFailed
 from uow.fast import job_log
-from uow.fast.batches import Engine
+from uow.fast.engine import Engine
 from uow.tasks.outcome import Cancelled, Completed, Failed, HandedBack, traceback_of
 from uow.telemetry.description import describe, one_line
 
@@ -46,9 +46,9 @@ class PlainAttempts:
             outcome = await attempt_without_row(self._runtime, function, context, delivery, _rng)
         except asyncio.CancelledError:
             engine.jobs_retried += 1
-            return engine.finish(held, _again(held, "unrun", held.place))
+            return engine.finish(held, held.finish("unrun", held.place, held.payload))
         except Occupied:
-            return engine.finish(held, _again(held, "unrun", held.place))
+            return engine.finish(held, held.finish("unrun", held.place, held.payload))
         match outcome:
             case Completed(written):
                 engine.jobs_complete += 1
@@ -63,11 +63,11 @@ class PlainAttempts:
             case HandedBack(is_stray=True):
                 engine.jobs_retried += 1
                 logger.warning("%s handed back: %s", delivery, outcome.reason)
-                finish = _again(held, "unrun", int(outcome.delay * 1000))
+                finish = held.finish("unrun", int(outcome.delay * 1000), held.payload)
             case _:
                 engine.jobs_retried += 1
                 logger.warning("%s again in %.1f s", delivery, outcome.delay)
-                finish = _again(held, "again", int(outcome.delay * 1000))
+                finish = held.finish("again", int(outcome.delay * 1000), held.payload)
         return engine.finish(held, finish)
 
     def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
@@ -76,10 +76,4 @@ class PlainAttempts:
             not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
             held.queue, held.job_id, serializer=codec.for_redis,
         )  # fmt: skip
-        return Finish(
-            held.queue, held.job_id, held.token, "done", self._kept_ms or NO_RESULT, written or b""
-        )
-
-
-def _again(held: Held, action: Action, delay_ms: int) -> Finish:
-    return Finish(held.queue, held.job_id, held.token, action, delay_ms, held.payload)
+        return held.finish("done", self._kept_ms or NO_RESULT, written or b"")
