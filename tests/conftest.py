@@ -6,10 +6,11 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from arq.worker import Worker, get_kwargs
+from arq.worker import Worker
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -21,7 +22,8 @@ from uow.broker.redis import RedisClient, connect
 from uow.db import migrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.fast.task_worker import TaskWorker
-from uow.main import worker_settings
+from uow.host import Process
+from uow.main import arq_options, prepared
 from uow.stock.worker import BurstWorker
 from uow.tasks.registry import Registry
 
@@ -138,14 +140,44 @@ def registry() -> Registry:
 Drain = Callable[[], Awaitable[Worker]]
 
 
+def task_worker(
+    kind: type[TaskWorker | BurstWorker],
+    settings: Settings,
+    registry: Registry,
+    *,
+    burst: bool = True,
+    **options: Any,
+) -> tuple[Process, Worker]:
+    """A worker of our tasks, and its process."""
+    process = prepared(settings, registry, burst=burst)
+    return process, kind(process, **{**arq_options(process), "handle_signals": False, **options})
+
+
+@pytest.fixture
+def processes() -> list[Process]:
+    """Those that `drain` has run, the last one at the end."""
+    return []
+
+
+@pytest.fixture
+def interrupt_all(processes: list[Process]) -> Callable[[], None]:
+    """Interrupt every attempt, as a shutdown does; called in one."""
+    return lambda: processes[-1].services.vitals.running.interrupt_all()
+
+
 @pytest.fixture(params=["stock", "fast"])
-def drain(request: pytest.FixtureRequest, settings: Settings, registry: Registry) -> Drain:
+def drain(
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    registry: Registry,
+    processes: list[Process],
+) -> Drain:
     """Run a worker of either kind in this process until neither store has a due task."""
-    kind: type[Worker] = {"stock": BurstWorker, "fast": TaskWorker}[request.param]
+    kinds: dict[str, type[TaskWorker | BurstWorker]] = {"stock": BurstWorker, "fast": TaskWorker}
 
     async def run() -> Worker:
-        options = get_kwargs(worker_settings(settings, registry))
-        worker = kind(**{**options, "burst": True, "handle_signals": False, "poll_delay": 0.01})
+        process, worker = task_worker(kinds[request.param], settings, registry, poll_delay=0.01)
+        processes.append(process)
         try:
             await worker.async_run()
         finally:

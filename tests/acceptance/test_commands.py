@@ -295,7 +295,7 @@ async def test_the_root_logger_is_the_applications(
     lines = done.stderr.splitlines()
     if level is None:
         assert "spoke" not in done.stderr
-        assert any("INFO    uow.main: ready: queue" in line for line in lines)
+        assert any("INFO    uow.host: ready: queue" in line for line in lines)
     else:
         assert "own: library spoke" in lines
         assert all(line.startswith("own: ") for line in lines), done.stderr

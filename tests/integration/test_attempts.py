@@ -31,6 +31,7 @@ from uow import (
 )
 from uow.broker import codec, keys, scripts
 from uow.broker.redis import RedisClient
+from uow.host import Process
 from uow.tasks.handle import TaskHandle, TaskView
 from uow.tasks.registry import Registry
 
@@ -896,13 +897,13 @@ async def test_progress_is_visible_while_the_task_runs(
 
 
 async def test_no_connection_stays_checked_out_of_the_workers_pool(
-    client: TaskClient, registry: Registry, drain: Drain
+    client: TaskClient, registry: Registry, drain: Drain, processes: list[Process]
 ) -> None:
     pools: list[Any] = []
 
     @task("mixed", max_tries=1, registry=registry)
     async def mixed(ctx: TaskContext, n: int) -> None:
-        pools.append(ctx["runtime"].db.engine.pool)  # type: ignore[typeddict-item]
+        pools.append(processes[-1].runtime.db.engine.pool)
         async with ctx["db"].get_session() as session:
             await session.execute(text("SELECT 1/:n"), {"n": n})
 

@@ -8,7 +8,7 @@ from uow import Database, Settings, TaskClient
 from uow.broker import keys
 from uow.broker.redis import RedisClient
 from uow.errors import SettingsError
-from uow.main import startup, worker_settings
+from uow.main import prepared
 from uow.services.pruning import BATCH
 from uow.tasks.registry import Registry
 from worker.tasks.maintenance import prune_tasks
@@ -62,7 +62,7 @@ async def test_a_schedule_of_a_built_in_task_that_is_not_there_is_refused(
     settings: Settings, registry: Registry, redis: RedisClient
 ) -> None:
     without = settings.model_copy(update={"builtin_tasks": False, "prune_schedule": "@daily"})
-    ctx = {**worker_settings(without, registry).ctx, "redis": redis}  # type: ignore[attr-defined]
+    process, ctx = prepared(without, registry), {"redis": redis}
     with pytest.raises(SettingsError, match="WORKER_BUILTIN_TASKS=false"):
-        await startup(ctx)
-    await ctx["stack"].aclose()
+        await process.start(ctx)
+    await process.stop(ctx)

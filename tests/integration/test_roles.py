@@ -34,7 +34,7 @@ from uow.broker.redis import RedisClient
 from uow.db import migrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import SchemaError
-from uow.main import shutdown, startup
+from uow.host import Process
 from uow.schedules.registrar import Registrar
 from uow.services.pruner import Pruner
 from uow.services.readiness import refuse_unmigrated
@@ -247,10 +247,10 @@ class TestTheAppAtATableThatIsNew:
                  '"worker".worker_app TO "worker_app"')  # fmt: skip
         assert "(permission denied for table worker_identity)" in line
         assert grant in line
-        ctx: dict[str, object] = {"settings": settings, "redis": redis}
+        process, ctx = Process(settings, Registry()), {"redis": redis}
         with pytest.raises(SchemaError, match="GRANT USAGE ON SCHEMA"):
-            await startup(ctx)  # type: ignore[arg-type]
-        await shutdown(ctx)  # type: ignore[arg-type]
+            await process.start(ctx)
+        await process.stop(ctx)
         await say(migrated, grant)
         done = await run_command(settings, "run", "--burst", *engine)
         assert done.returncode == 0, done.stderr

@@ -11,10 +11,9 @@ from uuid import uuid4
 import arq
 import asyncpg
 import pytest
-from arq.worker import get_kwargs
 from sqlalchemy import Column, Integer, MetaData, Table, insert, make_url, text
 
-from tests.conftest import Drain
+from tests.conftest import Drain, task_worker
 from tests.integration.test_attempts import AT_ONCE, drain_until_settled, view_of
 from uow import (
     Cancel,
@@ -39,7 +38,6 @@ from uow.errors import ServerUnreachable
 from uow.fast.batches import Batches, Delivered
 from uow.fast.slot import answered
 from uow.fast.task_worker import TaskWorker
-from uow.main import worker_settings
 from uow.services.presence import Presence
 from uow.services.rescuer import Rescuer
 from uow.tasks.registry import Registry
@@ -430,8 +428,7 @@ class TestWhatCannotBeWritten:
             bad = await refused.enqueue(session)
             good = [await innocent.enqueue(session) for _ in range(3)]
         await client.flush()
-        options = get_kwargs(worker_settings(settings, registry))
-        worker = TaskWorker(**{**options, "handle_signals": False, "poll_delay": 0.01})
+        _, worker = task_worker(TaskWorker, settings, registry, burst=False, poll_delay=0.01)
         running = asyncio.create_task(worker.async_run())
         assert [await handle.result(10) for handle in good] == ["done"] * 3
         with pytest.raises(TaskFailed, match="StartRefused: .*CheckViolationError"):
@@ -552,7 +549,7 @@ class TestInterruptions:
     @pytest.mark.parametrize("durable", [True, False])
     async def test_whatever_a_function_makes_of_its_interruption_is_no_failure(
         self, make: Callable[[], BaseException], durable: bool, client: TaskClient,
-        registry: Registry, drain: Drain,
+        registry: Registry, drain: Drain, interrupt_all: Callable[[], None],
     ) -> None:  # fmt: skip
         runs: list[int] = []
 
@@ -561,7 +558,7 @@ class TestInterruptions:
             runs.append(1)
             if len(runs) > 1:
                 return "done"
-            ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+            interrupt_all()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -575,7 +572,12 @@ class TestInterruptions:
 
     @pytest.mark.parametrize("durable", [True, False])
     async def test_who_is_interrupted_goes_back_to_where_it_stood(
-        self, durable: bool, client: TaskClient, registry: Registry, drain: Drain
+        self,
+        durable: bool,
+        client: TaskClient,
+        registry: Registry,
+        drain: Drain,
+        interrupt_all: Callable[[], None],
     ) -> None:
         places: list[int] = []
 
@@ -583,7 +585,7 @@ class TestInterruptions:
         async def interrupted(ctx: TaskContext) -> None:
             places.append(ctx["score"])  # type: ignore[typeddict-item]
             if len(places) == 1:
-                ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+                interrupt_all()
                 await asyncio.Event().wait()
 
         await client.enqueue(interrupted.options(priority=7))
@@ -608,11 +610,15 @@ class TestInterruptions:
         assert finished == [(held, Finish("arq:queue", "x", "", "again", -1234))]
 
     async def test_a_function_that_returns_in_spite_of_it_has_completed(
-        self, client: TaskClient, registry: Registry, drain: Drain
+        self,
+        client: TaskClient,
+        registry: Registry,
+        drain: Drain,
+        interrupt_all: Callable[[], None],
     ) -> None:
         @task("returns", registry=registry)
         async def returns(ctx: TaskContext) -> str:
-            ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+            interrupt_all()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:

@@ -5,10 +5,9 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from arq.worker import get_kwargs
 from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, select, text
 
-from tests.conftest import Drain
+from tests.conftest import Drain, task_worker
 from tests.processes import run_command
 from uow import Database, Settings, TaskClient, TaskContext, task
 from uow.broker.redis import RedisClient
@@ -16,7 +15,7 @@ from uow.db import migrations
 from uow.db.migrations import liveness, steps
 from uow.errors import SchemaError
 from uow.fast.task_worker import TaskWorker
-from uow.main import startup, worker_settings
+from uow.host import Process
 from uow.services.readiness import refuse_unmigrated, wait_for_servers
 from uow.services.relay import Listener
 from uow.tasks.registry import Registry
@@ -109,9 +108,8 @@ async def test_worker_api_and_commands_refuse_tables_elsewhere(
     elsewhere = Settings(**{**settings.model_dump(exclude_unset=True), "database_url": url})
     with pytest.raises(SchemaError, match=BOTH_WAYS.format("public")):
         await wait_for_servers(elsewhere)
-    ctx: dict[str, object] = {"settings": elsewhere, "redis": redis}
     with pytest.raises(SchemaError, match=BOTH_WAYS.format("public")):
-        await startup(ctx)  # type: ignore[arg-type]
+        await Process(elsewhere, Registry()).start({"redis": redis})
 
 
 async def test_each_command_says_both_ways_out_in_one_line_until_one_is_taken(
@@ -226,9 +224,7 @@ async def test_what_waited_before_the_move_runs_after_it(
     await migrations.move(unsaid, "public")
     url = unsaid.engine.url.render_as_string(hide_password=False)
     now = Settings(**{**settings.model_dump(exclude_unset=True), "database_url": url})
-    worker = TaskWorker(
-        **{**get_kwargs(worker_settings(now, registry)), "burst": True, "handle_signals": False}
-    )
+    _, worker = task_worker(TaskWorker, now, registry)
     await worker.async_run()
     await worker.close()
     async with TaskClient.from_settings(now, db=unsaid) as client:

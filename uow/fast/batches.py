@@ -18,7 +18,6 @@ from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Occupied
 from uow.attempt.start import start_many
-from uow.broker.claims import Finish
 from uow.db.attempts import Started
 from uow.failpoints import reach
 from uow.fast import job_log
@@ -79,9 +78,7 @@ class Batches:
         """Put what a suspect keeps out to where it stood: another process may have it at once."""
         for one in batch:
             held = one.held
-            self._engine.finish(
-                held, Finish(held.queue, held.job_id, held.token, "again", held.place, held.payload)
-            )
+            self._engine.finish(held, held.finish("again", held.place, held.payload))
 
     def _spawn_outside(self, one: Delivered, work: Coroutine[Any, Any, None]) -> None:
         """Run in its slot what has not begun, or begins by itself."""

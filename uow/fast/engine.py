@@ -1,4 +1,4 @@
-"""What attempts need of the worker that runs them."""
+"""What attempts see of our engine."""
 
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -8,7 +8,14 @@ from uow.broker.claims import Finish
 
 
 class Engine(Protocol):
-    """The worker, as what runs in its slots knows it."""
+    """What attempts need of the worker that runs them.
+
+    Attributes:
+        ctx: The process's, of which each attempt gets a copy.
+        jobs_complete: How many have ended well; as the next two, arq's own count.
+        jobs_failed: How many have failed for good.
+        jobs_retried: How many went back into their queue.
+    """
 
     ctx: dict[Any, Any]
     jobs_complete: int

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from uow.attempt.attempt import Attempt
 from uow.attempt.runtime import Runtime
-from uow.broker.claims import Finish
 from uow.failpoints import reach
 from uow.fast import job_log
 from uow.fast.engine import Engine
@@ -48,10 +47,9 @@ class Grouped:
             await attempt.answer(settled)
 
     def _was_settled(self, attempt: Attempt) -> None:
-        held = attempt.held
         self._engine.jobs_complete += 1
         job_log.completed(attempt.delivery, attempt.began)
-        self._engine.finish(held, Finish(held.queue, held.job_id, held.token, "settled"))
+        self._engine.finish(attempt.held, attempt.held.finish("settled"))
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:
         """Postgres does not take this one: it has failed by that."""

@@ -12,7 +12,7 @@ from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Occupied
 from uow.broker import codec
-from uow.broker.claims import NO_RESULT, Action, Finish
+from uow.broker.claims import NO_RESULT, Finish
 from uow.errors import TaskFailed
 from uow.fast import job_log
 from uow.fast.engine import Engine
@@ -52,9 +52,9 @@ class RowlessAttempts:
             outcome = await RowlessAttempt(self._runtime, function, context, delivery).run()
         except asyncio.CancelledError:
             engine.jobs_retried += 1
-            return engine.finish(held, _again(held, "unrun", held.place))
+            return engine.finish(held, held.finish("unrun", held.place, held.payload))
         except Occupied:
-            return engine.finish(held, _again(held, "unrun", held.place))
+            return engine.finish(held, held.finish("unrun", held.place, held.payload))
         match outcome:
             case Completed(written):
                 engine.jobs_complete += 1
@@ -68,15 +68,15 @@ class RowlessAttempts:
                 finish = self._with_result(held, delivery, began, TaskFailed(**describe(error)))
             case HandedBack(stopped_by=BaseException()):
                 engine.jobs_retried += 1
-                finish = _again(held, "unrun", held.place)
+                finish = held.finish("unrun", held.place, held.payload)
             case HandedBack(is_stray=True):
                 engine.jobs_retried += 1
                 logger.warning("%s handed back: %s", delivery, outcome.reason)
-                finish = _again(held, "unrun", int(outcome.delay * 1000))
+                finish = held.finish("unrun", int(outcome.delay * 1000), held.payload)
             case Retrying(delay) | Snoozed(delay) | HandedBack(delay):
                 engine.jobs_retried += 1
                 logger.warning("%s again in %.1f s", delivery, delay)
-                finish = _again(held, "again", int(delay * 1000))
+                finish = held.finish("again", int(delay * 1000), held.payload)
             case Stray():
                 raise AssertionError("an attempt makes of it that the job waits, or has failed")
         return engine.finish(held, finish)
@@ -87,10 +87,4 @@ class RowlessAttempts:
             not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
             held.queue, held.job_id, serializer=codec.for_redis,
         )  # fmt: skip
-        return Finish(
-            held.queue, held.job_id, held.token, "done", self._kept_ms or NO_RESULT, written or b""
-        )
-
-
-def _again(held: Held, action: Action, delay_ms: int) -> Finish:
-    return Finish(held.queue, held.job_id, held.token, action, delay_ms, held.payload)
+        return held.finish("done", self._kept_ms or NO_RESULT, written or b"")

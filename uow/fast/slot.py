@@ -10,7 +10,7 @@ from uow.attempt.answer import handing_back
 from uow.attempt.delivery import Delivery
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
-from uow.broker.claims import NO_RESULT, Action, Finish
+from uow.broker.claims import NO_RESULT, Action
 from uow.errors import TaskFailed
 from uow.fast.engine import Engine
 
@@ -40,4 +40,4 @@ async def answered(
     except TaskFailed:
         engine.jobs_failed += 1
     payload = held.payload if action == "again" else b""
-    engine.finish(held, Finish(held.queue, held.job_id, held.token, action, number, payload))
+    engine.finish(held, held.finish(action, number, payload))
