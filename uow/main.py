@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from arq.worker import Function, func
 
 from uow import exhaustion
+from uow.app import App, find_app
 from uow.attempt.attempt import run
 from uow.attempt.delivery import deserializer
 from uow.attempt.running import Leases, Running, process_name
@@ -30,11 +31,10 @@ from uow.broker.redis import apart, arq_settings, connect, have_connection, refu
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.db.transitions import FENCE_SECONDS
-from uow.errors import SettingsError
 from uow.fast.task_worker import TaskWorker
 from uow.process.heart import Heart
 from uow.process.signals import Deadline, stop_process
-from uow.schedules.cron import Schedule, schedules_of
+from uow.schedules.cron import schedules_of
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
@@ -78,15 +78,18 @@ HEALTH_SECONDS = 10
 """How often arq says in Redis that the worker lives, for ``arq --check``."""
 
 
-def worker_settings(settings: Settings, registry: Registry = default_registry) -> type:
+def worker_settings(
+    settings: Settings, registry: Registry = default_registry, app: App | None = None
+) -> type:
     """The settings class that arq runs; loads the task modules.
 
     Raises:
         SettingsError: A setting is missing or does not fit another, or a task module is not there.
     """
+    app = app or App()
     settings.check_concurrency_fits_pool()
     exhaustion.make_room(settings.concurrency, settings.require_database().pool_size)
-    registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    registry.load(settings.task_modules, of_app=app.modules)
     edit_logs()  # before arq's first line
     url = settings.redis_url.get_secret_value()
     attributes = {
@@ -94,7 +97,11 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
         "queue_name": settings.queue,
         "redis_pool": connect(url, queue=settings.queue, kind=PatientRedis),
         "redis_settings": arq_settings(url),  # for `arq --check`
-        "ctx": {"settings": settings, "registry": registry},
+        "ctx": {
+            "settings": settings,
+            "registry": registry,
+            "schedules": [*schedules_of(registry), *app.schedules(settings)],
+        },
         "on_startup": startup,
         "on_shutdown": shutdown,
         "max_jobs": settings.concurrency,
@@ -112,7 +119,8 @@ def worker_settings(settings: Settings, registry: Registry = default_registry) -
 
 def __getattr__(name: str) -> type:
     if name == "WorkerSettings":
-        return worker_settings(load_settings())
+        app = find_app(None)
+        return worker_settings(load_settings(app.settings), app=app)
     raise AttributeError(name)
 
 
@@ -176,9 +184,7 @@ async def _start_services(
         Ownership(db, redis, settings.app, die),
     ]
     ctx["leader"] = leader = Leader(db, worker, duties, die)
-    registrar = Registrar(
-        db, _schedules(ctx["registry"], settings), settings, die, stays=not _is_burst(ctx)
-    )
+    registrar = Registrar(db, ctx["schedules"], settings, die, stays=not _is_burst(ctx))
     hints = Hints(redis)
     ctx["runtime"] = Runtime(
         db=db,
@@ -235,18 +241,6 @@ async def shutdown(ctx: ProcessContext) -> None:
     stack: contextlib.AsyncExitStack | None = ctx.pop("stack", None)
     if stack is not None:
         await stack.aclose()
-
-
-def _schedules(registry: Registry, settings: Settings) -> list[Schedule]:
-    if not settings.builtin_tasks:
-        if settings.prune_schedule or settings.stale_users_schedule:
-            raise SettingsError(
-                "WORKER_BUILTIN_TASKS=false, so their schedules have nothing to run"
-            )
-        return schedules_of(registry)
-    from worker.tasks.schedules import builtin_schedules  # needs the extra `run`
-
-    return [*schedules_of(registry), *builtin_schedules(settings)]
 
 
 def _is_burst(ctx: ProcessContext) -> bool:

@@ -22,6 +22,7 @@ from uow.process.signals import Deadline, given_back, held_back, stop_process
 from uow.user_code import described
 
 if TYPE_CHECKING:
+    from uow.app import App
     from uow.settings.environment import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def _as_it_is() -> None: ...
 
 def run_tasks(
     settings: "Settings",
+    app: "App | None" = None,
     *,
     stock: bool = False,
     burst: bool = False,
@@ -46,6 +48,8 @@ def run_tasks(
     """Run our tasks until told to stop.
 
     Args:
+        settings: Of the application's class.
+        app: The application; None: it has nothing but the task modules of the settings.
         stock: With arq's own engine instead of ours.
         burst: End when nothing is due.
         configure_log: Called when the task modules have been imported.
@@ -60,7 +64,10 @@ def run_tasks(
     from uow.services.readiness import wait_for_servers
 
     loop = _set_event_loop()
-    options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
+    options: dict[str, Any] = {
+        **get_kwargs(worker_settings(settings, app=app)),
+        "burst": burst,
+    }
     configure_log()
     loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
     if stock:

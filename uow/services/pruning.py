@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from uow.broker import keys
 from uow.db.database import Execute
-from uow.db.queries import Queries
+from uow.db.queries import Queries, queries_for
+from uow.tasks.context import TaskContext
 
 BATCH = 1000
 
@@ -30,6 +31,23 @@ class Place:
 
 
 START = Place("-infinity", UUID(int=0))
+
+
+async def prune(ctx: TaskContext) -> int:
+    """Remove them all, in the middle of a task function with ``atomic=False``.
+
+    Each batch commits for itself.
+
+    Returns:
+        How many tasks it were.
+    """
+    queries, removed = queries_for(ctx["settings"].database_schema), 0
+    place: Place | None = START
+    while place is not None:
+        async with ctx["db"].get_session() as session:
+            batch, place = await prune_batch(session.execute, queries, ctx["redis"], place)
+        removed += batch
+    return removed
 
 
 async def prune_batch(
