@@ -238,7 +238,7 @@ def _applied(connection: Connection, schema: str) -> set[str]:
 
 
 def _leave_users_alone(connection: Connection, schema: str) -> None:
-    """Take the revision out whose table an application has now; Alembic does not know it any more."""
+    """Take the revision out that an application has now: Alembic knows it no more."""
     if not _applied(connection, schema):
         return
     forget = f"DELETE FROM {quoted(schema)}.{VERSION_TABLE} WHERE version_num = :gone"  # noqa: S608 - a quoted name
