@@ -73,20 +73,19 @@ def find_app(named: str | None) -> App:
 
 
 def find(named: str) -> object:
-    """What is called ``module:name``; None: the module has nothing of that name.
+    """What is called ``module:name``; None: there is nothing of that name.
 
     Raises:
         SettingsError: The module cannot be imported.
     """
     module, _, name = named.partition(":")
-    return getattr(_imported(module, named), name, None)
+    return getattr(_imported(module, named), name, None) if module else None
 
 
 def _named(named: str) -> App:
     found = find(named)
     if not isinstance(found, App):
-        what = "is none" if found is None else f"is a {type(found).__name__}"
-        raise SettingsError(f"{named} {what}: name an App as module:name, as in {USUAL}")
+        raise SettingsError(f"{named} is no App: name one as module:name, as in {USUAL}")
     return found
 
 

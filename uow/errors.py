@@ -1,6 +1,6 @@
 """Every error of our own that reaches anybody, in one tree.
 
-`worker` exports what a call of yours can raise, or what you may want to name in ``final=``. The
+`uow` exports what a call of yours can raise, or what you may want to name in ``final=``. The
 others, with a star, nobody catches: they end a process or a command, or stand in a task's row.
 
     WorkerError
