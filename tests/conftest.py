@@ -5,7 +5,6 @@ import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ from tests.processes import WorkerProcess, fork_server
 from uow import Database, Settings, TaskClient
 from uow.broker.redis import RedisClient, connect
 from uow.db import migrations
+from uow.db.migrations.application import Application
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.fast.task_worker import TaskWorker
 from uow.host import Process
@@ -67,7 +67,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres: EmbeddedPostgres) -> str:
+def our_template(postgres: EmbeddedPostgres) -> str:
     """A database with our tables, to be cloned."""
 
     async def migrate() -> None:
@@ -77,6 +77,25 @@ def template(postgres: EmbeddedPostgres) -> str:
 
     asyncio.run(migrate())
     return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def application_template(postgres: EmbeddedPostgres, our_template: str) -> str:
+    """One with the application's tables, too."""
+
+    async def migrate() -> None:
+        await _administer(postgres, f"CREATE DATABASE application TEMPLATE {our_template}")
+        async with Database(postgres.url_for("application")) as db:
+            await Application("worker.migrations").upgrade(db)
+
+    asyncio.run(migrate())
+    return "application"
+
+
+@pytest.fixture(scope="session")
+def template(our_template: str) -> str:
+    """What each test's database is cloned from."""
+    return our_template
 
 
 @pytest.fixture
@@ -103,15 +122,11 @@ async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[RedisClient]:
 
 
 @pytest.fixture
-def settings(
-    database_url: str, redis_server: EmbeddedRedis, redis: RedisClient, tmp_path: Path
-) -> Settings:
-    """Settings that lead to the test's servers; the built-in tasks are off."""
+def settings(database_url: str, redis_server: EmbeddedRedis, redis: RedisClient) -> Settings:
+    """Settings that lead to the test's servers."""
     return Settings(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_server.url),
-        storage_dir=tmp_path / "storage",
-        builtin_tasks=False,
         concurrency=5,
         lease_seconds=2.0,
         shutdown_grace=0,

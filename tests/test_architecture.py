@@ -81,13 +81,13 @@ def test_every_error_of_enqueueing_can_be_caught_by_a_public_name() -> None:
     )
 
 
-def test_a_worker_without_the_extra_of_the_builtin_tasks_says_how_to_go_on() -> None:
+def test_an_application_without_the_extra_of_its_tasks_is_told_what_is_missing_and_where() -> None:
     code = """
 import sys
 sys.modules["aiosmtplib"] = None
 from uow.tasks.registry import Registry
 try:
-    Registry().load(())
+    Registry().load((), of_app=["worker.tasks"])
 except Exception as error:
     print(type(error).__name__, error, sep=": ")
 """
@@ -95,8 +95,9 @@ except Exception as error:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.stdout == (
-        "SettingsError: the built-in tasks need aiosmtplib: pip install 'uow-worker[run]', or "
-        "leave them out with WORKER_BUILTIN_TASKS=false\n"
+        "SettingsError: the application's modules: cannot import worker.tasks: "
+        "ModuleNotFoundError: import of aiosmtplib halted; None in sys.modules "
+        "(worker/tasks/mail.py:7)\n"
     ), done.stderr
 
 

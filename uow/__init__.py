@@ -44,6 +44,7 @@ from uow.errors import (
 
 if TYPE_CHECKING:
     from uow.api.deps import SessionDep
+    from uow.app import App
     from uow.client import TaskClient
     from uow.db.autogenerate import include_object
     from uow.db.database import Database
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AmbiguousClient",
+    "App",
     "AttemptOver",
     "AttemptSuperseded",
     "Backoff",
@@ -114,6 +116,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "App": "app",
     "Backoff": "tasks.retry",
     "Cancel": "tasks.outcome",
     "Database": "db.database",

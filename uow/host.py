@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis
@@ -17,10 +17,9 @@ from uow.broker.patient import PatientRedis
 from uow.broker.redis import connect, refuse_cluster
 from uow.client import TaskClient
 from uow.db.database import Database
-from uow.errors import SettingsError
 from uow.process.death import Death
 from uow.process.signals import Deadline
-from uow.schedules.cron import Schedule, schedules_of
+from uow.schedules.cron import Schedule
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
@@ -63,9 +62,17 @@ class Process:
         death: What it has died of since it was started last.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, *, burst: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        schedules: Sequence[Schedule],
+        *,
+        burst: bool = False,
+    ) -> None:
         self.settings = settings
         self.registry = registry
+        self._schedules = schedules
         self.burst = burst
         self.death = Death()
         self._services: Services | None = None
@@ -151,8 +158,7 @@ class Process:
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
         relay = Relay(db, redis, die, retention=settings.retention)
         leader = self._leader(client, vitals, relay.look_now)
-        schedules = _schedules(self.registry, settings)
-        registrar = Registrar(db, schedules, settings, die, stays=not self.burst)
+        registrar = Registrar(db, self._schedules, settings, die, stays=not self.burst)
         hints = Hints(redis)
         await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
         turning: list[Service] = [relay, hints, registrar, leader]
@@ -225,15 +231,3 @@ class Departure:
     def _resign(self, leader: Leader) -> None:
         # Somebody leads who stays; nobody fires ticks while nobody is there to run them.
         self._resigns = asyncio.ensure_future(leader.stop())
-
-
-def _schedules(registry: Registry, settings: Settings) -> list[Schedule]:
-    if not settings.builtin_tasks:
-        if settings.prune_schedule or settings.stale_users_schedule:
-            raise SettingsError(
-                "WORKER_BUILTIN_TASKS=false, so their schedules have nothing to run"
-            )
-        return schedules_of(registry)
-    from worker.tasks.schedules import builtin_schedules  # needs the extra `run`
-
-    return [*schedules_of(registry), *builtin_schedules(settings)]

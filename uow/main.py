@@ -11,6 +11,7 @@ from typing import Any
 from arq.worker import Function, func
 
 from uow import exhaustion
+from uow.app import App, find_app
 from uow.attempt.delivery import deserializer
 from uow.attempt.run import run
 from uow.attempt.solo import LONGEST_PATIENCE
@@ -19,6 +20,7 @@ from uow.broker import codec
 from uow.broker.patient import PatientRedis
 from uow.broker.redis import arq_settings, connect
 from uow.host import Process
+from uow.schedules.cron import schedules_of
 from uow.settings.environment import Settings, load_settings
 from uow.tasks.function import TaskFunction
 from uow.tasks.registry import Registry, default_registry
@@ -42,17 +44,23 @@ HEALTH_SECONDS = 10
 """How often arq says in Redis that the worker lives, for ``arq --check``."""
 
 
-def worker_settings(settings: Settings, registry: Registry = default_registry) -> type:
+def worker_settings(
+    settings: Settings, registry: Registry = default_registry, app: App | None = None
+) -> type:
     """The settings class that arq runs; loads the task modules.
 
     Raises:
         SettingsError: As `prepared`.
     """
-    return type("WorkerSettings", (), arq_options(prepared(settings, registry)))
+    return type("WorkerSettings", (), arq_options(prepared(settings, registry, app)))
 
 
 def prepared(
-    settings: Settings, registry: Registry = default_registry, *, burst: bool = False
+    settings: Settings,
+    registry: Registry = default_registry,
+    app: App | None = None,
+    *,
+    burst: bool = False,
 ) -> Process:
     """A process that can be started; loads the task modules.
 
@@ -62,11 +70,13 @@ def prepared(
     Raises:
         SettingsError: A setting is missing or does not fit another, or a task module is not there.
     """
+    app = app or App()
     settings.check_concurrency_fits_pool()
     exhaustion.make_room(settings.concurrency, settings.require_database().pool_size)
-    registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    registry.load(settings.task_modules, of_app=app.modules)
     edit_logs()  # before arq's first line
-    return Process(settings, registry, burst=burst)
+    schedules = [*schedules_of(registry), *app.schedules(settings)]
+    return Process(settings, registry, schedules, burst=burst)
 
 
 def arq_options(process: Process) -> dict[str, Any]:
@@ -97,7 +107,8 @@ def arq_options(process: Process) -> dict[str, Any]:
 
 def __getattr__(name: str) -> type:
     if name == "WorkerSettings":
-        return worker_settings(load_settings())
+        app = find_app(None)
+        return worker_settings(load_settings(app.settings), app=app)
     raise AttributeError(name)
 
 

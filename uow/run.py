@@ -23,6 +23,7 @@ from uow.process.signals import Deadline, given_back, held_back
 from uow.user_code import described
 
 if TYPE_CHECKING:
+    from uow.app import App
     from uow.host import Process
     from uow.settings.environment import Settings
 
@@ -40,6 +41,7 @@ def _as_it_is() -> None: ...
 
 def run_tasks(
     settings: "Settings",
+    app: "App | None" = None,
     *,
     stock: bool = False,
     burst: bool = False,
@@ -48,6 +50,8 @@ def run_tasks(
     """Run our tasks until told to stop.
 
     Args:
+        settings: Of the application's class.
+        app: The application; None: it has nothing but the task modules of the settings.
         stock: With arq's own engine instead of ours.
         burst: End when nothing is due.
         configure_log: Called when the task modules have been imported.
@@ -62,7 +66,7 @@ def run_tasks(
     from uow.services.readiness import wait_for_servers
 
     loop = _set_event_loop()
-    process = prepared(settings, burst=burst)
+    process = prepared(settings, app=app, burst=burst)
     options = arq_options(process)
     configure_log()
     loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))

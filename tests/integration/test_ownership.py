@@ -30,7 +30,7 @@ async def us(db: Database) -> Owner:
 async def other(empty_database_url: str) -> AsyncIterator[Owner]:
     """Who has migrated another database."""
     async with Database(empty_database_url) as db:
-        await migrations.upgrade(db, builtin_tasks=False)
+        await migrations.upgrade(db)
         yield await identify(db, "shop")
 
 
@@ -130,7 +130,7 @@ class TestAnOwner:
         ids = {us.id}
         for schema in ("a", "b"):
             async with Database(empty_database_url, schema=schema) as db:
-                await migrations.upgrade(db, builtin_tasks=False)
+                await migrations.upgrade(db)
                 ids.add((await identify(db, "worker")).id)
         assert len(ids) == 3
 

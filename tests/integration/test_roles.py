@@ -218,8 +218,7 @@ class TestTheAppAtATableThatIsNew:
         await say(empty, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
                   "TO worker_app; GRANT SELECT ON worker_process TO worker_enqueue WITH "
                   f"GRANT OPTION; GRANT SELECT ON worker_process TO {ODD}, PUBLIC")  # fmt: skip
-        owner = Settings(database_url=SecretStr(empty), redis_url=SecretStr(redis_server.url),
-                         builtin_tasks=True)  # fmt: skip
+        owner = Settings(database_url=SecretStr(empty), redis_url=SecretStr(redis_server.url))
         moved = await run_command(owner, "migrate", "--move-from", "public")
         assert moved.returncode == 0, moved.stderr
         app = {"database_url": SecretStr(as_role(empty, "worker_app"))}
@@ -239,7 +238,6 @@ class TestTheAppAtATableThatIsNew:
         self, migrated: str, settings: Settings, redis: RedisClient, engine: list[str]
     ) -> None:
         await say(migrated, "REVOKE ALL ON worker.worker_identity FROM worker_app")
-        settings = settings.model_copy(update={"builtin_tasks": True})
         done = await run_command(settings, "run", "--burst", *engine)
         assert done.returncode == 1
         (line,) = done.stderr.strip().splitlines()

@@ -51,7 +51,7 @@ async def test_in_one_schema_for_everything_it_leaves_ours_alone_and_nothing_els
     empty_database_url: str,
 ) -> None:
     async with Database(empty_database_url, schema="public") as db:
-        await migrations.upgrade(db, builtin_tasks=False)
+        await migrations.upgrade(db)
         for name in ("users", "gone"):
             await db.execute_once(text(f"CREATE TABLE {name} (id int PRIMARY KEY)"), {})
         metadata = theirs("orders", "users")

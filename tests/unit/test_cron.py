@@ -75,7 +75,7 @@ def test_two_functions_may_not_share_a_name() -> None:
     async def other(ctx: TaskContext) -> None: ...
 
     with pytest.raises(InvalidSchedule, match=r"nightly, of reports\.send and other"):
-        registry.load((), builtin=False)
+        registry.load(())
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:

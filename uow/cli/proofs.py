@@ -2,11 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from uow.cli.app import command
+from uow.errors import WorkerError
 from uow.proofs.bench.plan import Measurement
 from uow.proofs.bench.plan import Plan as BenchPlan
 
@@ -30,13 +31,26 @@ def demo(
     """Show the main job on real input, with nothing installed and nothing configured."""
     import secrets
 
-    from worker.demo import show
-
     if chaos and seed is None:
         seed = secrets.randbelow(2**32)
     if seed is not None and not chaos:
         raise typer.BadParameter("it needs --chaos", param_hint="--seed")
-    raise typer.Exit(show(users, keep=keep, chaos_seed=seed))
+    raise typer.Exit(_demo().show(users, keep=keep, chaos_seed=seed))
+
+
+def _demo() -> Any:
+    """The demo, which is no part of the library; a ``worker`` of somebody's is not imported."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    found = find_spec("worker")
+    places = (found.submodule_search_locations if found is not None else None) or ()
+    if not any((Path(place) / "demo" / "show.py").is_file() for place in places):
+        raise WorkerError(
+            "the demo is part of the repository, and not of what is installed: in a clone of it, "
+            "`uv run worker demo`"
+        )
+    return import_module("worker.demo")
 
 
 class Baseline(StrEnum):

@@ -261,17 +261,3 @@ class ScheduleTick(Base):
         ),
         Index("ix_schedule_tick_waiting", "tick", postgresql_where=text("fate = 'waiting'")),
     )
-
-
-class User(Base):
-    """A user of the service, for the built-in user tasks."""
-
-    __tablename__ = "users"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    username: Mapped[str] = mapped_column(unique=True)
-    email: Mapped[str] = mapped_column(unique=True)
-    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
-    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-    last_seen_at: Mapped[datetime | None]
-    welcomed_at: Mapped[datetime | None]

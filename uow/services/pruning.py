@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from uow.broker import keys
 from uow.db import pruning
-from uow.db.statement import Statements
+from uow.db.statement import InSession, Statements
+from uow.tasks.context import TaskContext
 
 BATCH = 1000
 
@@ -30,6 +31,23 @@ class Place:
 
 
 START = Place("-infinity", UUID(int=0))
+
+
+async def prune(ctx: TaskContext) -> int:
+    """Remove them all, in the middle of a task function with ``atomic=False``.
+
+    Each batch commits for itself.
+
+    Returns:
+        How many tasks it were.
+    """
+    schema, removed = ctx["settings"].database_schema, 0
+    place: Place | None = START
+    while place is not None:
+        async with ctx["db"].get_session() as session:
+            batch, place = await prune_batch(InSession(session, schema), ctx["redis"], place)
+        removed += batch
+    return removed
 
 
 async def prune_batch(

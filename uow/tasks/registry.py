@@ -9,8 +9,6 @@ from uow.errors import InvalidOptions, InvalidSchedule, SettingsError, WorkerErr
 from uow.tasks.function import Scheduled, TaskFunction
 from uow.user_code import described
 
-BUILTIN_MODULES = ("worker.tasks",)
-
 
 class Registry:
     """Task functions by name.
@@ -44,20 +42,21 @@ class Registry:
     def __getitem__(self, name: str) -> TaskFunction[Any, Any]:
         return self._functions[name]
 
-    def load(self, modules: Iterable[str], *, builtin: bool = True) -> None:
+    def load(self, modules: Iterable[str], *, of_app: Iterable[str] = ()) -> None:
         """Import the task modules, which registers their functions, and resolve their type hints.
+
+        Args:
+            modules: Those of ``WORKER_TASK_MODULES``.
+            of_app: Those of the application, which come first.
 
         Raises:
             SettingsError: A module cannot be imported, or none of them has a task function.
             InvalidSchedule: Two schedules have one name.
         """
-        for module in (*(BUILTIN_MODULES if builtin else ()), *modules):
-            try:
-                importlib.import_module(module)
-            except WorkerError:
-                raise
-            except Exception as error:
-                raise SettingsError(_why_not_imported(module, error)) from error
+        for module in of_app:
+            _import(module, "the application's modules")
+        for module in modules:
+            _import(module, "WORKER_TASK_MODULES")
         if not self._functions:
             raise SettingsError(
                 "there are no task functions: set WORKER_TASK_MODULES to the modules that have "
@@ -102,13 +101,17 @@ def _refuse_two_of_a_name(schedules: Iterable[Scheduled]) -> None:
             )
 
 
+def _import(module: str, named_by: str) -> None:
+    try:
+        importlib.import_module(module)
+    except WorkerError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{named_by}: {_why_not_imported(module, error)}") from error
+
+
 def _why_not_imported(module: str, error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and module in BUILTIN_MODULES:
-        return (
-            f"the built-in tasks need {error.name}: pip install 'uow-worker[run]', or leave them "
-            "out with WORKER_BUILTIN_TASKS=false"
-        )
-    what = f"WORKER_TASK_MODULES: cannot import {module}"
+    what = f"cannot import {module}"
     if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
         return f"{what}: there is no {error.name}; the current directory is on the path"
     return f"{what}: {described(error)}"

@@ -12,6 +12,7 @@ from sqlalchemy import Identity, MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from uow.db.models import SCHEMA
+from uow.proofs.bench.app import BenchSettings
 from uow.proofs.bench.tally import Tally
 from uow.tasks.context import TaskContext
 from uow.tasks.definition import task
@@ -98,7 +99,9 @@ Work = TaskFunction[[int, str], None]
 
 @contextlib.asynccontextmanager
 async def _counted(ctx: TaskContext, name: str, number: int) -> AsyncIterator[None]:
-    tally = _tally(ctx["settings"].storage_dir, name)
+    settings = ctx["settings"]
+    assert isinstance(settings, BenchSettings)  # noqa: S101 - nobody else runs these
+    tally = _tally(settings.tally_dir, name)
     await tally.pass_gate()
     tally.begin(number)
     yield

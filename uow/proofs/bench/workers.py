@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from uow.process.launch import WorkerProcess
+from uow.proofs.bench.app import NAME as APP
 from uow.proofs.bench.plan import Plan
 from uow.proofs.bench.site import Site
 
@@ -28,7 +29,7 @@ class Workers:
 @contextlib.asynccontextmanager
 async def open_workers(plan: Plan, site: Site) -> AsyncIterator[Workers]:
     """Start them; stop all of them at the end. They are not ready yet."""
-    arguments = ["--stock"] if plan.stock else []
+    arguments = [APP, "--stock"] if plan.stock else [APP]
     place = None if plan.servers else site.directory  # whose settings may name files from here
     with contextlib.ExitStack() as stack:
         processes: list[WorkerProcess] = []

@@ -193,14 +193,13 @@ async def open_our_worker(postgres_url: str, redis_url: str) -> AsyncIterator[Ou
         database_schema=DEFAULT_SCHEMA,
         redis_url=SecretStr(redis_url),
         task_modules=("uow.proofs.chaos.tasks",),
-        builtin_tasks=False,
         queue=QUEUE,
         concurrency=CONCURRENCY,
         lease_seconds=LEASE_SECONDS,
         shutdown_grace=1.0,
     )
     async with Database.from_settings(settings.require_database()) as db:
-        await migrations.upgrade(db, builtin_tasks=False)
+        await migrations.upgrade(db)
         await db.execute_once(EFFECTS, {})
         async with TaskClient.from_settings(settings, db=db) as client:
             yield OurWorker(db, client, settings)
