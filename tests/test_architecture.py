@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,6 +13,13 @@ import uow
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "uow").rglob("*.py"), *(ROOT / "worker").rglob("*.py")])
+
+
+def _module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {_module_of(path): path for path in SOURCES}
 
 
 def test_imports_point_one_way() -> None:
@@ -27,6 +35,12 @@ def test_the_public_names_are_sorted_and_there() -> None:
     assert uow.__all__ == sorted(uow.__all__)
     for name in uow.__all__:
         assert getattr(uow, name) is not None
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """An import of `uow.task` would make `from uow import task` give the module."""
+    assert [name for name in uow.__all__ if f"uow.{name}" in MODULES] == []
+    assert [name for name in uow.__all__ if isinstance(getattr(uow, name), ModuleType)] == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -132,13 +146,6 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     """Also not for the type checker alone, or inside a function."""
     imported = {name: _imports(path) for name, path in MODULES.items()}
     assert [circle for circle in _circles(imported) if circle not in CIRCLES] == []
-
-
-def _module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-MODULES = {_module_of(path): path for path in SOURCES}
 
 
 def _imports(path: Path) -> set[str]:
