@@ -1,6 +1,5 @@
 """Schedules for people: what there is, how far it is, and pausing, resuming, running by hand."""
 
-import difflib
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
 from uow.ids import new_id
 from uow.schedules.cron import Definition
 from uow.schedules.tick import Tick, columns_of, tasks_of
+from uow.spelling import did_you_mean
 from uow.tasks.handle import TaskHandle
 from uow.tasks.outlets import reader_of
 
@@ -222,8 +222,8 @@ class Schedules:
 
     async def _no_such(self, name: str) -> str:
         names = [one.name for one in await self.all()]
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        meant = did_you_mean(name, names)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(names) or 'none'}"
         return f"{self._app} has no schedule {name}; {hint}"
 
 
