@@ -32,7 +32,7 @@ from uow.tasks.pusher import Pusher
 from uow.tasks.queue_owner import Onlooker
 from uow.tasks.reference import TaskRef
 from uow.tasks.refusal import refusal_of
-from uow.tasks.rowless import PlainTasks
+from uow.tasks.rowless import RowlessTasks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +58,7 @@ class TaskClient:
         self.redis = redis
         self._connection = ScriptConnection(redis)
         self._pusher = Pusher(self._connection.run, Onlooker(db, redis, settings.app).look_at)
-        self._plain = PlainTasks(self._connection.run, redis, settings)
+        self._rowless = RowlessTasks(self._connection.run, redis, settings)
         self._hints = Hints(redis)
         self._interventions = Interventions(db, redis, self._pusher.announce, settings.retention)
         self._outlet = Outlet(
@@ -152,7 +152,7 @@ class TaskClient:
         if not many:
             return []
         if not request.durable:
-            return await self._plain.push(request)
+            return await self._rowless.push(request)
         return await self._insert(request)
 
     async def flush(self) -> None:

@@ -57,7 +57,7 @@ async def warm_up(ctx: TaskContext, number: int) -> None:
 
 @task("bench.no_op", durable=False, max_tries=ONCE)
 async def no_op(ctx: TaskContext, number: int, padding: str = "") -> None:
-    """Nothing, without a row: what Redis and the worker cost."""
+    """Nothing, rowless: what Redis and the worker cost."""
     async with _counted(ctx, no_op.name, number):
         pass
 
