@@ -35,7 +35,7 @@ def serve(settings: Settings, host: str, port: int, registry: Registry = default
     """
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry)
-    logs.configure(settings.log_level, (*logs.OURS, "uvicorn"))
+    logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
     asyncio.run(wait_for_servers(settings))
     config = uvicorn.Config(
         app,
