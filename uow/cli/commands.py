@@ -103,12 +103,12 @@ def run(
             supervise(settings, processes or 1, watched,
                       burst=bool(burst), needs_database=arq_settings is None)
         )  # fmt: skip
-    from uow.cli.run import check_worker, log_configuration, run_worker
+    from uow.cli.start_worker import check_worker, log_configuration, start_worker
 
     configure_log = log_configuration(verbose=verbose, custom_log_dict=custom_log_dict)
     if check:
         raise typer.Exit(check_worker(arq_settings, configure_log))
-    run_worker(
+    start_worker(
         arq_settings, configure_log, stock=stock, burst=burst,
         concurrency=concurrency, queues=queue or [], allow_pickle=allow_pickle,
     )  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uow.settings.environment import Settings
 
 
-def run_worker(
+def start_worker(
     arq_settings: str | None,
     configure_log: Callable[[LogLevel], None],
     *,
@@ -37,7 +37,7 @@ def run_worker(
     if arq_settings is None:
         if allow_pickle:
             raise InvalidOptions("--allow-pickle is for a SETTINGS class; our tasks are JSON")
-        settings = load(**_given(concurrency=concurrency, queues=tuple(queues) or None))
+        settings = _our_settings(**_given(concurrency=concurrency, queues=tuple(queues) or None))
         run_tasks(
             settings,
             stock=stock,
@@ -70,7 +70,7 @@ def check_worker(
     from uow.broker.redis import arq_settings as as_arq_says
 
     if arq_settings is None:
-        settings = load()
+        settings = _our_settings()
         url, queue = settings.redis_url.get_secret_value(), settings.queue
         options: Mapping[str, Any] = {"redis_settings": as_arq_says(url), "queue_name": queue}
         configure_log(settings.log_level)
@@ -96,7 +96,7 @@ def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> Callable
     return configure
 
 
-def load(**overrides: Any) -> "Settings":
+def _our_settings(**overrides: Any) -> "Settings":
     """The settings, which somebody's arq class has no use for, with some that win."""
     from uow.settings.environment import load_settings
 
