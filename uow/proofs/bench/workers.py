@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from uow.process.launch import WorkerProcess
-from uow.proofs.bench.plan import Plan
+from uow.proofs.bench.plan import BenchPlan
 from uow.proofs.bench.site import Site
 
 
-class Workers:
+class StartedWorkers:
     """All of them."""
 
     def __init__(self, processes: Sequence[WorkerProcess]) -> None:
@@ -26,7 +26,7 @@ class Workers:
 
 
 @contextlib.asynccontextmanager
-async def open_workers(plan: Plan, site: Site) -> AsyncIterator[Workers]:
+async def open_workers(plan: BenchPlan, site: Site) -> AsyncIterator[StartedWorkers]:
     """Start them; stop all of them at the end. They are not ready yet."""
     arguments = ["--stock"] if plan.stock else []
     place = None if plan.servers else site.directory  # whose settings may name files from here
@@ -37,7 +37,7 @@ async def open_workers(plan: Plan, site: Site) -> AsyncIterator[Workers]:
             process = WorkerProcess(site.settings, log, *arguments, place=place)
             processes.append(stack.enter_context(process))
         stack.callback(_tell_all, processes)  # before it waits for one after the other
-        yield Workers(processes)
+        yield StartedWorkers(processes)
 
 
 def _tell_all(processes: Sequence[WorkerProcess]) -> None:
