@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from uow.process.launch import WorkerProcess
+from uow.process.launch import LaunchedWorker
 from uow.proofs.bench.plan import BenchPlan
 from uow.proofs.bench.site import Site
 
@@ -12,7 +12,7 @@ from uow.proofs.bench.site import Site
 class StartedWorkers:
     """All of them."""
 
-    def __init__(self, processes: Sequence[WorkerProcess]) -> None:
+    def __init__(self, processes: Sequence[LaunchedWorker]) -> None:
         self._processes = processes
 
     def check(self) -> None:
@@ -31,16 +31,16 @@ async def open_workers(plan: BenchPlan, site: Site) -> AsyncIterator[StartedWork
     arguments = ["--stock"] if plan.stock else []
     place = None if plan.servers else site.directory  # whose settings may name files from here
     with contextlib.ExitStack() as stack:
-        processes: list[WorkerProcess] = []
+        processes: list[LaunchedWorker] = []
         for number in range(plan.processes):
             log = site.directory / f"worker-{number}.log"
-            process = WorkerProcess(site.settings, log, *arguments, place=place)
+            process = LaunchedWorker(site.settings, log, *arguments, place=place)
             processes.append(stack.enter_context(process))
         stack.callback(_tell_all, processes)  # before it waits for one after the other
         yield StartedWorkers(processes)
 
 
-def _tell_all(processes: Sequence[WorkerProcess]) -> None:
+def _tell_all(processes: Sequence[LaunchedWorker]) -> None:
     for process in processes:
         process.terminate()
 
