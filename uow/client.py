@@ -22,7 +22,7 @@ from uow.db.database import Database
 from uow.db.models import TaskState
 from uow.errors import InvalidOptions
 from uow.failpoints import reach
-from uow.schedules.operations import Schedules
+from uow.schedules.by_hand import Schedules
 from uow.settings.environment import Settings, load_settings
 from uow.tasks.enqueue import Enqueueable, Request, enqueue_in, handles_for, insertion, jobs_of
 from uow.tasks.handle import AttemptError, Ending, TaskHandle, TaskView

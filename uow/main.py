@@ -34,7 +34,7 @@ from uow.errors import SettingsError
 from uow.fast.task_worker import TaskWorker
 from uow.process.heart import Heart
 from uow.process.signals import Deadline, stop_process
-from uow.schedules.cron import Schedule, schedules_of
+from uow.schedules.cron import DeclaredSchedule, schedules_of
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
@@ -237,7 +237,7 @@ async def shutdown(ctx: ProcessContext) -> None:
         await stack.aclose()
 
 
-def _schedules(registry: Registry, settings: Settings) -> list[Schedule]:
+def _schedules(registry: Registry, settings: Settings) -> list[DeclaredSchedule]:
     if not settings.builtin_tasks:
         if settings.prune_schedule or settings.stale_users_schedule:
             raise SettingsError(

@@ -20,7 +20,7 @@ from sqlalchemy import Row
 from uow.db.database import Database
 from uow.db.failures import PASSING
 from uow.db.schedule_statements import REFRESH_SECONDS
-from uow.schedules.cron import Definition, Schedule
+from uow.schedules.cron import DeclaredSchedule, ScheduleDefinition
 from uow.service import Service
 from uow.settings.environment import Settings
 
@@ -43,7 +43,7 @@ class Registrar(Service):
     def __init__(
         self,
         db: Database,
-        schedules: Sequence[Schedule],
+        schedules: Sequence[DeclaredSchedule],
         settings: Settings,
         on_death: Callable[[BaseException], None] | None = None,
         *,
@@ -121,10 +121,10 @@ class Registrar(Service):
             logger.info("schedule %s (%s): next at %s", row.name, definition.expression, first)
 
 
-def _understood(row: Row[Any]) -> tuple[Definition, datetime | None] | None:
+def _understood(row: Row[Any]) -> tuple[ScheduleDefinition, datetime | None] | None:
     """A definition and its first tick; None: it is of a newer version, whose process adopts it."""
     try:
-        definition = Definition.from_json(row.definition)
+        definition = ScheduleDefinition.from_json(row.definition)
         return definition, definition.timetable.next_after(row.now)
     except (ValueError, TypeError):
         return None

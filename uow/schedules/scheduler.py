@@ -21,7 +21,7 @@ from uow.db.failures import PASSING, sqlstate
 from uow.db.queries import Queries
 from uow.failpoints import reach
 from uow.ids import new_id
-from uow.schedules.cron import Definition
+from uow.schedules.cron import ScheduleDefinition
 from uow.schedules.due import Due, due, on_time_from
 from uow.schedules.tick import Tick, columns_of, tasks_of
 from uow.service import Service
@@ -51,7 +51,7 @@ class Decided:
 
     app: str
     name: str
-    definition: Definition | None
+    definition: ScheduleDefinition | None
     due: Due
 
     def ticks(self) -> Iterator[Tick]:
@@ -190,7 +190,7 @@ class Scheduler(Service):
 
 def _decide(row: Row[Any]) -> Decided:
     try:
-        definition = Definition.from_json(row.definition)
+        definition = ScheduleDefinition.from_json(row.definition)
         table = definition.timetable
         on_time = on_time_from(row.now, row.attended_since, definition.grace)
         ended = due(table, definition.missed, row.next_tick, row.now, on_time)
@@ -220,7 +220,7 @@ def _waited(rows: Sequence[Row[Any]]) -> tuple[list[Tick], list[tuple[Row[Any], 
     hopeless: list[tuple[Row[Any], Exception]] = []
     for row in rows:
         try:
-            definition = Definition.from_json(row.definition)
+            definition = ScheduleDefinition.from_json(row.definition)
         except ValueError as error:
             hopeless.append((row, error))
         else:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from uow.schedules.cron import Definition
+from uow.schedules.cron import ScheduleDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Tick:
 
     app: str
     name: str
-    definition: Definition
+    definition: ScheduleDefinition
     tick: datetime
     fate: str
     until: datetime | None = None

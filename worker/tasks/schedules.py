@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from uow.errors import InvalidSchedule, SettingsError
-from uow.schedules.cron import Schedule, cron, schedules_of
+from uow.schedules.cron import DeclaredSchedule, cron, schedules_of
 from uow.settings.environment import Settings
 from worker.tasks.maintenance import prune_tasks
 from worker.tasks.users import deactivate_stale
 
 
-def builtin_schedules(settings: Settings) -> list[Schedule]:
+def builtin_schedules(settings: Settings) -> list[DeclaredSchedule]:
     """Those that the settings ask for.
 
     Raises:
@@ -19,7 +19,7 @@ def builtin_schedules(settings: Settings) -> list[Schedule]:
         "WORKER_PRUNE_SCHEDULE": (prune_tasks, settings.prune_schedule),
         "WORKER_STALE_USERS_SCHEDULE": (deactivate_stale, settings.stale_users_schedule),
     }
-    made: list[Schedule] = []
+    made: list[DeclaredSchedule] = []
     for name, (function, expression) in wanted.items():
         if expression is None:
             continue

@@ -1,4 +1,4 @@
-"""Schedules for people: what there is, how far it is, and pausing, resuming, running by hand."""
+"""What people do to schedules by hand: see how far they are, pause, resume, run one now."""
 
 import itertools
 import logging
@@ -16,7 +16,7 @@ from uow.db.database import Database
 from uow.db.models import TaskState
 from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
 from uow.ids import new_id
-from uow.schedules.cron import Definition
+from uow.schedules.cron import ScheduleDefinition
 from uow.schedules.tick import Tick, columns_of, tasks_of
 from uow.spelling import did_you_mean
 from uow.tasks.handle import TaskHandle
@@ -41,7 +41,7 @@ class ScheduleView:
 
     app: str
     name: str
-    definition: Definition
+    definition: ScheduleDefinition
     state: Literal["active", "paused", "removed"]
     next_tick: datetime | None
     last_tick: datetime | None
@@ -57,7 +57,7 @@ class ScheduleView:
         return cls(
             app=row.app,
             name=row.name,
-            definition=Definition.from_json(row.definition),
+            definition=ScheduleDefinition.from_json(row.definition),
             state="removed" if row.removed_at else "paused" if row.paused_at else "active",
             next_tick=row.next_tick,
             last_tick=row.last_tick,
@@ -227,9 +227,9 @@ class Schedules:
         return f"{self._app} has no schedule {name}; {hint}"
 
 
-def _definition_of(name: str, row: Row[Any]) -> Definition:
+def _definition_of(name: str, row: Row[Any]) -> ScheduleDefinition:
     try:
-        definition = Definition.from_json(row.definition)
+        definition = ScheduleDefinition.from_json(row.definition)
         definition.timetable  # noqa: B018 - it may not be understood either
     except ValueError as error:
         raise _not_understood(name, error) from error
