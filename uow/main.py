@@ -39,9 +39,9 @@ from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.services.leader import Leader
-from uow.services.ownership import Ownership
 from uow.services.presence import Presence
 from uow.services.pruner import Pruner
+from uow.services.queue_ownership import QueueOwnership
 from uow.services.readiness import other_tables, wait_for_tables
 from uow.services.relay import Listener, Relay
 from uow.services.rescuer import Rescuer
@@ -173,7 +173,7 @@ async def _start_services(
         Scheduler(db, wake_relay=relay.look_now, on_death=die),
         Pruner(db, redis, die),
         Retirement(db, settings.retention, die),
-        Ownership(db, redis, settings.app, die),
+        QueueOwnership(db, redis, settings.app, die),
     ]
     ctx["leader"] = leader = Leader(db, worker, duties, die)
     registrar = Registrar(

@@ -22,7 +22,7 @@ REPORT_SECONDS = 60.0
 """Between two reports of a queue that is another's, and of errors."""
 
 
-class Ownership(Service):
+class QueueOwnership(Service):
     """Takes what is nobody's, says that we are there, and what has become another's."""
 
     passing = (*PASSING, *AWAY, SchemaError)
