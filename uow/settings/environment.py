@@ -22,7 +22,6 @@ from pydantic_settings import (
 )
 
 from uow.errors import SettingsError
-from uow.settings.names import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
     LEASE_SECONDS,
@@ -32,6 +31,7 @@ from uow.settings.parts import (
     Pooler,
 )
 from uow.settings.queues import weights_of
+from uow.settings.slips import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.types import (
     Identifier,
     Level,
