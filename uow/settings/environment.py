@@ -33,9 +33,9 @@ from uow.settings.parts import (
 from uow.settings.queues import weights_of
 from uow.settings.slips import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.types import (
+    DatabaseUrl,
     Identifier,
     Level,
-    PostgresUrl,
     Queue,
     Queues,
     RedisUrl,
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_file=".env", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_url: PostgresUrl | None = Field(
+    database_url: DatabaseUrl | None = Field(
         None, description="Postgres, as `postgresql+asyncpg://user:password@host:5432/name`."
     )
     database_schema: Identifier = Field(
