@@ -146,7 +146,7 @@ class Task(Base):
     )
 
 
-class TaskError(Base):
+class FailedAttempt(Base):
     """One failed attempt of a task."""
 
     __tablename__ = "task_error"

@@ -18,7 +18,7 @@ BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Bookmark:
     """Behind which row a batch begins.
 
     Attributes:
@@ -29,12 +29,12 @@ class Place:
     after: UUID
 
 
-START = Place("-infinity", UUID(int=0))
+START = Bookmark("-infinity", UUID(int=0))
 
 
 async def prune_batch(
-    execute: Execute, queries: Queries, redis: Redis, place: Place = START
-) -> tuple[int, Place | None]:
+    execute: Execute, queries: Queries, redis: Redis, place: Bookmark = START
+) -> tuple[int, Bookmark | None]:
     """Remove a batch.
 
     Returns:
@@ -47,4 +47,4 @@ async def prune_batch(
     payloads = await redis.mget([keys.job(row.job_id) for row in rows])
     ids = [row.id for row, payload in zip(rows, payloads, strict=True) if payload is None]
     removed = len((await execute(queries.prune, {"ids": ids})).all())
-    return removed, Place(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None
+    return removed, Bookmark(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from uow import TaskContext, task
 from uow.db.queries import queries_for
-from uow.services.pruning import START, Place, prune_batch
+from uow.services.pruning import START, Bookmark, prune_batch
 
 
 @task("maintenance.prune_tasks", timeout=timedelta(hours=1), atomic=False)
@@ -18,7 +18,7 @@ async def prune_tasks(ctx: TaskContext) -> int:
         How many it were in this attempt.
     """
     queries, removed = queries_for(ctx["settings"].database_schema), 0
-    place: Place | None = START
+    place: Bookmark | None = START
     while place is not None:
         async with ctx["db"].get_session() as session:
             batch, place = await prune_batch(session.execute, queries, ctx["redis"], place)
