@@ -15,7 +15,7 @@ from uow.db import migrations
 from uow.errors import SchemaError, SettingsError
 from uow.services.presence import Presence
 from uow.services.queue_ownership import QueueOwnership
-from uow.tasks.queue_owner import ALIVE_SECONDS, Owner, claim, identify, take_over
+from uow.tasks.queue_owner import ALIVE_SECONDS, Owner, claim_queues, identify, take_over
 from uow.tasks.registry import Registry
 
 QUEUE = "arq:queue"
@@ -65,7 +65,7 @@ class TestAWorker:
         async def any_(ctx: TaskContext) -> None:
             ran.append(ctx["job_id"])
 
-        await claim(redis, [QUEUE], other)
+        await claim_queues(redis, [QUEUE], other)
         await client.enqueue(any_)
         with pytest.raises(SettingsError) as refusal:
             await drain()
@@ -87,7 +87,7 @@ class TestAWorker:
         async def any_(ctx: TaskContext) -> None: ...
 
         object.__setattr__(settings, "queues", (QUEUE, "low"))
-        await claim(redis, ["low"], other)
+        await claim_queues(redis, ["low"], other)
         with pytest.raises(SettingsError, match="queue 'low' of this Redis is that of"):
             await drain()
 
@@ -163,7 +163,7 @@ class TestTheLeader:
         ownership: QueueOwnership, caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
         await Presence(db, "me", settings, running=list).run_once()
-        await claim(redis, [QUEUE], other)
+        await claim_queues(redis, [QUEUE], other)
         for _ in range(3):
             await ownership.run_once()
         (said,) = [one for one in caplog.messages if "has become that of" in one]
@@ -202,7 +202,7 @@ class TestATakeOver:
     async def test_leaves_the_jobs_where_they_are(
         self, redis: RedisClient, us: Owner, other: Owner
     ) -> None:
-        await claim(redis, [QUEUE], other)
+        await claim_queues(redis, [QUEUE], other)
         await redis.zadd(QUEUE, {"a": 1})
         assert await take_over(redis, QUEUE, us) == other
         assert await take_over(redis, QUEUE, us) is None
@@ -231,7 +231,7 @@ class TestAClient:
         async def any_(ctx: TaskContext) -> None: ...
 
         caplog.set_level(logging.WARNING)
-        await claim(redis, ["theirs"], other)
+        await claim_queues(redis, ["theirs"], other)
         for queue in ("theirs", "theirs", "nobodys"):
             await client.enqueue(any_.options(queue=queue))
             await client._pusher.run_once()

@@ -12,7 +12,7 @@ from uow.db.database import Database
 from uow.db.failures import PASSING
 from uow.errors import SchemaError
 from uow.service import Service
-from uow.tasks.queue_owner import claim, identify, say_alive
+from uow.tasks.queue_owner import claim_queues, identify, say_alive
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class QueueOwnership(Service):
         served = (await self._db.execute_once(self._db.queries.queues, {})).all()
         us = await identify(self._db, self._app)
         queues = [row.queue for row in served if row.live]
-        others = await claim(self._redis, queues, us)
+        others = await claim_queues(self._redis, queues, us)
         await say_alive(self._redis, (queue for queue in queues if queue not in others))
         if not others or time.monotonic() - self._told_at < REPORT_SECONDS:
             return
