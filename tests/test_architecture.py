@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -133,6 +134,55 @@ print("fine")
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.stdout == "fine\n", done.stderr
+
+
+TWICE = {
+    "Task": "the API's schema is named as the thing that it shows",
+    "TaskError": "the API's schema, and what is raised to whoever waits for a result",
+    "User": "the API's schema, and the application's model",
+    "Ended": "a process's, and a job's in fast/arq, for which there is broker.results.EndedJob",
+}
+"""Names that two public classes have, and why."""
+
+
+def test_a_public_class_has_its_name_for_itself() -> None:
+    """Migrations aside, which are what they were."""
+    names = Counter(
+        node.name
+        for path in (ROOT / "uow").rglob("*.py")
+        if "versions" not in path.parts
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, times in names.items() if times > 1} - TWICE.keys() == set()
+
+
+LONGEST_BODY = 31
+
+TOO_LONG = {
+    "uow/db/database.py": {"__init__"},
+    "uow/main.py": {"_start_services"},
+}
+"""Functions that are still to be taken apart."""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    """Its body, without the docstring."""
+    if "versions" in path.parts:
+        return
+    functions = (
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    too_long = {one.name for one in functions if _length_of_body(one) > LONGEST_BODY}
+    assert too_long <= TOO_LONG.get(str(path.relative_to(ROOT)), set())
+
+
+def _length_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 CIRCLES = [
