@@ -2,8 +2,10 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tokenize
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -183,6 +185,47 @@ def test_a_function_fits_on_a_screen(path: Path) -> None:
 def _length_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize(
+    "path", [*SOURCES, *DOCUMENTS], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_what_is_named_in_backticks_is_there(path: Path) -> None:
+    """A module of ours, and what in it is named; or a file of ours in a folder."""
+    named = {name for text in _prose(path) for name in re.findall(r"`([^`\n]+)`", text)}
+    ours = {name for name in named if re.fullmatch(r"uow(\.[A-Za-z_]\w*)+", name)}
+    files = {name for name in named if re.fullmatch(r"[a-z_]+(/[a-z_]+)*/[a-z_]+\.(py|lua)", name)}
+    assert [name for name in sorted(ours) if not _is_there(name)] == []
+    assert [name for name in sorted(files) if not _is_file(name)] == []
+
+
+def _prose(path: Path) -> list[str]:
+    """A document; or the comments and the docstrings of a source."""
+    if path.suffix == ".md":
+        return [path.read_text()]
+    with tokenize.open(path) as source:
+        tokens = [*tokenize.generate_tokens(source.readline)]
+    return [
+        one.string
+        for one in tokens
+        if one.type == tokenize.COMMENT or (one.type == tokenize.STRING and '"""' in one.string)
+    ]
+
+
+def _is_there(name: str) -> bool:
+    """Whether the module is, and says the rest of the name somewhere."""
+    parts = name.split(".")
+    longest = next(n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in MODULES)
+    source = MODULES[".".join(parts[:longest])].read_text()
+    return all(re.search(rf"\b{part}\b", source) for part in parts[longest:])
+
+
+def _is_file(name: str) -> bool:
+    folders = (ROOT, ROOT / "uow", ROOT / "worker")
+    return name.startswith("app/") or any((folder / name).exists() for folder in folders)
 
 
 CIRCLES = [
