@@ -2,7 +2,7 @@
 
 A duty of the leader. It
 
-1. takes the tasks of dead processes back and counts the death (`uow.db.transitions.rescue`);
+1. takes the tasks of dead processes back and counts the death (the statement `rescue`);
 
 and each time that it looks at Redis it
 
