@@ -187,23 +187,11 @@ class TaskClient:
         return self._hints.waiting_for(keys.settled_channel(str(task_id)))
 
     async def cancel(self, task_id: UUID) -> bool:
-        """Settle a task as cancelled, at once and for good; a running attempt is told.
-
-        Returns:
-            False if it was settled already, or is not there.
-        """
+        """Cancel a task: see `Interventions.cancel`."""
         return await self._interventions.cancel(task_id)
 
     async def retry(self, task_id: UUID) -> bool:
-        """Run a failed or cancelled task again: at once, and with all its tries.
-
-        Returns:
-            False if it is neither failed nor cancelled.
-
-        Raises:
-            UniqueKeyTaken: Another task has its unique key.
-            TaskNotFound: It is not there.
-        """
+        """Run a failed or cancelled task again: see `Interventions.retry`."""
         return await self._interventions.retry(task_id)
 
     async def retry_many(
@@ -216,11 +204,10 @@ class TaskClient:
         settled_before: datetime | None = None,
         limit: int | None = None,
     ) -> int:
-        """Run the failed tasks again that fit everything that is given, the oldest first.
+        """Run the failed tasks again that fit everything that is given: `Interventions.retry_many`.
 
-        Left alone is a task whose unique key another has; of several with one key the youngest
-        runs again. At least one argument beside `limit` is needed: to retry every failed task say
-        so, ``state="failed"``.
+        At least one argument beside `limit` is needed: to retry every failed task say so,
+        ``state="failed"``.
 
         Args:
             name: The task function's name.
