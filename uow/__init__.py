@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from uow.db.autogenerate import include_object
     from uow.db.database import Database
     from uow.db.models import TaskState
+    from uow.schedules.by_hand import ScheduleView, TickView
     from uow.schedules.cron import cron
-    from uow.schedules.operations import ScheduleView, TickView
     from uow.settings.environment import Settings
     from uow.tasks.context import TaskContext
     from uow.tasks.definition import task
@@ -121,7 +121,7 @@ _PLACES = {
     "Cancel": "tasks.outcome",
     "Database": "db.database",
     "Retry": "tasks.outcome",
-    "ScheduleView": "schedules.operations",
+    "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
     "Settings": "settings.environment",
     "Snooze": "tasks.outcome",
@@ -132,7 +132,7 @@ _PLACES = {
     "TaskRef": "tasks.reference",
     "TaskState": "db.models",
     "TaskView": "tasks.handle",
-    "TickView": "schedules.operations",
+    "TickView": "schedules.by_hand",
     "cron": "schedules.cron",
     "include_object": "db.autogenerate",
     "task": "tasks.definition",

@@ -17,7 +17,7 @@ from uow.settings.environment import Settings, is_set
 from uow.user_code import described
 
 if TYPE_CHECKING:
-    from uow.schedules.cron import Schedule
+    from uow.schedules.cron import DeclaredSchedule
 
 USUAL = "worker.main:app"
 """Where an application is that nobody has named, if it is in the current directory."""
@@ -25,7 +25,7 @@ USUAL = "worker.main:app"
 _SPEAKS_OF_AN_APP = re.compile(r"\bApp\b")
 
 
-def _no_schedules(_: Any) -> Sequence["Schedule"]:
+def _no_schedules(_: Any) -> Sequence["DeclaredSchedule"]:
     return ()
 
 
@@ -45,7 +45,7 @@ class App:
 
     settings: type[Settings] = Settings
     modules: Sequence[str] = ()
-    schedules: Callable[[Any], Sequence["Schedule"]] = _no_schedules
+    schedules: Callable[[Any], Sequence["DeclaredSchedule"]] = _no_schedules
     routers: Sequence[str] = ()
     migrations: str | None = None
 

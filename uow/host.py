@@ -19,14 +19,14 @@ from uow.client import TaskClient
 from uow.db.database import Database
 from uow.process.death import Death
 from uow.process.signals import Deadline
-from uow.schedules.cron import Schedule
+from uow.schedules.cron import DeclaredSchedule
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
 from uow.services.leader import Leader
-from uow.services.ownership import Ownership
 from uow.services.pruner import Pruner
+from uow.services.queue_ownership import QueueOwnership
 from uow.services.readiness import other_tables, wait_for_tables
 from uow.services.relay import Listener, Relay
 from uow.services.rescuer import Rescuer
@@ -66,7 +66,7 @@ class Process:
         self,
         settings: Settings,
         registry: Registry,
-        schedules: Sequence[Schedule],
+        schedules: Sequence[DeclaredSchedule],
         *,
         burst: bool = False,
     ) -> None:
@@ -175,7 +175,7 @@ class Process:
             Scheduler(db, wake_relay=wake_relay, on_death=die),
             Pruner(db, redis, die),
             Retirement(db, settings.retention, die),
-            Ownership(db, redis, settings.app, die),
+            QueueOwnership(db, redis, settings.app, die),
         ]
         return Leader(db, presence.worker, duties, die)
 

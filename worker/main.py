@@ -15,10 +15,10 @@ from uow import App
 from worker.settings import WorkerAppSettings
 
 if TYPE_CHECKING:
-    from uow.schedules.cron import Schedule
+    from uow.schedules.cron import DeclaredSchedule
 
 
-def schedules(settings: WorkerAppSettings) -> "Sequence[Schedule]":
+def schedules(settings: WorkerAppSettings) -> "Sequence[DeclaredSchedule]":
     """Those that the settings ask for; imported when it is asked: an API has none."""
     from worker.tasks.schedules import schedules_of_settings
 

@@ -524,7 +524,7 @@ class TestWhatCannotBeWritten:
         @task("foreign", registry=registry)
         async def foreign(ctx: TaskContext) -> None: ...
 
-        job = scripts.Job("a\x00b", "arq:queue", 1, 0, codec.plain_payload("foreign", b"{}", 1))
+        job = scripts.Job("a\x00b", "arq:queue", 1, 0, codec.rowless_payload("foreign", b"{}", 1))
         await scripts.push(scripts.caller(redis), [job])
         await drain()
         assert await redis.zcard("arq:queue") == 0

@@ -43,7 +43,7 @@ def serve(
     """
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry, application)
-    logs.configure(settings.log_level, (*logs.OURS, "uvicorn"))
+    logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
     asyncio.run(wait_for_servers(settings))
     config = uvicorn.Config(
         app,

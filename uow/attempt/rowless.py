@@ -204,7 +204,7 @@ def _held(runtime: Runtime, delivery: Delivery) -> Held:
     arguments = codec.to_bytes(delivery.kwargs)
     payload = (
         b"" if delivery.args
-        else codec.plain_payload(delivery.name, arguments, delivery.enqueued_ms)
+        else codec.rowless_payload(delivery.name, arguments, delivery.enqueued_ms)
     )  # fmt: skip
     queue = runtime.leases.queue_of(delivery.job_id)
     return Held(delivery.job_id, queue, delivery.score, payload)

@@ -57,7 +57,7 @@ def result(job_id: str) -> str:
 
 
 def unknown(job_id: str) -> str:
-    """When a rowless job was first met by a worker that does not know its name."""
+    """When a job that names no row was first met by a worker that does not know its name."""
     return f"worker:unknown:{job_id}"
 
 

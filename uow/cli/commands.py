@@ -87,7 +87,7 @@ def run(
             supervise(settings, processes or 1, watched,
                       burst=bool(burst), needs_database=arq_settings is None)
         )  # fmt: skip
-    from uow.cli.run import check_worker, log_configuration, run_app, run_arq_class
+    from uow.cli.start_worker import check_worker, log_configuration, run_app, run_arq_class
 
     configure_log = log_configuration(verbose=verbose, custom_log_dict=custom_log_dict)
     if check:

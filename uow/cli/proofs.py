@@ -8,8 +8,7 @@ import typer
 
 from uow.cli.app import command
 from uow.errors import WorkerError
-from uow.proofs.bench.plan import Measurement
-from uow.proofs.bench.plan import Plan as BenchPlan
+from uow.proofs.bench.plan import BenchPlan, Measurement
 
 
 @command
@@ -87,17 +86,17 @@ def chaos(
     """Kill workers, Redis and Postgres while tasks run; check that each ran exactly once."""
     import secrets
 
-    from uow.proofs.chaos.plan import BASELINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Plan
-    from uow.proofs.chaos.show import chaos as run_chaos
+    from uow.proofs.chaos.plan import BASELINE_PATIENCE_SECONDS, PATIENCE_SECONDS, ChaosPlan
+    from uow.proofs.chaos.show import show_chaos
 
     usual = PATIENCE_SECONDS if baseline is None else BASELINE_PATIENCE_SECONDS
-    plan = Plan(
+    plan = ChaosPlan(
         seed=secrets.randbelow(2**32) if seed is None else seed,
         tasks=tasks, workers=workers, kills=kills, redis_losses=redis_losses,
         postgres_restarts=postgres_restarts, stops=stops, stop_seconds=stop_seconds,
         patience=patience or usual, baseline=baseline is Baseline.ARQ,
     )  # fmt: skip
-    raise typer.Exit(run_chaos(plan, artifacts))
+    raise typer.Exit(show_chaos(plan, artifacts))
 
 
 @command
@@ -130,10 +129,10 @@ def bench(
     ] = False,
 ) -> None:
     """Measure how many tasks this machine and its servers run, and how soon they start."""
-    from uow.proofs.bench.show import bench as run_bench
+    from uow.proofs.bench.show import show_bench
 
     plan = BenchPlan(
         jobs=jobs, processes=processes, concurrency=concurrency, payload_bytes=payload_bytes,
         only=frozenset(only or Measurement), servers=servers, stock=stock,
     )  # fmt: skip
-    raise typer.Exit(run_bench(plan, as_json=as_json))
+    raise typer.Exit(show_bench(plan, as_json=as_json))

@@ -8,7 +8,7 @@ from sqlalchemy.schema import SchemaItem
 from uow.db.models import Base
 from uow.db.whereabouts import VERSION_TABLE
 
-OURS = frozenset({table.name for table in Base.metadata.tables.values()} | {VERSION_TABLE})
+OUR_TABLES = frozenset({table.name for table in Base.metadata.tables.values()} | {VERSION_TABLE})
 
 
 def include_object(
@@ -26,4 +26,4 @@ def include_object(
     Returns:
         Whether Alembic is to look at it.
     """
-    return not (type_ == "table" and reflected and compare_to is None and name in OURS)
+    return not (type_ == "table" and reflected and compare_to is None and name in OUR_TABLES)

@@ -146,7 +146,7 @@ class Task(Base):
     )
 
 
-class TaskError(Base):
+class FailedAttempt(Base):
     """One failed attempt of a task."""
 
     __tablename__ = "task_error"
@@ -204,7 +204,7 @@ class Schedule(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     #: The version of its definition that holds: the newest one that is deployed.
     version: Mapped[str]
-    #: All that firing needs: see `uow.schedules.cron.Schedule`.
+    #: All that firing needs: see `uow.schedules.cron.ScheduleDefinition`.
     definition: Mapped[dict[str, Any]]
     #: None: there is none any more.
     next_tick: Mapped[datetime | None]

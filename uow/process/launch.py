@@ -19,7 +19,7 @@ STOP_SECONDS = 15.0
 TAIL_LINES = 15
 
 
-class WorkerProcess:
+class LaunchedWorker:
     """`worker run`, as a user starts it. Leaving the ``with`` block ends it.
 
     It has a session of its own, so that Ctrl-C is for us; on Linux it ends with us even if we are

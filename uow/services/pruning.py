@@ -19,7 +19,7 @@ BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Bookmark:
     """Behind which row a batch begins.
 
     Attributes:
@@ -30,7 +30,7 @@ class Place:
     after: UUID
 
 
-START = Place("-infinity", UUID(int=0))
+START = Bookmark("-infinity", UUID(int=0))
 
 
 async def prune(ctx: TaskContext) -> int:
@@ -42,7 +42,7 @@ async def prune(ctx: TaskContext) -> int:
         How many tasks it were.
     """
     schema, removed = ctx["settings"].database_schema, 0
-    place: Place | None = START
+    place: Bookmark | None = START
     while place is not None:
         async with ctx["db"].get_session() as session:
             batch, place = await prune_batch(InSession(session, schema), ctx["redis"], place)
@@ -51,8 +51,8 @@ async def prune(ctx: TaskContext) -> int:
 
 
 async def prune_batch(
-    db: Statements, redis: Redis, place: Place = START
-) -> tuple[int, Place | None]:
+    db: Statements, redis: Redis, place: Bookmark = START
+) -> tuple[int, Bookmark | None]:
     """Remove a batch.
 
     Returns:
@@ -64,4 +64,4 @@ async def prune_batch(
     payloads = await redis.mget([keys.job(row.job_id) for row in rows])
     ids = [row.id for row, payload in zip(rows, payloads, strict=True) if payload is None]
     removed = await pruning.prune(db, ids)
-    return removed, Place(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None
+    return removed, Bookmark(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None

@@ -21,7 +21,6 @@ from pydantic_settings import (
 )
 
 from uow.errors import SettingsError
-from uow.settings.names import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
     LEASE_SECONDS,
@@ -30,10 +29,11 @@ from uow.settings.parts import (
     Pooler,
 )
 from uow.settings.queues import weights_of
+from uow.settings.slips import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.types import (
+    DatabaseUrl,
     Identifier,
     Level,
-    PostgresUrl,
     Queue,
     Queues,
     RedisUrl,
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_file=".env", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_url: PostgresUrl | None = Field(
+    database_url: DatabaseUrl | None = Field(
         None, description="Postgres, as `postgresql+asyncpg://user:password@host:5432/name`."
     )
     database_schema: Identifier = Field(

@@ -96,7 +96,7 @@ def _tokens(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 _Listed = BeforeValidator(_split_at_commas)
 
 Level = Annotated[LogLevel, BeforeValidator(_upper)]
-PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Queue = Annotated[str, AfterValidator(_queue)]

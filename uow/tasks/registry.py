@@ -1,11 +1,11 @@
 """Which task functions there are. A name from the network resolves here, or nowhere."""
 
-import difflib
 import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from uow.errors import InvalidOptions, InvalidSchedule, SettingsError, WorkerError
+from uow.spelling import did_you_mean
 from uow.tasks.function import Scheduled, TaskFunction
 from uow.user_code import described
 
@@ -69,8 +69,8 @@ class Registry:
 
     def no_such(self, name: str) -> str:
         """The message for a name that is not here."""
-        near = difflib.get_close_matches(name, self._functions, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.names)}"
+        meant = did_you_mean(name, self._functions)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(self.names)}"
         return f"no task function is called {name}; {hint}"
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
-from uow.process.launch import WorkerProcess, tail
+from uow.process.launch import LaunchedWorker, tail
 from uow.proofs.chaos.fleet import Fleet
 from uow.run import run_tasks
 from worker.demo.house import APP, House
@@ -36,11 +36,11 @@ class Workers(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def open_one_worker(house: House) -> AsyncIterator[WorkerProcess]:
+async def open_one_worker(house: House) -> AsyncIterator[LaunchedWorker]:
     """Start `worker run`; stop it at the end."""
     house.logs.mkdir()
     log = house.logs / "worker.log"
-    with WorkerProcess(house.settings, log, APP, place=house.logs) as process:
+    with LaunchedWorker(house.settings, log, APP, place=house.logs) as process:
         yield process
 
 

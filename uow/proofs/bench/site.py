@@ -30,8 +30,8 @@ from uow.db.fleet import find_pulse
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import SchemaError, SettingsError, WorkerError
 from uow.proofs.bench.app import BenchSettings, GivenBenchSettings
-from uow.proofs.bench.plan import Plan
-from uow.proofs.bench.tasks import ACCOUNTS, Account, Base
+from uow.proofs.bench.plan import BenchPlan
+from uow.proofs.bench.tasks import ACCOUNTS, BenchAccount, BenchBase
 from uow.services.readiness import wait_for_postgres, wait_for_redis
 from uow.settings.environment import SPARE_CONNECTIONS, load_settings
 from uow.settings.parts import DEFAULT_SCHEMA
@@ -82,7 +82,7 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def open_site(plan: Plan) -> AsyncIterator[Site]:
+async def open_site(plan: BenchPlan) -> AsyncIterator[Site]:
     """Have servers, tables and a client while the block runs; leave nothing.
 
     Raises:
@@ -104,7 +104,9 @@ async def open_site(plan: Plan) -> AsyncIterator[Site]:
         yield Site(settings, Path(place), db, client, ids)
 
 
-async def _embedded(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -> BenchSettings:
+async def _embedded(
+    plan: BenchPlan, place: Path, stack: contextlib.AsyncExitStack
+) -> BenchSettings:
     concurrency = plan.concurrency or GivenBenchSettings().concurrency
     connections = _connections(plan, concurrency)
     postgres = EmbeddedPostgres(fsync=True, settings={"max_connections": str(connections)})
@@ -115,7 +117,9 @@ async def _embedded(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -
     return _ours(found, concurrency, place, DEFAULT_SCHEMA, NAME)
 
 
-async def _configured(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -> BenchSettings:
+async def _configured(
+    plan: BenchPlan, place: Path, stack: contextlib.AsyncExitStack
+) -> BenchSettings:
     _ = stack
     found = load_settings(BenchSettings)
     name = f"{NAME}_{secrets.token_hex(4)}"
@@ -149,7 +153,7 @@ def _ours(
     )
 
 
-def _connections(plan: Plan, concurrency: int) -> int:
+def _connections(plan: BenchPlan, concurrency: int) -> int:
     per_process = concurrency + SPARE_CONNECTIONS + CONNECTIONS_BESIDE_POOL
     return max(200, (plan.processes + 1) * per_process)
 
@@ -160,8 +164,8 @@ async def _make_tables(db: Database) -> None:
     except SchemaError as error:
         raise WorkerError(f"{error}; or measure on throwaway servers, without --servers") from error
     async with db.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-        await connection.execute(insert(Account), [{"id": id_} for id_ in range(ACCOUNTS)])
+        await connection.run_sync(BenchBase.metadata.create_all)
+        await connection.execute(insert(BenchAccount), [{"id": id_} for id_ in range(ACCOUNTS)])
 
 
 async def _clean_up(db: Database, settings: BenchSettings, ids: list[str]) -> None:

@@ -16,7 +16,6 @@ from uow.proofs.bench.app import BenchSettings
 from uow.proofs.bench.tally import Tally
 from uow.tasks.context import TaskContext
 from uow.tasks.definition import task
-from uow.tasks.function import TaskFunction
 
 ACCOUNTS = 1000
 """Rows whose counters are updated: so many that tasks seldom wait for each other's locks."""
@@ -25,13 +24,13 @@ ONCE = 1
 """Tries: what fails here is not to be repeated but to be told."""
 
 
-class Base(DeclarativeBase):
+class BenchBase(DeclarativeBase):
     """Base of the models, in the schema that the benchmark has for itself."""
 
     metadata = MetaData(schema=SCHEMA)
 
 
-class Account(Base):
+class BenchAccount(BenchBase):
     """A row that tasks look up by its key and update."""
 
     __tablename__ = "bench_account"
@@ -40,7 +39,7 @@ class Account(Base):
     counter: Mapped[int] = mapped_column(default=0)
 
 
-class Audit(Base):
+class Audit(BenchBase):
     """A row that a task adds. No unique constraint: what happens twice must show."""
 
     __tablename__ = "bench_audit"
@@ -53,12 +52,12 @@ class Audit(Base):
 async def warm_up(ctx: TaskContext, number: int) -> None:
     """Opens a connection, so that none has to be opened later."""
     async with _counted(ctx, warm_up.name, number), ctx["db"].get_session() as session:
-        await session.get(Account, 0)
+        await session.get(BenchAccount, 0)
 
 
 @task("bench.no_op", durable=False, max_tries=ONCE)
 async def no_op(ctx: TaskContext, number: int, padding: str = "") -> None:
-    """Nothing, without a row: what Redis and the worker cost."""
+    """Nothing, rowless: what Redis and the worker cost."""
     async with _counted(ctx, no_op.name, number):
         pass
 
@@ -74,8 +73,8 @@ async def durable(ctx: TaskContext, number: int, padding: str = "") -> None:
 async def database(ctx: TaskContext, number: int, padding: str = "") -> None:
     """Looks up a row by its key, updates a counter, adds an audit row: what a real task does."""
     async with _counted(ctx, database.name, number), ctx["db"].get_session() as session:
-        account = await session.get_one(Account, number % ACCOUNTS)
-        account.counter = Account.counter + 1
+        account = await session.get_one(BenchAccount, number % ACCOUNTS)
+        account.counter = BenchAccount.counter + 1
         session.add(Audit(number=number))
 
 
@@ -91,10 +90,6 @@ async def latency_durable(ctx: TaskContext, number: int, padding: str = "") -> N
     """As `durable`, on an idle worker."""
     async with _counted(ctx, latency_durable.name, number):
         pass
-
-
-Work = TaskFunction[[int, str], None]
-"""What is measured."""
 
 
 @contextlib.asynccontextmanager
