@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from tests.pools import checked_out
 from tests.processes import WorkerProcess, fork_server
 from uow import Database, Settings, TaskClient
 from uow.broker.redis import RedisClient, connect
@@ -137,7 +138,7 @@ def settings(database_url: str, redis_server: EmbeddedRedis, redis: RedisClient)
 async def db(settings: Settings) -> AsyncIterator[Database]:
     async with Database.from_settings(settings.require_database()) as database:
         yield database
-        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert checked_out(database) == 0
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def registry() -> Registry:
     return Registry()
 
 
-Drain = Callable[[], Awaitable[Worker]]
+Drain = Callable[[], Coroutine[Any, Any, Worker]]
 
 
 def task_worker(

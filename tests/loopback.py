@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from aiosmtpd.smtp import SMTP, AuthResult
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 def make_certificate(folder: Path) -> Path:
@@ -55,27 +55,44 @@ class MailServer:
     secure: list[bool] = field(default_factory=list)
     on_data: Callable[[], Awaitable[None]] | None = None
 
-    async def handle_MAIL(self, server, session, envelope, address, options) -> str:  # noqa: N802
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
         if self.sender:
             return self.sender.pop(0)
         envelope.mail_from = address
         return "250 OK"
 
-    async def handle_RCPT(self, server, session, envelope, address, options) -> str:  # noqa: N802
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
         if self.rcpt:
             return self.rcpt.pop(0)
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server, session, envelope) -> str:  # noqa: N802
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
-        self.envelopes.append((envelope.mail_from, *envelope.rcpt_tos))
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        content, sender = envelope.content, envelope.mail_from
+        assert isinstance(content, bytes)
+        assert sender is not None
+        assert server.transport is not None
+        self.mails.append(message_from_bytes(content, policy=policy.default))
+        self.envelopes.append((sender, *envelope.rcpt_tos))
         self.secure.append(server.transport.get_extra_info("sslcontext") is not None)
         if self.on_data is not None:
             await self.on_data()
         return self.data.pop(0) if self.data else "250 OK"
 
-    def log_in(self, server, session, envelope, mechanism, login) -> AuthResult:
+    def log_in(
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+        mechanism: str,
+        login: LoginPassword,
+    ) -> AuthResult:
         self.logins.append((login.login, login.password))
         if self.login:  # for every mechanism that the client tries
             return AuthResult(success=False, handled=False, message=self.login[0])

@@ -28,8 +28,8 @@ def pgbouncer(database_url: str, **settings: str) -> Iterator[str]:
         config = Path(directory) / "pgbouncer.ini"
         config.write_text(_config(database_url, directory, settings))
         config.chmod(0o644)
-        other = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
-        process = subprocess.Popen([program, "-q", str(config)], **other)  # type: ignore[call-overload]
+        user, group = ("nobody", "nogroup") if os.geteuid() == 0 else (None, None)
+        process = subprocess.Popen([program, "-q", str(config)], user=user, group=group)
         try:
             while not _listens(Path(directory) / ".s.PGSQL.6432"):
                 assert process.poll() is None

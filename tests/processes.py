@@ -59,14 +59,24 @@ def start(
 
 
 async def run_command(
-    settings: Settings, *arguments: str, fresh: bool = False, **environment: str
+    settings: Settings, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m uow` to its end; `fresh` as in `start`."""
+    """Run `python -m uow` to its end."""
+    return await _run(arguments, environment_of(settings, **environment), fresh=False)
+
+
+async def run_fresh_command(
+    settings: Settings, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The same, `fresh` as in `start`."""
+    return await _run(arguments, environment_of(settings, **environment), fresh=True)
+
+
+async def _run(
+    arguments: Sequence[str], environment: Mapping[str, str], *, fresh: bool
+) -> subprocess.CompletedProcess[str]:
     with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
-        process = start(
-            arguments, environment_of(settings, **environment),
-            stdout.fileno(), stderr.fileno(), fresh=fresh,
-        )  # fmt: skip
+        process = start(arguments, environment, stdout.fileno(), stderr.fileno(), fresh=fresh)
         try:
             code = await asyncio.to_thread(process.wait, 30)
         finally:

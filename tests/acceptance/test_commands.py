@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from tests.processes import ROOT, run_command
+from tests.processes import ROOT, run_command, run_fresh_command
 from uow import Database, Settings, TaskClient, TaskRef, TaskState
 from uow.db import migrations
 from uow.tasks.registry import Registry, default_registry
@@ -70,7 +70,7 @@ async def test_enqueue_prints_the_id_of_a_task_that_runs(
 ) -> None:
     import tests.acceptance.tasks  # noqa: F401 - registers what `drain` runs
 
-    done = await run_command(settings, "enqueue", "accept.plain", "n=21", fresh=True)
+    done = await run_fresh_command(settings, "enqueue", "accept.plain", "n=21")
     assert done.returncode == 0, done.stderr
     done = await run_command(settings, "enqueue", "accept.effect", "what=21", "--user-id", "7")
     handle = client.handle(UUID(done.stdout.strip()))
@@ -283,10 +283,9 @@ async def test_the_root_logger_is_the_applications(
     (tmp_path / "speaking.py").write_text(source)
     await client.db.execute_once(text("INSERT INTO task (name) VALUES ('logging.speak')"), {})
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    done = await run_command(
-        settings, "run", "--burst", *kind, fresh=True, PYTHONPATH=path,
-        WORKER_TASK_MODULES="speaking",
-    )  # fmt: skip
+    done = await run_fresh_command(
+        settings, "run", "--burst", *kind, PYTHONPATH=path, WORKER_TASK_MODULES="speaking"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Starting worker for") == 1
     assert done.stderr.count(":logging.speak ●") == 1

@@ -74,7 +74,7 @@ async def test_a_newcomers_own_task_runs_exactly_once(
 
     await wait_until(confirmed)
     found = await db.execute_once(text("SELECT CAST(id AS text), state, result FROM task"), {})
-    assert found.all() == [(response.json()["task"], "succeeded", "confirmed")]
+    assert [tuple(row) for row in found] == [(response.json()["task"], "succeeded", "confirmed")]
 
 
 async def test_a_plain_script_enqueues_and_waits_for_the_result(

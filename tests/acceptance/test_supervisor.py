@@ -70,7 +70,7 @@ async def test_burst_ends_with_0_when_nothing_is_due_beside_a_file_with_our_name
 ) -> None:
     for number in range(4):
         await client.enqueue(tasks.effect, what=str(number))
-    (tmp_path / "worker.py").write_text("raise SystemExit('the wrong worker')")
+    (tmp_path / "uow.py").write_text("raise SystemExit('the wrong worker')")
     with command(settings, tmp_path, "--burst", "--processes", "2") as workers:
         assert await asyncio.to_thread(workers.wait, 60) == 0, workers.log
     assert workers.log.count("ended with exit code 0") == 2

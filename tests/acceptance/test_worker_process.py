@@ -24,6 +24,7 @@ from tests.processes import (
     run_logged,
 )
 from tests.proxy import Proxy
+from tests.redis_commands import command
 from uow import Database, Settings, TaskClient, TaskState
 from uow.broker.redis import RedisClient
 from uow.db import migrations
@@ -49,7 +50,7 @@ async def test_killed_after_the_commit_and_before_the_finish_the_effect_is_there
     second = start_worker()
 
     async def finished() -> bool:
-        return await redis.zcard("arq:queue") == 0
+        return int(await redis.zcard("arq:queue")) == 0
 
     await wait_until(finished)
     assert await effects() == ["once"]
@@ -262,13 +263,13 @@ async def test_a_redis_cluster_is_refused_with_the_reason(settings: Settings) ->
 async def test_a_right_that_is_taken_away_ends_the_stock_worker_with_the_reason(
     settings: Settings, redis: RedisClient, start_worker: StartWorker
 ) -> None:
-    await redis.execute_command("ACL SETUSER leaver on >pw ~* &* +@all")
+    await command(redis, "ACL SETUSER leaver on >pw ~* &* +@all")
     url = settings.redis_url.get_secret_value().replace("unix://", "unix://leaver:pw@")
     worker = start_worker(WORKER_REDIS_URL=url)
     await asyncio.to_thread(worker.wait_for_log, "ready: queue")
-    await redis.execute_command("ACL SETUSER leaver -zrangebyscore")
+    await command(redis, "ACL SETUSER leaver -zrangebyscore")
     assert await asyncio.to_thread(worker.wait) == 1
-    await redis.execute_command("ACL DELUSER leaver")
+    await command(redis, "ACL DELUSER leaver")
     assert "Redis refuses what a worker needs: " in worker.log.splitlines()[-1]
     assert "zrangebyscore" in worker.log.splitlines()[-1]
     assert "Traceback" not in worker.log

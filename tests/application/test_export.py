@@ -46,7 +46,7 @@ def read_csv(content: bytes) -> list[dict[str, str]]:
 
 async def test_an_export_holds_the_profile_and_the_users_own_tasks(
     client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int
-):
+) -> None:
     own = await client.enqueue(send_welcome.options(user_id=ann, delay=3600), user_id=ann)
     await client.enqueue(send_welcome.options(user_id=ann + 1, delay=3600), user_id=ann)
     export = await finished(client, drain, ann)
@@ -79,7 +79,7 @@ async def test_an_export_holds_the_profile_and_the_users_own_tasks(
 
 async def test_only_its_owner_can_read_an_export_and_nothing_else_is_left(
     client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int
-):
+) -> None:
     path = await (await finished(client, drain, ann)).result(5)
     exports = settings.storage_dir / "exports"
     assert [file.relative_to(settings.storage_dir).as_posix() for file in exports.iterdir()] == [
@@ -90,7 +90,7 @@ async def test_only_its_owner_can_read_an_export_and_nothing_else_is_left(
 
 async def test_an_export_of_an_unknown_user_is_a_final_failure(
     client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int
-):
+) -> None:
     handle = await finished(client, drain, ann + 1)
     with pytest.raises(TaskFailed, match=f"UserNotFound: there is no user {ann + 1}"):
         await handle.result(5)
@@ -102,7 +102,7 @@ async def test_an_export_of_an_unknown_user_is_a_final_failure(
 
 async def test_an_exports_folder_that_leads_elsewhere_is_refused(
     client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int, tmp_path: Path
-):
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     settings.storage_dir.mkdir()
@@ -113,7 +113,7 @@ async def test_an_exports_folder_that_leads_elsewhere_is_refused(
     assert list(elsewhere.iterdir()) == []
 
 
-def test_an_archive_that_cannot_be_written_leaves_the_old_one(tmp_path: Path):
+def test_an_archive_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "user.zip"
     with contextlib.closing(Records(tmp_path)) as tasks:
         write_archive(target, {"id": 1}, tasks)
@@ -130,7 +130,7 @@ async def test_an_export_has_few_of_its_tasks_in_memory_at_once(
     settings: WorkerAppSettings,
     ann: int,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     added: list[int] = []
 
     def add(self: Records, records: Sequence[Record]) -> None:
@@ -171,6 +171,6 @@ async def test_an_export_has_few_of_its_tasks_in_memory_at_once(
         ([-1], "[-1]"),
     ],
 )
-def test_no_cell_is_a_formula(value: object, cell: str):
+def test_no_cell_is_a_formula(value: object, cell: str) -> None:
     [row] = read_csv(as_csv([{"value": value, "other": 1}]).encode())
     assert row["value"] == cell

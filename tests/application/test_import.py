@@ -109,7 +109,7 @@ def rows(*usernames: str) -> str:
          "sep=", "BOM and sep=", "empty lines", "any order and case", "other columns and quotes",
          "bytes in another column"],
 )  # fmt: skip
-def test_every_usual_kind_of_file_is_read(tmp_path: Path, content: str | bytes):
+def test_every_usual_kind_of_file_is_read(tmp_path: Path, content: str | bytes) -> None:
     written = content.encode() if isinstance(content, str) else content
     (tmp_path / "users.csv").write_bytes(written)
     file = UserFile.open(tmp_path, "users.csv")
@@ -121,7 +121,7 @@ def test_every_usual_kind_of_file_is_read(tmp_path: Path, content: str | bytes):
 
 async def test_each_row_becomes_a_user_and_without_welcome_nobody_is_welcomed(
     imported: Import, db: Database
-):
+) -> None:
     handle = await imported(rows("ann", "bob"))
     report = await handle.result(5)
     assert report.model_dump() == {
@@ -133,7 +133,7 @@ async def test_each_row_becomes_a_user_and_without_welcome_nobody_is_welcomed(
 
 async def test_bad_rows_are_reported_with_their_lines_and_do_not_stop_the_rest(
     imported: Import, db: Database
-):
+) -> None:
     content = b"".join(
         [
             b"username,email,note\n",
@@ -168,7 +168,7 @@ async def test_bad_rows_are_reported_with_their_lines_and_do_not_stop_the_rest(
     assert await names(db) == ["ann", "eve", "zoe"]
 
 
-def test_a_broken_character_of_utf_16_spoils_its_own_row_only(tmp_path: Path):
+def test_a_broken_character_of_utf_16_spoils_its_own_row_only(tmp_path: Path) -> None:
     before, after = rows("ann").encode("utf-16"), "ed,ed@x.org\nbob,bob@x.org\n".encode("utf-16-le")
     (tmp_path / "users.csv").write_bytes(before + b"\x00\xd8" + after + b"\xff")
     file = UserFile.open(tmp_path, "users.csv")
@@ -191,7 +191,7 @@ def test_a_broken_character_of_utf_16_spoils_its_own_row_only(tmp_path: Path):
 )
 def test_what_is_no_csv_is_refused_with_a_word_on_what_it_is(
     tmp_path: Path, start: bytes, what: str
-):
+) -> None:
     (tmp_path / "users.csv").write_bytes(start + bytes(range(256)) * 20)
     with pytest.raises(
         FileRefused, match=f'the file is {what}, and no CSV: save it as "CSV UTF-8"'
@@ -201,7 +201,7 @@ def test_what_is_no_csv_is_refused_with_a_word_on_what_it_is(
 
 async def test_names_that_look_the_same_are_the_same_however_they_were_typed(
     imported: Import, db: Database
-):
+) -> None:
     await imported(HEADER + "caf\u00e9,caf\u00e9@example.com\n")
     again = HEADER + "cafe\u0301,cafe\u0301@example.com\ncafe\u0301,other@example.com\n"
     report = await (await imported(again)).result(5)
@@ -209,7 +209,7 @@ async def test_names_that_look_the_same_are_the_same_however_they_were_typed(
     assert await names(db) == ["caf\u00e9"]
 
 
-def test_all_bad_rows_are_counted_but_only_the_first_hundred_shown():
+def test_all_bad_rows_are_counted_but_only_the_first_hundred_shown() -> None:
     report = ImportReport()
     for first in (2, 62, 122):
         report.add_bad([BadLine(line=first + n, reason="bad") for n in range(60)])
@@ -219,7 +219,7 @@ def test_all_bad_rows_are_counted_but_only_the_first_hundred_shown():
 
 async def test_a_row_that_is_there_already_is_no_error_but_one_that_is_taken_is(
     imported: Import, db: Database
-):
+) -> None:
     async with db.get_session() as session:
         await create_user(session, username="ann", email="ann@example.com")
     content = rows("ann", "bob", "bob") + "ann,other@example.com\nother,bob@example.com\n"
@@ -230,7 +230,7 @@ async def test_a_row_that_is_there_already_is_no_error_but_one_that_is_taken_is(
     assert await welcomes(db) == {"bob": 1}
 
 
-async def test_of_rows_that_take_each_others_names_the_first_wins(db: Database):
+async def test_of_rows_that_take_each_others_names_the_first_wins(db: Database) -> None:
     given = [("ann", "z@x.org"), ("ann", "a@x.org"), ("eve", "z@x.org"), ("bob", "b@x.org")]
     async with db.get_session() as session:
         created = await create_users(session, given)
@@ -254,7 +254,7 @@ LAST_ROW = "x" * 2_000_000 + "\nann,ann@example.com\n"
 )
 def test_only_a_chunk_is_in_memory_however_large_the_file_and_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
-):
+) -> None:
     (tmp_path / "users.csv").write_text(content)
     monkeypatch.setattr(user_file, "CHUNK_ROWS", 100)
     users: list[tuple[str, str]] = []
@@ -303,7 +303,7 @@ async def test_an_import_that_crashes_between_chunks_gives_one_user_and_one_welc
     db: Database,
     crash_at_row_7: None,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setattr(user_file, "CHUNK_ROWS", 3)
     all_rows = [f"row{n}" for n in range(1, 11)]
     handle = await imported(rows(*all_rows), welcome=True)
@@ -318,7 +318,7 @@ async def test_an_import_that_crashes_between_chunks_gives_one_user_and_one_welc
 
 async def test_an_import_that_is_repeated_creates_and_welcomes_nobody_again(
     imported: Import, db: Database
-):
+) -> None:
     await imported(rows("ann", "bob"), welcome=True)
     again = await imported(rows("ann", "bob", "eve"), welcome=True)
     report = await again.result(5)
@@ -336,7 +336,7 @@ async def test_progress_shows_while_the_import_goes_on(
     drain: Drain,
     crash_at_row_7: None,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setattr(user_file, "CHUNK_ROWS", 3)
     registry.add(import_csv)  # which pauses between its tries
     (settings.storage_dir / "users.csv").write_text(rows(*(f"row{n}" for n in range(1, 8))))
@@ -369,18 +369,18 @@ def storage(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", ESCAPES)
-def test_a_path_that_leads_out_of_the_storage_folder_is_refused(storage: Path, path: str):
+def test_a_path_that_leads_out_of_the_storage_folder_is_refused(storage: Path, path: str) -> None:
     with pytest.raises(FileRefused, match="leads out of WORKER_STORAGE_DIR"):
         UserFile.open(storage, path)
 
 
 @pytest.mark.parametrize("path", ["", "a", "missing.csv", "pipe", "nul\x00", "loop", "x" * 5000])
-def test_a_path_that_leads_to_no_file_is_refused(storage: Path, path: str):
+def test_a_path_that_leads_to_no_file_is_refused(storage: Path, path: str) -> None:
     with pytest.raises(FileRefused, match=r"there is no file|is not a path"):
         UserFile.open(storage, path)
 
 
-def test_paths_that_stay_inside_are_followed(storage: Path):
+def test_paths_that_stay_inside_are_followed(storage: Path) -> None:
     (storage / "a" / "users.csv").write_text(rows("ann"))
     (storage / "near").symlink_to(storage / "a")
     for path in ("a/users.csv", "a/../a/users.csv", "near/users.csv", str(storage / "a/users.csv")):
@@ -396,13 +396,13 @@ def test_paths_that_stay_inside_are_followed(storage: Path):
 )
 def test_a_file_whose_header_does_not_name_both_columns_once_is_refused(
     tmp_path: Path, content: str
-):
+) -> None:
     (tmp_path / "users.csv").write_text(content)
     with pytest.raises(FileRefused, match=r"header|first line must name the columns"):
         UserFile.open(tmp_path, "users.csv")
 
 
-async def test_a_file_that_is_refused_is_a_final_failure(client: TaskClient, drain: Drain):
+async def test_a_file_that_is_refused_is_a_final_failure(client: TaskClient, drain: Drain) -> None:
     handle = await client.enqueue(import_csv, path="../users.csv")
     await drain()
     with pytest.raises(TaskFailed, match="FileRefused: '../users.csv' leads out of"):

@@ -5,7 +5,7 @@ import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import aiosmtplib
 import pytest
@@ -105,7 +105,7 @@ async def failure(client: TaskClient, handle: TaskHandle[Any]) -> tuple[str, str
 
 async def test_a_user_gets_the_welcome_mail_and_is_marked_as_welcomed(
     settle: Settle, mails: MailServer, db: Database, ann: int
-):
+) -> None:
     handle = await settle(ann)
     assert await handle.result(5) == "ann@example.com"
     assert await welcomed(db, ann)
@@ -120,7 +120,7 @@ async def test_a_user_gets_the_welcome_mail_and_is_marked_as_welcomed(
 
 async def test_a_user_who_was_welcomed_gets_no_second_mail(
     settle: Settle, mails: MailServer, ann: int
-):
+) -> None:
     await settle(ann)
     again = await settle(ann)
     assert await again.result(5) is None
@@ -129,7 +129,7 @@ async def test_a_user_who_was_welcomed_gets_no_second_mail(
 
 async def test_a_mail_that_is_sent_again_has_the_same_message_id(
     client: TaskClient, settle: Settle, mails: MailServer, ann: int
-):
+) -> None:
     mails.data = ["451 Try again later", "452 Full just now"]
     handle = await settle(ann)
     assert await handle.result(5) == "ann@example.com"
@@ -141,7 +141,7 @@ async def test_a_mail_that_is_sent_again_has_the_same_message_id(
 
 async def test_no_transaction_is_open_while_the_mail_server_takes_its_time(
     settle: Settle, mails: MailServer, db: Database, ann: int
-):
+) -> None:
     idle = []
 
     async def ask() -> None:
@@ -154,7 +154,7 @@ async def test_no_transaction_is_open_while_the_mail_server_takes_its_time(
 
 async def test_a_task_that_was_cancelled_meanwhile_records_nothing(
     client: TaskClient, drain: Drain, mails: MailServer, db: Database, ann: int
-):
+) -> None:
     handle = await client.enqueue(send_welcome, user_id=ann)
 
     async def cancel() -> None:
@@ -171,7 +171,7 @@ async def test_a_task_that_was_cancelled_meanwhile_records_nothing(
 
 async def test_what_the_mail_server_will_never_take_is_a_final_failure(
     client: TaskClient, settle: Settle, mails: MailServer, db: Database, ann: int
-):
+) -> None:
     mails.rcpt = ["550 No such mailbox"]
     kind, message, tries = await failure(client, await settle(ann))
     assert (kind, tries) == ("MailRefused", 1)
@@ -179,7 +179,9 @@ async def test_what_the_mail_server_will_never_take_is_a_final_failure(
     assert not await welcomed(db, ann)
 
 
-async def test_an_unknown_user_is_a_final_failure(client: TaskClient, settle: Settle, ann: int):
+async def test_an_unknown_user_is_a_final_failure(
+    client: TaskClient, settle: Settle, ann: int
+) -> None:
     answer = await failure(client, await settle(ann + 1))
     assert answer == ("UserNotFound", f"there is no user {ann + 1}", 1)
 
@@ -191,7 +193,7 @@ class TestWithoutMailServer:
 
     async def test_no_mail_server_in_the_settings_is_a_final_failure(
         self, client: TaskClient, settle: Settle, ann: int
-    ):
+    ) -> None:
         kind, message, tries = await failure(client, await settle(ann))
         assert (kind, tries) == ("SettingsError", 1)
         assert "WORKER_SMTP_HOST" in message
@@ -233,7 +235,7 @@ async def send(
 )
 async def test_only_what_will_never_be_taken_is_final(
     mails: MailServer, step: str, answer: str, final: bool
-):
+) -> None:
     setattr(mails, step, [answer])
     error = await send(mails)
     assert isinstance(error, send_welcome.policy.final) is final
@@ -250,7 +252,7 @@ async def test_only_what_will_never_be_taken_is_final(
     ],
     ids=["busy", "greeting", "helo", "starttls"],
 )
-async def test_an_answer_before_the_mail_is_about_us_and_is_tried_again(answers: list[str]):
+async def test_an_answer_before_the_mail_is_about_us_and_is_tried_again(answers: list[str]) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for said in answers:
             writer.write(f"{said}\r\n".encode())
@@ -265,7 +267,7 @@ async def test_an_answer_before_the_mail_is_about_us_and_is_tried_again(answers:
     assert answers[-1][4:] in str(error)
 
 
-async def test_a_mail_server_that_is_away_is_tried_again():
+async def test_a_mail_server_that_is_away_is_tried_again() -> None:
     async with mail_server() as gone:
         pass
     error = await send(gone)
@@ -275,7 +277,7 @@ async def test_a_mail_server_that_is_away_is_tried_again():
 
 async def test_a_mail_server_that_greylists_is_asked_again_until_it_takes_the_mail(
     client: TaskClient, settle: Settle, mails: MailServer, ann: int
-):
+) -> None:
     mails.rcpt = ["451 Greylisted, come again"] * 10
     handle = await settle(ann)
     assert await handle.result(5) == "ann@example.com"
@@ -287,7 +289,7 @@ async def test_a_mail_server_that_greylists_is_asked_again_until_it_takes_the_ma
 @pytest.mark.parametrize("function", [send_welcome, deliver], ids=lambda function: function.name)
 def test_what_somebody_elses_server_must_take_is_tried_for_a_day_and_once_an_hour_at_least(
     function: TaskFunction[..., Any],
-):
+) -> None:
     class Average(random.Random):
         def random(self) -> float:
             return 0.5
@@ -314,7 +316,7 @@ def test_what_somebody_elses_server_must_take_is_tried_for_a_day_and_once_an_hou
 @pytest.mark.parametrize("utf8", [False, True])
 async def test_a_domain_beyond_ascii_goes_out_as_name_servers_know_it(
     given: str, sent: str, utf8: bool
-):
+) -> None:
     async with mail_server(utf8=utf8) as server:
         assert await send(server, sender=f"Us <{given}>", to=given) is None
     [mail] = server.mails
@@ -323,7 +325,7 @@ async def test_a_domain_beyond_ascii_goes_out_as_name_servers_know_it(
     assert mail["Message-ID"] == f"<1@{sent.partition('@')[2]}>"
 
 
-async def test_a_name_beyond_ascii_needs_a_server_that_takes_it(mails: MailServer):
+async def test_a_name_beyond_ascii_needs_a_server_that_takes_it(mails: MailServer) -> None:
     error = await send(mails, to="zo\u00eb@example.com")
     assert isinstance(error, send_welcome.policy.final)
     assert "SMTPUTF8" in str(error)
@@ -332,7 +334,9 @@ async def test_a_name_beyond_ascii_needs_a_server_that_takes_it(mails: MailServe
     assert server.envelopes == [("us@example.org", "zo\u00eb@example.com")]
 
 
-async def test_a_domain_that_can_be_none_is_a_final_failure_of_whoever_gave_it(mails: MailServer):
+async def test_a_domain_that_can_be_none_is_a_final_failure_of_whoever_gave_it(
+    mails: MailServer,
+) -> None:
     assert isinstance(await send(mails, to="ann@\u2603.example"), MailRefused)
     error = await send(mails, sender="us@\u2603.example")
     assert isinstance(error, SettingsError)
@@ -354,34 +358,45 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return certificate
 
 
-async def test_starttls_is_used_before_the_login(trusted: Path):
+async def test_starttls_is_used_before_the_login(trusted: Path) -> None:
     async with mail_server(starttls=trusted) as server:
         assert await send(server, "starttls") is None
     assert (server.secure, server.logins) == ([True], [(b"us", b"password")])
 
 
-async def test_tls_from_the_first_byte_is_used(trusted: Path):
+async def test_tls_from_the_first_byte_is_used(trusted: Path) -> None:
     async with mail_server(tls=trusted) as server:
         assert await send(server, "tls") is None
     assert (len(server.mails), server.logins) == (1, [(b"us", b"password")])
 
 
+class Offer(TypedDict, total=False):
+    """How a mail server secures its connections."""
+
+    starttls: Path
+    tls: Path
+
+
+def offering(tls: Literal["starttls", "tls"], certificate: Path) -> Offer:
+    return {"tls": certificate} if tls == "tls" else {"starttls": certificate}
+
+
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
 async def test_a_server_whose_certificate_nobody_trusts_gets_neither_mail_nor_password(
     certificate: Path, tls: Literal["starttls", "tls"]
-):
-    async with mail_server(**{tls: certificate}) as server:
+) -> None:
+    async with mail_server(**offering(tls, certificate)) as server:
         assert "CERTIFICATE_VERIFY_FAILED" in str(await send(server, tls))
     assert (server.mails, server.logins) == ([], [])
 
 
-async def test_a_server_that_does_not_offer_starttls_gets_neither_mail_nor_password():
+async def test_a_server_that_does_not_offer_starttls_gets_neither_mail_nor_password() -> None:
     async with mail_server() as server:
         assert "STARTTLS" in str(await send(server, "starttls"))
     assert (server.mails, server.logins) == ([], [])
 
 
-async def test_none_sends_in_the_clear_even_if_starttls_is_offered(certificate: Path):
+async def test_none_sends_in_the_clear_even_if_starttls_is_offered(certificate: Path) -> None:
     async with mail_server(starttls=certificate) as server:
         assert await send(server, "none") is None
     assert server.secure == [False]

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from pydantic import TypeAdapter
@@ -22,7 +22,15 @@ from worker.tasks import users
 from worker.tasks.users import create, deactivate_stale
 from worker.users import Email, Username, create_user
 
-ANN = {"username": "ann", "email": "ann@example.com"}
+
+class Given(TypedDict):
+    """What a user is made of."""
+
+    username: str
+    email: str
+
+
+ANN: Given = {"username": "ann", "email": "ann@example.com"}
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ async def stored(db: Database) -> list[User]:
         return list(await session.scalars(select(User).order_by(User.id)))
 
 
-def test_importing_the_package_registers_every_built_in_task():
+def test_importing_the_package_registers_every_built_in_task() -> None:
     assert {
         "users.create",
         "users.deactivate_stale",
@@ -64,7 +72,7 @@ def test_importing_the_package_registers_every_built_in_task():
 
 async def test_a_user_is_created_and_its_id_is_the_result(
     client: TaskClient, drain: Drain, db: Database
-):
+) -> None:
     handle = await client.enqueue(create, **ANN)
     await drain()
     [user] = await stored(db)
@@ -76,7 +84,7 @@ async def test_a_user_is_created_and_its_id_is_the_result(
 
 async def test_with_welcome_the_mail_is_queued_for_the_new_user(
     client: TaskClient, drain: Drain, db: Database
-):
+) -> None:
     handle = await client.enqueue(create, **ANN, welcome=True)
     await drain()
     user_id = await handle.result(5)
@@ -93,7 +101,7 @@ async def test_with_welcome_the_mail_is_queued_for_the_new_user(
 )
 async def test_a_taken_user_is_a_final_failure_that_says_what_is_taken(
     client: TaskClient, drain: Drain, db: Database, username: str, email: str, message: str
-):
+) -> None:
     async with db.get_session() as session:
         await create_user(session, **ANN)
     handle = await client.enqueue(create, username=username, email=email, welcome=True)
@@ -107,7 +115,7 @@ async def test_a_taken_user_is_a_final_failure_that_says_what_is_taken(
     assert await tasks_called(db, "users.send_welcome") == []
 
 
-async def test_a_taken_user_leaves_the_callers_transaction_usable(db: Database):
+async def test_a_taken_user_leaves_the_callers_transaction_usable(db: Database) -> None:
     async with db.get_session() as session:
         first = await create_user(session, **ANN)
         with pytest.raises(UserTaken):
@@ -116,7 +124,7 @@ async def test_a_taken_user_leaves_the_callers_transaction_usable(db: Database):
     assert [user.id for user in await stored(db)] == [first.id, second.id]
 
 
-async def test_of_two_users_who_want_the_same_name_at_once_one_gets_it(db: Database):
+async def test_of_two_users_who_want_the_same_name_at_once_one_gets_it(db: Database) -> None:
     first_has_it, second_waits = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
@@ -160,14 +168,14 @@ async def test_of_two_users_who_want_the_same_name_at_once_one_gets_it(db: Datab
 )
 async def test_what_is_no_username_or_no_email_is_refused_when_it_is_enqueued(
     given: dict[str, Any],
-):
+) -> None:
     [field] = given
     async with AsyncSession() as session:  # bound to nothing: a statement would fail
         with pytest.raises(InvalidArguments, match=f"users.create: {field}: "):
             await create.enqueue(session, **{**ANN, **given})
 
 
-def test_spaces_around_both_and_the_case_of_the_domain_do_not_matter():
+def test_spaces_around_both_and_the_case_of_the_domain_do_not_matter() -> None:
     assert TypeAdapter(Username).validate_python(" José ") == "José"
     assert TypeAdapter(Email).validate_python(" Ann@EXAMPLE.com ") == "Ann@example.com"
 
@@ -199,7 +207,7 @@ async def active(db: Database) -> list[str]:
 
 async def test_users_who_were_not_seen_for_long_are_deactivated(
     client: TaskClient, drain: Drain, db: Database
-):
+) -> None:
     await add_users(
         db, new=(1, None), forgotten=(31, None), regular=(400, 29), gone=(400, 31), quiet=(29, None)
     )
@@ -211,7 +219,7 @@ async def test_users_who_were_not_seen_for_long_are_deactivated(
 
 async def test_stale_users_are_deactivated_in_batches_and_counted_once(
     client: TaskClient, drain: Drain, db: Database, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(users, "USERS_PER_BATCH", 2)
     await add_users(db, **{f"user{n}": (100, None) for n in range(5)})
     async with db.get_session() as session:
@@ -226,7 +234,7 @@ async def test_stale_users_are_deactivated_in_batches_and_counted_once(
 
 async def test_a_user_who_is_being_changed_is_left_alone(
     client: TaskClient, drain: Drain, db: Database
-):
+) -> None:
     await add_users(db, visiting=(100, None), gone=(100, None))
     handle = await client.enqueue(deactivate_stale)
     async with db.get_session() as session:

@@ -8,7 +8,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import timedelta
 from email.utils import format_datetime
 from ipaddress import ip_address
@@ -45,7 +45,7 @@ async def receiver() -> AsyncIterator[WebServer]:
         yield server
 
 
-Call = Callable[..., Awaitable[int]]
+Call = Callable[..., Coroutine[Any, Any, int]]
 
 
 @pytest.fixture
@@ -90,7 +90,9 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 # -- what arrives
 
 
-async def test_the_payload_arrives_as_json_with_event_and_delivery(call: Call, receiver: WebServer):
+async def test_the_payload_arrives_as_json_with_event_and_delivery(
+    call: Call, receiver: WebServer
+) -> None:
     assert await call(f"http://localhost:{receiver.port}/hook?a=b#c") == 204
     [request] = receiver.received
     assert request.path == "/hook?a=b"
@@ -101,7 +103,7 @@ async def test_the_payload_arrives_as_json_with_event_and_delivery(call: Call, r
     assert request.headers["host"] == f"localhost:{receiver.port}"
 
 
-async def test_the_receiver_can_verify_the_signature(call: Call, receiver: WebServer):
+async def test_the_receiver_can_verify_the_signature(call: Call, receiver: WebServer) -> None:
     await call(f"http://localhost:{receiver.port}/")
     [request] = receiver.received
     timestamp = request.headers["x-worker-timestamp"]
@@ -111,14 +113,14 @@ async def test_the_receiver_can_verify_the_signature(call: Call, receiver: WebSe
     assert request.headers["x-worker-signature"] == f"sha256={expected}"
 
 
-async def test_without_a_secret_nothing_is_sent(call: Call, receiver: WebServer):
+async def test_without_a_secret_nothing_is_sent(call: Call, receiver: WebServer) -> None:
     with pytest.raises(SettingsError, match="WORKER_WEBHOOK_SECRET"):
         await call(f"http://localhost:{receiver.port}/", webhook_secret=None)
     assert receiver.received == []
 
 
 @pytest.mark.parametrize("event", ["", "two words", "a\r\nX-Other: b", "å", "x" * 101])
-async def test_an_event_that_fits_no_header_is_refused_when_it_is_enqueued(event: str):
+async def test_an_event_that_fits_no_header_is_refused_when_it_is_enqueued(event: str) -> None:
     async with AsyncSession() as session:  # bound to nothing: a statement would fail
         with pytest.raises(InvalidArguments, match=r"webhooks\.deliver: event: "):
             await deliver.enqueue(session, url="https://example.com", event=event, payload={})
@@ -126,7 +128,7 @@ async def test_an_event_that_fits_no_header_is_refused_when_it_is_enqueued(event
 
 async def test_the_url_which_may_hold_a_token_is_not_logged(
     call: Call, receiver: WebServer, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     caplog.set_level(logging.INFO)
     await call(f"http://localhost:{receiver.port}/token")
     assert "token" not in caplog.text
@@ -136,27 +138,27 @@ async def test_the_url_which_may_hold_a_token_is_not_logged(
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_2xx_is_the_result(call: Call, receiver: WebServer, status: int):
+async def test_2xx_is_the_result(call: Call, receiver: WebServer, status: int) -> None:
     receiver.answers = [f"{status} Fine"]
     assert await call(f"http://localhost:{receiver.port}/") == status
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 429])
-async def test_5xx_408_and_429_are_retried(call: Call, receiver: WebServer, status: int):
+async def test_5xx_408_and_429_are_retried(call: Call, receiver: WebServer, status: int) -> None:
     receiver.answers = [f"{status} Not now"]
     with pytest.raises(Retry, match=f"the receiver answered {status}"):
         await call(f"http://localhost:{receiver.port}/")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
-async def test_any_other_4xx_is_final(call: Call, receiver: WebServer, status: int):
+async def test_any_other_4xx_is_final(call: Call, receiver: WebServer, status: int) -> None:
     receiver.answers = [f"{status} No"]
     with pytest.raises(WebhookRefused, match=f"the receiver answered {status}"):
         await call(f"http://localhost:{receiver.port}/")
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect_is_not_followed(call: Call, receiver: WebServer, status: int):
+async def test_a_redirect_is_not_followed(call: Call, receiver: WebServer, status: int) -> None:
     receiver.answers = [f"{status} There\r\nLocation: /there"]
     with pytest.raises(WebhookRefused, match=f"the receiver answered {status}"):
         await call(f"http://localhost:{receiver.port}/")
@@ -165,7 +167,7 @@ async def test_a_redirect_is_not_followed(call: Call, receiver: WebServer, statu
 
 async def test_a_receiver_that_does_not_answer_is_left_and_tried_again(
     call: Call, receiver: WebServer, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(egress, "TIMEOUT", httpx.Timeout(0.05))
     receiver.silent = True
     with pytest.raises(httpx.ReadTimeout) as error:
@@ -173,7 +175,7 @@ async def test_a_receiver_that_does_not_answer_is_left_and_tried_again(
     assert not isinstance(error.value, deliver.policy.final)
 
 
-async def test_a_receiver_that_is_away_is_tried_again(call: Call):
+async def test_a_receiver_that_is_away_is_tried_again(call: Call) -> None:
     async with web_server() as gone:
         pass
     with pytest.raises(httpx.ConnectError) as error:
@@ -181,7 +183,7 @@ async def test_a_receiver_that_is_away_is_tried_again(call: Call):
     assert not isinstance(error.value, deliver.policy.final)
 
 
-async def test_an_endless_answer_is_not_read(call: Call, receiver: WebServer):
+async def test_an_endless_answer_is_not_read(call: Call, receiver: WebServer) -> None:
     receiver.answers, receiver.endless = ["200 OK"], True
     async with asyncio.timeout(5):
         assert await call(f"http://localhost:{receiver.port}/") == 200
@@ -205,14 +207,14 @@ async def test_an_endless_answer_is_not_read(call: Call, receiver: WebServer):
         ("Fri, 31 Dec 2100 23:59:59 +9999", None),
     ],
 )
-def test_retry_after_is_obeyed_within_limits(value: str, seconds: float | None):
+def test_retry_after_is_obeyed_within_limits(value: str, seconds: float | None) -> None:
     assert retry_after(value) == seconds
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_who_is_busy_is_asked_again_when_it_says_but_not_again_and_again(
     call: Call, receiver: WebServer, status: int
-):
+) -> None:
     pauses = []
     for asked in ("600", "7200", "1", format_datetime(utcnow() + timedelta(hours=6), usegmt=True)):
         receiver.answers = [f"{status} Busy\r\nRetry-After: {asked}"]
@@ -225,7 +227,7 @@ async def test_who_is_busy_is_asked_again_when_it_says_but_not_again_and_again(
     assert pauses[3] == 3600
 
 
-def test_retry_after_may_be_a_date():
+def test_retry_after_may_be_a_date() -> None:
     seconds = retry_after(format_datetime(utcnow() + timedelta(minutes=2), usegmt=True))
     assert seconds is not None
     assert 110 < seconds <= 120
@@ -248,12 +250,12 @@ PUBLIC = ["1.1.1.1", "93.184.216.34", "100.63.0.1", "172.32.0.1", "2606:4700:470
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_an_address_that_is_not_on_the_public_internet_is_told(address: str):
+def test_an_address_that_is_not_on_the_public_internet_is_told(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_an_address_on_the_public_internet_is_told(address: str):
+def test_an_address_on_the_public_internet_is_told(address: str) -> None:
     assert is_public(ip_address(address))
 
 
@@ -262,7 +264,7 @@ def test_an_address_on_the_public_internet_is_told(address: str):
 )
 async def test_a_private_address_is_refused_however_it_is_written(
     call: Call, receiver: WebServer, host: str
-):
+) -> None:
     with pytest.raises(WebhookRefused, match="not on the public internet"):
         await call(f"http://{host}:{receiver.port}/", webhook_allow_private=False)
     assert receiver.received == []
@@ -270,7 +272,7 @@ async def test_a_private_address_is_refused_however_it_is_written(
 
 async def test_one_private_address_among_public_ones_is_enough_to_refuse(
     call: Call, resolve_to: Callable[..., list[str]]
-):
+) -> None:
     resolve_to("93.184.216.34", "10.0.0.1")
     with pytest.raises(WebhookRefused, match=r"hooks\.test has the address 10\.0\.0\.1"):
         await call("https://hooks.test/", webhook_allow_private=False)
@@ -278,7 +280,7 @@ async def test_one_private_address_among_public_ones_is_enough_to_refuse(
 
 async def test_the_connection_goes_to_the_address_that_was_checked(
     call: Call, receiver: WebServer, resolve_to: Callable[..., list[str]]
-):
+) -> None:
     asked = resolve_to("127.0.0.1")
     assert await call(f"http://hooks.test:{receiver.port}/") == 204
     assert asked.count("hooks.test") == 1
@@ -287,14 +289,14 @@ async def test_the_connection_goes_to_the_address_that_was_checked(
 
 async def test_the_next_address_is_tried_when_one_takes_no_connection(
     call: Call, receiver: WebServer, resolve_to: Callable[..., list[str]]
-):
+) -> None:
     resolve_to("127.0.0.2", "127.0.0.1")
     assert await call(f"http://hooks.test:{receiver.port}/") == 204
 
 
 async def test_slow_name_servers_hold_up_webhooks_only_and_these_are_tried_again(
     call: Call, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     answer = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait())
     monkeypatch.setattr(egress, "resolver", Resolver(seconds=0.2))
@@ -312,7 +314,7 @@ async def test_slow_name_servers_hold_up_webhooks_only_and_these_are_tried_again
 
 async def test_a_proxy_from_the_environment_is_not_asked(
     call: Call, receiver: WebServer, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert await call(f"http://localhost:{receiver.port}/") == 204
 
@@ -335,7 +337,7 @@ async def test_a_proxy_from_the_environment_is_not_asked(
         (f"http://{'a' * 64}.com/", "is not a host name"),
     ],
 )
-async def test_a_url_that_is_none_to_call_is_refused(call: Call, url: str, message: str):
+async def test_a_url_that_is_none_to_call_is_refused(call: Call, url: str, message: str) -> None:
     with pytest.raises(WebhookRefused, match=message) as error:
         await call(url)
     assert "password@" not in str(error.value)
@@ -357,14 +359,14 @@ async def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 async def test_the_certificate_is_checked_for_the_host_and_not_for_its_address(
     call: Call, secure: WebServer
-):
+) -> None:
     assert await call(f"https://localhost:{secure.port}/") == 204
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "hooks.test"])
 async def test_a_certificate_for_another_host_is_not_accepted(
     call: Call, secure: WebServer, resolve_to: Callable[..., list[str]], host: str
-):
+) -> None:
     resolve_to("127.0.0.1")
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         await call(f"https://{host}:{secure.port}/")
@@ -398,7 +400,7 @@ class TestAsATask:
 
     async def test_a_delivery_that_is_repeated_keeps_its_id(
         self, client: TaskClient, drain: Drain, receiver: WebServer
-    ):
+    ) -> None:
         receiver.answers = ["500 Oh", "503 Oh"]
         handle = await self.enqueued(client, receiver)
         while not (await handle.status()).settled:
@@ -407,7 +409,9 @@ class TestAsATask:
         ids = [request.headers["x-worker-delivery"] for request in receiver.received]
         assert ids == [str(handle.id)] * 3
 
-    async def test_a_404_fails_at_once(self, client: TaskClient, drain: Drain, receiver: WebServer):
+    async def test_a_404_fails_at_once(
+        self, client: TaskClient, drain: Drain, receiver: WebServer
+    ) -> None:
         receiver.answers = ["404 Not Found"]
         handle = await self.enqueued(client, receiver)
         await drain()
@@ -419,7 +423,7 @@ class TestAsATask:
 
     async def test_retry_after_says_when_the_next_attempt_is_due(
         self, client: TaskClient, drain: Drain, receiver: WebServer
-    ):
+    ) -> None:
         receiver.answers = ["429 Slow Down\r\nRetry-After: 600"]
         handle = await self.enqueued(client, receiver)
         await drain()

@@ -70,8 +70,15 @@ class House:
     client: TaskClient
     _start: Callable[..., WorkerProcess]
 
-    async def start_worker(self, *, fresh: bool = False, **environment: str) -> WorkerProcess:
+    async def start_worker(self, **environment: str) -> WorkerProcess:
         """Start a worker and wait until it works."""
+        return await self._started(fresh=False, environment=environment)
+
+    async def start_fresh_worker(self, **environment: str) -> WorkerProcess:
+        """The same, `fresh` as in `processes.start`."""
+        return await self._started(fresh=True, environment=environment)
+
+    async def _started(self, *, fresh: bool, environment: dict[str, str]) -> WorkerProcess:
         process = self._start(fresh=fresh, **environment)
         await asyncio.to_thread(process.wait_for_log, READY)
         return process

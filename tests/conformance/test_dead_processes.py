@@ -192,7 +192,7 @@ async def test_a_worker_that_stalls_and_comes_back_cannot_commit_what_another_ha
     await asyncio.to_thread(stalled.wait_for_log, "taken for dead meanwhile", 30)
 
     async def both_live() -> bool:
-        return (await house.db.execute_once(PROCESSES, {})).scalar_one() == 2
+        return bool((await house.db.execute_once(PROCESSES, {})).scalar_one() == 2)
 
     await wait_until(both_live)
     assert await asyncio.to_thread(stalled.terminate) == 0, stalled.log

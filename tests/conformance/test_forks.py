@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -30,7 +30,9 @@ def worker(effects: Effects, start_worker: Callable[..., WorkerProcess]) -> Work
 
 
 @pytest.fixture(autouse=True)
-async def _goes_on(worker: WorkerProcess, client: TaskClient, effects: Effects) -> None:
+async def _goes_on(
+    worker: WorkerProcess, client: TaskClient, effects: Effects
+) -> AsyncIterator[None]:
     """After each test the worker is well, and so are its connections."""
     yield
     for n in range(3):

@@ -7,6 +7,7 @@ nothing.
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import TextClause, text
@@ -16,7 +17,7 @@ from tests.conformance.tasks import INSERT
 from tests.conftest import Drain
 from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
 from uow.broker.redis import RedisClient
-from uow.db.queries import Queries
+from uow.db.queries import Queries, queries_for
 from uow.db.transitions import FRAGMENTS
 from uow.errors import AttemptSuperseded
 from uow.services.presence import Presence
@@ -107,7 +108,8 @@ def without(queries: Queries, statement: str, guard: str) -> Queries:
     mutated = text(whole.text.replace(guard, "true", 1))
     kept = mutated._bindparams.keys()
     mutated = mutated.bindparams(*(whole._bindparams[name] for name in kept))
-    return replace(queries, **{statement: mutated})
+    change: dict[str, Any] = {statement: mutated}
+    return replace(queries, **change)
 
 
 @pytest.fixture
@@ -115,10 +117,8 @@ def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Remove a guard from every `Database` that is made from now on, the worker's."""
     from uow.db import database
 
-    original = database.queries_for
-
     def apply(statement: str, guard: str) -> None:
-        mutated = without(original("worker"), statement, guard)
+        mutated = without(queries_for("worker"), statement, guard)
         monkeypatch.setattr(database, "queries_for", lambda schema: mutated)
 
     return apply

@@ -10,6 +10,7 @@ from arq import cron
 
 from tests.conformance import tasks
 from tests.conformance.conftest import House, effects_of, wait_until, wait_until_running
+from tests.redis_commands import command
 from uow.broker import codec
 from uow.broker.access import check_access
 from uow.broker.redis import arq_settings, connect
@@ -35,7 +36,7 @@ def limited(house: House) -> Setting:
 
     async def make(*rights: str) -> str:
         async with connect(house.redis.url) as admin:
-            await admin.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">pw", *rights)
+            await command(admin, "ACL", "SETUSER", "limited", "reset", "on", ">pw", *rights)
         return house.redis.url.replace("redis://", "redis://limited:pw@")
 
     return make
@@ -129,10 +130,10 @@ async def test_trying_leaves_nothing_behind() -> None:
     async with EmbeddedRedis() as server, connect(server.url) as redis:
         await redis.zadd("arq:queue", {"there": 1})
         await redis.set("arq:queue:health-check", "well", px=60_000)
-        before = await redis.execute_command("INFO", "keyspace")
+        before = await command(redis, "INFO", "keyspace")
         assert await check_access(redis, ["arq:queue"]) is None
         assert set(await redis.keys("*")) == {b"arq:queue", b"arq:queue:health-check"}
-        assert await redis.execute_command("INFO", "keyspace") == before
+        assert await command(redis, "INFO", "keyspace") == before
         assert await redis.zrange("arq:queue", 0, -1, withscores=True) == [(b"there", 1.0)]
 
 
@@ -157,7 +158,7 @@ async def test_what_a_stock_class_needs_is_found_out_at_its_start(
     rights: str, options: dict[str, Any], missing: str | None
 ) -> None:
     async with EmbeddedRedis(tcp=True) as server, connect(server.url) as admin:
-        await admin.execute_command(f"ACL SETUSER limited on >pw {rights}")
+        await command(admin, f"ACL SETUSER limited on >pw {rights}")
         url = arq_settings(server.url.replace("redis://", "redis://limited:pw@"))
         options |= {"redis_settings": url, "burst": True, "handle_signals": False, **JSON}
         worker = FastWorker([act], **options)
@@ -176,12 +177,12 @@ async def test_what_a_stock_class_needs_is_found_out_at_its_start(
 
 async def test_every_key_is_named_that_an_other_queue_needs() -> None:
     async with EmbeddedRedis(tcp=True) as server, connect(server.url) as admin:
-        await admin.execute_command("ACL SETUSER limited on >pw ~arq:* ~worker:* &* +@all")
+        await command(admin, "ACL SETUSER limited on >pw ~arq:* ~worker:* &* +@all")
         url = server.url.replace("redis://", "redis://limited:pw@")
         async with connect(url) as redis:
             with pytest.raises(SettingsError, match="limited ~mail ~mail:health-check$"):
                 await check_access(redis, ["arq:queue", "mail"])
-        await admin.execute_command("ACL SETUSER limited resetkeys ~arq:* ~worker:pulse:*")
+        await command(admin, "ACL SETUSER limited resetkeys ~arq:* ~worker:pulse:*")
         async with connect(url) as redis:
             with pytest.raises(SettingsError, match=r"limited ~worker:\*$"):
                 await check_access(redis, ["arq:queue"])

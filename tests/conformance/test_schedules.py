@@ -34,8 +34,7 @@ async def start_fleet(house: House) -> list[WorkerProcess]:
         pytest.skip("libfaketime is not installed (apt-get install libfaketime); CI has it")
 
     async def start(skew: str) -> WorkerProcess:
-        return await house.start_worker(
-            fresh=True,
+        return await house.start_fresh_worker(
             WORKER_TASK_MODULES="tests.conformance.cron_tasks",
             LD_PRELOAD=str(FAKETIME),
             FAKETIME=skew,

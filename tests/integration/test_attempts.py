@@ -731,6 +731,7 @@ class TestStrays:
             return found
 
         two_hours_ago = int(time.time() * 1000) - 7_200_000
+        payload: dict[str, object]
         payload = {"t": None, "f": "of.the.next.version", "a": [], "k": {}, "et": two_hours_ago}
         await self.push_raw(client.redis, "old", codec.to_bytes(payload))
         assert await deliver() is None
@@ -758,7 +759,7 @@ async def test_arguments_and_results_do_not_reach_the_log(
     for function in (secretive, plainly):
         await client.enqueue(function, it=Secretive(password="canary-4711"))
     with pytest.raises(Exception, match="password"):
-        await client.enqueue(secretive, it={"pasword": "canary-4711"})
+        await client.enqueue(secretive, it={"pasword": "canary-4711"})  # type: ignore[call-overload]
     await drain()
     assert "secretive(" in caplog.text
     assert "canary-4711" not in caplog.text

@@ -218,7 +218,7 @@ class TestAConnection:
 
         handle = await client.enqueue(parent)
         await drain()
-        assert await handle.result(5) is None
+        assert await handle.result(5) is None  # type: ignore[func-returns-value]
         assert await rows(client.db) == 2
 
     async def test_another_engine_is_not_what_it_is_on(

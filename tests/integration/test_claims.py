@@ -172,6 +172,7 @@ class TestTheScan:
         """Its client is the one that arq works on."""
         await hold(redis, "mine", 5)
         patient = connect(redis_server.url, kind=PatientRedis)
+        assert isinstance(patient, PatientRedis)
         patient.claiming = False
         found = await patient.zrangebyscore("mine", min=1, max=1, start=1, num=2)
         assert found == [b"mine 1", b"mine 2"]

@@ -276,7 +276,7 @@ class TestTheConnection:
     ) -> None:
         level = {"isolation_level": "AUTOCOMMIT"}
         of_engine = level if said_of == "engine" else {}
-        engine = create_async_engine(db.engine.url, **of_engine)  # type: ignore[arg-type]
+        engine = create_async_engine(db.engine.url, **of_engine)
         bound = engine.execution_options(**level) if said_of == "connection" else engine
         async with AsyncSession(bound) as session:
             if said_of == "transaction":
@@ -305,7 +305,7 @@ class TestTheConnection:
         with pytest.raises(InvalidOptions, match="for a session of yours"):
             await client.enqueue(double.options(bind=engines[0]), n=1)
         with pytest.raises(InvalidOptions, match="neither an engine nor a mapped class"):
-            double.options(bind="leader")  # type: ignore[typeddict-item]
+            double.options(bind="leader")  # type: ignore[arg-type]
 
 
 class TestInsideATask:

@@ -9,8 +9,10 @@ from sqlalchemy import bindparam, make_url, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from tests.pools import checked_out
 from tests.proxy import Proxy
 from uow import Database, TransactionAborted
+from uow.db.direct import driver_of
 from uow.db.failures import PASSING
 from uow.db.models import User
 from uow.db.session import aborted_by
@@ -25,10 +27,6 @@ def a_user(name: str) -> User:
 async def usernames(db: Database) -> list[str]:
     async with db.get_session() as session:
         return list(await session.scalars(select(User.username).order_by(User.username)))
-
-
-def checked_out(db: Database) -> int:
-    return db.engine.pool.checkedout()  # type: ignore[attr-defined]
 
 
 async def test_nothing_connects_in_the_constructor() -> None:
@@ -208,7 +206,7 @@ async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(db: Dat
     async with db.get_session() as session:
         pid = await session.scalar(text("SELECT pg_backend_pid()"))
         raw = await (await session.connection()).get_raw_connection()
-        raw.driver_connection.add_termination_listener(lambda _: closed.set())  # type: ignore[union-attr]
+        driver_of(raw).add_termination_listener(lambda _: closed.set())
     async with Database(db.engine.url) as other:
         await other.execute_once(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
     await closed.wait()
@@ -258,7 +256,7 @@ async def test_the_kernel_finds_out_that_a_server_is_not_to_be_reached_any_more(
     async with EmbeddedPostgres(tcp=True) as server, Database(server.url) as db:
         async with db.engine.connect() as connection:
             raw = await connection.get_raw_connection()
-            ours = raw.driver_connection._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            ours = driver_of(raw)._transport.get_extra_info("socket")
             assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
             # While something sent is not acknowledged it does not ask: that has a limit of its own.

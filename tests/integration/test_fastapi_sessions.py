@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tests.pools import checked_out, queue_pool
 from tests.servers import serving
 from uow import Database, SessionDep, TaskClient, TaskContext, TransactionAborted, task
 from uow.db.models import User
@@ -42,7 +43,8 @@ class Witness:
 
 async def notes(db: Database) -> int:
     async with db.engine.connect() as connection:
-        return (await connection.execute(text("SELECT count(*) FROM note"))).scalar_one()
+        found = await connection.execute(text("SELECT count(*) FROM note"))
+        return int(found.scalar_one())
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ async def db(db: Database) -> AsyncIterator[Database]:
             )
         )
     yield db
-    assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert checked_out(db) == 0
 
 
 @pytest.fixture
@@ -137,7 +139,7 @@ async def test_a_client_that_has_read_the_headers_sees_the_row(app: FastAPI, db:
     async with serving(app) as http, http.stream("POST", "/") as response:
         assert response.status_code == 200
         assert await notes(db) == 1
-        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert checked_out(db) == 0
         body_may_end.set()
         assert await response.aread() == b"beginend"
 
@@ -255,7 +257,7 @@ async def test_an_error_in_a_savepoint_of_the_request_does_not_count(
 
 async def test_requests_at_once_have_a_session_each(app: FastAPI, db: Database) -> None:
     # More than there are connections: they wait for each other and lose nothing.
-    many = 3 * db.engine.pool.size()  # type: ignore[attr-defined]
+    many = 3 * queue_pool(db).size()
 
     @app.post("/{number}")
     async def insert(number: int, session: SessionDep) -> None:
@@ -268,12 +270,12 @@ async def test_requests_at_once_have_a_session_each(app: FastAPI, db: Database) 
     statuses = [response.status_code for response in responses]
     assert statuses == [409 if number % 3 == 0 else 200 for number in range(many)]
     assert await notes(db) == statuses.count(200)
-    assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert checked_out(db) == 0
 
 
 async def test_sub_dependencies_share_the_session_of_the_request(app: FastAPI) -> None:
     async def sub(session: SessionDep) -> AsyncSession:
-        return session  # type: ignore[no-any-return]
+        return session
 
     @app.get("/")
     async def compare(session: SessionDep, same: Annotated[Any, Depends(sub)]) -> bool:
@@ -340,7 +342,8 @@ class TestEnqueueInARequest:
 
     async def count(self, db: Database) -> int:
         async with db.engine.connect() as connection:
-            return (await connection.execute(text("SELECT count(*) FROM task"))).scalar_one()
+            found = await connection.execute(text("SELECT count(*) FROM task"))
+            return int(found.scalar_one())
 
     async def test_it_is_there_once_the_request_is_answered(
         self, app: FastAPI, db: Database

@@ -23,6 +23,7 @@ from uow.db.connection import Connection as Driver
 from uow.db.direct import driver_of
 from uow.db.failures import PASSING
 from uow.db.transitions import FENCE_SECONDS
+from uow.tasks.definition import TaskFunction
 from uow.tasks.registry import Registry
 
 FENCE = text("SELECT current_setting('idle_in_transaction_session_timeout')")
@@ -68,9 +69,11 @@ async def test_each_attempt_is_fenced_by_its_own_timeout(
             async with ctx["db"].get_session() as session:
                 fences[ctx["task"].name].append(str(await session.scalar(FENCE)))
 
-    how = {"atomic": atomic, "durable": durable, "registry": registry}
-    short = task("short", timeout=7, **how)(look)  # type: ignore[call-overload]
-    day = task("day", timeout=86_400, **how)(look)  # type: ignore[call-overload]
+    def within(name: str, timeout: float) -> TaskFunction[[], None]:
+        made = task(name, timeout=timeout, atomic=atomic, durable=durable, registry=registry)
+        return made(look)
+
+    short, day = within("short", 7), within("day", 86_400)
     async with TaskClient.from_settings(way) as client:
         for function in (short, day, short):
             await client.enqueue(function)
@@ -176,7 +179,7 @@ async def test_a_statement_ends_when_its_process_has_gone(way: Settings, db: Dat
             while not (await db.execute_once(active, {"pid": pid})).scalar():
                 await asyncio.sleep(0)
             raw = await connection.get_raw_connection()
-            raw.driver_connection._transport.abort()  # type: ignore[union-attr]
+            driver_of(raw)._transport.abort()
             with pytest.raises(DBAPIError):
                 await long
             await connection.invalidate()

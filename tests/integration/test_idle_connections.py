@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
+from tests.pools import checked_out
 from uow import Database, TaskClient, TaskContext, task
 from uow.db import direct
 from uow.db.connection import Connection
@@ -34,7 +35,7 @@ async def single(settings: Settings) -> AsyncIterator[Database]:
     async with Database.from_settings(one) as database:
         await database.execute_once(text("CREATE TABLE effect (what text)"), {})
         yield database
-        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert checked_out(database) == 0
 
 
 async def gather_of_which_one_part_fails(session: AsyncSession) -> None:
@@ -175,7 +176,7 @@ async def test_a_task_with_a_statement_left_running_fails_alone(
 async def test_the_drivers_connection_can_be_asked_through_the_pool(single: Database) -> None:
     async with single.engine.connect() as connection:
         pooled = await connection.get_raw_connection()
-        assert direct.driver_of(pooled).is_idle()  # type: ignore[arg-type]
+        assert direct.driver_of(pooled).is_idle()
 
 
 @pytest.mark.parametrize("statement", ["DEALLOCATE ALL", "SET default_transaction_read_only = on"])

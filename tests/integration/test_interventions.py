@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from arq import create_pool
+from arq.connections import ArqRedis
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -45,7 +46,7 @@ PUT = text("""
 """)
 
 
-async def put(db: Database, state: TaskState = TaskState.FAILED, **columns: Any) -> UUID:
+async def put(db: Database, state: TaskState = TaskState.FAILED, /, **columns: Any) -> UUID:
     """A row in that state, settled `ago` seconds ago."""
     values = {
         "id": uuid4(), "name": "x", "state": state, "queue": "arq:queue", "user_id": None,
@@ -218,6 +219,7 @@ class TestRetry:
     ) -> None:
         async with stock_client(settings) as stock:
             job = await stock.enqueue_job("moody", _job_id="mine")
+            assert job is not None
             row = text("SELECT id, state FROM task")
             while (found := (await db.execute_once(row, {})).first()) is None or (
                 found.state != "failed"
@@ -530,7 +532,7 @@ class TestCancel:
 
 
 @asynccontextmanager
-async def stock_client(settings: Settings) -> AsyncIterator[RedisClient]:
+async def stock_client(settings: Settings) -> AsyncIterator[ArqRedis]:
     """As a stock arq client is made: `create_pool` with our serializer."""
     pool = await create_pool(
         arq_settings(settings.redis_url.get_secret_value()),

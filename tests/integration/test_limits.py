@@ -12,11 +12,13 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tests.conftest import Drain
+from tests.pools import checked_out
 from tests.proxy import Proxy
 from uow import Database, Settings, TaskClient, TaskContext, task
 from uow.attempt import unit_of_work
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.db import migrations
+from uow.db.direct import driver_of
 from uow.db.failures import Kind, cause_of
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable
@@ -38,10 +40,6 @@ async def way(server: EmbeddedPostgres, database: str) -> AsyncIterator[tuple[Pr
     async with Proxy(str(url.host), url.port or 0).listening() as proxy:
         through = url.set(host="127.0.0.1", port=proxy.port)
         yield proxy, through.render_as_string(hide_password=False)
-
-
-def checked_out(db: Database) -> int:
-    return db.engine.pool.checkedout()  # type: ignore[attr-defined]
 
 
 async def test_a_pool_that_is_in_use_is_no_outage(database_url: str) -> None:
@@ -91,7 +89,7 @@ async def test_a_connection_that_must_be_made_anew_has_a_limit_and_is_called_an_
     async with way(tcp, "postgres") as (proxy, url), Database(url, pool_size=2) as db:
         async with db.engine.connect() as one:
             raw = await one.get_raw_connection()
-            raw.driver_connection.terminate()  # type: ignore[union-attr]
+            driver_of(raw).terminate()
             await one.invalidate()
         proxy.passes.clear()
         with pytest.raises(ServerUnreachable):

@@ -12,6 +12,7 @@ from tests.conftest import Drain
 from tests.integration.test_attempts import drain_until_settled
 from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
 from uow.attempt import start
+from uow.attempt.answer import hand_back
 from uow.tasks.registry import Registry
 
 
@@ -56,7 +57,6 @@ async def test_a_start_that_waits_for_long_is_handed_back_and_postgres_is_not_aw
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     handed_back = asyncio.Event()
-    hand_back = start.hand_back
 
     def noted(delay: float) -> Exception:
         handed_back.set()

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
+from typing import TypedDict
 
 import pytest
 from sqlalchemy import event, text
@@ -40,7 +42,14 @@ async def effects(db: Database) -> list[str]:
     return list(found.scalars())
 
 
-def options(kind: str) -> dict[str, bool]:
+class Kind(TypedDict):
+    """How a task does its work."""
+
+    atomic: bool
+    durable: bool
+
+
+def options(kind: str) -> Kind:
     return {"atomic": kind != "separate", "durable": kind != "rowless"}
 
 
@@ -59,7 +68,7 @@ async def test_callbacks_are_called_after_the_commit_in_their_order(
         for what in "a", "b":
             async with ctx["db"].get_session() as session:
                 await session.execute(INSERT, {"what": what})
-                ctx["task"].on_commit(lambda what=what: note(what))
+                ctx["task"].on_commit(partial(note, what))
         called.append(("returned", []))
 
     await client.enqueue(notes)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from tests.conftest import Drain
+from tests.redis_commands import command
 from uow import Database, InvalidOptions, Settings, TaskClient, TaskContext, task
 from uow.broker import keys
 from uow.broker.redis import RedisClient
@@ -108,7 +109,7 @@ class TestAWorker:
         @task("any", registry=registry)
         async def any_(ctx: TaskContext) -> None: ...
 
-        await redis.lpush(keys.owner(QUEUE), "odd")
+        await command(redis, "LPUSH", keys.owner(QUEUE), "odd")
         with pytest.raises(SettingsError, match="WRONGTYPE"):
             await drain()
 

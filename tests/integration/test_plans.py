@@ -19,7 +19,7 @@ async def generic_plan(db: Database, name: str, *settings: str) -> str:
     """The plan of a statement for any values, made while the tables are empty."""
     sql, parameters = direct.compiled(getattr(db.queries, name))
     async with db.engine.connect() as connection:
-        driver = direct.driver_of(await connection.get_raw_connection())  # type: ignore[arg-type]
+        driver = direct.driver_of(await connection.get_raw_connection())
         for setting in ("plan_cache_mode = force_generic_plan", *settings):
             await driver.execute(f"SET {setting}")
         await driver.execute(f"PREPARE kept AS {sql}")

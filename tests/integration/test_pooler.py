@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.pgbouncer import pgbouncer
+from tests.pools import checked_out
 from tests.processes import run_command
 from uow import Database, Settings, TaskClient, TaskContext, task
 from uow.db import migrations
@@ -86,7 +87,7 @@ async def test_a_proxy_that_nobody_speaks_of_is_refused_at_the_first_connection(
                         await session.execute(text("SELECT 1"))
                 with pytest.raises(SettingsError, match="WORKER_DATABASE_POOLER=session"):
                     await db.ping()
-            assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+            assert checked_out(db) == 0
 
 
 async def test_a_client_whose_proxy_nobody_speaks_of_is_refused(
@@ -189,7 +190,7 @@ async def test_a_task_for_which_the_proxy_has_no_connection_is_handed_back_and_n
         handle = await client.enqueue(work)
         await drain()
         found = await client.db.execute_once(text("SELECT state, tries, setbacks FROM task"), {})
-    assert found.all() == [("queued", 0, 0)]
+    assert [tuple(row) for row in found] == [("queued", 0, 0)]
     assert f"{handle.id} handed back: the pooling proxy's pool is used up" in caplog.text
 
 

@@ -18,6 +18,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from tests.redis_commands import command
 from uow import TaskClient, TaskContext, task
 from uow.broker import scripts
 from uow.broker.claims import Claimed, Finish, claim, extend, finish, retake
@@ -36,6 +37,8 @@ from uow.tasks.registry import Registry
 
 LEASE_MS = 60_000
 
+Limited = Callable[..., Awaitable[RedisClient]]
+
 
 @pytest.fixture
 def call(redis: RedisClient) -> Call:
@@ -43,18 +46,14 @@ def call(redis: RedisClient) -> Call:
 
 
 @pytest.fixture
-async def limited(
-    redis: RedisClient, redis_server: EmbeddedRedis
-) -> AsyncIterator[Callable[..., RedisClient]]:
+async def limited(redis: RedisClient, redis_server: EmbeddedRedis) -> AsyncIterator[Limited]:
     """Clients whose user may do everything but what is said, as ACL rules."""
     clients: list[RedisClient] = []
     users: list[str] = []
 
     async def make(*rules: str) -> RedisClient:
         users.append(f"limited-{uuid4().hex}")
-        await redis.execute_command(
-            "ACL", "SETUSER", users[-1], "on", ">pw", "~*", "&*", "+@all", *rules
-        )
+        await command(redis, "ACL", "SETUSER", users[-1], "on", ">pw", "~*", "&*", "+@all", *rules)
         url = redis_server.url.replace("unix://", f"unix://{users[-1]}:pw@")
         clients.append(connect(url))
         return clients[-1]
@@ -62,7 +61,7 @@ async def limited(
     yield make
     for client in clients:
         await client.aclose()
-    await redis.execute_command("ACL", "DELUSER", "limited", *users)
+    await command(redis, "ACL", "DELUSER", "limited", *users)
 
 
 async def claim_from(call: Call, *queues: str) -> list[Claimed]:
@@ -253,7 +252,7 @@ class TestFinish:
         assert await redis.zscore("fine", "2") == 1
 
     async def test_a_user_that_may_not_publish_finishes_all_the_same(
-        self, redis: RedisClient, call: Call, limited: Callable[..., RedisClient]
+        self, redis: RedisClient, call: Call, limited: Limited
     ) -> None:
         mute = caller(await limited("resetchannels"))
         await scripts.push(call, [a_job(str(n), "fine") for n in range(3)])
@@ -263,7 +262,7 @@ class TestFinish:
         assert await redis.keys("*") == []
 
     async def test_a_result_that_cannot_be_kept_keeps_no_job_in_its_queue(
-        self, redis: RedisClient, call: Call, limited: Callable[..., RedisClient]
+        self, redis: RedisClient, call: Call, limited: Limited
     ) -> None:
         keys = ("fine", "arq:job:*", "arq:in-progress:*", "arq:retry:*", "arq:abort")
         half = caller(await limited("resetkeys", *(f"~{key}" for key in keys)))
@@ -340,7 +339,7 @@ class TestFinisher:
             await connection.close()
 
     async def test_a_user_who_may_finish_nothing_ends_the_worker(
-        self, call: Call, limited: Callable[..., RedisClient]
+        self, call: Call, limited: Limited
     ) -> None:
         powerless = caller(await limited("-del"))
         count = REFUSALS_IN_A_ROW + 1
@@ -379,7 +378,7 @@ class TestClaim:
         rule: str | None,
         redis: RedisClient,
         call: Call,
-        limited: Callable[..., RedisClient],
+        limited: Limited,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -433,7 +432,7 @@ class TestOptional:
         await hints.stop()
 
     async def test_a_user_that_may_not_subscribe_is_told_once_and_waits_for_nobody(
-        self, limited: Callable[..., RedisClient], caplog: pytest.LogCaptureFixture
+        self, limited: Limited, caplog: pytest.LogCaptureFixture
     ) -> None:
         hints = Hints(await limited("resetchannels"))
         rounds = 0
@@ -458,7 +457,7 @@ class TestOptional:
         assert "+subscribe &worker:*" in caplog.text
 
     async def test_stock_arq_starts_without_the_right_to_ask_about_the_server(
-        self, redis: RedisClient, redis_server: EmbeddedRedis, limited: Callable[..., RedisClient]
+        self, redis: RedisClient, redis_server: EmbeddedRedis, limited: Limited
     ) -> None:
         options = (await limited("-info")).connection_pool.connection_kwargs
         url = redis_server.url.replace("unix://", f"unix://{options['username']}:pw@")
@@ -500,9 +499,10 @@ class TestOptional:
         waits = asyncio.Event()
         async with EmbeddedRedis(settings={"replica-serve-stale-data": "no"}) as server:
             patient = connect(server.url, kind=PatientRedis)
+            assert isinstance(patient, PatientRedis)
             await patient.set("arq:job:1", "payload")
             async with connect(server.url) as redis:
-                await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+                await command(redis, "REPLICAOF", "127.0.0.1", "1")
                 pipe = patient.pipeline(transaction=False)
                 pipe.get("arq:job:1")
                 telling = _telling(patient.until_answered, waits)
@@ -510,7 +510,7 @@ class TestOptional:
                 reading = asyncio.create_task(pipe.execute())
                 async with asyncio.timeout(10):
                     await waits.wait()
-                    await redis.execute_command("REPLICAOF", "NO", "ONE")
+                    await command(redis, "REPLICAOF", "NO", "ONE")
                     assert await reading == [b"payload"]
             await patient.aclose()
 

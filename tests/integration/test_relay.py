@@ -65,7 +65,7 @@ async def test_a_row_that_redis_refuses_is_failed_and_the_rest_of_the_batch_goes
     found = await db.execute_once(
         text("SELECT state, error_type, message FROM task JOIN task_error ON task_id = task.id"), {}
     )
-    state, error_type, message = found.one()
+    state, error_type, message = tuple(found.one())
     assert (state, error_type) == ("failed", "QueueRefused")
     assert "something else at the key 'session:of:another:application': WRONGTYPE" in message
     due = text("SELECT count(*) FROM task WHERE dispatch_at < 'infinity' AND settled_at IS NULL")

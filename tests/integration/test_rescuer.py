@@ -16,6 +16,7 @@ from arq.worker import JobExecutionFailed
 from sqlalchemy import text
 
 from tests.conftest import Drain
+from tests.redis_commands import command
 from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
 from uow.attempt.rescue import CALM_LEASES, take_back
 from uow.broker import codec, keys, scripts
@@ -381,6 +382,7 @@ class TestRefused:
     ) -> None:
         await redis.set("a-string", "theirs")
         for queue in ("a-string", "arq:queue"):
+            beat: dict[str, object]
             beat = {"worker": queue, "app": "x", "queue": queue, "running": [], "leaving": False}
             await db.execute_once(db.queries.beat, beat)
         await redis.zadd("arq:queue", {"foreign": 1})
@@ -626,8 +628,8 @@ class TestLocks:
     async def test_a_key_of_a_wrong_type_does_not_stop_the_round(
         self, redis: RedisClient, settings: Settings
     ) -> None:
-        await redis.zadd("arq:queue", {"odd": 1, b"\xff": 2})
-        await redis.lpush(keys.job("odd"), "not a string")
+        await redis.zadd("arq:queue", {b"odd": 1, b"\xff": 2})
+        await command(redis, "LPUSH", keys.job("odd"), "not a string")
         assert await scripts.tend(redis, "arq:queue", 0, settings.lease_seconds) == 2
 
 

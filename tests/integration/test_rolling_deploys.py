@@ -226,12 +226,14 @@ class TestWithoutARow:
         self, redis: RedisClient, deploy: Deploy, drain: Drain, durable: bool
     ) -> None:
         deploy(greet, durable=durable)
-        said = {"t": None, "f": "greet", "et": int(time.time() * 1000), "a": [], "k": {"m": 1}}
+        enqueued = int(time.time() * 1000)
+        said: dict[str, object]
+        said = {"t": None, "f": "greet", "et": enqueued, "a": [], "k": {"m": 1}}
         await redis.set("arq:job:abc", codec.to_bytes(said))
         await redis.zadd("arq:queue", {"abc": 1})
         await drain()
         (sighting,) = await redis.keys(keys.unknown("*"))
-        await redis.set(sighting, said["et"] - TWO_HOURS_AGO)
+        await redis.set(sighting, enqueued - TWO_HOURS_AGO)
         await redis.zadd("arq:queue", {"abc": 1})
         await drain()
         assert b"ParametersDiffer" in await redis.get(keys.result("abc"))
@@ -240,6 +242,7 @@ class TestWithoutARow:
         self, redis: RedisClient, deploy: Deploy, drain: Drain, settings: Settings
     ) -> None:
         deploy(old)
+        said: dict[str, object]
         said = {"t": None, "f": "greet", "et": int(time.time() * 1000), "a": [], "k": {"n": 1}}
         await redis.set("arq:job:abc", codec.to_bytes(said))
         for _ in range(3):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import pytest
@@ -68,9 +69,10 @@ async def hand_back(db: Database, id_: UUID, setback: str | None, state: str = "
     return int(found.scalar_one())
 
 
-async def raise_state(ctx: TaskContext, state: str) -> None:
+async def raise_state(ctx: TaskContext, state: str) -> NoReturn:
     async with ctx["db"].get_session() as session:
         await session.execute(text(RAISE.format(state)))
+    raise AssertionError("Postgres has not raised it")
 
 
 class TestTheCount:
@@ -176,7 +178,7 @@ class TestTheRule:
         async def alternates(ctx: TaskContext) -> str:
             if ctx["task"].attempt > 2 * MOST_SETBACKS:
                 return "for ever"
-            return await raise_state(ctx, ("40P01", "57P01")[ctx["task"].attempt % 2])  # type: ignore[func-returns-value]
+            return await raise_state(ctx, ("40P01", "57P01")[ctx["task"].attempt % 2])
 
         handle = await client.enqueue(alternates)
         view = await drain_until_settled(client, handle, drain)
@@ -257,7 +259,7 @@ class TestTheRule:
                 case 9:
                     return "well"
                 case _:
-                    return await raise_state(ctx, "40P01")  # type: ignore[func-returns-value]
+                    return await raise_state(ctx, "40P01")
 
         handle = await client.enqueue(mixed)
         view = await drain_until_settled(client, handle, drain)

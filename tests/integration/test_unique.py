@@ -163,4 +163,4 @@ async def test_a_unique_mode_without_a_key_or_of_an_unknown_name_is_refused(
     with pytest.raises(InvalidOptions, match="but there is none"):
         double.options(unique="waiting")
     with pytest.raises(InvalidOptions, match="neither 'unsettled' nor 'waiting'"):
-        double.options(unique_key="k", unique="always")  # type: ignore[typeddict-item]
+        double.options(unique_key="k", unique="always")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import Drain
+from tests.pools import checked_out
 from uow import (
     Backoff,
     Database,
@@ -21,8 +22,10 @@ from uow import (
     task,
 )
 from uow.attempt.unit_of_work import UnitOfWork
+from uow.db.direct import driver_of
 from uow.db.failures import PASSING
 from uow.errors import AttemptSuperseded, SessionAlreadyOpen, TransactionEnded
+from uow.tasks.context import Sessions
 from uow.tasks.registry import Registry
 
 AT_ONCE = Backoff(base=0)
@@ -150,9 +153,9 @@ async def test_a_swallowed_failed_flush_raises_inside_a_task(db: Database) -> No
 async def test_no_connection_is_held_before_the_first_statement(db: Database) -> None:
     work = UnitOfWork(db)
     async with work.get_session() as session:
-        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert checked_out(db) == 0
         await session.execute(text("SELECT 1"))
-        assert db.engine.pool.checkedout() == 1  # type: ignore[attr-defined]
+        assert checked_out(db) == 1
     await work.rollback()
 
 
@@ -194,7 +197,7 @@ async def test_concurrent_sessions_are_refused(db: Database) -> None:
     await work.rollback()
 
 
-async def lose_connection(work: UnitOfWork, db: Database) -> None:
+async def lose_connection(work: Sessions, db: Database) -> None:
     async with work.get_session() as session:
         pid = await session.scalar(text("SELECT pg_backend_pid()"))
         async with Database(db.engine.url) as other:
@@ -256,7 +259,7 @@ async def test_a_lost_unit_of_work_is_retried_though_the_task_caught_it_and_burn
             await session.execute(INSERT, {"what": f"attempt {len(attempts)}"})
         if len(attempts) == 1:
             with pytest.raises(DBAPIError):
-                await lose_connection(ctx["db"], db)  # type: ignore[arg-type]
+                await lose_connection(ctx["db"], db)
         return "done"
 
     handle = await client.enqueue(loses)
@@ -377,7 +380,7 @@ async def test_a_transaction_that_a_statement_has_ended_fails_the_task_for_good(
                 await session.execute(INSERT, {"what": "before"})
                 if ";" in statement:  # several are one message of the driver's own
                     pooled = await (await session.connection()).get_raw_connection()
-                    await pooled.driver_connection.execute(statement)  # type: ignore[union-attr]
+                    await driver_of(pooled).execute(statement)
                 else:
                     await session.execute(text(statement))
                 await session.execute(INSERT, {"what": "after"})

@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.loopback import make_certificate, tls_with
 from tests.proxy import Proxy
+from tests.redis_commands import command
 from uow.broker import connection, scripts, wakeup
 from uow.broker.redis import AWAY, RedisClient, connect
 from uow.broker.wakeup import WatchedConnection
@@ -60,6 +61,11 @@ class Changes:
 
 
 Watching = Callable[[RedisClient], AbstractAsyncContextManager[WatchedConnection]]
+
+
+def told(watched: WatchedConnection) -> bool:
+    """What it says now; of a property, a checker believes that it stays as it was."""
+    return watched.is_told
 
 
 @pytest.fixture(autouse=True)
@@ -333,7 +339,7 @@ class TestRun:
     async def test_login_and_database_are_those_of_the_client(
         self, own_redis: RedisClient, own_server: EmbeddedRedis, watching: Watching
     ) -> None:
-        await own_redis.execute_command("ACL SETUSER worker on >secret ~* &* +@all")
+        await command(own_redis, "ACL SETUSER worker on >secret ~* &* +@all")
         url = own_server.url.replace("redis://", "redis://worker:secret@").replace("/0", "/3")
         async with connect(url) as client, watching(client) as watched:
             await watched.run("write", [QUEUE], ["a"])
@@ -382,10 +388,10 @@ class TestFaults:
             await asyncio.to_thread(own_server.kill9)
             with pytest.raises(AWAY):
                 await watched.run("look", [QUEUE], [])
-            assert not watched.is_told
+            assert not told(watched)
             await asyncio.to_thread(own_server.start)
             await changes.come_to(1)
-            assert watched.is_told
+            assert told(watched)
             assert await watched.run("look", [QUEUE], []) == []
             await own_redis.zadd(QUEUE, {"a": 1})
             await changes.come_to(2)
@@ -406,10 +412,10 @@ class TestFaults:
             with pytest.raises(AWAY):  # it cannot connect either
                 await watched.run("say", [], ["a"])
             assert 0.5 <= time.monotonic() - began < 5
-            assert not watched.is_told
+            assert not told(watched)
             own_server.resume()
             await changes.come_to(1)
-            assert watched.is_told
+            assert told(watched)
             assert await watched.run("say", [], ["b"]) == b"b"
 
     async def test_a_listener_whose_peer_is_gone_is_noticed(
@@ -427,11 +433,11 @@ class TestFaults:
     ) -> None:
         async with watching(own_redis) as watched:
             await watched.run("write", [QUEUE], ["a"])
-            await own_redis.execute_command("REPLICAOF 127.0.0.1 1")
+            await command(own_redis, "REPLICAOF 127.0.0.1 1")
             with pytest.raises(ResponseError, match="read only replica"):
                 await watched.run("write", [QUEUE], ["b"])
             await changes.come_to(1)
-            await own_redis.execute_command("REPLICAOF NO ONE")
+            await command(own_redis, "REPLICAOF NO ONE")
             assert await watched.run("write", [QUEUE], ["b"]) == 1
 
     async def test_a_redis_that_is_not_there_is_an_error_that_counts_as_away(
@@ -477,7 +483,7 @@ class TestRefusal:
     ) -> None:
         if "|" in rule:
             await skip_before_redis_7(own_redis)
-        await own_redis.execute_command(f"ACL SETUSER worker on >secret ~* &* +@all {rule}")
+        await command(own_redis, f"ACL SETUSER worker on >secret ~* &* +@all {rule}")
         client = connect(own_server.url.replace("redis://", "redis://worker:secret@"))
         for _ in range(2):
             async with watching(client) as watched:
@@ -497,11 +503,11 @@ class TestRefusal:
         changes: Changes,
     ) -> None:
         rules = "on >secret ~* &* +@all -client|tracking"
-        await own_redis.execute_command(f"ACL SETUSER worker {rules}")
+        await command(own_redis, f"ACL SETUSER worker {rules}")
         client = connect(own_server.url.replace("redis://", "redis://worker:secret@"))
         async with watching(client) as watched:
-            await own_redis.execute_command("ACL SETUSER worker +client|tracking")
-            await own_redis.execute_command("CLIENT KILL USER worker")
+            await command(own_redis, "ACL SETUSER worker +client|tracking")
+            await command(own_redis, "CLIENT KILL USER worker")
             await changes.come_to(1)
             assert watched.is_told
 

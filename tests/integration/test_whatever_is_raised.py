@@ -583,7 +583,7 @@ class TestInterruptions:
 
         @task("interrupted", durable=durable, registry=registry)
         async def interrupted(ctx: TaskContext) -> None:
-            places.append(ctx["score"])  # type: ignore[typeddict-item]
+            places.append(ctx["score"])
             if len(places) == 1:
                 interrupt_all()
                 await asyncio.Event().wait()

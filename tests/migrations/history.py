@@ -1,6 +1,7 @@
 """A version of ours whose history ends earlier."""
 
 import pytest
+from alembic.config import Config
 
 from uow.db import migrations
 
@@ -9,7 +10,7 @@ def up_to(monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
     """Let `migrations.upgrade` end with `revision`."""
     chain = migrations._chain
 
-    def cut(config: migrations.Config) -> list[str]:
+    def cut(config: Config) -> list[str]:
         whole = chain(config)
         return whole[: whole.index(revision) + 1] if revision in whole else whole
 

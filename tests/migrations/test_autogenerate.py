@@ -5,28 +5,32 @@ from collections.abc import Callable
 from alembic.autogenerate import produce_migrations
 from alembic.migration import MigrationContext
 from alembic.operations.ops import CreateTableOp, DropTableOp, MigrateOperation
-from sqlalchemy import Column, Integer, MetaData, Table, Text, text
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 
 from uow import Database, include_object
 from uow.db import migrations
 from uow.db.autogenerate import OUR_TABLES
+from uow.db.whereabouts import VERSION_TABLE
 
 
 async def made(db: Database, metadata: MetaData, **options: object) -> list[MigrateOperation]:
     """What Alembic would do to the database."""
+
+    def compare(connection: Connection) -> list[MigrateOperation]:
+        context = MigrationContext.configure(connection, opts=options)
+        script = produce_migrations(context, metadata)
+        assert script.upgrade_ops is not None
+        return list(script.upgrade_ops.ops)
+
     async with db.engine.connect() as connection:
         await connection.execute(text("SET search_path TO public"))
-        return await connection.run_sync(
-            lambda sync: list(
-                produce_migrations(
-                    MigrationContext.configure(sync, opts=options), metadata
-                ).upgrade_ops.ops  # type: ignore[union-attr]
-            )
-        )
+        return await connection.run_sync(compare)
 
 
-def tables(operations: list[MigrateOperation], kind: type) -> set[str]:
-    return {one.table_name for one in operations if isinstance(one, kind)}  # type: ignore[attr-defined]
+def tables(
+    operations: list[MigrateOperation], kind: type[CreateTableOp] | type[DropTableOp]
+) -> set[str]:
+    return {one.table_name for one in operations if isinstance(one, kind)}
 
 
 def theirs(*names: str) -> MetaData:
@@ -75,4 +79,4 @@ async def test_who_compares_all_schemas_leaves_ours_alone(database_url: str) -> 
 
 def test_what_counts_as_ours_is_what_the_migrations_make() -> None:
     made = {table for tables in migrations.TABLES.values() for table in tables}
-    assert {*made, migrations.VERSION_TABLE} == OUR_TABLES
+    assert {*made, VERSION_TABLE} == OUR_TABLES

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -9,12 +10,14 @@ from alembic.migration import MigrationContext
 from asyncpg import CheckViolationError
 from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.types import TypeEngine
 
 from tests.migrations.history import up_to
 from uow import Database
 from uow.db import migrations
 from uow.db.migrations import steps
 from uow.db.models import Base
+from uow.db.whereabouts import VERSION_TABLE
 from uow.errors import SchemaError
 from uow.names import is_name
 from uow.services.readiness import refuse_unmigrated
@@ -28,14 +31,18 @@ async def db(empty_database_url: str) -> AsyncIterator[Database]:
 
 
 def of_another_type(
-    context: MigrationContext, column: object, modelled: object, there: object, wanted: object
+    context: MigrationContext,
+    column: object,
+    modelled: object,
+    there: TypeEngine[Any],
+    wanted: TypeEngine[Any],
 ) -> bool | None:
     """Alembic's own comparison, but that a domain stands for what it is made of."""
     _ = column, modelled
     if not isinstance(there, DOMAIN):
         return None
     made_of = there.data_type.compile(context.dialect).removesuffix(' COLLATE "default"')
-    return made_of != wanted.compile(context.dialect)  # type: ignore[attr-defined]
+    return made_of != wanted.compile(context.dialect)
 
 
 async def tables(db: Database, schema: str = "worker") -> set[str]:
@@ -60,7 +67,7 @@ async def test_an_empty_database_migrated_to_head_equals_the_models(
                 "compare_server_default": True,
                 "include_schemas": True,
                 "include_name": lambda name, kind, _: kind != "schema" or name == schema,
-                "version_table": migrations.VERSION_TABLE,
+                "version_table": VERSION_TABLE,
                 "version_table_schema": schema,
             },
         )
@@ -87,8 +94,8 @@ async def test_check_constraints_and_partial_indexes_equal_the_models(db: Databa
         )
         return {
             (name, definition.replace(f"{schema}.", ""))
-            for name, definition in constraints
-            if not name.startswith(migrations.VERSION_TABLE)
+            for name, definition in map(tuple, constraints)
+            if not name.startswith(VERSION_TABLE)
         }
 
     await db.execute_once(text("CREATE SCHEMA models"), {})
@@ -131,7 +138,7 @@ async def test_migrating_twice_changes_nothing(db: Database) -> None:
     ours = {"task", "task_error", "worker_process", "worker_leader"}
     ours |= {"worker_identity", "worker_app"}
     ours |= {"schedule", "schedule_version", "schedule_tick"}
-    assert await tables(db) == {*ours, migrations.VERSION_TABLE}
+    assert await tables(db) == {*ours, VERSION_TABLE}
 
 
 @pytest.mark.parametrize("table", ["task", "schedule"])
@@ -203,7 +210,7 @@ async def test_the_start_of_an_attempt_is_a_heap_only_update(db: Database) -> No
     statistics = await db.execute_once(
         text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'task'"), {}
     )
-    updated, heap_only = statistics.one()
+    updated, heap_only = tuple(statistics.one())
     assert updated == 100
     assert heap_only >= 95
 
@@ -357,7 +364,7 @@ async def test_each_revision_has_a_transaction_of_its_own(db: Database) -> None:
 async def test_a_schema_that_is_newer_than_the_code_is_refused(db: Database) -> None:
     await migrations.upgrade(db)
     await db.execute_once(
-        text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = 'tasks_999' "
+        text(f"UPDATE {VERSION_TABLE} SET version_num = 'tasks_999' "
              "WHERE version_num LIKE 'tasks%'"),
         {},
     )  # fmt: skip

@@ -12,6 +12,7 @@ from tests.migrations.history import up_to
 from uow import Database
 from uow.db import migrations
 from uow.db.migrations import rewriting, steps
+from uow.db.whereabouts import VERSION_TABLE
 from uow.errors import SchemaError
 from uow.services.readiness import refuse_unmigrated
 
@@ -45,7 +46,7 @@ async def upgrade(db: Database, *, rewrite: bool = False) -> None:
 
 
 async def revision(db: Database) -> str:
-    found = await db.execute_once(text(f"SELECT version_num FROM {migrations.VERSION_TABLE}"), {})
+    found = await db.execute_once(text(f"SELECT version_num FROM {VERSION_TABLE}"), {})
     return str(found.scalar_one())
 
 
@@ -58,7 +59,7 @@ async def indexes(db: Database) -> dict[str, tuple[bool, str]]:
              "WHERE indrelid IN (CAST('task' AS regclass), CAST('task_error' AS regclass))"),
         {},
     )  # fmt: skip
-    return {name: (valid, on) for name, valid, on in found}
+    return {name: (valid, on) for name, valid, on in map(tuple, found)}
 
 
 async def test_every_row_is_kept_and_says_how_it_ended(db: Database) -> None:
@@ -83,15 +84,18 @@ async def test_the_table_is_written_anew_once(
 ) -> None:
     """And with the room that it is to have from then on."""
 
-    async def file() -> object:
+    async def file() -> tuple[int, list[str] | None]:
         found = text("SELECT relfilenode, reloptions FROM pg_class WHERE relname = 'task'")
-        return (await db.execute_once(found, {})).one()
+        node, options = tuple((await db.execute_once(found, {})).one())
+        return node, options
 
     with monkeypatch.context() as earlier:
         up_to(earlier, "tasks_008")
-        before, _ = await file(), await upgrade(db)
+        before = await file()
+        await upgrade(db)
         there, options = await file()
         assert there == before[0]
+        assert options is not None
         assert "fillfactor=50" in options
     with monkeypatch.context() as earlier:
         up_to(earlier, "tasks_009")

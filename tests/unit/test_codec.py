@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from uow.broker import codec
 from uow.broker.results import EndedJob
 from uow.errors import InvalidArguments, PayloadTooLarge, TaskFailed, UndecodablePayload
+from uow.telemetry.description import describe
 
 JSON = st.recursive(
     st.none()
@@ -27,7 +28,7 @@ JSON = st.recursive(
 def test_a_job_comes_back_as_it_went(arguments: dict[str, object]) -> None:
     written = serialize_job("f", (1,), arguments, None, 5, serializer=codec.serialize)
     job = deserialize_job(written, deserializer=codec.deserialize)
-    assert (job.function, job.args, job.kwargs) == ("f", [1], arguments)
+    assert (job.function, job.args, job.kwargs) == ("f", [1], arguments)  # type: ignore[comparison-overlap]  # arq says a tuple
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -106,4 +107,4 @@ def test_what_is_too_large_is_refused() -> None:
 
 
 def test_an_error_is_described_in_storable_text() -> None:
-    assert codec.describe(ValueError("a\x00b\ud800"))["message"] == "a\\x00b\\ud800"
+    assert describe(ValueError("a\x00b\ud800"))["message"] == "a\\x00b\\ud800"

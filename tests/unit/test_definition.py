@@ -73,9 +73,9 @@ def test_defaults_are_the_functions_own_and_not_stored(registry: Registry) -> No
 
 @pytest.mark.parametrize("names", [("model_config", "json"), ("self", "args"), ("schema", "copy")])
 def test_parameters_may_have_any_name(names: tuple[str, str], registry: Registry) -> None:
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     exec(f"async def f(ctx, {names[0]}: int, {names[1]}: int): ...", namespace)
-    function = task("any.name", registry=registry)(namespace["f"])  # type: ignore[arg-type]
+    function: TaskFunction[..., Any] = task("any.name", registry=registry)(namespace["f"])
     given = {names[0]: 1, names[1]: 2}
     assert there_and_back(function, given) == given
 
@@ -223,7 +223,7 @@ def test_what_nobody_could_read_back_is_refused(registry: Registry) -> None:
         deep.signature.encode_arguments({"it": nested})
     with pytest.raises(InvalidResult, match="cannot be read back"):
         deep.signature.encode_result(nested)
-    wide = [[[]]] * 1000
+    wide: list[Any] = [[[]]] * 1000
     assert there_and_back(deep, {"it": wide}) == {"it": wide}
 
 

@@ -51,20 +51,20 @@ class NoCause(Exception):
 
 
 class NoClass(Exception):
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         raise RuntimeError("no class")
 
 
 class Notes(Exception):
     @property
-    def __notes__(self) -> list[str]:
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         raise RuntimeError("no notes")
 
 
 class Nameless(type):
     @property
-    def __name__(cls) -> str:
+    def __name__(cls) -> str:  # type: ignore[override]
         raise RuntimeError("no name")
 
 

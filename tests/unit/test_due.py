@@ -35,7 +35,7 @@ def test_after_an_outage_over_three_ticks_the_policy_decides(
     missed: Missed, ticks: list[datetime], lost: tuple[int, int] | None
 ) -> None:
     now = NOON - timedelta(minutes=20)
-    found = due(HOURLY, missed, *at(9), now, now)
+    found = due(HOURLY, missed, at(9)[0], now, now)
     assert found.ticks == ticks
     assert found.missed == (None if lost is None else tuple(at(*lost)))
     assert found.following == NOON
@@ -53,7 +53,7 @@ def test_what_is_on_time_again_is_run_beside_the_latest_that_was_missed(
     missed: Missed, ticks: list[datetime], lost: tuple[int, int] | None
 ) -> None:
     now = NOON + timedelta(seconds=3)
-    found = due(HOURLY, missed, *at(9), now, now - timedelta(seconds=5))
+    found = due(HOURLY, missed, at(9)[0], now, now - timedelta(seconds=5))
     assert found.ticks == ticks
     assert found.missed == (None if lost is None else tuple(at(*lost)))
     assert found.following == NOON + HOUR

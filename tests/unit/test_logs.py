@@ -85,7 +85,13 @@ def test_what_cannot_be_formatted_is_left_to_logging() -> None:
 def test_the_traceback_of_a_failed_task_is_in_arqs_log_no_more_than_its_arguments() -> None:
     failed = TaskFailed("ValueError", "no good")
     told = logging.LogRecord(
-        "arq.worker", logging.ERROR, "", 1, "%s failed: %s", ("x", failed), (None, failed, None)
+        "arq.worker",
+        logging.ERROR,
+        "",
+        1,
+        "%s failed: %s",
+        ("x", failed),
+        (TaskFailed, failed, None),
     )
     assert edit(told)
     assert told.exc_info is None

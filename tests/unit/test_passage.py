@@ -252,8 +252,8 @@ CHANGED: list[tuple[Any, Any, str]] = [
     (dict[str, Any], {"n": Decimal(1)}, r"it\.n: a Decimal would arrive as a str"),
     (list[int] | tuple[int, ...], (1,), "it: a tuple would arrive as a list"),
     (Open, Open.model_validate({"n": 1, "at": date(2030, 1, 2)}), r"it\.at: a date would"),
-    (Animal, Animal.model_construct(name=5), r"it\.name: cannot be read back from JSON"),
-    (Animal, Animal.model_construct(), r"it\.name: cannot be read back from JSON"),
+    (Animal, Animal.model_construct(name=5), r"it\.name: cannot be read back from JSON"),  # type: ignore[arg-type]
+    (Animal, Animal.model_construct(), r"it\.name: cannot be read back from JSON"),  # type: ignore[call-arg]
     (Price, Price("1"), r"it\.amount: a str would arrive as a Decimal"),  # type: ignore[arg-type]
     (datetime, datetime(1800, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")), "another datetime"),
 ]

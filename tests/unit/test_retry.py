@@ -1,6 +1,6 @@
 import random
 from datetime import timedelta
-from typing import Any
+from unittest.mock import ANY
 
 import asyncpg
 import pytest
@@ -13,7 +13,7 @@ from uow.errors import (
     ServerUnreachable,
     UnitOfWorkLost,
 )
-from uow.tasks.outcome import Cancelled, Failed, HandedBack, Retrying, Snoozed
+from uow.tasks.outcome import Cancelled, Failed, HandedBack, Outcome, Retrying, Snoozed
 from uow.tasks.retry import RetryPolicy, decide
 
 RNG = random.Random(1)
@@ -62,17 +62,17 @@ POLICY = RetryPolicy(max_tries=3, backoff=NO_JITTER, final=(LookupError,))
 @pytest.mark.parametrize(
     ("error", "before", "expected"),
     [
-        (ValueError(), 0, Retrying(2, ...)),
-        (ValueError(), 1, Retrying(4, ...)),
-        (ValueError(), 2, Failed(...)),
-        (KeyError(), 0, Failed(...)),
-        (InvalidArguments(), 0, Failed(...)),
-        (InvalidResult(), 0, Failed(...)),
-        (Retry(delay=7), 0, Retrying(7, ...)),
-        (Retry(), 1, Retrying(4, ...)),
-        (Retry(delay=7), 2, Failed(...)),
+        (ValueError(), 0, Retrying(2, ANY)),
+        (ValueError(), 1, Retrying(4, ANY)),
+        (ValueError(), 2, Failed(ANY)),
+        (KeyError(), 0, Failed(ANY)),
+        (InvalidArguments(), 0, Failed(ANY)),
+        (InvalidResult(), 0, Failed(ANY)),
+        (Retry(delay=7), 0, Retrying(7, ANY)),
+        (Retry(), 1, Retrying(4, ANY)),
+        (Retry(delay=7), 2, Failed(ANY)),
         (Snooze(9), 2, Snoozed(9)),
-        (Cancel(), 2, Cancelled(...)),
+        (Cancel(), 2, Cancelled(ANY)),
     ],
     ids=str,
 )  # fmt: skip
@@ -97,17 +97,19 @@ def _group(*errors: BaseException) -> BaseException:
         ([Snooze(9), KeyError()], 0, Failed),
         ([InvalidResult(), Retry(1)], 0, Failed),
         ([ValueError(), Snooze(9), Snooze(70)], 2, Snoozed(70)),
-        ([Retry(9), Retry(70), Retry()], 0, Retrying(70, ...)),
-        ([Snooze(70), Retry(9)], 0, Retrying(70, ...)),
+        ([Retry(9), Retry(70), Retry()], 0, Retrying(70, ANY)),
+        ([Snooze(70), Retry(9)], 0, Retrying(70, ANY)),
         ([Snooze(70), Retry(9)], 2, Failed),
-        ([ValueError(), Panic()], 0, Retrying(2, ...)),
+        ([ValueError(), Panic()], 0, Retrying(2, ANY)),
         ([ValueError(), Panic()], 2, Failed),
-        ([AttemptSuperseded(), UnitOfWorkLost("gone")], 2, HandedBack(0.0, ...)),
+        ([AttemptSuperseded(), UnitOfWorkLost("gone")], 2, HandedBack(0.0, ANY)),
     ],
     ids=str,
 )  # fmt: skip
 def test_a_group_is_as_bad_as_the_worst_error_in_it(
-    errors: list[BaseException], before: int, expected: Any
+    errors: list[BaseException],
+    before: int,
+    expected: type[Outcome] | Retrying | Snoozed | HandedBack,
 ) -> None:
     for order in (errors, errors[::-1]):
         outcome = decide(_group(*order), before, POLICY, RNG)
@@ -138,8 +140,8 @@ def test_not_even_a_final_error_of_every_kind_makes_a_signal_final() -> None:
 
 def test_an_error_that_cannot_even_be_looked_at_counts() -> None:
     class Hostile(Exception):
-        @property
-        def __class__(self) -> type:  # type: ignore[override]
+        @property  # type: ignore[misc]
+        def __class__(self) -> type:
             raise RuntimeError("mine")
 
     assert type(decide(Hostile(), 0, POLICY, RNG)) is Retrying

@@ -241,13 +241,13 @@ def test_a_missing_database_url_is_told_with_an_example() -> None:
 
 
 def test_the_pool_fits_the_concurrency_by_default() -> None:
-    settings = Settings(database_url="postgresql://h/d", concurrency=50)  # type: ignore[arg-type]
+    settings = Settings(database_url="postgresql://h/d", concurrency=50)
     settings.check_concurrency_fits_pool()
     assert settings.require_database().pool_size == 54
 
 
 def test_a_concurrency_that_does_not_fit_the_pool_is_refused_with_both_numbers() -> None:
-    settings = Settings(database_url="postgresql://h/d", concurrency=50, pool_size=20)  # type: ignore[arg-type]
+    settings = Settings(database_url="postgresql://h/d", concurrency=50, pool_size=20)
     with pytest.raises(SettingsError, match="WORKER_CONCURRENCY=50 .*WORKER_POOL_SIZE=20"):
         settings.check_concurrency_fits_pool()
 

@@ -24,7 +24,7 @@ def project() -> dict[str, Any]:
 
 def exact_versions(project: dict[str, Any]) -> dict[str, str]:
     """The versions that hold for this Python on this system."""
-    found = {}
+    found: dict[str, str] = {}
     for requirement in map(Requirement, project["tool"]["uv"]["constraint-dependencies"]):
         if requirement.marker is None or requirement.marker.evaluate():
             (one,) = requirement.specifier

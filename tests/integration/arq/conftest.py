@@ -7,7 +7,7 @@ import pickle
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 from arq.connections import ArqRedis, create_pool
@@ -18,7 +18,18 @@ from uow.broker.redis import RedisClient, arq_settings
 from uow.embedded import EmbeddedRedis
 from uow.fast.worker import FastWorker
 
-Make = Callable[..., Worker]
+W = TypeVar("W", bound=Worker)
+
+
+class Make(Protocol):
+    """Makes a worker of a kind."""
+
+    def __call__(self, kind: type[W], /, *functions: Any, **options: Any) -> W: ...
+
+
+Build = Callable[..., Worker]
+"""Makes a worker of the kind that is tried."""
+
 Context = dict[Any, Any]
 
 PICKLE = {"job_serializer": pickle.dumps, "job_deserializer": pickle.loads}
@@ -81,7 +92,7 @@ async def make(
 async def maker(server: EmbeddedRedis, wire: dict[str, Any]) -> AsyncIterator[Make]:
     made: list[Worker] = []
 
-    def make_worker(kind: type[Worker], *functions: Any, **options: Any) -> Worker:
+    def make_worker(kind: type[W], /, *functions: Any, **options: Any) -> W:
         chosen = {"handle_signals": False, "poll_delay": 0.01, "burst": True, **wire, **options}
         worker = kind(functions=functions, redis_settings=arq_settings(server.url), **chosen)
         made.append(worker)
@@ -103,7 +114,7 @@ async def end(worker: Worker) -> None:
 
 
 @pytest.fixture
-def build(make: Make, engine: type[Worker]) -> Make:
+def build(make: Make, engine: type[Worker]) -> Build:
     """Make workers of the kind that is tried."""
 
     def build_one(*functions: Any, **options: Any) -> Worker:

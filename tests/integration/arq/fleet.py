@@ -85,7 +85,7 @@ class WithCode(Inherited):
     from functools import partial
 
     async def startup(self) -> None:
-        self["started"] = True
+        self["started"] = True  # type: ignore[index]  # it is the context
 
     on_startup = startup
 
@@ -94,7 +94,7 @@ class WithCode(Inherited):
 
     def retry_job(self) -> None: ...
 
-    max_retry = partial(retry_job, None)
+    max_retry = partial(retry_job, None)  # type: ignore[arg-type]
     keep_results = property(retry_job)
 
 

@@ -7,6 +7,7 @@ import pytest
 from arq.connections import ArqRedis
 from arq.worker import Retry
 from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 
 from uow.broker.redis import apart
 from uow.fast.worker import FastWorker
@@ -19,12 +20,16 @@ def by_class() -> ArqRedis:
 def by_function() -> ArqRedis:
     """As with the names that fakeredis keeps for old callers: they are functions by now."""
 
-    def connection(**options: Any) -> fakeredis.FakeAsyncConnection:
+    def connection(**options: Any) -> AbstractConnection:
         return kind(**options)
 
     pool = fakeredis.FakeAsyncRedis().connection_pool
     kind = pool.connection_class
-    return ArqRedis(ConnectionPool(connection_class=connection, **pool.connection_kwargs))
+    made: ConnectionPool = ConnectionPool(
+        connection_class=connection,  # type: ignore[arg-type]  # it is no class
+        **pool.connection_kwargs,
+    )
+    return ArqRedis(made)
 
 
 @pytest.fixture(params=[by_class, by_function])

@@ -11,7 +11,8 @@ from arq.jobs import DeserializationError
 from arq.utils import ms_to_datetime, timestamp_ms
 from arq.worker import JobExecutionFailed, Retry, func
 
-from tests.integration.arq.conftest import Context, Make, far_hour
+from tests.integration.arq.conftest import Build, Context, Make, far_hour
+from tests.redis_commands import command
 from uow.fast import machine
 from uow.fast.arq.jobs import ArqJob
 from uow.fast.worker import FastWorker
@@ -42,7 +43,7 @@ async def broken(ctx: Context) -> None:
 
 @pytest.mark.parametrize("hook", ["on_job_start", "on_job_end"])
 async def test_a_hook_that_raises_fails_its_job_and_nothing_else(
-    client: ArqRedis, build: Make, hook: str
+    client: ArqRedis, build: Build, hook: str
 ) -> None:
     for job_id in ("one", "two"):
         await client.enqueue_job("note", job_id, _job_id=job_id)
@@ -67,7 +68,7 @@ async def panic(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("where", ["function", "on_job_start", "on_job_end"])
-async def test_a_panic_fails_its_job_once(client: ArqRedis, build: Make, where: str) -> None:
+async def test_a_panic_fails_its_job_once(client: ArqRedis, build: Build, where: str) -> None:
     job = await client.enqueue_job("work")
     assert job is not None
     hooks = {} if where == "function" else {where: panic}
@@ -79,7 +80,7 @@ async def test_a_panic_fails_its_job_once(client: ArqRedis, build: Make, where: 
 
 
 async def test_an_error_of_our_own_does_not_repeat_a_job_for_ever(
-    client: ArqRedis, build: Make, monkeypatch: pytest.MonkeyPatch
+    client: ArqRedis, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "AFTER_ERROR_MS", 1)
 
@@ -101,7 +102,7 @@ async def test_an_error_of_our_own_does_not_repeat_a_job_for_ever(
 
 
 async def test_a_hook_that_raises_after_the_end_changes_nothing(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And is told by arq's logger, as the job's."""
     job = await client.enqueue_job("note", 1, _job_id="one")
@@ -114,7 +115,7 @@ async def test_a_hook_that_raises_after_the_end_changes_nothing(
     assert told.exc_info is not None
 
 
-async def test_the_end_of_a_job_that_is_run_again_may_raise(client: ArqRedis, build: Make) -> None:
+async def test_the_end_of_a_job_that_is_run_again_may_raise(client: ArqRedis, build: Build) -> None:
     async def again(ctx: Context) -> str:
         if ctx["job_try"] == 1:
             raise Retry
@@ -131,12 +132,14 @@ async def test_the_end_of_a_job_that_is_run_again_may_raise(client: ArqRedis, bu
 
 
 @pytest.mark.parametrize("key", ["arq:job:one", "arq:retry:one", "arq:abort", "arq:result:one"])
-async def test_a_key_of_a_wrong_type_kills_nothing(client: ArqRedis, build: Make, key: str) -> None:
+async def test_a_key_of_a_wrong_type_kills_nothing(
+    client: ArqRedis, build: Build, key: str
+) -> None:
     """Under arq the first three end the worker, each time it starts."""
     await client.enqueue_job("note", "one", _job_id="one")
     await client.enqueue_job("note", "two", _job_id="two")
     await client.delete(key)
-    await client.hset(key, "x", "y")  # type: ignore[misc]
+    await command(client, "HSET", key, "x", "y")
     worker = build(note, allow_abort_jobs=True)
     await worker.async_run()
     assert "two" in ran
@@ -146,7 +149,7 @@ async def test_a_key_of_a_wrong_type_kills_nothing(client: ArqRedis, build: Make
 
 
 async def test_an_entry_that_is_no_text_is_taken_out_and_the_rest_runs(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.zadd("arq:queue", {b"\xff\xfe": 1})
     await client.enqueue_job("note", 1)
@@ -157,14 +160,14 @@ async def test_an_entry_that_is_no_text_is_taken_out_and_the_rest_runs(
     assert r"the queue has an entry that is no job id: b'\xff\xfe'" in caplog.messages
 
 
-async def test_an_entry_at_minus_infinity_is_a_job(client: ArqRedis, build: Make) -> None:
+async def test_an_entry_at_minus_infinity_is_a_job(client: ArqRedis, build: Build) -> None:
     await client.enqueue_job("note", 1, _job_id="one")
     await client.zadd("arq:queue", {"one": float("-inf")})
     assert await build(note).run_check() == 1
     assert ran == [1]
 
 
-async def test_entries_that_are_never_run(client: ArqRedis, build: Make) -> None:
+async def test_entries_that_are_never_run(client: ArqRedis, build: Build) -> None:
     """What is due at the end of time keeps no worker busy."""
     await client.zadd("arq:queue", {"never": float("inf"), "late": 1e300})
     await client.enqueue_job("note", 1, _job_id="one")
@@ -191,7 +194,7 @@ SOUND: dict[str, Any] = {"t": None, "f": "note", "a": (), "k": {}, "et": 1}
     ids=repr,
 )  # fmt: skip
 async def test_a_part_of_a_wrong_type_fails_its_job(
-    client: ArqRedis, build: Make, wrong: dict[str, Any], wire: dict[str, Any]
+    client: ArqRedis, build: Build, wrong: dict[str, Any], wire: dict[str, Any]
 ) -> None:
     """Under arq the first three end the worker."""
     await client.set("arq:job:one", wire["job_serializer"]({**SOUND, **wrong}))
@@ -206,7 +209,7 @@ async def test_a_part_of_a_wrong_type_fails_its_job(
 
 
 async def test_bytes_that_end_the_process_whenever_they_are_read_are_given_up(
-    client: ArqRedis, build: Make, wire: dict[str, Any]
+    client: ArqRedis, build: Build, wire: dict[str, Any]
 ) -> None:
     """arq counts the tries after it has read a job: it would go on for ever."""
 
@@ -230,7 +233,7 @@ class Unreadable(Exception):
 
 
 async def test_an_exception_that_cannot_be_read_back_leaves_its_text(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     """Under arq `result` raises something else, and `all_job_results` raises for everybody."""
 
@@ -246,7 +249,7 @@ async def test_an_exception_that_cannot_be_read_back_leaves_its_text(
 
 
 async def test_an_abort_that_was_meant_for_an_earlier_job_does_not_hit_the_next(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     await client.zadd("arq:abort", {"one": timestamp_ms() - 1000})
     job = await client.enqueue_job("note", 1, _job_id="one")
@@ -256,7 +259,7 @@ async def test_an_abort_that_was_meant_for_an_earlier_job_does_not_hit_the_next(
     assert await client.zcard("arq:abort") == 0
 
 
-async def test_wishes_to_abort_are_forgotten_after_a_day(client: ArqRedis, build: Make) -> None:
+async def test_wishes_to_abort_are_forgotten_after_a_day(client: ArqRedis, build: Build) -> None:
     day = 24 * 3600 * 1000
     await client.zadd("arq:abort", {"old": timestamp_ms() - day - 1000, "new": timestamp_ms()})
     begun = asyncio.Event()
@@ -272,7 +275,7 @@ async def test_wishes_to_abort_are_forgotten_after_a_day(client: ArqRedis, build
     assert await client.zrange("arq:abort", 0, -1) == [b"new"]
 
 
-async def test_who_is_late_does_not_run_a_tick_again(client: ArqRedis, build: Make) -> None:
+async def test_who_is_late_does_not_run_a_tick_again(client: ArqRedis, build: Build) -> None:
     """Under arq a tick that is pushed after its end runs again when its lock is gone."""
     at_start = cron(note, name="cron", hour=far_hour(), run_at_startup=True)
     await build(cron_jobs=[at_start]).run_check()
@@ -290,7 +293,7 @@ async def test_who_is_late_does_not_run_a_tick_again(client: ArqRedis, build: Ma
 
 
 async def test_jobs_that_are_run_again_at_once_do_not_get_stuck(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     async def again(ctx: Context) -> None:
         if ctx["job_try"] < 5:

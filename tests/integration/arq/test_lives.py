@@ -1,6 +1,7 @@
 """A worker is run again, as arq's own tests do, and closed whatever has become of it."""
 
 import asyncio
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from arq.connections import ArqRedis, RedisSettings
 from arq.worker import FailedJobs, Worker, create_worker, func
 
-from tests.integration.arq.conftest import PICKLE, Context, Make, maker, stock_client
+from tests.integration.arq.conftest import PICKLE, Build, Context, Make, maker, stock_client
 from tests.integration.arq.gate import Gate
 from uow.broker.redis import arq_settings
 from uow.embedded import EmbeddedRedis
@@ -20,8 +21,6 @@ from uow.fast.worker import FastWorker
 
 PATIENCE = 10.0
 """Seconds in which a close is to end; it ends in some milliseconds, or when Redis is given up."""
-
-NO_RETRIES = {"conn_retries": 0, "conn_timeout": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +45,7 @@ async def end(worker: Worker) -> None:
 # -- again -----------------------------------------------------------------------------------------
 
 
-async def test_a_worker_can_be_run_again(client: ArqRedis, build: Make) -> None:
+async def test_a_worker_can_be_run_again(client: ArqRedis, build: Build) -> None:
     started: list[str] = []
 
     async def start(ctx: Context) -> None:
@@ -62,7 +61,7 @@ async def test_a_worker_can_be_run_again(client: ArqRedis, build: Make) -> None:
     assert len(started) == 3
 
 
-async def test_a_worker_can_be_checked_again(client: ArqRedis, build: Make) -> None:
+async def test_a_worker_can_be_checked_again(client: ArqRedis, build: Build) -> None:
     worker = build(note, func(fail, name="fail"))
     await client.enqueue_job("note")
     assert await worker.run_check() == 1
@@ -71,7 +70,7 @@ async def test_a_worker_can_be_checked_again(client: ArqRedis, build: Make) -> N
         await worker.run_check()
 
 
-async def test_a_worker_can_be_run_again_after_its_close(client: ArqRedis, build: Make) -> None:
+async def test_a_worker_can_be_run_again_after_its_close(client: ArqRedis, build: Build) -> None:
     worker = build(note)
     for count in (1, 2, 3):
         await client.enqueue_job("note")
@@ -109,7 +108,7 @@ async def test_a_worker_can_be_run_again_after_one_of_its_services_has_died(
 async def test_nothing_is_pushed_between_two_runs(make: Make) -> None:
     worker = make(FastWorker, note)
     await worker.main()
-    assert worker._upkeep._task is None  # type: ignore[attr-defined]
+    assert worker._upkeep._task is None
 
 
 async def test_functions_may_be_given_by_position(
@@ -131,8 +130,9 @@ async def test_arq_makes_one_of_a_settings_class(
         burst, handle_signals, lease_seconds = True, False, 7.0
 
     monkeypatch.setattr("arq.worker.Worker", FastWorker)
-    worker = create_worker(WorkerSettings)
-    assert worker.lease_seconds == 7.0  # type: ignore[attr-defined]
+    worker = create_worker(WorkerSettings)  # type: ignore[arg-type]
+    assert isinstance(worker, FastWorker)
+    assert worker.lease_seconds == 7.0
     await client.enqueue_job("note")
     assert await worker.run_check() == 1
     await end(worker)
@@ -141,7 +141,7 @@ async def test_arq_makes_one_of_a_settings_class(
 # -- turned by hand --------------------------------------------------------------------------------
 
 
-async def test_a_worker_can_be_turned_by_hand(client: ArqRedis, build: Make) -> None:
+async def test_a_worker_can_be_turned_by_hand(client: ArqRedis, build: Build) -> None:
     for _ in range(4):
         await client.enqueue_job("note")
     worker = build(note, queue_read_limit=2, redis_pool=client)
@@ -180,7 +180,7 @@ async def test_no_more_jobs_are_claimed_in_one_go_than_the_read_limit(
 
 
 async def no_redis(make: Callable[..., FastWorker], patch: pytest.MonkeyPatch) -> FastWorker:
-    return make(redis_settings=RedisSettings(port=1, **NO_RETRIES))  # type: ignore[arg-type]
+    return make(redis_settings=RedisSettings(port=1, conn_retries=0, conn_timeout=1))
 
 
 async def no_threads(make: Callable[..., FastWorker], patch: pytest.MonkeyPatch) -> FastWorker:
@@ -230,8 +230,8 @@ async def test_close_ends_after_a_start_that_failed(
 
     def build(**options: Any) -> FastWorker:
         pool = {} if "redis_settings" in options else {"redis_pool": client}
-        options = {"on_shutdown": shut_down, "handle_signals": False, **pool, **options}
-        return FastWorker([note], burst=True, **PICKLE, **options)
+        options = {"on_shutdown": shut_down, "handle_signals": False, **PICKLE, **pool, **options}
+        return FastWorker([note], burst=True, **options)
 
     with monkeypatch.context() as patch:
         worker = await how(build, patch)
@@ -261,8 +261,14 @@ async def test_whatever_the_close_raises_the_error_of_the_start_is_the_one_that_
     def run() -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        options = {"redis_settings": settings, "handle_signals": False, "on_startup": fail}
-        worker = FastWorker([note], **PICKLE, **options)  # type: ignore[arg-type]
+        worker = FastWorker(
+            [note],
+            job_serializer=pickle.dumps,
+            job_deserializer=pickle.loads,
+            redis_settings=settings,
+            handle_signals=False,
+            on_startup=fail,
+        )
         worker._leave_redis = refuse  # type: ignore[method-assign]
         try:
             worker.run()

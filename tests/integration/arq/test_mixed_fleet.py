@@ -244,7 +244,7 @@ async def test_an_attempt_whose_lease_is_anothers_is_cancelled_and_leaves_nothin
         before = await score_of(client, "one")
 
         async def is_given_up() -> bool:
-            return not worker.tasks and len(worker.running) == 0  # type: ignore[attr-defined]
+            return not worker.tasks and len(worker.running) == 0
 
         await until(is_given_up)
         assert await client.get(IN_PROGRESS + "one") == b"1"
@@ -268,7 +268,7 @@ async def test_what_ends_just_after_its_lease_was_lost_leaves_nothing(
         gate.opened.set()
 
         async def is_over() -> bool:
-            return len(worker.running) == 0  # type: ignore[attr-defined]
+            return len(worker.running) == 0
 
         await until(is_over)
     assert await client.exists("arq:job:one", IN_PROGRESS + "one") == 2

@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 from arq.jobs import Job
 from arq.worker import func
 
-from tests.integration.arq.conftest import FAR, Context, Make, running
+from tests.integration.arq.conftest import FAR, Build, Context, running
 
 events: list[str] = []
 
@@ -34,7 +34,7 @@ async def never(ctx: Context) -> None:
     events.append("ran")
 
 
-async def test_a_running_job_is_aborted(client: ArqRedis, build: Make) -> None:
+async def test_a_running_job_is_aborted(client: ArqRedis, build: Build) -> None:
     started = asyncio.Event()
     job = await client.enqueue_job("linger")
     assert job is not None
@@ -55,7 +55,7 @@ async def test_a_running_job_is_aborted(client: ArqRedis, build: Make) -> None:
 
 @pytest.mark.parametrize("defer", [None, FAR], ids=["queued", "deferred"])
 async def test_a_waiting_job_is_aborted_without_a_run(
-    client: ArqRedis, build: Make, defer: float | None
+    client: ArqRedis, build: Build, defer: float | None
 ) -> None:
     job = await client.enqueue_job("never", _defer_by=defer)
     assert job is not None
@@ -76,7 +76,7 @@ async def wished(client: ArqRedis, job: Job) -> None:
 
 
 async def test_a_deferred_job_is_aborted_by_a_worker_that_runs(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     job = await client.enqueue_job("never", _defer_by=FAR)
     assert job is not None
@@ -85,7 +85,7 @@ async def test_a_deferred_job_is_aborted_by_a_worker_that_runs(
     assert events == []
 
 
-async def test_a_job_that_is_done_cannot_be_aborted(client: ArqRedis, build: Make) -> None:
+async def test_a_job_that_is_done_cannot_be_aborted(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("never")
     assert job is not None
     await build(never, allow_abort_jobs=True).run_check()
@@ -93,7 +93,7 @@ async def test_a_job_that_is_done_cannot_be_aborted(client: ArqRedis, build: Mak
     assert events == ["ran"]
 
 
-async def test_nobody_aborts_without_the_setting(client: ArqRedis, build: Make) -> None:
+async def test_nobody_aborts_without_the_setting(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("never")
     assert job is not None
     aborting = asyncio.ensure_future(job.abort(timeout=5, poll_delay=0.01))
@@ -103,7 +103,7 @@ async def test_nobody_aborts_without_the_setting(client: ArqRedis, build: Make) 
     assert events == ["ran"]
 
 
-async def test_only_the_job_that_is_meant_is_aborted(client: ArqRedis, build: Make) -> None:
+async def test_only_the_job_that_is_meant_is_aborted(client: ArqRedis, build: Build) -> None:
     started, other_started = asyncio.Event(), asyncio.Event()
     release = asyncio.Event()
 
@@ -124,7 +124,7 @@ async def test_only_the_job_that_is_meant_is_aborted(client: ArqRedis, build: Ma
         assert await others.result(timeout=5, poll_delay=0.01) == "done"
 
 
-async def test_an_aborted_job_is_not_run_again(client: ArqRedis, build: Make) -> None:
+async def test_an_aborted_job_is_not_run_again(client: ArqRedis, build: Build) -> None:
     started = asyncio.Event()
     job = await client.enqueue_job("linger")
     assert job is not None

@@ -7,7 +7,7 @@ import pytest
 from arq.connections import ArqRedis
 from arq.worker import Retry, func
 
-from tests.integration.arq.conftest import Context, Make
+from tests.integration.arq.conftest import Build, Context
 
 events: list[Any] = []
 
@@ -40,7 +40,7 @@ async def fail(ctx: Context) -> None:
     raise ValueError("no")
 
 
-async def test_hooks_run_in_their_order(client: ArqRedis, build: Make) -> None:
+async def test_hooks_run_in_their_order(client: ArqRedis, build: Build) -> None:
     await client.enqueue_job("work", _job_id="one")
     worker = build(work, **HOOKS)
     await worker.run_check()
@@ -51,7 +51,7 @@ async def test_hooks_run_in_their_order(client: ArqRedis, build: Make) -> None:
     ]  # fmt: skip
 
 
-async def test_hooks_run_around_a_failure_too(client: ArqRedis, build: Make) -> None:
+async def test_hooks_run_around_a_failure_too(client: ArqRedis, build: Build) -> None:
     await client.enqueue_job("fail", _job_id="one")
     await build(fail, **HOOKS).async_run()
     assert events == [
@@ -59,7 +59,7 @@ async def test_hooks_run_around_a_failure_too(client: ArqRedis, build: Make) -> 
     ]  # fmt: skip
 
 
-async def test_hooks_run_around_each_try(client: ArqRedis, build: Make) -> None:
+async def test_hooks_run_around_each_try(client: ArqRedis, build: Build) -> None:
     async def again(ctx: Context) -> None:
         if ctx["job_try"] == 1:
             raise Retry
@@ -71,7 +71,7 @@ async def test_hooks_run_around_each_try(client: ArqRedis, build: Make) -> None:
 
 @pytest.mark.parametrize("kind", ["unknown", "garbage", "expired", "tries"])
 async def test_no_hook_runs_for_a_job_that_is_refused(
-    client: ArqRedis, build: Make, kind: str
+    client: ArqRedis, build: Build, kind: str
 ) -> None:
     if kind == "unknown":
         await client.enqueue_job("missing")
@@ -87,7 +87,7 @@ async def test_no_hook_runs_for_a_job_that_is_refused(
     assert events == ["on_startup -"]
 
 
-async def test_what_the_hooks_find_in_their_ctx(client: ArqRedis, build: Make) -> None:
+async def test_what_the_hooks_find_in_their_ctx(client: ArqRedis, build: Build) -> None:
     async def start(ctx: Context) -> None:
         ctx["opened"] = "at the start"
 
@@ -109,7 +109,7 @@ async def test_what_the_hooks_find_in_their_ctx(client: ArqRedis, build: Make) -
 
 
 async def test_the_result_is_there_after_the_end_and_not_before(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     def look(when: str) -> Any:
         async def see(ctx: Context) -> None:
@@ -124,7 +124,7 @@ async def test_the_result_is_there_after_the_end_and_not_before(
     assert events[1:] == [("end", 0, 1), ("after", 1, 0)]
 
 
-async def test_a_burst_waits_for_the_last_hook(client: ArqRedis, build: Make) -> None:
+async def test_a_burst_waits_for_the_last_hook(client: ArqRedis, build: Build) -> None:
     async def slowly(ctx: Context) -> None:
         for _ in range(5):
             await ctx["redis"].ping()
@@ -135,7 +135,7 @@ async def test_a_burst_waits_for_the_last_hook(client: ArqRedis, build: Make) ->
     assert events == ["work one", "hook ended"]
 
 
-async def test_the_hooks_of_a_worker_that_is_closed_at_once(client: ArqRedis, build: Make) -> None:
+async def test_the_hooks_of_a_worker_that_is_closed_at_once(client: ArqRedis, build: Build) -> None:
     """`close` hands back what runs: the job's own end is still told."""
     begun = asyncio.Event()
 
@@ -157,7 +157,7 @@ async def test_the_hooks_of_a_worker_that_is_closed_at_once(client: ArqRedis, bu
     assert await client.keys("arq:in-progress:*") == []
 
 
-async def test_a_startup_that_fails_ends_the_worker(client: ArqRedis, build: Make) -> None:
+async def test_a_startup_that_fails_ends_the_worker(client: ArqRedis, build: Build) -> None:
     async def start(ctx: Context) -> None:
         raise ValueError("no database")
 

@@ -10,7 +10,7 @@ from arq.jobs import JobStatus
 from arq.utils import timestamp_ms, to_unix_ms
 from arq.worker import func
 
-from tests.integration.arq.conftest import FAR, Context, Make, running
+from tests.integration.arq.conftest import FAR, Build, Context, running
 
 seen: list[Any] = []
 
@@ -55,7 +55,7 @@ class Gate:
             self.changed.notify_all()
 
 
-async def test_the_status_at_every_stage(client: ArqRedis, build: Make) -> None:
+async def test_the_status_at_every_stage(client: ArqRedis, build: Build) -> None:
     gate = Gate()
     job = await client.enqueue_job("gate", _job_id="one")
     later = await client.enqueue_job("gate", _job_id="two", _defer_by=FAR)
@@ -74,7 +74,7 @@ async def test_the_status_at_every_stage(client: ArqRedis, build: Make) -> None:
     assert await job.status() is JobStatus.not_found
 
 
-async def test_the_info_before_and_while_it_runs(client: ArqRedis, build: Make) -> None:
+async def test_the_info_before_and_while_it_runs(client: ArqRedis, build: Build) -> None:
     gate = Gate()
     job = await client.enqueue_job("gate")
     assert job is not None
@@ -91,7 +91,7 @@ async def test_the_info_before_and_while_it_runs(client: ArqRedis, build: Make) 
         await job.result(timeout=5, poll_delay=0.01)
 
 
-async def test_what_a_function_finds_in_its_ctx(client: ArqRedis, build: Make) -> None:
+async def test_what_a_function_finds_in_its_ctx(client: ArqRedis, build: Build) -> None:
     async def look(ctx: Context) -> None:
         seen.append(dict(ctx))
         ctx["mine"] = "not the next one's"
@@ -113,7 +113,7 @@ async def test_what_a_function_finds_in_its_ctx(client: ArqRedis, build: Make) -
     ]  # fmt: skip
 
 
-async def test_due_jobs_run_in_the_order_of_their_time(client: ArqRedis, build: Make) -> None:
+async def test_due_jobs_run_in_the_order_of_their_time(client: ArqRedis, build: Build) -> None:
     now = datetime.now(UTC)
     for seconds in (3, 1, 2):
         at = now - timedelta(seconds=seconds)
@@ -122,7 +122,7 @@ async def test_due_jobs_run_in_the_order_of_their_time(client: ArqRedis, build: 
     assert seen == [3, 2, 1]
 
 
-async def test_a_deferred_job_waits_until_it_is_due(client: ArqRedis, build: Make) -> None:
+async def test_a_deferred_job_waits_until_it_is_due(client: ArqRedis, build: Build) -> None:
     due = timestamp_ms() + 80
     await client.enqueue_job("when", _defer_by=timedelta(milliseconds=80))
 
@@ -133,7 +133,7 @@ async def test_a_deferred_job_waits_until_it_is_due(client: ArqRedis, build: Mak
     assert seen[0] >= due - 1
 
 
-async def test_a_job_that_is_due_at_a_time(client: ArqRedis, build: Make) -> None:
+async def test_a_job_that_is_due_at_a_time(client: ArqRedis, build: Build) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=FAR)
     job = await client.enqueue_job("note", _defer_until=soon)
     assert job is not None
@@ -153,7 +153,7 @@ async def client_waits_for(client: ArqRedis, job_id: str) -> None:
 
 
 async def test_an_id_is_taken_while_it_waits_runs_or_has_a_result(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     gate = Gate()
     assert await client.enqueue_job("gate", _job_id="one") is not None
@@ -169,7 +169,9 @@ async def test_an_id_is_taken_while_it_waits_runs_or_has_a_result(
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_no_more_than_max_jobs_run_at_once(client: ArqRedis, build: Make, limit: int) -> None:
+async def test_no_more_than_max_jobs_run_at_once(
+    client: ArqRedis, build: Build, limit: int
+) -> None:
     gate = Gate()
     for number in range(8):
         await client.enqueue_job("gate", _job_id=str(number))
@@ -183,7 +185,7 @@ async def test_no_more_than_max_jobs_run_at_once(client: ArqRedis, build: Make, 
     assert gate.most == limit
 
 
-async def test_another_queue(client: ArqRedis, build: Make) -> None:
+async def test_another_queue(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("note", "here", _queue_name="other")
     await client.enqueue_job("note", "elsewhere")
     assert job is not None
@@ -195,7 +197,7 @@ async def test_another_queue(client: ArqRedis, build: Make) -> None:
     assert await client.zcard("arq:queue") == 1
 
 
-async def test_a_job_enqueues_the_next_through_its_ctx(client: ArqRedis, build: Make) -> None:
+async def test_a_job_enqueues_the_next_through_its_ctx(client: ArqRedis, build: Build) -> None:
     async def first(ctx: Context) -> None:
         await ctx["redis"].enqueue_job("note", "second")
 
@@ -204,7 +206,7 @@ async def test_a_job_enqueues_the_next_through_its_ctx(client: ArqRedis, build: 
     assert seen == ["second"]
 
 
-async def test_a_burst_runs_no_more_than_max_burst_jobs(client: ArqRedis, build: Make) -> None:
+async def test_a_burst_runs_no_more_than_max_burst_jobs(client: ArqRedis, build: Build) -> None:
     for number in range(5):
         await client.enqueue_job("note", number)
     assert await build(note).run_check(max_burst_jobs=3) == 3
@@ -215,7 +217,7 @@ async def test_a_burst_runs_no_more_than_max_burst_jobs(client: ArqRedis, build:
     assert await build(note).run_check() == 2
 
 
-async def test_an_expired_job_fails_under_either(client: ArqRedis, build: Make) -> None:
+async def test_an_expired_job_fails_under_either(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("note", _expires=timedelta(milliseconds=1), _job_id="one")
     assert job is not None
     async with asyncio.timeout(5):

@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 from arq.jobs import DeserializationError, JobStatus, ResultNotFound, SerializationError
 from arq.worker import FailedJobs, JobExecutionFailed, func
 
-from tests.integration.arq.conftest import JSON, PICKLE, Context, Make
+from tests.integration.arq.conftest import JSON, PICKLE, Build, Context
 from uow import TaskFailed
 
 
@@ -26,7 +26,7 @@ async def refuse(ctx: Context) -> None:
     raise LookupError("not there")
 
 
-async def test_a_job_leaves_its_result(client: ArqRedis, build: Make) -> None:
+async def test_a_job_leaves_its_result(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("double", 20, plus=2)
     assert job is not None
     worker = build(double)
@@ -41,7 +41,7 @@ async def test_a_job_leaves_its_result(client: ArqRedis, build: Make) -> None:
     assert (worker.jobs_complete, worker.jobs_failed, worker.jobs_retried) == (1, 0, 0)
 
 
-async def test_only_the_result_is_left(client: ArqRedis, build: Make) -> None:
+async def test_only_the_result_is_left(client: ArqRedis, build: Build) -> None:
     await client.enqueue_job("double", 1, _job_id="one")
     await build(double).run_check()
     assert await client.keys("arq:[^q]*") == [b"arq:result:one"]
@@ -49,7 +49,7 @@ async def test_only_the_result_is_left(client: ArqRedis, build: Make) -> None:
 
 
 async def test_a_failure_is_the_result_and_is_not_tried_again(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     job = await client.enqueue_job("refuse")
     assert job is not None
@@ -64,7 +64,7 @@ async def test_a_failure_is_the_result_and_is_not_tried_again(
     assert (worker.jobs_complete, worker.jobs_failed, worker.jobs_retried) == (0, 1, 0)
 
 
-async def test_all_results_of_many_jobs(client: ArqRedis, build: Make) -> None:
+async def test_all_results_of_many_jobs(client: ArqRedis, build: Build) -> None:
     for number in range(25):
         await client.enqueue_job("double", number)
     assert await build(double, max_jobs=4).run_check() == 25
@@ -85,7 +85,7 @@ async def test_all_results_of_many_jobs(client: ArqRedis, build: Make) -> None:
     ],
 )
 async def test_a_result_is_kept_as_settings_or_function_say(
-    client: ArqRedis, build: Make, of_worker: Any, of_function: Any, kept: int | None
+    client: ArqRedis, build: Build, of_worker: Any, of_function: Any, kept: int | None
 ) -> None:
     job = await client.enqueue_job("double", 1, _job_id="one")
     assert job is not None
@@ -97,7 +97,7 @@ async def test_a_result_is_kept_as_settings_or_function_say(
             await job.result()
 
 
-async def test_a_result_that_cannot_be_written(client: ArqRedis, build: Make) -> None:
+async def test_a_result_that_cannot_be_written(client: ArqRedis, build: Build) -> None:
     async def give_function(ctx: Context) -> Any:
         return lambda: None
 
@@ -109,7 +109,7 @@ async def test_a_result_that_cannot_be_written(client: ArqRedis, build: Make) ->
         await job.result()
 
 
-async def test_a_job_that_takes_too_long_fails(client: ArqRedis, build: Make) -> None:
+async def test_a_job_that_takes_too_long_fails(client: ArqRedis, build: Build) -> None:
     stopped = asyncio.Event()
 
     async def linger(ctx: Context) -> None:
@@ -128,7 +128,7 @@ async def test_a_job_that_takes_too_long_fails(client: ArqRedis, build: Make) ->
 
 
 async def test_the_default_timeout_counts_where_a_function_has_none(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     async def linger(ctx: Context) -> None:
         await asyncio.Event().wait()
@@ -138,7 +138,7 @@ async def test_the_default_timeout_counts_where_a_function_has_none(
         await build(func(linger, name="linger"), job_timeout=0.02).run_check()
 
 
-async def test_an_unknown_function_fails(client: ArqRedis, build: Make) -> None:
+async def test_an_unknown_function_fails(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("missing", 1)
     assert job is not None
     with pytest.raises(FailedJobs):
@@ -150,7 +150,7 @@ async def test_an_unknown_function_fails(client: ArqRedis, build: Make) -> None:
     assert (info.function, list(info.args)) == ("missing", [1])
 
 
-async def test_a_payload_that_is_no_job_fails(client: ArqRedis, build: Make) -> None:
+async def test_a_payload_that_is_no_job_fails(client: ArqRedis, build: Build) -> None:
     await client.set("arq:job:bad", b"\x00garbage")
     await client.zadd("arq:queue", {"bad": 1})
     with pytest.raises(FailedJobs):
@@ -162,7 +162,7 @@ async def test_a_payload_that_is_no_job_fails(client: ArqRedis, build: Make) -> 
     assert isinstance(result.result, DeserializationError | TaskFailed)
 
 
-async def test_a_job_without_a_payload_has_expired(client: ArqRedis, build: Make) -> None:
+async def test_a_job_without_a_payload_has_expired(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("double", 1)
     assert job is not None
     await client.delete(f"arq:job:{job.job_id}")
@@ -172,7 +172,7 @@ async def test_a_job_without_a_payload_has_expired(client: ArqRedis, build: Make
         await job.result()
 
 
-async def test_arguments_that_do_not_fit_fail_the_job(client: ArqRedis, build: Make) -> None:
+async def test_arguments_that_do_not_fit_fail_the_job(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("double", 1, 2, 3)
     assert job is not None
     with pytest.raises(FailedJobs):

@@ -12,7 +12,7 @@ from arq.utils import timestamp_ms
 from arq.worker import FailedJobs, JobExecutionFailed, Retry, RetryJob, func
 
 from tests.integration.arq import conftest
-from tests.integration.arq.conftest import FAR, Context, Make, running
+from tests.integration.arq.conftest import FAR, Build, Context, running
 from uow.fast.worker import FastWorker
 
 tries: list[int] = []
@@ -37,7 +37,7 @@ def retrying(error: BaseException, until: int) -> Any:
 
 @pytest.mark.parametrize("error", [Retry(), Retry(defer=0.01), RetryJob()], ids=repr)
 async def test_a_job_that_asks_for_it_is_run_again(
-    client: ArqRedis, build: Make, error: Exception
+    client: ArqRedis, build: Build, error: Exception
 ) -> None:
     job = await client.enqueue_job("work")
     assert job is not None
@@ -58,7 +58,7 @@ def told_by_the_server(worker: FastWorker) -> Callable[[], Awaitable[bool]]:
 
 
 async def test_a_retry_starts_when_it_is_due_also_where_nothing_else_happens(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     started: list[float] = []
 
@@ -77,7 +77,7 @@ async def test_a_retry_starts_when_it_is_due_also_where_nothing_else_happens(
     assert 0.3 <= started[1] - started[0] < 1.0  # and not when its lease would have ended
 
 
-async def test_a_retry_is_deferred_from_now_on(client: ArqRedis, build: Make) -> None:
+async def test_a_retry_is_deferred_from_now_on(client: ArqRedis, build: Build) -> None:
     async def wait_long(ctx: Context) -> None:
         raise Retry(defer=FAR)
 
@@ -96,7 +96,7 @@ async def test_a_retry_is_deferred_from_now_on(client: ArqRedis, build: Make) ->
     assert not await client.exists(f"arq:in-progress:{job.job_id}")
 
 
-async def test_a_retry_without_a_delay_keeps_its_place(client: ArqRedis, build: Make) -> None:
+async def test_a_retry_without_a_delay_keeps_its_place(client: ArqRedis, build: Build) -> None:
     order: list[str] = []
 
     async def work(ctx: Context, name: str) -> None:
@@ -115,7 +115,7 @@ async def test_a_retry_without_a_delay_keeps_its_place(client: ArqRedis, build: 
     assert scores[0] == scores[1]
 
 
-async def test_the_last_try_is_that_of_the_settings(client: ArqRedis, build: Make) -> None:
+async def test_the_last_try_is_that_of_the_settings(client: ArqRedis, build: Build) -> None:
     job = await client.enqueue_job("work")
     assert job is not None
     with pytest.raises(FailedJobs, match=re.escape("max 2 retries exceeded")):
@@ -129,7 +129,7 @@ async def test_the_last_try_is_that_of_the_settings(client: ArqRedis, build: Mak
     assert not await client.exists(f"arq:retry:{job.job_id}", f"arq:job:{job.job_id}")
 
 
-async def test_a_functions_own_number_of_tries_wins(client: ArqRedis, build: Make) -> None:
+async def test_a_functions_own_number_of_tries_wins(client: ArqRedis, build: Build) -> None:
     async def work(ctx: Context) -> None:
         tries.append(ctx["job_try"])
         raise Retry
@@ -140,7 +140,7 @@ async def test_a_functions_own_number_of_tries_wins(client: ArqRedis, build: Mak
     assert tries == [1]
 
 
-async def test_a_client_may_begin_with_a_later_try(client: ArqRedis, build: Make) -> None:
+async def test_a_client_may_begin_with_a_later_try(client: ArqRedis, build: Build) -> None:
     await client.enqueue_job("work", _job_try=3)
     with pytest.raises(FailedJobs, match="max 4 retries exceeded"):
         await build(retrying(Retry(), until=99), max_tries=4).run_check()
@@ -149,7 +149,7 @@ async def test_a_client_may_begin_with_a_later_try(client: ArqRedis, build: Make
 
 @pytest.mark.parametrize("kind", ["unknown", "aborted"])
 async def test_the_result_of_a_job_that_is_refused_tells_its_starts_whatever_try_was_wished(
-    client: ArqRedis, build: Make, kind: str
+    client: ArqRedis, build: Build, kind: str
 ) -> None:
     name = "missing" if kind == "unknown" else "work"
     job = await client.enqueue_job(name, _job_try=3)
@@ -165,7 +165,7 @@ async def test_the_result_of_a_job_that_is_refused_tells_its_starts_whatever_try
 
 @pytest.mark.parametrize("error", [Retry(), RetryJob(), asyncio.CancelledError()], ids=repr)
 async def test_without_retry_jobs_nothing_is_run_again(
-    client: ArqRedis, build: Make, error: BaseException
+    client: ArqRedis, build: Build, error: BaseException
 ) -> None:
     await client.enqueue_job("work")
     worker = build(retrying(error, until=9), retry_jobs=False)
@@ -176,13 +176,13 @@ async def test_without_retry_jobs_nothing_is_run_again(
     assert not result.success
 
 
-async def test_run_check_can_switch_retries_off(client: ArqRedis, build: Make) -> None:
+async def test_run_check_can_switch_retries_off(client: ArqRedis, build: Build) -> None:
     await client.enqueue_job("work")
     with pytest.raises(FailedJobs, match="1 job failed <Retry defer 0.00s>"):
         await build(retrying(Retry(), until=9)).run_check(retry_jobs=False)
 
 
-async def test_several_failures_are_told_together(client: ArqRedis, build: Make) -> None:
+async def test_several_failures_are_told_together(client: ArqRedis, build: Build) -> None:
     async def fail(ctx: Context, number: int) -> None:
         raise ValueError(number)
 
@@ -195,7 +195,7 @@ async def test_several_failures_are_told_together(client: ArqRedis, build: Make)
     assert (first, sorted(others)) == ("2 jobs failed:", ["ValueError(1)", "ValueError(2)"])
 
 
-async def test_a_cancelled_job_is_run_again(client: ArqRedis, build: Make) -> None:
+async def test_a_cancelled_job_is_run_again(client: ArqRedis, build: Build) -> None:
     """Not by a shutdown: by its own code. It is a try."""
     await client.enqueue_job("work")
     worker = build(retrying(asyncio.CancelledError(), until=2))

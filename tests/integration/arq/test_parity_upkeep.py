@@ -11,7 +11,7 @@ from arq.connections import ArqRedis
 from arq.cron import cron
 from arq.worker import Retry, RetryJob, Worker, check_health, func
 
-from tests.integration.arq.conftest import FAR, Context, Make, far_hour, running, until
+from tests.integration.arq.conftest import FAR, Build, Context, far_hour, running, until
 from uow.broker.redis import arq_settings
 from uow.embedded import EmbeddedRedis
 
@@ -32,7 +32,7 @@ async def tick(ctx: Context) -> str:
 # -- cron ------------------------------------------------------------------------------------------
 
 
-async def test_a_cron_job_of_the_start_runs_in_a_burst(client: ArqRedis, build: Make) -> None:
+async def test_a_cron_job_of_the_start_runs_in_a_burst(client: ArqRedis, build: Build) -> None:
     worker = build(cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True)])
     assert await worker.run_check() == 1
     assert len(ran) == 1
@@ -40,14 +40,14 @@ async def test_a_cron_job_of_the_start_runs_in_a_burst(client: ArqRedis, build: 
     assert await client.keys("arq:result:*") == []  # a cron job keeps none
 
 
-async def test_the_id_of_a_tick_stays_locked_for_a_minute(client: ArqRedis, build: Make) -> None:
+async def test_the_id_of_a_tick_stays_locked_for_a_minute(client: ArqRedis, build: Build) -> None:
     await build(cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True)]).run_check()
     assert 55 < await client.ttl(f"arq:in-progress:{ran[0]}") <= 60
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed client session")  # stock arq's, when it is stopped
 async def test_ticks_run_when_they_are_due_once_for_all_workers(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     def every_second() -> Any:
         return cron(tick, second=None, microsecond=0)
@@ -63,7 +63,7 @@ async def test_ticks_run_when_they_are_due_once_for_all_workers(
     assert all(job_id.endswith("000") for job_id in ran)
 
 
-async def test_workers_that_see_the_same_tick_push_it_once(client: ArqRedis, build: Make) -> None:
+async def test_workers_that_see_the_same_tick_push_it_once(client: ArqRedis, build: Build) -> None:
     at = datetime.now(UTC) + timedelta(hours=1)
     at = at.replace(minute=30, second=0, microsecond=0)
     workers = [build(cron_jobs=[cron(tick, minute=30, second=0)]) for _ in range(3)]
@@ -79,7 +79,7 @@ async def test_workers_that_see_the_same_tick_push_it_once(client: ArqRedis, bui
 
 
 async def test_a_cron_job_that_is_not_unique_is_pushed_by_each(
-    client: ArqRedis, build: Make
+    client: ArqRedis, build: Build
 ) -> None:
     for _ in range(2):
         await build(
@@ -89,14 +89,14 @@ async def test_a_cron_job_that_is_not_unique_is_pushed_by_each(
     assert not any(job_id.startswith("cron:") for job_id in ran)
 
 
-async def test_a_cron_job_with_an_id_of_its_own(client: ArqRedis, build: Make) -> None:
+async def test_a_cron_job_with_an_id_of_its_own(client: ArqRedis, build: Build) -> None:
     await build(
         cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True, job_id="mine")]
     ).run_check()
     assert ran == ["mine"]
 
 
-async def test_the_result_of_a_cron_job_that_keeps_it(client: ArqRedis, build: Make) -> None:
+async def test_the_result_of_a_cron_job_that_keeps_it(client: ArqRedis, build: Build) -> None:
     await build(
         cron_jobs=[cron(tick, hour=far_hour(), run_at_startup=True, keep_result=10)]
     ).run_check()
@@ -104,7 +104,7 @@ async def test_the_result_of_a_cron_job_that_keeps_it(client: ArqRedis, build: M
     assert (result.function, result.result) == ("cron:tick", "ticked")
 
 
-async def test_the_timeout_of_a_cron_job(client: ArqRedis, build: Make) -> None:
+async def test_the_timeout_of_a_cron_job(client: ArqRedis, build: Build) -> None:
     async def linger(ctx: Context) -> None:
         await asyncio.Event().wait()
 
@@ -114,7 +114,7 @@ async def test_the_timeout_of_a_cron_job(client: ArqRedis, build: Make) -> None:
     assert worker.jobs_failed == 1
 
 
-async def test_a_tick_is_due_at_its_microsecond(client: ArqRedis, build: Make) -> None:
+async def test_a_tick_is_due_at_its_microsecond(client: ArqRedis, build: Build) -> None:
     at = datetime.now(UTC).replace(minute=30, second=0, microsecond=654_000) + timedelta(hours=1)
     worker = build(cron_jobs=[cron(tick, minute=30, microsecond=654_000)])
     worker._pool = client
@@ -129,7 +129,7 @@ async def test_a_tick_is_due_at_its_microsecond(client: ArqRedis, build: Make) -
 
 
 async def test_a_worker_that_runs_is_healthy_and_one_that_is_closed_is_not(
-    client: ArqRedis, build: Make, redis_server: EmbeddedRedis
+    client: ArqRedis, build: Build, redis_server: EmbeddedRedis
 ) -> None:
     settings = {"redis_settings": arq_settings(redis_server.url)}
 
@@ -146,7 +146,7 @@ async def test_a_worker_that_runs_is_healthy_and_one_that_is_closed_is_not(
 
 
 async def test_the_health_record(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = build(tick, health_check_interval=0.05, health_check_key="my:health")
     async with running(worker):
@@ -172,7 +172,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_the_log_of_a_job(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work(ctx: Context, *args: Any, **kwargs: Any) -> str:
         return "done"
@@ -185,7 +185,7 @@ async def test_the_log_of_a_job(
 
 
 async def test_the_log_without_results(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.enqueue_job("tick", _job_id="one")
     await build(tick, log_results=False).run_check()
@@ -193,7 +193,7 @@ async def test_the_log_without_results(
 
 
 async def test_the_log_of_a_failure(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Wrong(ValueError):
         def extra(self) -> dict[str, int]:
@@ -211,7 +211,7 @@ async def test_the_log_of_a_failure(
 
 
 async def test_the_log_of_retries(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def again(ctx: Context) -> None:
         errors = {1: Retry(defer=0.02), 2: RetryJob(), 3: asyncio.CancelledError()}
@@ -228,7 +228,7 @@ async def test_the_log_of_retries(
 
 
 async def test_the_log_of_a_job_that_starts_late(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = datetime.now(UTC) - timedelta(seconds=5)
     await client.enqueue_job("tick", _job_id="one", _defer_until=at)
@@ -237,7 +237,7 @@ async def test_the_log_of_a_job_that_starts_late(
 
 
 async def test_the_log_of_aborts(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = await client.enqueue_job("tick", _job_id="one")
     assert job is not None
@@ -262,7 +262,7 @@ async def test_the_log_of_aborts(
 
 
 async def test_the_log_of_what_is_refused(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.enqueue_job("missing", _job_id="one")
     await build(tick).async_run()
@@ -273,7 +273,7 @@ async def test_the_log_of_what_is_refused(
 
 
 async def test_the_log_of_a_shutdown(
-    client: ArqRedis, build: Make, caplog: pytest.LogCaptureFixture
+    client: ArqRedis, build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker: Worker = build(tick)
     await client.enqueue_job("tick")
