@@ -243,7 +243,7 @@ class FastWorker(Worker):
         await (self.slots.emptied() if self._serving is None else self._serving.end())
 
     async def _close_machine(self) -> None:
-        machine, self._machine = self._machine, None
+        machine, self._machine, self._serving = self._machine, None, None
         await self._upkeep.stop()
         if machine is not None:
             await machine.close()
