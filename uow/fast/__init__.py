@@ -7,7 +7,7 @@ nothing about a task: it brings jobs to an attempt and takes finished ones away,
 in memory may be lost at any moment.
 
     worker        a start, a life and an end in the shape of `arq.Worker`
-    machine       what is open in between: it claims, keeps and finishes, with what stands below
+    custody       what is open in between: it claims, keeps and finishes, with what stands below
     claimer       what is due, as long as somebody is free
     leases        who holds what, kept from the heart's thread
     finisher      what has ended, said to Redis in batches

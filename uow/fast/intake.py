@@ -76,36 +76,36 @@ class Intake:
         self._ended_by = error
         self._woken.set()
 
-    async def serve(self, what: Fillable) -> None:
+    async def serve(self, serving: Fillable) -> None:
         """Claim and hand over until the worker is done."""
         while True:
             if self._ended_by is not None:
                 error, self._ended_by = self._ended_by, None
                 raise error
             self._woken.clear()
-            wait = await self._claim(what)
-            if await what.is_done():
+            wait = await self._claim(serving)
+            if await serving.is_done():
                 return
-            if what.worker.burst:
+            if serving.worker.burst:
                 wait = min(wait, POLL_SECONDS)  # what it waits for may be somebody else's to do
             if wait > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._woken.wait()
-            await company.expected(lambda: 0 < what.free < what.worker.max_jobs / 4)
+            await company.expected(lambda: 0 < serving.free < serving.worker.max_jobs / 4)
 
-    async def _claim(self, what: Fillable) -> float:
+    async def _claim(self, serving: Fillable) -> float:
         """Claim for the free slots; returns how long to wait before the next look."""
-        free = what.free
+        free = serving.free
         self.wants_slots = True
-        if what.is_full():
+        if serving.is_full():
             return POLL_SECONDS
-        if free <= 0 or not what.may_claim:
+        if free <= 0 or not serving.may_claim:
             return SAFETY_SECONDS
-        at_most = min(free, what.worker.queue_read_limit)
-        found = await what.claimer.claim(at_most)
+        at_most = min(free, serving.worker.queue_read_limit)
+        found = await serving.claimer.claim(at_most)
         if found.jobs:
-            await what.accept(found.jobs)
+            await serving.accept(found.jobs)
         if len(found.jobs) == free:
             return SAFETY_SECONDS  # the next free slots wake us
         if len(found.jobs) == at_most:
@@ -113,5 +113,5 @@ class Intake:
         self.wants_slots = False
         if found.more or len(found.jobs) >= BATCH:
             return 0.0
-        poll = SAFETY_SECONDS if what.is_told else POLL_SECONDS
+        poll = SAFETY_SECONDS if serving.is_told else POLL_SECONDS
         return poll if found.wait is None else min(found.wait + DUE_MARGIN, poll)

@@ -11,7 +11,7 @@ from uow.broker.redis import AWAY
 from uow.fast.arq.aborts import Aborts
 from uow.fast.arq.jobs import ArqJob
 from uow.fast.claimer import Claimer
-from uow.fast.machine import Machine
+from uow.fast.custody import Custody
 from uow.fast.slots import Slots
 
 
@@ -23,26 +23,26 @@ class Serving:
         aborts: What is to be aborted.
     """
 
-    def __init__(self, worker: Worker, machine: Machine, slots: Slots, aborts: Aborts) -> None:
+    def __init__(self, worker: Worker, custody: Custody, slots: Slots, aborts: Aborts) -> None:
         self.worker = worker
-        self.machine = machine
+        self.custody = custody
         self.slots = slots
         self._aborts = aborts
 
     @property
     def claimer(self) -> Claimer:
         """What claims."""
-        return self.machine.claimer
+        return self.custody.claimer
 
     @property
     def is_told(self) -> bool:
         """Whether the server tells us of changes, so that the queue need not be polled."""
-        return self.machine.watched.is_told
+        return self.custody.watched.is_told
 
     @property
     def may_claim(self) -> bool:
         """Whether jobs may be claimed at all."""
-        allowed = self.worker.allow_pick_jobs and self.machine.claims.claiming
+        allowed = self.worker.allow_pick_jobs and self.custody.claims.claiming
         return allowed and not exhaustion.here.lasts()
 
     @property
@@ -55,13 +55,13 @@ class Serving:
 
     def is_full(self) -> bool:
         """Whether too much is unfinished to claim more."""
-        return self.machine.finisher.is_full
+        return self.custody.finisher.is_full
 
     async def accept(self, jobs: list[Claimed]) -> None:
         """Start what was claimed."""
         if self.worker.allow_abort_jobs:
             await self._aborts.look_up(self.worker.pool, jobs)
-        held = [(one, self.machine.hold(one)) for one in jobs]
+        held = [(one, self.custody.hold(one)) for one in jobs]
         self.start_claimed([(one, lease) for one, lease in held if lease is not None])
 
     def start_claimed(self, jobs: Iterable[tuple[Claimed, Held]]) -> None:
@@ -75,10 +75,10 @@ class Serving:
         job = ArqJob(self.worker, claimed, held, lambda: self.slots.stopping, aborted_ms)
         finish = await job.run()
         if self.worker.after_job_end is None or not job.ctx:
-            self.machine.finish(held, finish)
+            self.custody.finish(held, finish)
             return
         held.ends = True
-        await self.machine.finisher.finished(finish)
+        await self.custody.finisher.finished(finish)
         await job.tell_end(self.worker.after_job_end)
 
     async def is_done(self) -> bool:
@@ -92,8 +92,8 @@ class Serving:
     async def are_jobs_left(self) -> bool:
         """Whether the queues hold anything, due or not, as arq's burst mode asks."""
         try:
-            await self.machine.finisher.run_once()
-            return any([await self.worker.pool.zcard(name) for name in self.machine.queues])
+            await self.custody.finisher.run_once()
+            return any([await self.worker.pool.zcard(name) for name in self.custody.queues])
         except AWAY:
             return True
 
@@ -102,5 +102,5 @@ class Serving:
         has_run_all = 0 <= worker.max_burst_jobs <= worker._jobs_started()  # noqa: SLF001 - arq's
         if has_run_all or not await self.are_jobs_left():
             await self.end()
-            return await self.machine.flush()
+            return await self.custody.flush()
         return False

@@ -16,9 +16,9 @@ from uow.attempt.runtime import Host
 from uow.broker.claims import Claimed
 from uow.fast.arq.aborts import Aborts
 from uow.fast.batches import Batches, Delivered
+from uow.fast.custody import Custody
 from uow.fast.engine import Engine
 from uow.fast.finisher import LIMIT
-from uow.fast.machine import Machine
 from uow.fast.rowless import RowlessAttempts
 from uow.fast.serving import Serving
 from uow.fast.slots import Slots
@@ -29,7 +29,7 @@ from uow.tasks.jobs import is_anything_due, told
 class TaskHost(Host, Protocol):
     """The process in which a `TaskWorker` runs."""
 
-    async def start(self, ctx: ProcessContext, body: Machine | None = None, /) -> None:
+    async def start(self, ctx: ProcessContext, body: Custody | None = None, /) -> None:
         """Start what lives with the process, on `body`; instead of the startup hook."""
 
     async def push_due(self) -> int:
@@ -50,14 +50,14 @@ class TaskServing(Serving):
     def __init__(
         self,
         worker: Worker,
-        machine: Machine,
+        custody: Custody,
         slots: Slots,
         aborts: Aborts,
         *,
         engine: Engine,
         process: TaskHost,
     ) -> None:
-        super().__init__(worker, machine, slots, aborts)
+        super().__init__(worker, custody, slots, aborts)
         self._process = process
         self._runtime = process.runtime
         self._attempts = Batches(engine, self._runtime, process.die)
@@ -111,13 +111,13 @@ class TaskServing(Serving):
     async def are_jobs_left(self) -> bool:
         """Whether either store has a due task; stock arq would wait for those that are not, too."""
         pushed = await told(self._process.push_due())
-        if pushed is None or not await self.machine.flush():
+        if pushed is None or not await self.custody.flush():
             return True
-        for queue in self.machine.queues:
+        for queue in self.custody.queues:
             due = await told(is_anything_due(self._runtime.db, self.worker.pool, queue))
             if due is not False:
                 return True
-        left = pushed or self.worker.tasks or self._batches or self.machine.running
+        left = pushed or self.worker.tasks or self._batches or self.custody.running
         return bool(left)
 
     async def _start(self, batch: list[Delivered]) -> None:

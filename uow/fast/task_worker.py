@@ -31,13 +31,13 @@ class TaskWorker(FastWorker):
 
     async def start_up(self) -> None:
         """Start the process: it stands on our heart and our leases."""
-        await self._process.start(self.ctx, self.machine)
+        await self._process.start(self.ctx, self.custody)
 
     async def begin_serving(self) -> TaskServing:
         """End the former run, whose completions are its own, and begin one."""
         await self._end_serving()
         serving = TaskServing(
-            self, self.machine, self.slots, self._aborts, engine=self, process=self._process
+            self, self.custody, self.slots, self._aborts, engine=self, process=self._process
         )
         await serving.begin(self._intake.wake)
         return serving

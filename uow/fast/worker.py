@@ -30,8 +30,8 @@ from uow.errors import ServerUnreachable
 from uow.fast.arq.aborts import Aborts
 from uow.fast.arq.settings_class import OURS
 from uow.fast.arq.ticks import Ticks
+from uow.fast.custody import Claims, Custody, Terms
 from uow.fast.intake import Intake
-from uow.fast.machine import Claims, Machine, Plan
 from uow.fast.serving import Serving
 from uow.fast.slots import Slots
 from uow.fast.upkeep import INTERVAL_SECONDS, Upkeep
@@ -60,7 +60,7 @@ class FastWorker(Worker):
     """Runs any arq worker's functions.
 
     It can be run again: with what is open, or after `close` from the beginning. What lives as long
-    as it is made with it; the `Machine` is open from the start to the close, and each run has a
+    as it is made with it; the `Custody` is open from the start to the close, and each run has a
     `Serving` of its own.
 
     Args:
@@ -101,19 +101,19 @@ class FastWorker(Worker):
         served = self.queue_name if self.queue_name in self.queues else next(iter(self.queues))
         self._ticks = Ticks(self.cron_jobs, options.get("timezone"), served)
         self.timezone = self._ticks.zone
-        self._plan = Plan(self.name, self.queues, lease_seconds, stall_limit)
+        self._terms = Terms(self.name, self.queues, lease_seconds, stall_limit)
         self._intake, self._aborts = Intake(), Aborts()
         self._upkeep = Upkeep(self, self.running, self._aborts, self._intake.end)
-        self._machine: Machine | None = None
+        self._custody: Custody | None = None
         self._serving: Serving | None = None
         self._given_pool = self._pool
         self._has_started = False
 
     @property
-    def machine(self) -> Machine:
+    def custody(self) -> Custody:
         """What is open."""
-        assert self._machine is not None  # noqa: S101 - asked for between the start and the close
-        return self._machine
+        assert self._custody is not None  # noqa: S101 - asked for between the start and the close
+        return self._custody
 
     @property
     def handles_signals(self) -> bool:
@@ -152,7 +152,7 @@ class FastWorker(Worker):
 
     async def begin_serving(self) -> Serving:
         """The startup hook has run; for a subclass."""
-        return Serving(self, self.machine, self.slots, self._aborts)
+        return Serving(self, self.custody, self.slots, self._aborts)
 
     async def check_rights(self) -> None:
         """Find out now, and not in the middle of a batch, what Redis does not let us do.
@@ -178,15 +178,15 @@ class FastWorker(Worker):
             raise ServerUnreachable(f"no Redis ({error}): is redis_settings right?") from error
 
     async def _open(self) -> None:
-        """Have the machine, all of it or none."""
-        if self._machine is not None:
+        """Have the custody, all of it or none."""
+        if self._custody is not None:
             return
-        machine = Machine(
-            self._plan, self.pool, self.running, self.claims, self._intake,
+        custody = Custody(
+            self._terms, self.pool, self.running, self.claims, self._intake,
             self.slots.is_busy, self.on_death,
         )  # fmt: skip
-        await machine.open()
-        self._machine = machine
+        await custody.open()
+        self._custody = custody
 
     async def close(self) -> None:
         """Hand back what still runs, finish what is done, and close everything.
@@ -209,7 +209,7 @@ class FastWorker(Worker):
     async def _close(self) -> None:
         async with contextlib.AsyncExitStack() as rest:
             rest.push_async_callback(self._leave_redis)
-            rest.push_async_callback(self._close_machine)
+            rest.push_async_callback(self._close_custody)
             if self.on_shutdown:
                 rest.push_async_callback(self.on_shutdown, self.ctx)
             await self._end_jobs()
@@ -228,13 +228,13 @@ class FastWorker(Worker):
     async def _end_jobs(self) -> None:
         """Wait for what still runs, but for no Redis that is away, and finish what is done."""
         ending = asyncio.ensure_future(self._end_serving())
-        machine = self._machine
+        custody = self._custody
         try:
             while not (await asyncio.wait([ending], timeout=PATIENCE_SECONDS))[0]:
-                if machine is not None and not await machine.flush():
-                    machine.finisher.give_up()
-            if machine is not None:
-                await machine.flush()
+                if custody is not None and not await custody.flush():
+                    custody.finisher.give_up()
+            if custody is not None:
+                await custody.flush()
             await ending
         finally:
             ending.cancel()
@@ -242,11 +242,11 @@ class FastWorker(Worker):
     async def _end_serving(self) -> None:
         await (self.slots.emptied() if self._serving is None else self._serving.end())
 
-    async def _close_machine(self) -> None:
-        machine, self._machine = self._machine, None
+    async def _close_custody(self) -> None:
+        custody, self._custody, self._serving = self._custody, None, None
         await self._upkeep.stop()
-        if machine is not None:
-            await machine.close()
+        if custody is not None:
+            await custody.close()
 
     async def _leave_redis(self) -> None:
         pool, self._pool, self.slots.stopping = self.pool, None, False
@@ -275,7 +275,7 @@ class FastWorker(Worker):
 
     def finish(self, held: Held, finish: Finish) -> None:
         """Let Redis do what is to become of a job."""
-        self.machine.finish(held, finish)
+        self.custody.finish(held, finish)
 
     def wake(self) -> None:
         """Look at the queues now; from any thread."""
@@ -286,7 +286,7 @@ class FastWorker(Worker):
             self._intake.wake()
 
     def _put_back(self, held: Held, is_stopped: bool) -> None:
-        self.machine.put_back(held, is_stopped)
+        self.custody.put_back(held, is_stopped)
 
     # -- as arq turns it ---------------------------------------------------------------------------
 

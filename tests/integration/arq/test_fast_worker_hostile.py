@@ -13,7 +13,7 @@ from arq.worker import JobExecutionFailed, Retry, func
 
 from tests.integration.arq.conftest import Build, Context, Make, far_hour
 from tests.redis_commands import command
-from uow.fast import machine
+from uow.fast import custody
 from uow.fast.arq.jobs import ArqJob
 from uow.fast.worker import FastWorker
 
@@ -82,7 +82,7 @@ async def test_a_panic_fails_its_job_once(client: ArqRedis, build: Build, where:
 async def test_an_error_of_our_own_does_not_repeat_a_job_for_ever(
     client: ArqRedis, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "AFTER_ERROR_MS", 1)
+    monkeypatch.setattr(custody, "AFTER_ERROR_MS", 1)
 
     def fail(job: ArqJob, error: BaseException) -> None:
         raise RuntimeError("a mistake of ours")

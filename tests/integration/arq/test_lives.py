@@ -195,7 +195,7 @@ async def no_leases(make: Callable[..., FastWorker], patch: pytest.MonkeyPatch) 
     def refuse(*_: object) -> None:
         raise ZeroDivisionError
 
-    patch.setattr("uow.fast.machine.TokenLeases", refuse)
+    patch.setattr("uow.fast.custody.TokenLeases", refuse)
     return make()
 
 
@@ -331,5 +331,5 @@ async def test_everything_is_closed_whatever_a_hook_raises(client: ArqRedis, mak
     with pytest.raises(ZeroDivisionError):
         await end(worker)
     assert worker._pool is None
-    assert worker._machine is None  # type: ignore[attr-defined]
+    assert worker._custody is None  # type: ignore[attr-defined]
     await end(worker)

@@ -30,7 +30,7 @@ AFTER_ERROR_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Terms:
     """How a worker is to claim.
 
     Attributes:
@@ -68,7 +68,7 @@ class Claims:
         self._on_change()
 
 
-class Machine:
+class Custody:
     """Claims, leases and finishes, with connections of their own; all there when it is made.
 
     Args:
@@ -79,7 +79,7 @@ class Machine:
 
     def __init__(
         self,
-        plan: Plan,
+        terms: Terms,
         pool: ArqRedis,
         running: Running,
         claims: Claims,
@@ -87,17 +87,17 @@ class Machine:
         is_busy: Callable[[], bool],
         on_death: Callable[[BaseException], None] | None,
     ) -> None:
-        self.name, self.queues = plan.name, list(plan.queues)
+        self.name, self.queues = terms.name, list(terms.queues)
         self.running, self.claims = running, claims
-        self.heart = Heart(plan.stall_limit, running.describe)
+        self.heart = Heart(terms.stall_limit, running.describe)
         self.heart.on_death = on_death
         self._redis, self._beats = apart(pool), apart(pool)
         self._intake = intake
-        self.watched = WatchedConnection(self._redis, plan.queues, intake.wake)
+        self.watched = WatchedConnection(self._redis, terms.queues, intake.wake)
         call, call_soon = self.watched.run, asyncio.get_running_loop().call_soon_threadsafe
-        self.leases = TokenLeases(running, caller(self._beats), plan.lease_seconds, call_soon)
+        self.leases = TokenLeases(running, caller(self._beats), terms.lease_seconds, call_soon)
         self.finisher = Finisher(call, self._was_finished, is_busy, intake.end)
-        self.claimer = Claimer(call, plan.queues, plan.lease_seconds, plan.name, self._give_back)
+        self.claimer = Claimer(call, terms.queues, terms.lease_seconds, terms.name, self._give_back)
         self._stack = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
