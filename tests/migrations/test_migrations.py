@@ -343,7 +343,7 @@ async def test_a_step_that_gets_no_lock_names_who_holds_it_and_what_was_done_sta
         pid = await holder.scalar(text("SELECT pg_backend_pid()"))
         with pytest.raises(SchemaError, match=f"2 times for 0.05 s: process {pid} of .*migrate"):
             await migrations.upgrade(db)
-        assert len([r for r in caplog.records if r.name == "worker.migrations"]) == 2
+        assert len([r for r in caplog.records if r.name == "uow.db.migrations.steps"]) == 2
     monkeypatch.setattr(steps, "TRIES", 20)
     await migrations.upgrade(db)
     await refuse_unmigrated(db)

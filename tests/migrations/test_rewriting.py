@@ -147,9 +147,9 @@ async def test_many_tasks_are_written_anew_only_if_somebody_asks_for_it(
     ):
         await upgrade(db)
     assert await revision(db) == "tasks_008"
-    assert not [one for one in caplog.records if one.name == "worker.migrations"]
+    assert not [one for one in caplog.records if one.name == "uow.db.migrations.rewriting"]
     await upgrade(db, rewrite=True)
-    (said,) = [one.message for one in caplog.records if one.name == "worker.migrations"]
+    (said,) = [one.message for one in caplog.records if one.name == "uow.db.migrations.rewriting"]
     assert said.startswith("7 tasks are written anew, which takes about 1 s")
     with pytest.raises(SchemaError, match="--rewrite"):
         await migrations.downgrade(db, "tasks_008")

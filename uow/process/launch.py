@@ -28,19 +28,24 @@ class LaunchedWorker:
     Args:
         settings: Its settings: it gets no others of ours.
         log: The file that it logs to.
-        place: Where it stands, and would find a ``.env``; None: where we do. The modules that lie
-            where we stand are on its path, too.
+        place: Where it stands, and would find a ``.env``; None: where we do.
+        modules: A folder whose modules it finds, wherever it stands.
         *arguments: Of `worker run`.
     """
 
     def __init__(
-        self, settings: Settings, log: Path, *arguments: str, place: Path | None = None
+        self,
+        settings: Settings,
+        log: Path,
+        *arguments: str,
+        place: Path | None = None,
+        modules: Path | None = None,
     ) -> None:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", "uow", "run", *arguments],
-                env=environment(settings) if place is None else _with_our_path(settings),
+                env=environment(settings) | _finding(modules),
                 cwd=place,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -89,11 +94,11 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**inherited, **environment_variables(settings)}
 
 
-def _with_our_path(settings: Settings) -> dict[str, str]:
-    """`environment`, for a process that stands elsewhere and is to find what we find."""
-    variables = environment(settings)
-    paths = [str(Path.cwd()), *filter(None, [variables.get("PYTHONPATH")])]
-    return {**variables, "PYTHONPATH": os.pathsep.join(paths)}
+def _finding(modules: Path | None) -> dict[str, str]:
+    if modules is None:
+        return {}
+    paths = [str(modules), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def environment_variables(settings: Settings) -> dict[str, str]:

@@ -31,6 +31,9 @@ QUEUE = "demo"
 APP = "worker.main:app"
 """What the demo's workers run, who stand elsewhere."""
 
+CLONE = Path(__file__).parents[2]
+"""Where the package `worker` lies."""
+
 
 class DemoSettings(GivenSettings, WorkerAppSettings):
     """Whatever the environment says, the demo is the same."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from uow.process.launch import LaunchedWorker, tail
 from uow.proofs.chaos.fleet import Fleet
 from uow.run import run_tasks
-from worker.demo.house import APP, House
+from worker.demo.house import APP, CLONE, House
 from worker.main import app
 
 LEASE_SECONDS = 4.0
@@ -40,7 +40,7 @@ async def open_one_worker(house: House) -> AsyncIterator[LaunchedWorker]:
     """Start `worker run`; stop it at the end."""
     house.logs.mkdir()
     log = house.logs / "worker.log"
-    with LaunchedWorker(house.settings, log, APP, place=house.logs) as process:
+    with LaunchedWorker(house.settings, log, APP, place=house.logs, modules=CLONE) as process:
         yield process
 
 
