@@ -153,8 +153,8 @@ class Interventions:
         """Run the tasks that `which` means again, the oldest first; returns how many do.
 
         Left alone is a task whose unique key another has; of several with one key the youngest runs
-        again. They are found once, at the beginning: what fails again meanwhile is not taken twice. Each
-        batch is a transaction of its own.
+        again. They are found once, at the beginning: what fails again meanwhile is not taken twice.
+        Each batch is a transaction of its own.
         """
         found = await self._db.execute_once(self._db.queries.find_retryable, which.parameters())
         ids = [row.id for row in found]
