@@ -591,7 +591,7 @@ class TestBadRequests:
             raise RuntimeError("the password is hunter2")
 
         assert_problem(await api.get("/bug"), 500)
-        (record,) = (r for r in caplog.records if r.name == "uow.api")
+        (record,) = (r for r in caplog.records if r.name == "uow.api.problems")
         assert "GET '/bug' answered with 500: RuntimeError" in record.message
         assert record.exc_info is not None
 

@@ -173,7 +173,7 @@ def test_a_child_that_ends_with_0_though_it_is_no_burst_is_replaced_with_a_warni
     parent = supervise(ONE_ENDS_WELL_ONCE, 2)
     pids(parent, 2)
     assert parent.log.count("with exit code 0, though we had not told it to stop") == 1
-    assert "WARNING worker.supervisor: process" in parent.log
+    assert "WARNING uow.process.supervisor: process" in parent.log
     assert parent.log.count("starts again in 0.05 s") == 1
     assert parent.terminate() == 0
 
