@@ -66,7 +66,7 @@ class Process:
         self,
         settings: Settings,
         registry: Registry,
-        schedules: Sequence[DeclaredSchedule],
+        schedules: Sequence[DeclaredSchedule] = (),
         *,
         burst: bool = False,
     ) -> None:

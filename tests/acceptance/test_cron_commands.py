@@ -11,6 +11,7 @@ from sqlalchemy import text
 from tests.processes import run_command
 from uow import Database, Settings, TaskClient, TaskContext, TaskState, cron, task
 from uow.errors import ScheduleBusy, ScheduleNotFound
+from uow.schedules.cron import schedules_of
 from uow.schedules.registrar import Registrar
 from uow.schedules.scheduler import Scheduler
 from uow.tasks.registry import Registry
@@ -25,7 +26,7 @@ async def registrar(db: Database, settings: Settings, registry: Registry) -> Reg
     @task("reports.send", registry=registry)
     async def send(ctx: TaskContext, kind: str = "long") -> None: ...
 
-    made = Registrar(db, registry.schedules, settings)
+    made = Registrar(db, schedules_of(registry), settings)
     await made.run_once()
     return made
 

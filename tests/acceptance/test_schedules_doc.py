@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.processes import ROOT
 from uow import Database, Settings, TaskClient
+from uow.schedules.cron import schedules_of
 from uow.schedules.registrar import Registrar
 from uow.schedules.scheduler import Scheduler
 from uow.tasks.registry import Registry
@@ -29,7 +30,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 async def test_the_example_has_its_schedules_and_their_names(
     db: Database, settings: Settings, client: TaskClient, registry: Registry
 ) -> None:
-    await Registrar(db, registry.schedules, settings).run_once()
+    await Registrar(db, schedules_of(registry), settings).run_once()
     found = await client.schedules.all()
     names = ["prices.refresh", "reports.send(kind=daily)", "reports.send(kind=weekly)"]
     assert [one.name for one in found] == names

@@ -16,6 +16,7 @@ from tests.processes import ROOT, WorkerProcess, environment_of
 from uow import Database, Settings, TaskClient, TaskState, cron
 from uow.broker.redis import RedisClient
 from uow.failpoints import POINTS
+from uow.schedules.cron import schedules_of
 from uow.schedules.registrar import Registrar
 
 Effects = Callable[[], Awaitable[list[str]]]
@@ -144,7 +145,7 @@ async def test_a_leader_that_fails_at_a_tick_leaves_its_effect_exactly_once(
 ) -> None:
     yearly = cron("0 0 1 1 *", arguments={"what": "once"})(replace(tasks.effect, schedules=[]))
     elsewhere = settings.model_copy(update={"app": "elsewhere"})  # the rows are enough
-    await Registrar(db, yearly.schedules, elsewhere).run_once()
+    await Registrar(db, schedules_of([yearly]), elsewhere).run_once()
     await db.execute_once(text("UPDATE schedule SET next_tick = now() - interval '1 s'"), {})
     failing = start_worker(FAILPOINT=f"ticked:{action}", FAILPOINT_STALL="3")
     if action == "stall":

@@ -23,7 +23,7 @@ from uow.db.connection import Connection as Driver
 from uow.db.direct import driver_of
 from uow.db.failures import PASSING
 from uow.db.transitions import FENCE_SECONDS
-from uow.tasks.definition import TaskFunction
+from uow.tasks.function import TaskFunction
 from uow.tasks.registry import Registry
 
 FENCE = text("SELECT current_setting('idle_in_transaction_session_timeout')")

@@ -20,6 +20,7 @@ from uow.attempt.unit_of_work import UnitOfWork
 from uow.db import migrations
 from uow.db.direct import driver_of
 from uow.db.failures import Kind, cause_of
+from uow.db.outcomes import succeed
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable
 from uow.tasks.registry import Registry
@@ -99,9 +100,9 @@ async def test_a_connection_that_must_be_made_anew_has_a_limit_and_is_called_an_
         await db.ping()
 
 
-async def commit_with(work: UnitOfWork, db: Database) -> None:
-    nothing = {"id": uuid4(), "result": "null", "retention": 1.0}
-    await work.commit_with(db.queries.succeed, nothing)
+async def commit_with(work: UnitOfWork, _: Database) -> None:
+    nobody = uuid4()
+    await work.commit_with(succeed(nobody, "null", 1.0), nobody, 1)
 
 
 async def commit(work: UnitOfWork, _: Database) -> None:

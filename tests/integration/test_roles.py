@@ -35,6 +35,7 @@ from uow.db import migrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import SchemaError
 from uow.host import Process
+from uow.schedules.cron import schedules_of
 from uow.schedules.registrar import Registrar
 from uow.services.pruner import Pruner
 from uow.services.readiness import refuse_unmigrated
@@ -194,7 +195,7 @@ class TestTheApp:
         with pytest.raises(TaskCancelled):
             await over.result(5)
         assert await bad.retry()
-        await Registrar(client.db, registry.schedules, settings).run_once()
+        await Registrar(client.db, schedules_of(registry), settings).run_once()
         await client.schedules.pause("double")
         await client.schedules.resume("double")
         gone = text("UPDATE worker.task SET expires_at = now() - interval '1 s' "

@@ -16,6 +16,7 @@ from tests.conftest import Drain
 from uow import Database, Settings, TaskClient, TaskContext, cron, task
 from uow.errors import InvalidSchedule, ScheduleNotFound
 from uow.schedules.by_hand import Schedules
+from uow.schedules.cron import schedules_of
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import INTERVAL_SECONDS, WAITING_SECONDS, Scheduler
@@ -54,7 +55,7 @@ def deploy(db: Database, settings: Settings) -> Deploy:
         async def report(ctx: TaskContext, n: int = 0) -> None: ...
 
         of_app = settings.model_copy(update={"app": app})
-        registrar = Registrar(db, registry.schedules, of_app)
+        registrar = Registrar(db, schedules_of(registry), of_app)
         await registrar.run_once()
         return registrar
 
@@ -103,7 +104,7 @@ class TestTheQueue:
         async def elsewhere(ctx: TaskContext) -> None: ...
 
         return lambda **values: Registrar(
-            db, registry.schedules, settings.model_copy(update=values)
+            db, schedules_of(registry), settings.model_copy(update=values)
         )
 
     async def queues(self, db: Database) -> tuple[str, str]:
@@ -166,7 +167,7 @@ async def test_a_burst_that_takes_long_does_not_retire_what_it_has_in_its_code(
     @task("report", registry=registry)
     async def report(ctx: TaskContext, n: int = 0) -> None: ...
 
-    await Registrar(db, registry.schedules, settings, stays=False).run_once()
+    await Registrar(db, schedules_of(registry), settings, stays=False).run_once()
     await Retirement(db, 60.0).run_once()
     after = await schedule(db)
     assert after.removed_at is None
@@ -212,7 +213,7 @@ class TestATick:
         async def told(ctx: TaskContext, n: int) -> None:
             seen.append((n, ctx["task"].tick))
 
-        await Registrar(db, registry.schedules, settings).run_once()
+        await Registrar(db, schedules_of(registry), settings).run_once()
         await due_since(db, seconds=1)
         await scheduler.run_once()
         await drain()
@@ -281,7 +282,7 @@ class TestATick:
 
         for n in range(250):
             cron("0 0 1 1 *", arguments={"n": n})(many)
-        await Registrar(db, registry.schedules, settings).run_once()
+        await Registrar(db, schedules_of(registry), settings).run_once()
         await due_since(db, seconds=1)
         assert await scheduler.run_once() == 250
         assert len({one.args for one in await rows(db)}) == 250
@@ -696,7 +697,7 @@ async def test_a_pass_over_10_000_schedules_costs_nothing_when_nothing_is_due(
 
     for n in range(10_000):
         cron("0 0 1 1 *", name=f"{n:05}", arguments={"n": n})(many)
-    registrar = Registrar(db, registry.schedules, settings)
+    registrar = Registrar(db, schedules_of(registry), settings)
     assert await registrar.run_once() == 10_000
     await scheduler.run_once()
     began = time.perf_counter()

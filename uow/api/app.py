@@ -19,7 +19,7 @@ from uow.api import problems
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
 from uow.api.routers import health, tasks
 from uow.api.schemas import Problem
-from uow.api.security import Guard, HeaderWriter, LoopbackOnly, TokenRequired
+from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
 from uow.app import App, find, find_app
 from uow.client import TaskClient
 from uow.db.database import Database
@@ -89,7 +89,7 @@ def _middleware(settings: Settings) -> Sequence[Middleware]:
     return [
         Middleware(HeaderWriter),
         Middleware(problems.ErrorAnswerer),
-        Middleware(Guard, rule, open_paths=health.PATHS),
+        Middleware(AccessGuard, rule, open_paths=health.PATHS),
         Middleware(BodyLimit, settings.max_payload_bytes + ENVELOPE_BYTES),
     ]
 
@@ -101,7 +101,7 @@ def _queues(settings: Settings, registry: Registry) -> frozenset[str]:
 
 
 def _include_routers(app: FastAPI, settings: Settings, application: App) -> None:
-    # The Guard checks the token; this only tells OpenAPI about it.
+    # The AccessGuard checks the token; this only tells OpenAPI about it.
     bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
     app.include_router(health.router)
     app.include_router(tasks.router, dependencies=bearer)

@@ -30,7 +30,7 @@ Rule = Callable[[HTTPConnection], Response | None]
 """Says how a request is refused; None lets it in."""
 
 
-class Guard:
+class AccessGuard:
     """Asks a rule about every request, except on the open paths.
 
     Args:

@@ -21,6 +21,7 @@ from uow.tasks.outcome import (
     Completed,
     Failed,
     HandedBack,
+    Outcome,
     Retrying,
     Snoozed,
     Stray,
@@ -50,36 +51,29 @@ class RowlessAttempts:
         job_log.started(delivery)
         try:
             outcome = await RowlessAttempt(self._runtime, function, context, delivery).run()
-        except asyncio.CancelledError:
-            engine.jobs_retried += 1
-            return engine.finish(held, held.finish("unrun", held.place, held.payload))
+        except asyncio.CancelledError as stopped:
+            outcome = HandedBack(0.0, "the attempt was interrupted", stopped_by=stopped)
         except Occupied:
             return engine.finish(held, held.finish("unrun", held.place, held.payload))
+        return engine.finish(held, self._finish(held, delivery, began, outcome))
+
+    def _finish(self, held: Held, delivery: Delivery, began: int, outcome: Outcome) -> Finish:
+        engine = self._engine
         match outcome:
             case Completed(written):
                 engine.jobs_complete += 1
                 job_log.completed(delivery, began / 1000)
-                result = codec.from_bytes(written)
-                finish = self._with_result(held, delivery, began, result)
+                return self._with_result(held, delivery, began, codec.from_bytes(written))
             case Failed(error) | Cancelled(error):
                 engine.jobs_failed += 1
                 logger.error("%s failed for good: %s", delivery, one_line(error),
                              exc_info=traceback_of(error))  # fmt: skip
-                finish = self._with_result(held, delivery, began, TaskFailed(**describe(error)))
-            case HandedBack(stopped_by=BaseException()):
+                return self._with_result(held, delivery, began, TaskFailed(**describe(error)))
+            case Retrying() | Snoozed() | HandedBack():
                 engine.jobs_retried += 1
-                finish = held.finish("unrun", held.place, held.payload)
-            case HandedBack(is_stray=True):
-                engine.jobs_retried += 1
-                logger.warning("%s handed back: %s", delivery, outcome.reason)
-                finish = held.finish("unrun", int(outcome.delay * 1000), held.payload)
-            case Retrying(delay) | Snoozed(delay) | HandedBack(delay):
-                engine.jobs_retried += 1
-                logger.warning("%s again in %.1f s", delivery, delay)
-                finish = held.finish("again", int(delay * 1000), held.payload)
+                return _again(held, delivery, outcome)
             case Stray():
                 raise AssertionError("an attempt makes of it that the job waits, or has failed")
-        return engine.finish(held, finish)
 
     def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
         written = serialize_result(
@@ -88,3 +82,15 @@ class RowlessAttempts:
             held.queue, held.job_id, serializer=codec.for_redis,
         )  # fmt: skip
         return held.finish("done", self._kept_ms or NO_RESULT, written or b"")
+
+
+def _again(held: Held, delivery: Delivery, outcome: Retrying | Snoozed | HandedBack) -> Finish:
+    delay_ms = int(outcome.delay * 1000)
+    match outcome:
+        case HandedBack(stopped_by=BaseException()):
+            return held.finish("unrun", held.place, held.payload)
+        case HandedBack(is_stray=True):
+            logger.warning("%s handed back: %s", delivery, outcome.reason)
+            return held.finish("unrun", delay_ms, held.payload)
+    logger.warning("%s again in %.1f s", delivery, outcome.delay)
+    return held.finish("again", delay_ms, held.payload)

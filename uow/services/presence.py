@@ -30,7 +30,7 @@ ANSWER_SHARE = 0.6
 between two of them that is less than the whole: who is taken for dead has stopped to claim."""
 
 
-class Claims(Protocol):
+class ClaimSwitch(Protocol):
     """What claims jobs in this process: it can be told not to."""
 
     claiming: bool
@@ -54,7 +54,7 @@ class Presence(Service):
         settings: Settings,
         *,
         running: Callable[[], Collection[UUID]],
-        claims: Claims | None = None,
+        claims: ClaimSwitch | None = None,
         on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
         super().__init__(settings.lease_seconds / BEATS_PER_LEASE, on_death)

@@ -9,7 +9,7 @@ from uow.attempt.running import Leases, Running
 from uow.db.database import Database
 from uow.db.fragments import FENCE_SECONDS
 from uow.process.heart import Heart
-from uow.services.presence import Claims, Presence
+from uow.services.presence import ClaimSwitch, Presence
 from uow.settings.environment import Settings
 from uow.tasks.function import DEFAULT_TIMEOUT
 
@@ -38,7 +38,7 @@ class Body(Protocol):
         """Who keeps the leases of what is held."""
 
     @property
-    def claims(self) -> Claims | None:
+    def claims(self) -> ClaimSwitch | None:
         """What can be told not to claim."""
 
 

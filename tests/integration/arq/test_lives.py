@@ -331,5 +331,5 @@ async def test_everything_is_closed_whatever_a_hook_raises(client: ArqRedis, mak
     with pytest.raises(ZeroDivisionError):
         await end(worker)
     assert worker._pool is None
-    assert worker._custody is None  # type: ignore[attr-defined]
+    assert worker._custody is None
     await end(worker)
