@@ -69,7 +69,7 @@ async def test_a_user_without_channels_runs_everything(house: House, limited: Se
     for worker in workers:
         assert worker.process.poll() is None
         assert worker.log.count("ACL SETUSER limited &worker:*") == 1
-        assert worker.log.count("worker.hints") == 1
+        assert worker.log.count("uow.broker.hints") == 1
         assert "finisher:" not in worker.log
 
 

@@ -221,7 +221,7 @@ async def test_what_cannot_be_ended_is_said_once_and_tasks_are_taken_back_all_th
         async with Database(url, process="weak") as weak:
             for number in range(2):
                 await _leave_a_task(db, f"dead-{number}")
-                with caplog.at_level(logging.WARNING, "worker.rescuer"):
+                with caplog.at_level(logging.WARNING, "uow.services.rescuer"):
                     assert len(await take_back(weak, settings)) == 1
         assert caplog.text.count("cannot be ended") == 1
         assert "permission denied for function pg_terminate_backend" in caplog.text

@@ -452,7 +452,7 @@ class TestOptional:
                 await asyncio.sleep(0)
         await hints.stop()
         assert rounds < 10
-        assert {record.name for record in caplog.records} == {"worker.hints"}
+        assert {record.name for record in caplog.records} == {"uow.broker.hints"}
         assert len(caplog.records) == 1
         assert "+subscribe &worker:*" in caplog.text
 

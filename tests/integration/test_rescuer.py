@@ -489,7 +489,7 @@ class TestTheDead:
         await beat_long_enough(presence, monkeypatch)
         await db.execute_once(BEAT_OF_DEAD, {"id": "gone", "leaving": leaving})
         assert await rescuer.take_back() == 0
-        (told,) = [record for record in caplog.records if record.name == "worker.rescuer"]
+        (told,) = [record for record in caplog.records if record.name == "uow.attempt.rescue"]
         assert told.levelname == level
         assert told.message == "a process has ended (gone), and left no task behind"
 

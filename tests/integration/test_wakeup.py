@@ -526,7 +526,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
-        if record.name == "worker.wakeup" and record.levelno == logging.WARNING
+        if record.name == "uow.broker.wakeup" and record.levelno == logging.WARNING
     ]
 
 
