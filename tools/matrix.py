@@ -25,11 +25,13 @@ QUICK = (
         "codec", "cron", "definition", "log_level", "passage", "pusher", "settings",
     )),
     *(f"tests/integration/test_{name}" for name in (
-        "api.py::TestEnqueue", "api.py::TestTokens", "commit.py", "database.py",
+        "commit.py", "database.py",
         "enqueue.py::TestInTheCallersTransaction", "enqueue.py::TestStockArqClients",
         "fastapi_sessions.py", "redis_connection.py", "unit_of_work.py", "wakeup.py",
     )),
     "tests/application/test_mail.py",
+    "tests/integration/api/test_enqueue.py",
+    "tests/integration/api/test_access.py::TestTokens",
     "tests/integration/arq/test_fakeredis.py",
     "tests/migrations/test_migrations.py::test_an_empty_database_migrated_to_head_equals_the_models",
 )  # fmt: skip

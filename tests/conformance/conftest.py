@@ -69,6 +69,12 @@ class House:
     db: Database
     client: TaskClient
     _start: Callable[..., WorkerProcess]
+    _place: Path
+
+    @property
+    def gate(self) -> Path:
+        """The file for which `tasks.hold_until` waits, until the test makes it."""
+        return self._place / "gate"
 
     async def start_worker(self, **environment: str) -> WorkerProcess:
         """Start a worker and wait until it works."""
@@ -107,7 +113,7 @@ async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
             await migrations.upgrade(db)
             await create_effects(db)
             async with TaskClient.from_settings(settings, db=db) as client:
-                yield House(postgres, redis, settings, db, client, start)
+                yield House(postgres, redis, settings, db, client, start, tmp_path)
             for process in started:
                 process.kill9()
 

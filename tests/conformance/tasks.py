@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 from sqlalchemy import text
 
@@ -39,6 +40,16 @@ async def hold(ctx: TaskContext, what: str, seconds: float = 3600.0) -> None:
     await ctx["task"].report(attempt=ctx["task"].attempt)
     if ctx["task"].attempt == 1:
         await asyncio.sleep(seconds)
+
+
+@task("conform.hold_until")
+async def hold_until(ctx: TaskContext, what: str, gate: str) -> None:
+    """As `hold`, until the file `gate` is there: a way that leads through no server."""
+    async with ctx["db"].get_session() as session:
+        await session.execute(INSERT, {"what": what})
+    await ctx["task"].report(attempt=ctx["task"].attempt)
+    while ctx["task"].attempt == 1 and not Path(gate).exists():
+        await asyncio.sleep(0.01)
 
 
 @task("conform.count", timeout=6, max_tries=1)
@@ -97,13 +108,14 @@ async def ignore_cancellation(ctx: TaskContext, what: str) -> None:
             continue
 
 
-@task("conform.block_the_loop")
-async def block_the_loop(ctx: TaskContext, what: str, seconds: float) -> None:
+@task("conform.block_the_loop_until")
+async def block_the_loop_until(ctx: TaskContext, what: str, gate: str) -> None:
+    """As `hold_until`, and nothing else turns in the process's loop meanwhile."""
     async with ctx["db"].get_session() as session:
         await session.execute(INSERT, {"what": what})
     await ctx["task"].report(attempt=ctx["task"].attempt)
-    if ctx["task"].attempt == 1:
-        time.sleep(seconds)
+    while ctx["task"].attempt == 1 and not Path(gate).exists():
+        time.sleep(0.01)
 
 
 @task("conform.poison")

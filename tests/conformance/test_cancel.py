@@ -60,11 +60,12 @@ async def test_cancelling_a_running_task_ends_its_function_and_spares_its_neighb
 ) -> None:
     worker = await house.start_worker()
     doomed = await house.client.enqueue(tasks.hold, what="doomed")
-    spared = await house.client.enqueue(tasks.hold, what="spared", seconds=2)
+    spared = await house.client.enqueue(tasks.hold_until, what="spared", gate=str(house.gate))
     for handle in (doomed, spared):
         await wait_until_running(house.client, handle.id)
     assert await doomed.cancel()
     assert await doomed.status() is TaskState.CANCELLED
     await asyncio.to_thread(worker.wait_for_log, f"{doomed.id} was cancelled while it ran")
+    house.gate.touch()
     await spared.result(10)
     assert await effects_of(house.db) == ["spared"]

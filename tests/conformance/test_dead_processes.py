@@ -178,15 +178,14 @@ async def test_a_worker_that_stalls_and_comes_back_cannot_commit_what_another_ha
     house: House, how: str
 ) -> None:
     stalled = await house.start_worker(WORKER_STALL_LIMIT="1")
-    if how == "stopped":
-        handle = await house.client.enqueue(tasks.hold, what="once", seconds=1)
-    else:
-        handle = await house.client.enqueue(tasks.block_the_loop, what="once", seconds=15)
+    work = tasks.hold_until if how == "stopped" else tasks.block_the_loop_until
+    handle = await house.client.enqueue(work, what="once", gate=str(house.gate))
     await wait_until_running(house.client, handle.id)
     if how == "stopped":
         pause(stalled)
     await house.start_worker()
     await handle.result(15)
+    house.gate.touch()
     if how == "stopped":
         resume(stalled)
     await asyncio.to_thread(stalled.wait_for_log, "taken for dead meanwhile", 30)
@@ -204,9 +203,14 @@ async def test_a_worker_that_stalls_and_comes_back_cannot_commit_what_another_ha
 
 async def test_a_task_that_blocks_the_loop_for_longer_than_a_lease_keeps_it(house: House) -> None:
     blocked = await house.start_worker()
-    handle = await house.client.enqueue(tasks.block_the_loop, what="once", seconds=5)
+    await asyncio.to_thread(blocked.wait_for_log, "leads the fleet")
+    handle = await house.client.enqueue(
+        tasks.block_the_loop_until, what="once", gate=str(house.gate)
+    )
     await wait_until_running(house.client, handle.id)
-    await house.start_worker()
+    other = await house.start_worker()
+    await asyncio.to_thread(other.wait_for_log, "leads the fleet")
+    house.gate.touch()
     await handle.result(20)
     view = await house.client.get(handle.id)
     assert view is not None
@@ -221,7 +225,7 @@ async def test_a_worker_that_comes_back_is_acquitted_of_the_death(house: House) 
     watcher = await house.start_worker(WORKER_QUEUE="none")
     await asyncio.to_thread(watcher.wait_for_log, "leads the fleet")
     stopped = await house.start_worker()
-    handle = await house.client.enqueue(tasks.hold, what="once", seconds=8)
+    handle = await house.client.enqueue(tasks.hold, what="once")
     await wait_until_running(house.client, handle.id)
     pause(stopped)
 

@@ -12,6 +12,7 @@ from tests.conformance.conftest import House, effects_of, wait_until, wait_until
 from tests.proxy import Proxy
 from uow import TaskState
 from uow.broker.redis import connect
+from uow.main import POLL_DELAY
 
 TRIES = text("SELECT coalesce(sum(tries), 0) FROM task")
 STATES = text("SELECT DISTINCT state FROM task")
@@ -23,7 +24,7 @@ CUT = text(
 
 async def succeeded_without_a_try(house: House) -> None:
     async def done() -> bool:
-        return (await house.db.execute_once(tasks.LEFT, {})).scalar_one() == 0
+        return bool((await house.db.execute_once(tasks.LEFT, {})).scalar_one() == 0)
 
     await wait_until(done, 40)
     states = await house.db.execute_once(STATES, {})
@@ -40,7 +41,7 @@ async def test_postgres_restarted_under_running_tasks_costs_no_try_and_no_proces
         await wait_until_running(house.client, handle.id)
     # Their first attempts hold for an hour: what ends them is the cancel, after the restart.
     house.postgres.kill9()
-    await asyncio.sleep(2)
+    await asyncio.to_thread(worker.wait_for_log, "claims nothing")
     house.postgres.start()
     await asyncio.to_thread(worker.wait_for_log, "claims again")
     await asyncio.to_thread(worker.kill9)
@@ -58,9 +59,9 @@ async def test_while_postgres_is_away_nothing_is_claimed_and_no_process_ends(
     await asyncio.to_thread(worker.wait_for_log, "claims nothing")
     redis = connect(house.redis.url)
     await redis.zadd("arq:queue", {"stays": 1})
-    await asyncio.sleep(1)
+    await asyncio.sleep(10 * POLL_DELAY)  # as often a worker looks that may claim
     assert await redis.exists("arq:in-progress:stays") == 0
-    await redis.zrem("arq:queue", "stays")
+    assert await redis.zrem("arq:queue", "stays") == 1  # whoever claims it drops it: it is no task
     await redis.aclose()
     house.postgres.start()
     await asyncio.to_thread(worker.wait_for_log, "claims again")

@@ -78,7 +78,7 @@ async def test_a_worker_that_is_killed_is_found_out_without_channels(
 ) -> None:
     url = await limited("~*", "+@all", "resetchannels")
     victim = await house.start_worker(WORKER_REDIS_URL=url)
-    handle = await house.client.enqueue(tasks.hold, what="held", seconds=1)
+    handle = await house.client.enqueue(tasks.hold, what="held")
     await wait_until_running(house.client, handle.id)
     victim.kill9()
     await house.start_worker(WORKER_REDIS_URL=url)

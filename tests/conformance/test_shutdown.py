@@ -137,10 +137,12 @@ def test_a_sigterm_at_any_moment_of_its_start_ends_a_process_well(
 async def test_two_signals_at_once_are_one(house: House) -> None:
     """A process group and its supervisor, or a closing terminal and its shell, send one each."""
     worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="10")
-    handle = await house.client.enqueue(tasks.hold, what="in time", seconds=1)
+    handle = await house.client.enqueue(tasks.hold_until, what="in time", gate=str(house.gate))
     await wait_until_running(house.client, handle.id)
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
         worker.process.send_signal(number)
+    await asyncio.to_thread(worker.wait_for_log, "shutdown on SIG")
+    house.gate.touch()
     assert await asyncio.to_thread(worker.wait) == 0, worker.log
     assert await effects_of(house.db) == ["in time"]
 
@@ -150,11 +152,13 @@ async def test_each_signal_that_stops_a_process_gives_its_grace_and_blames_no_ta
     house: House, number: signal.Signals
 ) -> None:
     worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="1.5")
-    held = await house.client.enqueue(tasks.hold, what="in time", seconds=0.5)
+    held = await house.client.enqueue(tasks.hold_until, what="in time", gate=str(house.gate))
     handle = await house.client.enqueue(tasks.linger)
     for one in (held, handle):
         await wait_until_running(house.client, one.id)
     worker.process.send_signal(number)
+    await asyncio.to_thread(worker.wait_for_log, "shutdown on SIG")
+    house.gate.touch()
     assert await asyncio.to_thread(worker.wait) == 0, worker.log
     assert await effects_of(house.db) == ["in time"]
     view = await house.client.get(handle.id)

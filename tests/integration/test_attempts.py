@@ -904,7 +904,9 @@ async def test_no_connection_stays_checked_out_of_the_workers_pool(
 
     @task("mixed", max_tries=1, registry=registry)
     async def mixed(ctx: TaskContext, n: int) -> None:
-        pools.append(processes[-1].runtime.db.engine.pool)
+        db = processes[-1].runtime.db
+        assert isinstance(db, Database)
+        pools.append(db.engine.pool)
         async with ctx["db"].get_session() as session:
             await session.execute(text("SELECT 1/:n"), {"n": n})
 

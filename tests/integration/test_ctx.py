@@ -55,7 +55,7 @@ async def test_an_attempts_ctx_has_the_documented_keys_and_nothing_else(
 ) -> None:  # fmt: skip
     seen: list[set[str]] = []
 
-    @task("look", max_tries=1, registry=registry, **KINDS[kind])
+    @task("look", max_tries=1, registry=registry, **KINDS[kind])  # type: ignore[arg-type]  # each has one option
     async def look(ctx: TaskContext) -> None:
         seen.append({*ctx})
 

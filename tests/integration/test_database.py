@@ -14,7 +14,7 @@ from tests.proxy import Proxy
 from uow import Database, TransactionAborted
 from uow.db.direct import driver_of
 from uow.db.failures import PASSING
-from uow.db.models import User
+from worker.models import User
 from uow.db.session import aborted_by
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable, SettingsError

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.conftest import Drain
 from tests.servers import serving
 from uow import Database, SessionDep, TaskClient, TaskContext, TaskFailed, TaskFunction, task
-from uow.db.models import User
+from worker.models import User
 from uow.errors import AttemptOver, SessionEnded
 from uow.tasks.registry import Registry
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.pools import checked_out, queue_pool
 from tests.servers import serving
 from uow import Database, SessionDep, TaskClient, TaskContext, TransactionAborted, task
-from uow.db.models import User
+from worker.models import User
 from uow.errors import SettingsError
 from uow.tasks.registry import Registry
 

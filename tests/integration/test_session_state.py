@@ -27,7 +27,7 @@ from uow import (
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.db.attempts import Guard
 from uow.db.connection import Connection
-from uow.db.models import User
+from worker.models import User
 from uow.db.outcomes import succeed
 from uow.settings.parts import DatabaseSettings
 from uow.tasks.context import Sessions

@@ -45,17 +45,18 @@ except WorkerError as error:
 sys.exit(code)
 """
 
-# Each of them says in one write what it hears, and does not stay for ever.
+# Each of them says in one write what it hears, and stays as long as somebody listens.
 PREFACE = """
-import os, signal, sys, time
+import os, select, signal, sys, time
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 def wait():
     say("up", os.getpid())
-    for _ in range(40):
-        time.sleep(1)
+    listener = select.poll()
+    listener.register(1, 0)  # which tells that the other end is closed
+    listener.poll()
 
 """
 PLAIN = "wait()"

@@ -139,7 +139,7 @@ async def test_a_swallowed_failed_execute_raises_inside_a_task(
 
 
 async def test_a_swallowed_failed_flush_raises_inside_a_task(db: Database) -> None:
-    from uow.db.models import User
+    from worker.models import User
 
     work = UnitOfWork(db)
     with pytest.raises(TransactionAborted, match="duplicate key"):

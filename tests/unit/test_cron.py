@@ -7,7 +7,7 @@ import pytest
 
 from uow import TaskContext, TaskFunction, cron, task
 from uow.errors import InvalidSchedule
-from uow.schedules.cron import ScheduleDefinition
+from uow.schedules.cron import ScheduleDefinition, schedules_of
 from uow.tasks.registry import Registry
 
 
@@ -81,12 +81,12 @@ def test_two_functions_may_not_share_a_name() -> None:
 def test_arguments_that_do_not_fit_are_refused() -> None:
     send = cron("@daily", arguments={"pages": "many"})(function())
     with pytest.raises(InvalidSchedule, match="pages"):
-        send.schedules[0].definition("q")
+        schedules_of([send])[0].definition("q")
 
 
 def test_a_definition_survives_its_row_and_ignores_what_a_newer_one_knows() -> None:
     send = cron("@daily", timezone="Asia/Tokyo", missed="all", jitter=5)(function(priority=3))
-    made = send.schedules[0].definition("slow")
+    made = schedules_of([send])[0].definition("slow")
     assert ScheduleDefinition.from_json(made.to_json()) == made
     assert (made.queue, made.priority, made.timezone) == ("slow", 3, "Asia/Tokyo")
     newer = made.to_json().replace("{", '{"colour": "red", ', 1)
@@ -95,14 +95,14 @@ def test_a_definition_survives_its_row_and_ignores_what_a_newer_one_knows() -> N
 
 @pytest.mark.parametrize("queue", ["arq:in-progress:1", "worker:pulse:1", "two\\nlines", ""])
 def test_a_definition_whose_queue_would_be_another_key_is_not_understood(queue: str) -> None:
-    made = cron("@daily")(function()).schedules[0].definition("slow")
+    made = schedules_of([cron("@daily")(function())])[0].definition("slow")
     with pytest.raises(ValueError, match="says something else for queue"):
         ScheduleDefinition.from_json(made.to_json().replace("slow", queue))
 
 
 def test_jitter_is_spread_and_the_same_for_everybody() -> None:
     send = cron("* * * * *", jitter=timedelta(seconds=30))(function())
-    made = send.schedules[0].definition("q")
+    made = schedules_of([send])[0].definition("q")
     first = datetime(2026, 1, 1, tzinfo=UTC)
     ticks = [first + timedelta(minutes=n) for n in range(200)]
     delays = [(made.starts("a", "n", tick) - tick).total_seconds() for tick in ticks]

@@ -39,7 +39,7 @@ from typing_extensions import TypedDict
 
 from uow import TaskContext, TaskFunction, TaskRef, task
 from uow.errors import InvalidArguments, InvalidOptions, InvalidResult, InvalidSchedule
-from uow.schedules.cron import cron
+from uow.schedules.cron import cron, schedules_of
 from uow.tasks.difference import difference
 from uow.tasks.registry import Registry, default_registry
 
@@ -403,7 +403,7 @@ def test_a_secret_is_refused_by_name_too(value: Any, monkeypatch: pytest.MonkeyP
 def test_the_arguments_of_a_schedule_are_held_to_the_same(registry: Registry) -> None:
     function = cron("0 3 * * *", arguments={"it": Dog(name="Rex")})(taking(registry, Animal))
     with pytest.raises(InvalidSchedule, match="it: a Dog would arrive as an Animal"):
-        function.schedules[0].definition("queue")
+        schedules_of([function])[0].definition("queue")
 
 
 def test_a_parameter_may_have_an_alias(registry: Registry) -> None:
