@@ -31,6 +31,7 @@ from uow import (
 )
 from uow.broker import codec, keys, scripts
 from uow.broker.redis import RedisClient
+from uow.db import interventions
 from uow.tasks.handle import TaskHandle, TaskView
 from uow.tasks.registry import Registry
 
@@ -485,7 +486,7 @@ class TestGuards:
         async def cancelled(ctx: TaskContext) -> None:
             async with ctx["db"].get_session() as session:
                 await session.execute(text("INSERT INTO effect DEFAULT VALUES"))
-            await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+            await interventions.cancel(db, ctx["task"].id, 60.0)
 
         handle = await client.enqueue(cancelled)
         await drain()

@@ -13,6 +13,7 @@ from tests.proxy import Proxy
 from uow import Database, TransactionAborted
 from uow.db.failures import PASSING
 from uow.db.models import User
+from uow.db.server import ping
 from uow.db.session import aborted_by
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable, SettingsError
@@ -249,7 +250,7 @@ async def test_a_server_that_says_nothing_at_all_is_given_up_too() -> None:
         port = server.sockets[0].getsockname()[1]
         async with Database(f"postgresql://postgres@127.0.0.1:{port}/x") as db:
             with pytest.raises(ServerUnreachable):
-                await db.execute_once(db.queries.ping, {}, limit=0.05)
+                await ping(db, limit=0.05)
             assert checked_out(db) == 0
             await hung_up.wait()
 
@@ -276,7 +277,7 @@ async def test_a_connection_that_falls_silent_is_not_waited_for() -> None:
                 proxy.passes.clear()
                 for _ in range(2):
                     with pytest.raises(ServerUnreachable):
-                        await db.execute_once(db.queries.ping, {}, limit=0.05)
+                        await ping(db, limit=0.05)
                 proxy.passes.set()
                 await db.ping()
 

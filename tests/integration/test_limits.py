@@ -18,6 +18,7 @@ from uow.attempt import unit_of_work
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.db import migrations
 from uow.db.failures import Kind, cause_of
+from uow.db.server import ping
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable
 from uow.tasks.registry import Registry
@@ -48,7 +49,7 @@ async def test_a_pool_that_is_in_use_is_no_outage(database_url: str) -> None:
     async with Database(database_url, pool_size=2) as db:
         async with db.engine.connect(), db.engine.connect():
             with pytest.raises(PoolTimeout, match="free for 0.05 s.*WORKER_POOL_SIZE") as caught:
-                await db.execute_once(db.queries.ping, {}, limit=SOON)
+                await ping(db, limit=SOON)
         cause = cause_of(caught.value)
         assert cause is not None
         assert cause.kind is Kind.STATEMENT
@@ -65,7 +66,7 @@ async def test_a_wait_for_a_connection_can_be_cancelled_by_others(database_url: 
                 await waiting
             async with asyncio.timeout(10) as outer:
                 with pytest.raises(PoolTimeout):
-                    await db.execute_once(db.queries.ping, {}, limit=SOON)
+                    await ping(db, limit=SOON)
             assert not outer.expired()
         await db.ping()
 
@@ -76,7 +77,7 @@ async def test_a_pool_that_may_grow_closes_what_it_does_not_keep(database_url: s
         assert checked_out(db) == 0
         async with db.engine.connect(), db.engine.connect(), db.engine.connect():
             with pytest.raises(PoolTimeout):
-                await db.execute_once(db.queries.ping, {}, limit=SOON)
+                await ping(db, limit=SOON)
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ async def test_a_connection_that_must_be_made_anew_has_a_limit_and_is_called_an_
             await one.invalidate()
         proxy.passes.clear()
         with pytest.raises(ServerUnreachable):
-            await db.execute_once(db.queries.ping, {}, limit=SOON)
+            await ping(db, limit=SOON)
         proxy.passes.set()
         assert checked_out(db) == 0
         await db.ping()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.conftest import Drain
 from uow import Backoff, Database, TaskClient, TaskContext, TaskState, task
+from uow.db import interventions
 from uow.tasks import after_commit
 from uow.tasks.after_commit import AfterCommit, Block
 from uow.tasks.registry import Registry
@@ -182,7 +183,7 @@ async def test_an_attempt_that_has_no_say_any_more_calls_nothing(
         async with ctx["db"].get_session() as session:
             await session.execute(INSERT, {"what": "undone"})
             ctx["task"].on_commit(lambda: called.append("undone"))
-        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+        await interventions.cancel(db, ctx["task"].id, 60.0)
 
     await client.enqueue(cancelled)
     await drain()

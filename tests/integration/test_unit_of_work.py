@@ -21,6 +21,7 @@ from uow import (
     task,
 )
 from uow.attempt.unit_of_work import UnitOfWork
+from uow.db import interventions
 from uow.db.failures import PASSING
 from uow.errors import AttemptSuperseded, SessionAlreadyOpen, TransactionEnded
 from uow.tasks.registry import Registry
@@ -323,7 +324,7 @@ async def test_a_separate_block_of_a_superseded_attempt_is_rolled_back(
 
     @task("superseded", atomic=False, registry=registry)
     async def superseded(ctx: TaskContext) -> None:
-        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+        await interventions.cancel(db, ctx["task"].id, 60.0)
         try:
             async with ctx["db"].get_session() as session:
                 await session.execute(INSERT, {"what": "a"})
