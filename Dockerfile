@@ -1,8 +1,9 @@
 FROM python:3.12-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
-COPY worker ./worker
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir ".[run,api]"
+COPY uow ./uow
+# aiosmtplib, httpx and idna are for the tasks of the application in worker/.
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir ".[run,api]" aiosmtplib httpx idna
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 worker && mkdir /storage && chown worker /storage
@@ -11,4 +12,5 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER worker
 # Your own task modules go here: they are imported from the current directory.
 WORKDIR /app
+COPY worker ./worker
 CMD ["worker", "run"]

@@ -5,11 +5,11 @@ import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from arq.worker import Worker, get_kwargs
+from arq.worker import Worker
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -19,9 +19,11 @@ from tests.processes import WorkerProcess, fork_server
 from uow import Database, Settings, TaskClient
 from uow.broker.redis import RedisClient, connect
 from uow.db import migrations
+from uow.db.migrations.application import Application
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.fast.task_worker import TaskWorker
-from uow.main import worker_settings
+from uow.host import Process
+from uow.main import arq_options, prepared
 from uow.stock.worker import BurstWorker
 from uow.tasks.registry import Registry
 
@@ -65,7 +67,7 @@ def redis_server() -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres: EmbeddedPostgres) -> str:
+def our_template(postgres: EmbeddedPostgres) -> str:
     """A database with our tables, to be cloned."""
 
     async def migrate() -> None:
@@ -75,6 +77,25 @@ def template(postgres: EmbeddedPostgres) -> str:
 
     asyncio.run(migrate())
     return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def application_template(postgres: EmbeddedPostgres, our_template: str) -> str:
+    """One with the application's tables, too."""
+
+    async def migrate() -> None:
+        await _administer(postgres, f"CREATE DATABASE application TEMPLATE {our_template}")
+        async with Database(postgres.url_for("application")) as db:
+            await Application("worker.migrations").upgrade(db)
+
+    asyncio.run(migrate())
+    return "application"
+
+
+@pytest.fixture(scope="session")
+def template(our_template: str) -> str:
+    """What each test's database is cloned from."""
+    return our_template
 
 
 @pytest.fixture
@@ -101,15 +122,11 @@ async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[RedisClient]:
 
 
 @pytest.fixture
-def settings(
-    database_url: str, redis_server: EmbeddedRedis, redis: RedisClient, tmp_path: Path
-) -> Settings:
-    """Settings that lead to the test's servers; the built-in tasks are off."""
+def settings(database_url: str, redis_server: EmbeddedRedis, redis: RedisClient) -> Settings:
+    """Settings that lead to the test's servers."""
     return Settings(
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_server.url),
-        storage_dir=tmp_path / "storage",
-        builtin_tasks=False,
         concurrency=5,
         lease_seconds=2.0,
         shutdown_grace=0,
@@ -138,14 +155,44 @@ def registry() -> Registry:
 Drain = Callable[[], Awaitable[Worker]]
 
 
+def task_worker(
+    kind: type[TaskWorker | BurstWorker],
+    settings: Settings,
+    registry: Registry,
+    *,
+    burst: bool = True,
+    **options: Any,
+) -> tuple[Process, Worker]:
+    """A worker of our tasks, and its process."""
+    process = prepared(settings, registry, burst=burst)
+    return process, kind(process, **{**arq_options(process), "handle_signals": False, **options})
+
+
+@pytest.fixture
+def processes() -> list[Process]:
+    """Those that `drain` has run, the last one at the end."""
+    return []
+
+
+@pytest.fixture
+def interrupt_all(processes: list[Process]) -> Callable[[], None]:
+    """Interrupt every attempt, as a shutdown does; called in one."""
+    return lambda: processes[-1].services.vitals.running.interrupt_all()
+
+
 @pytest.fixture(params=["stock", "fast"])
-def drain(request: pytest.FixtureRequest, settings: Settings, registry: Registry) -> Drain:
+def drain(
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    registry: Registry,
+    processes: list[Process],
+) -> Drain:
     """Run a worker of either kind in this process until neither store has a due task."""
-    kind: type[Worker] = {"stock": BurstWorker, "fast": TaskWorker}[request.param]
+    kinds: dict[str, type[TaskWorker | BurstWorker]] = {"stock": BurstWorker, "fast": TaskWorker}
 
     async def run() -> Worker:
-        options = get_kwargs(worker_settings(settings, registry))
-        worker = kind(**{**options, "burst": True, "handle_signals": False, "poll_delay": 0.01})
+        process, worker = task_worker(kinds[request.param], settings, registry, poll_delay=0.01)
+        processes.append(process)
         try:
             await worker.async_run()
         finally:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 PRELOAD = (
     "uow.cli.enqueue",
     "uow.cli.intervene",
-    "uow.cli.run",
+    "uow.cli.start_worker",
     "uow.db.migrations",
     "uow.main",
     "sqlalchemy.dialects.postgresql.asyncpg",

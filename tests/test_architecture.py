@@ -2,9 +2,13 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tokenize
+from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,6 +16,13 @@ import uow
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "uow").rglob("*.py"), *(ROOT / "worker").rglob("*.py")])
+
+
+def _module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {_module_of(path): path for path in SOURCES}
 
 
 def test_imports_point_one_way() -> None:
@@ -27,6 +38,12 @@ def test_the_public_names_are_sorted_and_there() -> None:
     assert uow.__all__ == sorted(uow.__all__)
     for name in uow.__all__:
         assert getattr(uow, name) is not None
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """An import of `uow.task` would make `from uow import task` give the module."""
+    assert [name for name in uow.__all__ if f"uow.{name}" in MODULES] == []
+    assert [name for name in uow.__all__ if isinstance(getattr(uow, name), ModuleType)] == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -81,13 +98,13 @@ def test_every_error_of_enqueueing_can_be_caught_by_a_public_name() -> None:
     )
 
 
-def test_a_worker_without_the_extra_of_the_builtin_tasks_says_how_to_go_on() -> None:
+def test_an_application_without_the_extra_of_its_tasks_is_told_what_is_missing_and_where() -> None:
     code = """
 import sys
 sys.modules["aiosmtplib"] = None
 from uow.tasks.registry import Registry
 try:
-    Registry().load(())
+    Registry().load((), of_app=["worker.tasks"])
 except Exception as error:
     print(type(error).__name__, error, sep=": ")
 """
@@ -95,8 +112,9 @@ except Exception as error:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.stdout == (
-        "SettingsError: the built-in tasks need aiosmtplib: pip install 'uow-worker[run]', or "
-        "leave them out with WORKER_BUILTIN_TASKS=false\n"
+        "SettingsError: the application's modules: cannot import worker.tasks: "
+        "ModuleNotFoundError: import of aiosmtplib halted; None in sys.modules "
+        "(worker/tasks/mail.py:7)\n"
     ), done.stderr
 
 
@@ -119,3 +137,140 @@ print("fine")
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.stdout == "fine\n", done.stderr
+
+
+TWICE = {
+    "Task": "the API's schema is named as the thing that it shows",
+    "TaskError": "the API's schema, and what is raised to whoever waits for a result",
+    "User": "the API's schema, and the application's model",
+    "Ended": "a process's, and a job's in fast/arq, for which there is broker.results.EndedJob",
+}
+"""Names that two public classes have, and why."""
+
+
+def test_a_public_class_has_its_name_for_itself() -> None:
+    """Migrations aside, which are what they were."""
+    names = Counter(
+        node.name
+        for path in (ROOT / "uow").rglob("*.py")
+        if "versions" not in path.parts
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, times in names.items() if times > 1} - TWICE.keys() == set()
+
+
+LONGEST_BODY = 31
+
+TOO_LONG = {
+    "uow/db/database.py": {"__init__"},
+    "uow/main.py": {"_start_services"},
+}
+"""Functions that are still to be taken apart."""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_function_fits_on_a_screen(path: Path) -> None:
+    """Its body, without the docstring."""
+    if "versions" in path.parts:
+        return
+    functions = (
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    too_long = {one.name for one in functions if _length_of_body(one) > LONGEST_BODY}
+    assert too_long <= TOO_LONG.get(str(path.relative_to(ROOT)), set())
+
+
+def _length_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize(
+    "path", [*SOURCES, *DOCUMENTS], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_what_is_named_in_backticks_is_there(path: Path) -> None:
+    """A module of ours, and what in it is named; or a file of ours in a folder."""
+    named = {name for text in _prose(path) for name in re.findall(r"`([^`\n]+)`", text)}
+    ours = {name for name in named if re.fullmatch(r"uow(\.[A-Za-z_]\w*)+", name)}
+    files = {name for name in named if re.fullmatch(r"[a-z_]+(/[a-z_]+)*/[a-z_]+\.(py|lua)", name)}
+    assert [name for name in sorted(ours) if not _is_there(name)] == []
+    assert [name for name in sorted(files) if not _is_file(name)] == []
+
+
+def _prose(path: Path) -> list[str]:
+    """A document; or the comments and the docstrings of a source."""
+    if path.suffix == ".md":
+        return [path.read_text()]
+    with tokenize.open(path) as source:
+        tokens = [*tokenize.generate_tokens(source.readline)]
+    return [
+        one.string
+        for one in tokens
+        if one.type == tokenize.COMMENT or (one.type == tokenize.STRING and '"""' in one.string)
+    ]
+
+
+def _is_there(name: str) -> bool:
+    """Whether the module is, and says the rest of the name somewhere."""
+    parts = name.split(".")
+    longest = next(n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in MODULES)
+    source = MODULES[".".join(parts[:longest])].read_text()
+    return all(re.search(rf"\b{part}\b", source) for part in parts[longest:])
+
+
+def _is_file(name: str) -> bool:
+    folders = (ROOT, ROOT / "uow", ROOT / "worker")
+    return name.startswith("app/") or any((folder / name).exists() for folder in folders)
+
+
+CIRCLES = [
+    {"uow.attempt.joining_session", "uow.attempt.unit_of_work"},
+    {"uow.fast.batches", "uow.fast.completions"},
+]
+"""Modules that import each other and are still to be taken apart."""
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Also not for the type checker alone, or inside a function."""
+    imported = {name: _imports(path) for name, path in MODULES.items()}
+    assert [circle for circle in _circles(imported) if circle not in CIRCLES] == []
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules of ours that a file imports, wherever it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= submodules or {node.module}
+    return found & MODULES.keys()
+
+
+def _circles(imported: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules each of which reaches the others."""
+    reached = {name: _reached(name, imported) for name in imported}
+    circles: list[set[str]] = []
+    for name in imported:
+        circle = {other for other in reached[name] if name in reached[other]}
+        if circle and circle not in circles:
+            circles.append(circle)
+    return circles
+
+
+def _reached(start: str, imported: dict[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    left = [*imported[start]]
+    while left:
+        name = left.pop()
+        if name not in reached:
+            reached.add(name)
+            left.extend(imported[name])
+    return reached

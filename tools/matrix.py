@@ -25,10 +25,11 @@ QUICK = (
         "codec", "cron", "definition", "log_level", "passage", "pusher", "settings",
     )),
     *(f"tests/integration/test_{name}" for name in (
-        "api.py::TestEnqueue", "api.py::TestTokens", "builtin_mail.py", "commit.py", "database.py",
+        "api.py::TestEnqueue", "api.py::TestTokens", "commit.py", "database.py",
         "enqueue.py::TestInTheCallersTransaction", "enqueue.py::TestStockArqClients",
         "fastapi_sessions.py", "redis_connection.py", "unit_of_work.py", "wakeup.py",
     )),
+    "tests/application/test_mail.py",
     "tests/integration/arq/test_fakeredis.py",
     "tests/migrations/test_migrations.py::test_an_empty_database_migrated_to_head_equals_the_models",
 )  # fmt: skip

@@ -44,12 +44,13 @@ from uow.errors import (
 
 if TYPE_CHECKING:
     from uow.api.deps import SessionDep
+    from uow.app import App
     from uow.client import TaskClient
     from uow.db.autogenerate import include_object
     from uow.db.database import Database
     from uow.db.models import TaskState
+    from uow.schedules.by_hand import ScheduleView, TickView
     from uow.schedules.cron import cron
-    from uow.schedules.operations import ScheduleView, TickView
     from uow.settings.environment import Settings
     from uow.tasks.context import TaskContext
     from uow.tasks.definition import task
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AmbiguousClient",
+    "App",
     "AttemptOver",
     "AttemptSuperseded",
     "Backoff",
@@ -114,11 +116,12 @@ __all__ = [
 ]
 
 _PLACES = {
+    "App": "app",
     "Backoff": "tasks.retry",
     "Cancel": "tasks.outcome",
     "Database": "db.database",
     "Retry": "tasks.outcome",
-    "ScheduleView": "schedules.operations",
+    "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
     "Settings": "settings.environment",
     "Snooze": "tasks.outcome",
@@ -129,7 +132,7 @@ _PLACES = {
     "TaskRef": "tasks.reference",
     "TaskState": "db.models",
     "TaskView": "tasks.handle",
-    "TickView": "schedules.operations",
+    "TickView": "schedules.by_hand",
     "cron": "schedules.cron",
     "include_object": "db.autogenerate",
     "task": "tasks.definition",

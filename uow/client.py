@@ -23,7 +23,7 @@ from uow.db.database import Database
 from uow.db.enqueueing import Inserted, NewTasks
 from uow.errors import InvalidOptions
 from uow.failpoints import reach
-from uow.schedules.operations import Schedules
+from uow.schedules.by_hand import Schedules
 from uow.settings.environment import Settings, load_settings
 from uow.tasks.enqueue import Enqueueable, Request, enqueue_in, handles_for, jobs_of, rows_of
 from uow.tasks.handle import Ending, TaskHandle, TaskView
@@ -33,7 +33,7 @@ from uow.tasks.pusher import Pusher
 from uow.tasks.queue_owner import Onlooker
 from uow.tasks.reference import TaskRef
 from uow.tasks.refusal import refusal_of
-from uow.tasks.rowless import PlainTasks
+from uow.tasks.rowless import RowlessTasks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +59,7 @@ class TaskClient:
         self.redis = redis
         self._connection = ScriptConnection(redis)
         self._pusher = Pusher(self._connection.run, Onlooker(db, redis, settings.app).look_at)
-        self._plain = PlainTasks(self._connection.run, redis, settings)
+        self._rowless = RowlessTasks(self._connection.run, redis, settings)
         self._hints = Hints(redis)
         self._interventions = Interventions(db, redis, self._pusher.announce, settings.retention)
         self._outlet = Outlet(
@@ -153,7 +153,7 @@ class TaskClient:
         if not many:
             return []
         if not request.durable:
-            return await self._plain.push(request)
+            return await self._rowless.push(request)
         return await self._insert(request)
 
     async def flush(self) -> None:
@@ -181,23 +181,11 @@ class TaskClient:
         return self._hints.waiting_for(keys.settled_channel(str(task_id)))
 
     async def cancel(self, task_id: UUID) -> bool:
-        """Settle a task as cancelled, at once and for good; a running attempt is told.
-
-        Returns:
-            False if it was settled already, or is not there.
-        """
+        """Cancel a task: see `Interventions.cancel`."""
         return await self._interventions.cancel(task_id)
 
     async def retry(self, task_id: UUID) -> bool:
-        """Run a failed or cancelled task again: at once, and with all its tries.
-
-        Returns:
-            False if it is neither failed nor cancelled.
-
-        Raises:
-            UniqueKeyTaken: Another task has its unique key.
-            TaskNotFound: It is not there.
-        """
+        """Run a failed or cancelled task again: see `Interventions.retry`."""
         return await self._interventions.retry(task_id)
 
     async def retry_many(
@@ -210,11 +198,10 @@ class TaskClient:
         settled_before: datetime | None = None,
         limit: int | None = None,
     ) -> int:
-        """Run the failed tasks again that fit everything that is given, the oldest first.
+        """Run the failed tasks again that fit everything that is given: `Interventions.retry_many`.
 
-        Left alone is a task whose unique key another has; of several with one key the youngest
-        runs again. At least one argument beside `limit` is needed: to retry every failed task say
-        so, ``state="failed"``.
+        At least one argument beside `limit` is needed: to retry every failed task say so,
+        ``state="failed"``.
 
         Args:
             name: The task function's name.

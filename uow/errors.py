@@ -1,6 +1,6 @@
 """Every error of our own that reaches anybody, in one tree.
 
-`worker` exports what a call of yours can raise, or what you may want to name in ``final=``. The
+`uow` exports what a call of yours can raise, or what you may want to name in ``final=``. The
 others, with a star, nobody catches: they end a process or a command, or stand in a task's row.
 
     WorkerError
@@ -38,12 +38,6 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     ├── RepeatedSetback *            a task meets a failing server again and again, alone
     ├── TaskTimeout                  the task function ran longer than its timeout
     ├── ClientClosed                 a handle was asked something without an open TaskClient
-    ├── BuiltinTaskError *           what no repetition of a built-in task can mend
-    │   ├── UserTaken *              another user has that username or email
-    │   ├── UserNotFound *           there is no user with that id
-    │   ├── FileRefused *            a path leads out of the storage folder, or to no usable file
-    │   ├── MailRefused *            the mail server has refused a message for good
-    │   └── WebhookRefused *         a webhook must not be sent, or its receiver refuses it
     └── TaskError                    how a task ended, told to whoever waits for its result
         ├── TaskNotFound             there is no such task (any more)
         ├── TaskCancelled            it was cancelled
@@ -228,30 +222,6 @@ class TaskTimeout(WorkerError):
 
 class ClientClosed(WorkerError):
     """A handle was asked for something that needs an open ``TaskClient``."""
-
-
-class BuiltinTaskError(WorkerError):
-    """A built-in task cannot be done, however often it is tried."""
-
-
-class UserTaken(BuiltinTaskError):
-    """Another user has that username or that email; the message says which of them."""
-
-
-class UserNotFound(BuiltinTaskError):
-    """There is no user with that id."""
-
-
-class FileRefused(BuiltinTaskError):
-    """A path leads out of ``WORKER_STORAGE_DIR``, or the file there cannot be used."""
-
-
-class MailRefused(BuiltinTaskError):
-    """The mail server has refused a message for good (a 5xx answer)."""
-
-
-class WebhookRefused(BuiltinTaskError):
-    """A webhook must not be sent to that URL, or its receiver will not take it."""
 
 
 class TaskError(WorkerError):

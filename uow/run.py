@@ -12,16 +12,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from arq.worker import Worker, get_kwargs
+from arq.worker import Worker
 
 from uow import exhaustion
-from uow.errors import Exhausted, SettingsError, WorkerDied
+from uow.errors import SettingsError, WorkerDied
 from uow.fast.arq.settings_class import find, options_of
 from uow.fast.worker import FastWorker
-from uow.process.signals import Deadline, given_back, held_back, stop_process
+from uow.process.death import Death
+from uow.process.signals import Deadline, given_back, held_back
 from uow.user_code import described
 
 if TYPE_CHECKING:
+    from uow.app import App
+    from uow.host import Process
     from uow.settings.environment import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ def _as_it_is() -> None: ...
 
 def run_tasks(
     settings: "Settings",
+    app: "App | None" = None,
     *,
     stock: bool = False,
     burst: bool = False,
@@ -46,6 +50,8 @@ def run_tasks(
     """Run our tasks until told to stop.
 
     Args:
+        settings: Of the application's class.
+        app: The application; None: it has nothing but the task modules of the settings.
         stock: With arq's own engine instead of ours.
         burst: End when nothing is due.
         configure_log: Called when the task modules have been imported.
@@ -56,20 +62,21 @@ def run_tasks(
         SettingsError: As `uow.main.worker_settings`; or several queues for the stock worker.
         WorkerDied: A service has ended by an error of its own.
     """
-    from uow.main import worker_settings
+    from uow.main import arq_options, prepared
     from uow.services.readiness import wait_for_servers
 
     loop = _set_event_loop()
-    options: dict[str, Any] = {**get_kwargs(worker_settings(settings)), "burst": burst}
+    process = prepared(settings, app=app, burst=burst)
+    options = arq_options(process)
     configure_log()
     loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
     if stock:
         _refuse_several_queues(settings)
     with held_back():
-        worker = _stock_worker(options) if stock else _task_worker(settings, options)
+        worker = (_stock_worker if stock else _task_worker)(process, options)
     _spare_the_collector()
     worker.run()
-    _raise_what_it_died_of(worker)
+    process.death.tell()
     if worker.allow_pick_jobs and not worker.burst:
         raise WorkerDied(
             "the worker was cancelled, and nobody had told it to stop: has a task function "
@@ -102,14 +109,14 @@ def run_arq_settings(
     options = options_of(found, path, overrides, allow_pickle=allow_pickle)
     with held_back() if options.get("handle_signals", True) else given_back():
         worker = _arq_worker(path, options)
-    _look_after(worker, path)
+    death = _look_after(worker, path)
     deadline = Deadline(worker.grace, worker.wake)
     if worker.handles_signals:
         worker.loop.call_soon(deadline.watch)  # first of all, as soon as the loop runs
     _spare_the_collector()
     worker.run()
-    deadline.release(1 if "died_of" in worker.ctx else 0)
-    _raise_what_it_died_of(worker)
+    deadline.release(death.exit_code)
+    death.tell()
 
 
 def create_worker(
@@ -142,9 +149,9 @@ def run_worker(
         SettingsError: As `create_worker`.
     """
     worker = create_worker(settings_cls, allow_pickle=allow_pickle, **kwargs)
-    _look_after(worker, _name_of(settings_cls))
+    death = _look_after(worker, _name_of(settings_cls))
     worker.run()
-    _raise_what_it_died_of(worker)
+    death.tell()
     return worker
 
 
@@ -163,13 +170,15 @@ def _name_of(settings: object) -> str:
     return getattr(settings, "__qualname__", type(settings).__qualname__)
 
 
-def _look_after(worker: FastWorker, name: str) -> None:
+def _look_after(worker: FastWorker, name: str) -> Death:
     """Have it stop when its process cannot go on, whether or not it heeds signals."""
     if worker.handles_signals:
-        worker.on_death = partial(stop_process, worker.ctx)
+        death = Death()
     else:
         _warn_of_signals(worker, name)
-        worker.on_death = partial(_stop, worker)
+        death = Death(partial(_stop, worker))
+    worker.on_death = death.die
+    return death
 
 
 def _warn_of_signals(worker: FastWorker, name: str) -> None:
@@ -181,30 +190,23 @@ def _warn_of_signals(worker: FastWorker, name: str) -> None:
     )  # fmt: skip
 
 
-def _stop(worker: FastWorker, error: BaseException) -> None:
+def _stop(worker: FastWorker) -> None:
     """As `stop_process`, where no signal would be heeded; from any thread."""
-    worker.ctx["died_of"] = error
     worker.loop.call_soon_threadsafe(worker.handle_sig, signal.SIGUSR1)
 
 
-def _raise_what_it_died_of(worker: Worker) -> None:
-    error = worker.ctx.get("died_of")
-    if isinstance(error, Exhausted):
-        raise error
-    if error is not None:
-        raise WorkerDied(f"a service of the worker has ended: {error!r}; see the log") from error
-
-
-def _stock_worker(options: Mapping[str, Any]) -> Worker:
+def _stock_worker(process: "Process", options: Mapping[str, Any]) -> Worker:
     from uow.stock.worker import BurstWorker, StockWorker
 
-    return BurstWorker(**options) if options["burst"] else StockWorker(**options)
+    return BurstWorker(process, **options) if process.burst else StockWorker(**options)
 
 
-def _task_worker(settings: "Settings", options: Mapping[str, Any]) -> Worker:
+def _task_worker(process: "Process", options: Mapping[str, Any]) -> Worker:
     from uow.fast.task_worker import TaskWorker
 
+    settings = process.settings
     return TaskWorker(
+        process,
         **options,
         queues=settings.served_queues,
         lease_seconds=settings.lease_seconds,

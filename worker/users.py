@@ -1,4 +1,4 @@
-"""The users of the built-in user tasks: what a valid one is, and the queries.
+"""Users: what a valid one is, and the queries.
 
 Each function works in the caller's transaction and leaves it usable, whatever it raises.
 """
@@ -14,8 +14,8 @@ from sqlalchemy import TableValuedAlias, Text, and_, func, literal, or_, select,
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from uow.db.models import User
-from uow.errors import UserNotFound, UserTaken
+from worker.errors import UserNotFound, UserTaken
+from worker.models import User
 
 # Not RFC 5322, only what keeps a typo out and a mail header whole.
 _EMAIL = re.compile(

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from tests.processes import ROOT, descendants, environment_of, is_running
 from uow import Database, Settings
 from uow.broker.redis import RedisClient
-from uow.proofs.bench.result import Effects, Latency, Throughput, faults, milliseconds
+from uow.proofs.bench.result import Effects, Latency, Throughput, faults, quantile_ms
 from uow.proofs.bench.tally import Count, Order, Tally
 
 JOBS = 50
@@ -182,8 +182,8 @@ async def test_a_tally_knows_which_task_ran_how_often(tmp_path: Path) -> None:
 
 def test_quantiles_are_values_that_were_measured() -> None:
     values = [n * 1_000_000 for n in range(1, 201)]
-    assert (milliseconds(values, 0.5), milliseconds(values, 0.99)) == (100, 198)
-    assert milliseconds([], 0.5) == 0
+    assert (quantile_ms(values, 0.5), quantile_ms(values, 0.99)) == (100, 198)
+    assert quantile_ms([], 0.5) == 0
 
 
 def wait_for(what: Callable[[], object]) -> None:

@@ -14,9 +14,9 @@ import pytest
 from tests.processes import ROOT, descendants, is_running
 from uow import Database, Settings, TaskClient
 from uow.proofs.chaos.checker import Verdict, check, judge
-from uow.proofs.chaos.plan import FaultKind, Plan
+from uow.proofs.chaos.plan import ChaosPlan, FaultKind
 from uow.proofs.chaos.system import OurWorker
-from uow.proofs.chaos.tasks import EFFECTS, Kind, apply, expected_parts, kind_of
+from uow.proofs.chaos.tasks import EFFECTS, TaskKind, apply, expected_parts, kind_of
 
 SHORT = (
     "--tasks=150", "--workers=2", "--kills=4", "--redis-losses=1", "--postgres-restarts=1",
@@ -70,12 +70,12 @@ def test_no_process_survives_the_command_not_even_a_frozen_one(
 
 
 def test_the_same_seed_makes_the_same_faults() -> None:
-    assert Plan(seed=7).faults() == Plan(seed=7).faults()
-    assert Plan(seed=7).faults() != Plan(seed=8).faults()
+    assert ChaosPlan(seed=7).faults() == ChaosPlan(seed=7).faults()
+    assert ChaosPlan(seed=7).faults() != ChaosPlan(seed=8).faults()
 
 
 def test_the_plan_has_every_fault_that_was_ordered_in_its_time() -> None:
-    plan = Plan(seed=7, tasks=10_000, kills=200, redis_losses=10, postgres_restarts=5, stops=5)
+    plan = ChaosPlan(seed=7, tasks=10_000, kills=200, redis_losses=10, postgres_restarts=5, stops=5)
     faults = plan.faults()
     many = {kind: sum(fault.kind is kind for fault in faults) for kind in FaultKind}
     assert many[FaultKind.KILL] == 200
@@ -86,7 +86,7 @@ def test_the_plan_has_every_fault_that_was_ordered_in_its_time() -> None:
 
 
 ONE, TWO = (
-    next(n for n in range(20) if kind_of(n) is kind) for kind in (Kind.ONE, Kind.TWO_BLOCKS)
+    next(n for n in range(20) if kind_of(n) is kind) for kind in (TaskKind.ONE, TaskKind.TWO_BLOCKS)
 )
 
 

@@ -25,7 +25,7 @@ async def test_migrate_up_twice_down_and_up_again(
     for arguments in ([], [], ["--down", "base"], []):
         done = await run_command(
             settings, "migrate", *arguments, WORKER_DATABASE_URL=empty_database_url,
-            WORKER_BUILTIN_TASKS="true",
+            WORKER_TASK_MODULES="",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     async with Database(empty_database_url) as db:
@@ -139,12 +139,10 @@ async def test_enqueueing_nonsense_is_one_clear_line_and_exit_code_1(
 async def test_enqueueing_an_unknown_name_without_task_modules_says_which_setting_names_them(
     settings: Settings,
 ) -> None:
-    done = await run_command(
-        settings, "enqueue", "orders.confirm", WORKER_TASK_MODULES="", WORKER_BUILTIN_TASKS="true"
-    )
+    done = await run_command(settings, "enqueue", "orders.confirm", WORKER_TASK_MODULES="")
     assert done.returncode == 1
     assert "no task function is called orders.confirm" in done.stderr
-    assert "WORKER_TASK_MODULES is not set, so only built-in tasks are known" in done.stderr
+    assert "looked in the application's worker.tasks; WORKER_TASK_MODULES is not set" in done.stderr
 
 
 async def test_enqueueing_with_wait_says_why_a_task_was_cancelled(
@@ -295,7 +293,7 @@ async def test_the_root_logger_is_the_applications(
     lines = done.stderr.splitlines()
     if level is None:
         assert "spoke" not in done.stderr
-        assert any("INFO    uow.main: ready: queue" in line for line in lines)
+        assert any("INFO    uow.host: ready: queue" in line for line in lines)
     else:
         assert "own: library spoke" in lines
         assert all(line.startswith("own: ") for line in lines), done.stderr

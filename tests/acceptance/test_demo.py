@@ -82,7 +82,7 @@ def test_what_it_keeps_running_is_reached_as_it_says_and_ends_with_ctrl_c(
             assert line, said
             said += line
         (psql,) = re.findall(r"^\S*psql .*$", said, re.MULTILINE)
-        asked = [*shlex.split(psql), "--no-psqlrc", "-Atc", "SELECT count(*) FROM worker.users"]
+        asked = [*shlex.split(psql), "--no-psqlrc", "-Atc", "SELECT count(*) FROM users"]
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
         assert answer.stdout == f"{ROWS}\n", answer.stderr
         assert {"WORKER_DATABASE_URL", "WORKER_REDIS_URL"} == set(

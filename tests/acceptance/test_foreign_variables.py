@@ -21,7 +21,6 @@ FOREIGN = {
     "WORKER_CONCURRENCY": "auto",
     "WORKER_CONCURENCY": "5",
     "WORKER_DATABASE_SCHEMA": "theirs",
-    "WORKER_BUILTIN_TASKS": "false",
     "WORKER_JOB_TIMEOUT": "5",
     "WORKER_NAME": "theirs",
 }

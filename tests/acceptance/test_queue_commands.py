@@ -11,7 +11,7 @@ from tests.processes import WorkerProcess, run_command
 from uow import Settings, TaskClient
 from uow.broker import keys
 from uow.broker.redis import RedisClient
-from uow.tasks.queue_owner import Owner, claim, say_alive
+from uow.tasks.queue_owner import Owner, claim_queues, say_alive
 
 SHOP = Owner("5f0c3a52-5b8e-4d0e-9b0c-6d8f0f1f8a11", "shop", "public", "shop")
 
@@ -25,7 +25,7 @@ async def test_it_is_refused_in_one_line_and_served_once_it_was_taken_over(
     effects: Callable[[], Awaitable[list[str]]],
     engine: tuple[str, ...],
 ) -> None:
-    await claim(redis, [settings.queue], SHOP)
+    await claim_queues(redis, [settings.queue], SHOP)
     await client.enqueue(tasks.effect, what="once")
     refused = await run_command(settings, "run", *engine)
     assert refused.returncode == 1

@@ -21,7 +21,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.syspath_prepend(tmp_path)
     registry = Registry()
     monkeypatch.setattr("uow.tasks.definition.default_registry", registry)
-    registry.load(["documented_reports"], builtin=False)
+    registry.load(["documented_reports"])
     monkeypatch.delitem(sys.modules, "documented_reports")
     return registry
 

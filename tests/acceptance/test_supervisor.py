@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(120)  # each of these starts several workers
 Effects = Callable[[], Awaitable[list[str]]]
 StartWorker = Callable[..., WorkerProcess]
 
-READY = "uow.main: ready"
+READY = "uow.host: ready"
 
 
 async def logged(process: LoggedProcess, part: str, count: int = 1) -> list[str]:

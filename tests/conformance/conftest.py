@@ -87,8 +87,6 @@ async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
             database_url=SecretStr(postgres.url),
             redis_url=SecretStr(redis.url),
             task_modules=("tests.conformance.tasks",),
-            builtin_tasks=False,
-            storage_dir=tmp_path,
             lease_seconds=1.5,
             shutdown_grace=0,
         )
@@ -99,7 +97,7 @@ async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
             return started[-1]
 
         async with Database.from_settings(settings.require_database()) as db:
-            await migrations.upgrade(db, builtin_tasks=False)
+            await migrations.upgrade(db)
             await create_effects(db)
             async with TaskClient.from_settings(settings, db=db) as client:
                 yield House(postgres, redis, settings, db, client, start)

@@ -8,7 +8,7 @@ from typing import Any
 
 import arq.worker
 
-from uow import main
+from uow import host
 from uow.fast import worker as fast
 from uow.services import readiness
 from uow.services.leader import Leader
@@ -18,7 +18,7 @@ MOMENTS: dict[str, list[tuple[Any, str]]] = {
     "asks for the servers": [(readiness, "wait_for_tables")],
     "has its engine": [(gc, "freeze")],
     "greets Redis": [(arq.worker, "log_redis_info"), (fast, "log_redis_info")],
-    "begins its startup hook": [(main, "wait_for_tables")],
+    "begins its startup hook": [(host, "wait_for_tables")],
     "starts its services": [(Leader, "start")],
 }
 """What is about to be called then."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -32,6 +33,7 @@ from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import ClientClosed, SchemaError, ServerUnreachable, SettingsError
 from uow.tasks.outlets import reader_of
 from uow.tasks.registry import Registry
+from worker.main import app as application
 
 DEAD_POSTGRES = SecretStr("postgresql+asyncpg://user:hunter2@127.0.0.1:1/none")
 DEAD_REDIS = SecretStr("redis://:hunter2@127.0.0.1:1/0")
@@ -40,9 +42,18 @@ MAX_PAYLOAD = 4096
 SQL_OR_TRACE = re.compile(r"hunter2|SELECT|INSERT|asyncpg|sqlalchemy|Traceback|127\.0\.0\.1:1\b")
 
 
+api_of = partial(create_app, application=application)
+"""With the users' routes."""
+
+
+@pytest.fixture(scope="session")
+def template(application_template: str) -> str:
+    return application_template
+
+
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"builtin_tasks": True, "max_payload_bytes": MAX_PAYLOAD})
+    return settings.model_copy(update={"max_payload_bytes": MAX_PAYLOAD})
 
 
 @pytest.fixture
@@ -68,7 +79,7 @@ def registry(registry: Registry) -> Registry:
 
 @pytest.fixture
 def app(settings: Settings, registry: Registry) -> FastAPI:
-    return create_app(settings, registry)
+    return api_of(settings, registry)
 
 
 @pytest.fixture
@@ -86,7 +97,7 @@ def unconnected() -> Settings:
 @pytest.fixture
 async def refusing(unconnected: Settings, registry: Registry) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API in which whatever passes the checks is a 503."""
-    async with serving(create_app(unconnected, registry)) as http:
+    async with serving(api_of(unconnected, registry)) as http:
         yield http
 
 
@@ -171,7 +182,7 @@ class TestUsers:
     async def test_without_the_built_in_tasks_there_are_no_users(
         self, unconnected: Settings, registry: Registry
     ) -> None:
-        app = create_app(unconnected.model_copy(update={"builtin_tasks": False}), registry)
+        app = create_app(unconnected, registry)
         assert "User" not in app.openapi()["components"]["schemas"]
         async with calling(app) as http:
             assert_problem(await http.get("/users/1"), 404)
@@ -179,7 +190,7 @@ class TestUsers:
     async def test_the_response_model_is_called_user(
         self, unconnected: Settings, registry: Registry
     ) -> None:
-        schema = create_app(unconnected, registry).openapi()["components"]["schemas"]["User"]
+        schema = api_of(unconnected, registry).openapi()["components"]["schemas"]["User"]
         assert list(schema["properties"]) == [
             "id", "username", "email", "is_active", "created_at", "last_seen_at", "welcomed_at",
         ]  # fmt: skip
@@ -320,7 +331,7 @@ class TestEnqueue:
         self, settings: Settings, registry: Registry
     ) -> None:
         outer = FastAPI(lifespan=None)
-        inner = create_app(settings, registry)
+        inner = api_of(settings, registry)
         outer.mount("/worker", inner)
         async with inner.router.lifespan_context(inner), serving(outer) as http:
             response = await http.post("/worker/tasks", json={"name": "math.fail"})
@@ -526,7 +537,7 @@ JSON = {"content-type": "application/json"}
 class TestBadRequests:
     @pytest.fixture
     def app(self, unconnected: Settings, registry: Registry) -> FastAPI:
-        return create_app(unconnected, registry)
+        return api_of(unconnected, registry)
 
     async def test_no_body_is_a_server_error(self, api: httpx.AsyncClient) -> None:
         bodies = [("/tasks", body) for body in BAD_TASKS] + [("/users", body) for body in BAD_USERS]
@@ -654,7 +665,7 @@ class TestTokens:
     @pytest.fixture
     def app(self, unconnected: Settings, registry: Registry) -> FastAPI:
         tokens = (SecretStr("alpha-token"), SecretStr("bêta-tøken"))
-        return create_app(unconnected.model_copy(update={"api_tokens": tokens}), registry)
+        return api_of(unconnected.model_copy(update={"api_tokens": tokens}), registry)
 
     async def test_every_route_but_health_needs_one(
         self, api: httpx.AsyncClient, app: FastAPI
@@ -698,7 +709,7 @@ class TestTokens:
 
     async def test_an_empty_token_is_none(self, unconnected: Settings, registry: Registry) -> None:
         tokens = (SecretStr(""),)
-        app = create_app(unconnected.model_copy(update={"api_tokens": tokens}), registry)
+        app = api_of(unconnected.model_copy(update={"api_tokens": tokens}), registry)
         async with calling(app) as http:
             for shown in ("Bearer", "Bearer ", "Bearer  "):
                 response = await http.get("/openapi.json", headers={"authorization": shown})
@@ -729,7 +740,7 @@ class TestWithoutTokens:
 
     @pytest.fixture
     def app(self, unconnected: Settings, registry: Registry) -> FastAPI:
-        return create_app(unconnected, registry)
+        return api_of(unconnected, registry)
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
     async def test_this_machine_is_let_in(self, app: FastAPI, address: str) -> None:
@@ -790,7 +801,7 @@ class TestServersAway:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         update = {"redis_url": SecretStr(redis_server.url)}
-        app = create_app(unconnected.model_copy(update=update), registry)
+        app = api_of(unconnected.model_copy(update=update), registry)
         async with serving(app) as http:
             answers = [
                 await http.get("/users/1"),
@@ -809,7 +820,7 @@ class TestServersAway:
     async def test_without_redis_a_task_is_accepted(
         self, settings: Settings, registry: Registry, db: Database
     ) -> None:
-        app = create_app(settings.model_copy(update={"redis_url": DEAD_REDIS}), registry)
+        app = api_of(settings.model_copy(update={"redis_url": DEAD_REDIS}), registry)
         async with serving(app) as http:
             response = await http.post("/tasks", json={"name": "math.add", "args": {"a": 1}})
             assert response.status_code == 202
@@ -835,7 +846,7 @@ class TestServersAway:
             update = {
                 "database_url": SecretStr(own.url), "redis_url": SecretStr(redis_server.url)
             }  # fmt: skip
-            app = create_app(unconnected.model_copy(update=update), registry)
+            app = api_of(unconnected.model_copy(update=update), registry)
             async with serving(app) as http:
                 assert (await http.post("/users", json=user)).status_code == 201
                 own.kill9()
@@ -853,23 +864,23 @@ class TestComposition:
     async def test_nothing_connects_before_the_start(
         self, unconnected: Settings, registry: Registry
     ) -> None:
-        app = create_app(unconnected, registry)
+        app = api_of(unconnected, registry)
         assert not hasattr(app.state, "db")
 
     async def test_without_a_database_url_there_is_no_app(self, registry: Registry) -> None:
         with pytest.raises(SettingsError, match="WORKER_DATABASE_URL is not set"):
-            create_app(Settings(), registry)
+            api_of(Settings(), registry)
 
     async def test_a_missing_task_module_is_named(
         self, unconnected: Settings, registry: Registry
     ) -> None:
         with pytest.raises(SettingsError, match="cannot import not_there"):
-            create_app(unconnected.model_copy(update={"task_modules": ("not_there",)}), registry)
+            api_of(unconnected.model_copy(update={"task_modules": ("not_there",)}), registry)
 
     async def test_the_client_is_closed_with_the_app(
         self, unconnected: Settings, registry: Registry
     ) -> None:
-        app = create_app(unconnected, registry)
+        app = api_of(unconnected, registry)
         async with app.router.lifespan_context(app):
             assert app.state.client.db is app.state.db
             engine = app.state.db.engine.sync_engine

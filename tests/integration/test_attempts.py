@@ -32,6 +32,7 @@ from uow import (
 from uow.broker import codec, keys, scripts
 from uow.broker.redis import RedisClient
 from uow.db import interventions
+from uow.host import Process
 from uow.tasks.handle import TaskHandle, TaskView
 from uow.tasks.registry import Registry
 
@@ -774,7 +775,7 @@ async def test_a_failure_is_logged_once_with_the_functions_traceback(
     await client.enqueue(fails)
     await drain()
     traced = [record for record in caplog.records if record.exc_info]
-    assert [record.name for record in traced] == ["worker.attempt"]
+    assert [record.name for record in traced] == ["uow.attempt.settle"]
     assert caplog.text.count('raise ValueError("no good")') == 1
 
 
@@ -795,7 +796,7 @@ async def test_a_last_retry_on_purpose_is_logged_in_one_line_without_a_traceback
     (said,) = [
         record
         for record in caplog.records
-        if record.levelno == logging.ERROR and record.name.startswith("worker.")
+        if record.levelno == logging.ERROR and record.name.startswith("uow.")
     ]
     assert said.exc_info is None
     assert "failed for good" in said.message
@@ -844,7 +845,7 @@ async def test_an_attempt_whose_task_was_cancelled_is_not_logged_as_handed_back(
     handle = await client.enqueue(waits)
     await drain()
     assert await handle.status() is TaskState.CANCELLED
-    told = [record for record in caplog.records if record.name == "worker.attempt"]
+    told = [record for record in caplog.records if record.name.startswith("uow.attempt.")]
     assert [record.levelname for record in told] == ["INFO", "INFO"]
     assert "was cancelled while it ran" in told[0].message
     assert "attempt 1 has no say any more" in told[1].message
@@ -897,13 +898,13 @@ async def test_progress_is_visible_while_the_task_runs(
 
 
 async def test_no_connection_stays_checked_out_of_the_workers_pool(
-    client: TaskClient, registry: Registry, drain: Drain
+    client: TaskClient, registry: Registry, drain: Drain, processes: list[Process]
 ) -> None:
     pools: list[Any] = []
 
     @task("mixed", max_tries=1, registry=registry)
     async def mixed(ctx: TaskContext, n: int) -> None:
-        pools.append(ctx["runtime"].db.engine.pool)  # type: ignore[typeddict-item]
+        pools.append(processes[-1].runtime.db.engine.pool)
         async with ctx["db"].get_session() as session:
             await session.execute(text("SELECT 1/:n"), {"n": n})
 

@@ -45,7 +45,7 @@ async def test_a_burst_waits_until_a_server_can_tell_what_is_left(
     else:
         question = failing_first(jobs.is_anything_due)
         monkeypatch.setattr("uow.stock.worker.is_anything_due", question)
-        monkeypatch.setattr("uow.fast.task_worker.is_anything_due", question)
+        monkeypatch.setattr("uow.fast.task_serving.is_anything_due", question)
     await db.execute_once(text("INSERT INTO task (name) VALUES ('note')"), {})
     await drain()
     found = await db.execute_once(text("SELECT state, tries FROM task"), {})

@@ -10,6 +10,8 @@ from uow import Database
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.broker import codec
 from uow.db import interventions
+from uow.db.attempts import Guard
+from uow.db.outcomes import succeed
 
 PUT = text("INSERT INTO task (id, name, state, attempt) VALUES (:id, 'x', 'running', 1)")
 
@@ -42,9 +44,9 @@ async def commit(db: Database, id_: UUID, result: object = None) -> bool:
     work = UnitOfWork(db)
     async with work.get_session() as session:
         await session.execute(EFFECT)
-    values = {"id": id_, "result": codec.to_bytes(result).decode(), "retention": 60.0}
+    completion = succeed(id_, codec.to_bytes(result).decode(), 60.0)
     try:
-        return await work.commit_with(db.queries.succeed, values)
+        return await work.commit_with(completion, id_, 1) is Guard.HELD
     finally:
         await work.rollback()
 
@@ -111,6 +113,5 @@ async def test_a_unit_of_work_that_joined_without_a_statement_completes_all_the_
     id_, work = await put(db), UnitOfWork(db)
     async with work.get_session() as session:
         await session.connection()
-    values = {"id": id_, "result": "7", "retention": 60.0}
-    assert await work.commit_with(db.queries.succeed, values) is True
+    assert await work.commit_with(succeed(id_, "7", 60.0), id_, 1) is Guard.HELD
     assert await result_of(db, id_) == 7

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,13 +11,13 @@ import pytest
 from sqlalchemy import text
 
 from uow import Database, TaskState, task
+from uow.attempt.attempt import Attempt
 from uow.attempt.delivery import Delivery
 from uow.attempt.running import Held
+from uow.db.attempts import Started
 from uow.db.failures import PASSING
 from uow.errors import ServerUnreachable
-from uow.fast.batches import Delivered
-from uow.fast.completions import BATCH, FAILURES, Completion, Completions
-from uow.tasks.context import RunningTask
+from uow.fast.group_commit import BATCH, FAILURES, Completion, GroupCommit
 from uow.tasks.registry import Registry
 
 PUT = text(
@@ -40,15 +41,17 @@ class Group:
         @task("x", registry=registry)
         async def x(ctx: object) -> object: ...
 
-        self.db, self.function = db, registry["x"]
+        self.db = db
+        settings: Any = SimpleNamespace(retention=60.0)
+        self.runtime: Any = SimpleNamespace(db=db, registry=registry, settings=settings)
         self.settled: list[UUID] = []
         self.refused: list[tuple[UUID, Exception]] = []
-        self.completions = Completions(
-            db, lambda done: self.settled.append(done.delivered.row_id), self._refuse
+        self.completions = GroupCommit(
+            db, lambda done: self.settled.append(done.row_id), self._refuse
         )
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:
-        self.refused.append((completion.delivered.row_id, error))
+        self.refused.append((completion.row_id, error))
 
     async def put(self, count: int) -> list[UUID]:
         ids = [uuid4() for _ in range(count)]
@@ -58,11 +61,10 @@ class Group:
     def add(self, ids: Sequence[UUID], result: str = "1") -> None:
         for id_ in ids:
             held = Held(str(id_), "arq:queue", 0, b"", id_)
-            running = RunningTask(self.db, id_, "x", 1, 0, None, str(id_))
             delivery = Delivery("x", str(id_), id_, (), {}, 0, 0, 1)
-            self.completions.add(
-                Completion(Delivered(held, delivery, id_), self.function, running, result, 60.0, 0)
-            )
+            started = Started(id_, "x", "{}", 1, 0, None, None, 0, None)
+            attempt = Attempt(self.runtime, {}, delivery, held, started)
+            self.completions.add(Completion(attempt, result))
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         found = await self.db.execute_once(STATES.bindparams(), {"ids": list(ids)})
@@ -113,9 +115,9 @@ async def test_two_batches_of_the_same_tasks_wait_for_each_other_and_never_deadl
 ) -> None:
     ids = await group.put(200)
     other = Group.__new__(Group)
-    other.db, other.function, other.settled, other.refused = db, group.function, [], []
-    other.completions = Completions(
-        db, lambda done: other.settled.append(done.delivered.row_id), other._refuse
+    other.db, other.runtime, other.settled, other.refused = db, group.runtime, [], []
+    other.completions = GroupCommit(
+        db, lambda done: other.settled.append(done.row_id), other._refuse
     )
     for _ in range(10):
         await db.execute_once(
@@ -151,9 +153,9 @@ async def test_an_answer_that_was_lost_is_asked_for_by_repeating(
     ids = await group.put(5)
     group.add(ids)
 
-    async def lose(*call: Any) -> None:
+    async def lose(*call: Any, **more: Any) -> None:
         monkeypatch.undo()
-        await group.db.execute_once(*call)
+        await group.db.execute_once(*call, **more)
         raise ServerUnreachable("after it has done it")
 
     monkeypatch.setattr(group.db, "execute_once", lose)
@@ -172,7 +174,7 @@ async def test_a_time_limit_of_the_servers_is_nobodys_bad_result(
     ids = await group.put(5)
     group.add(ids)
 
-    async def cancelled(*_: Any) -> None:
+    async def cancelled(*_: Any, **__: Any) -> None:
         raise kind("by a time limit")
 
     with monkeypatch.context() as patch, pytest.raises(kind):

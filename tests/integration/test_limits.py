@@ -165,7 +165,7 @@ async def test_a_commit_that_was_done_without_an_answer_is_read_back(
             return "done"
 
         async with TaskClient.from_settings(settings) as client:
-            await migrations.upgrade(client.db, builtin_tasks=False)
+            await migrations.upgrade(client.db)
             handle = await client.enqueue(quick)
             async with asyncio.timeout(20):
                 await drain()

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from tests.conftest import Drain
 from tests.integration.test_attempts import drain_until_settled
 from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
-from uow.attempt import rescue
+from uow.attempt import start
 from uow.tasks.registry import Registry
 
 
@@ -56,13 +56,13 @@ async def test_a_start_that_waits_for_long_is_handed_back_and_postgres_is_not_aw
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     handed_back = asyncio.Event()
-    hand_back = rescue.hand_back
+    hand_back = start.hand_back
 
     def noted(delay: float) -> Exception:
         handed_back.set()
         return hand_back(0.0)
 
-    monkeypatch.setattr(rescue, "hand_back", noted)
+    monkeypatch.setattr(start, "hand_back", noted)
     monkeypatch.setattr(Settings, "start_limit", 0.5)
 
     @task("note", registry=registry)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import event, text
@@ -211,7 +212,7 @@ async def test_an_error_of_a_callback_is_logged_and_changes_nothing(
         return "done"
 
     handle = await client.enqueue(fails)
-    with caplog.at_level(logging.ERROR, "worker.attempt"):
+    with caplog.at_level(logging.ERROR, "uow.tasks.after_commit"):
         await drain()
     assert await handle.result(1) == "done"
     assert await effects(db) == ["kept"]
@@ -244,6 +245,7 @@ async def test_callbacks_that_never_end_are_given_up_with_the_functions_timeout(
 async def test_callbacks_of_an_attempt_that_was_interrupted_in_its_commit_keep_nobody_long(
     client: TaskClient, registry: Registry, drain: Drain, kind: str,
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    interrupt_all: Callable[[], None],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(after_commit, "STOPPING_SECONDS", 0.1)
     called: list[str] = []
@@ -253,8 +255,7 @@ async def test_callbacks_of_an_attempt_that_was_interrupted_in_its_commit_keep_n
         async with ctx["db"].get_session() as session:
             await session.execute(INSERT, {"what": "kept"})
             connection = (await session.connection()).sync_connection
-            running = ctx["vitals"].running  # type: ignore[typeddict-item]
-            event.listen(connection, "commit", lambda _: running.interrupt_all())
+            event.listen(connection, "commit", lambda _: interrupt_all())
         ctx["task"].on_commit(lambda: called.append("a quick one"))
         ctx["task"].on_commit(asyncio.Event().wait)
         return "done"

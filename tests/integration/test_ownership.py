@@ -13,9 +13,9 @@ from uow.broker import keys
 from uow.broker.redis import RedisClient
 from uow.db import migrations
 from uow.errors import SchemaError, SettingsError
-from uow.services.ownership import Ownership
 from uow.services.presence import Presence
-from uow.tasks.queue_owner import ALIVE_SECONDS, Owner, claim, identify, take_over
+from uow.services.queue_ownership import QueueOwnership
+from uow.tasks.queue_owner import ALIVE_SECONDS, Owner, claim_queues, identify, take_over
 from uow.tasks.registry import Registry
 
 QUEUE = "arq:queue"
@@ -30,13 +30,13 @@ async def us(db: Database) -> Owner:
 async def other(empty_database_url: str) -> AsyncIterator[Owner]:
     """Who has migrated another database."""
     async with Database(empty_database_url) as db:
-        await migrations.upgrade(db, builtin_tasks=False)
+        await migrations.upgrade(db)
         yield await identify(db, "shop")
 
 
 @pytest.fixture
-def ownership(db: Database, redis: RedisClient) -> Ownership:
-    return Ownership(db, redis, "worker")
+def ownership(db: Database, redis: RedisClient) -> QueueOwnership:
+    return QueueOwnership(db, redis, "worker")
 
 
 async def owner_of(redis: RedisClient, queue: str = QUEUE) -> Owner | None:
@@ -65,7 +65,7 @@ class TestAWorker:
         async def any_(ctx: TaskContext) -> None:
             ran.append(ctx["job_id"])
 
-        await claim(redis, [QUEUE], other)
+        await claim_queues(redis, [QUEUE], other)
         await client.enqueue(any_)
         with pytest.raises(SettingsError) as refusal:
             await drain()
@@ -87,7 +87,7 @@ class TestAWorker:
         async def any_(ctx: TaskContext) -> None: ...
 
         object.__setattr__(settings, "queues", (QUEUE, "low"))
-        await claim(redis, ["low"], other)
+        await claim_queues(redis, ["low"], other)
         with pytest.raises(SettingsError, match="queue 'low' of this Redis is that of"):
             await drain()
 
@@ -130,7 +130,7 @@ class TestAnOwner:
         ids = {us.id}
         for schema in ("a", "b"):
             async with Database(empty_database_url, schema=schema) as db:
-                await migrations.upgrade(db, builtin_tasks=False)
+                await migrations.upgrade(db)
                 ids.add((await identify(db, "worker")).id)
         assert len(ids) == 3
 
@@ -145,7 +145,12 @@ class TestAnOwner:
 
 class TestTheLeader:
     async def test_tells_a_redis_that_was_emptied_again_whose_the_served_queues_are(
-        self, db: Database, settings: Settings, redis: RedisClient, us: Owner, ownership: Ownership
+        self,
+        db: Database,
+        settings: Settings,
+        redis: RedisClient,
+        us: Owner,
+        ownership: QueueOwnership,
     ) -> None:
         await Presence(db, "me", settings, running=list).run_once()
         await redis.flushall()
@@ -155,10 +160,10 @@ class TestTheLeader:
 
     async def test_says_once_a_minute_that_a_queue_has_become_anothers(
         self, db: Database, settings: Settings, redis: RedisClient, us: Owner, other: Owner,
-        ownership: Ownership, caplog: pytest.LogCaptureFixture,
+        ownership: QueueOwnership, caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
         await Presence(db, "me", settings, running=list).run_once()
-        await claim(redis, [QUEUE], other)
+        await claim_queues(redis, [QUEUE], other)
         for _ in range(3):
             await ownership.run_once()
         (said,) = [one for one in caplog.messages if "has become that of" in one]
@@ -166,13 +171,13 @@ class TestTheLeader:
         assert str(other) in said
 
     async def test_says_that_it_lives_again_before_one_error_has_let_that_run_out(
-        self, ownership: Ownership
+        self, ownership: QueueOwnership
     ) -> None:
         assert ownership.pause_after_error + ownership.interval < ALIVE_SECONDS
         assert ownership.pause_cap + ownership.interval < ALIVE_SECONDS
 
     async def test_goes_on_without_the_right_to_say_who_it_is_and_says_so_once_a_minute(
-        self, ownership: Ownership, us: Owner, caplog: pytest.LogCaptureFixture,
+        self, ownership: QueueOwnership, us: Owner, caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         rounds = iter([SchemaError("GRANT it")] * 3)
@@ -184,7 +189,7 @@ class TestTheLeader:
             gone_on.set()
             return us
 
-        monkeypatch.setattr("uow.services.ownership.identify", refused)
+        monkeypatch.setattr("uow.services.queue_ownership.identify", refused)
         ownership.pause_after_error = ownership.pause_cap = 0
         await ownership.start()
         async with asyncio.timeout(10):
@@ -197,7 +202,7 @@ class TestATakeOver:
     async def test_leaves_the_jobs_where_they_are(
         self, redis: RedisClient, us: Owner, other: Owner
     ) -> None:
-        await claim(redis, [QUEUE], other)
+        await claim_queues(redis, [QUEUE], other)
         await redis.zadd(QUEUE, {"a": 1})
         assert await take_over(redis, QUEUE, us) == other
         assert await take_over(redis, QUEUE, us) is None
@@ -206,7 +211,7 @@ class TestATakeOver:
 
     async def test_is_refused_while_a_worker_of_the_owner_serves_the_queue(
         self, db: Database, settings: Settings, redis: RedisClient, us: Owner, other: Owner,
-        ownership: Ownership,
+        ownership: QueueOwnership,
     ) -> None:  # fmt: skip
         await Presence(db, "me", settings, running=list).run_once()
         await ownership.run_once()
@@ -226,7 +231,7 @@ class TestAClient:
         async def any_(ctx: TaskContext) -> None: ...
 
         caplog.set_level(logging.WARNING)
-        await claim(redis, ["theirs"], other)
+        await claim_queues(redis, ["theirs"], other)
         for queue in ("theirs", "theirs", "nobodys"):
             await client.enqueue(any_.options(queue=queue))
             await client._pusher.run_once()

@@ -34,7 +34,7 @@ from uow.broker.redis import RedisClient
 from uow.db import migrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import SchemaError
-from uow.main import shutdown, startup
+from uow.host import Process
 from uow.schedules.registrar import Registrar
 from uow.services.pruner import Pruner
 from uow.services.readiness import refuse_unmigrated
@@ -218,8 +218,7 @@ class TestTheAppAtATableThatIsNew:
         await say(empty, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public "
                   "TO worker_app; GRANT SELECT ON worker_process TO worker_enqueue WITH "
                   f"GRANT OPTION; GRANT SELECT ON worker_process TO {ODD}, PUBLIC")  # fmt: skip
-        owner = Settings(database_url=SecretStr(empty), redis_url=SecretStr(redis_server.url),
-                         builtin_tasks=True)  # fmt: skip
+        owner = Settings(database_url=SecretStr(empty), redis_url=SecretStr(redis_server.url))
         moved = await run_command(owner, "migrate", "--move-from", "public")
         assert moved.returncode == 0, moved.stderr
         app = {"database_url": SecretStr(as_role(empty, "worker_app"))}
@@ -239,7 +238,6 @@ class TestTheAppAtATableThatIsNew:
         self, migrated: str, settings: Settings, redis: RedisClient, engine: list[str]
     ) -> None:
         await say(migrated, "REVOKE ALL ON worker.worker_identity FROM worker_app")
-        settings = settings.model_copy(update={"builtin_tasks": True})
         done = await run_command(settings, "run", "--burst", *engine)
         assert done.returncode == 1
         (line,) = done.stderr.strip().splitlines()
@@ -247,10 +245,10 @@ class TestTheAppAtATableThatIsNew:
                  '"worker".worker_app TO "worker_app"')  # fmt: skip
         assert "(permission denied for table worker_identity)" in line
         assert grant in line
-        ctx: dict[str, object] = {"settings": settings, "redis": redis}
+        process, ctx = Process(settings, Registry()), {"redis": redis}
         with pytest.raises(SchemaError, match="GRANT USAGE ON SCHEMA"):
-            await startup(ctx)  # type: ignore[arg-type]
-        await shutdown(ctx)  # type: ignore[arg-type]
+            await process.start(ctx)
+        await process.stop(ctx)
         await say(migrated, grant)
         done = await run_command(settings, "run", "--burst", *engine)
         assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from tests.statements import clause
 from uow import Database, Settings, TaskClient, TaskContext, cron, task
 from uow.db import pruning
 from uow.errors import InvalidSchedule, ScheduleNotFound
-from uow.schedules.operations import Schedules
+from uow.schedules.by_hand import Schedules
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import INTERVAL_SECONDS, WAITING_SECONDS, Scheduler

@@ -26,8 +26,10 @@ from uow import (
 )
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.db import interventions
+from uow.db.attempts import Guard
 from uow.db.connection import Connection
 from uow.db.models import User
+from uow.db.outcomes import succeed
 from uow.settings.parts import DatabaseSettings
 from uow.tasks.context import Sessions
 from uow.tasks.registry import Registry
@@ -114,8 +116,7 @@ async def put(db: Database) -> UUID:
 
 async def commit(db: Database, work: UnitOfWork, id_: UUID) -> bool:
     try:
-        values = {"id": id_, "result": "1", "retention": 60.0}
-        return await work.commit_with(db.queries.succeed, values)
+        return await work.commit_with(succeed(id_, "1", 60.0), id_, 1) is Guard.HELD
     finally:
         await work.rollback()
 

@@ -11,10 +11,9 @@ from uuid import uuid4
 import arq
 import asyncpg
 import pytest
-from arq.worker import get_kwargs
 from sqlalchemy import Column, Integer, MetaData, Table, insert, make_url, text
 
-from tests.conftest import Drain
+from tests.conftest import Drain, task_worker
 from tests.integration.test_attempts import AT_ONCE, drain_until_settled, view_of
 from uow import (
     Cancel,
@@ -36,9 +35,9 @@ from uow.broker import codec, scripts
 from uow.broker.claims import Finish
 from uow.broker.redis import RedisClient
 from uow.errors import ServerUnreachable
-from uow.fast.batches import Attempts, Delivered
+from uow.fast.batches import Batches, Delivered
+from uow.fast.slot import answered
 from uow.fast.task_worker import TaskWorker
-from uow.main import worker_settings
 from uow.services.presence import Presence
 from uow.services.rescuer import Rescuer
 from uow.tasks.registry import Registry
@@ -429,8 +428,7 @@ class TestWhatCannotBeWritten:
             bad = await refused.enqueue(session)
             good = [await innocent.enqueue(session) for _ in range(3)]
         await client.flush()
-        options = get_kwargs(worker_settings(settings, registry))
-        worker = TaskWorker(**{**options, "handle_signals": False, "poll_delay": 0.01})
+        _, worker = task_worker(TaskWorker, settings, registry, burst=False, poll_delay=0.01)
         running = asyncio.create_task(worker.async_run())
         assert [await handle.result(10) for handle in good] == ["done"] * 3
         with pytest.raises(TaskFailed, match="StartRefused: .*CheckViolationError"):
@@ -511,7 +509,9 @@ class TestWhatCannotBeWritten:
         self, error: Exception, away: bool
     ) -> None:
         suspended: list[int] = []
-        runtime: Any = SimpleNamespace(suspend=lambda: suspended.append(1))
+        runtime: Any = SimpleNamespace(
+            suspend=lambda: suspended.append(1), spread=lambda low, high: low
+        )
         delivery = Delivery("x", "x", None, (), {}, 0, 0, 1)
         with pytest.raises(arq.Retry), handing_back(runtime, delivery):
             raise error
@@ -524,7 +524,7 @@ class TestWhatCannotBeWritten:
         @task("foreign", registry=registry)
         async def foreign(ctx: TaskContext) -> None: ...
 
-        job = scripts.Job("a\x00b", "arq:queue", 1, 0, codec.plain_payload("foreign", b"{}", 1))
+        job = scripts.Job("a\x00b", "arq:queue", 1, 0, codec.rowless_payload("foreign", b"{}", 1))
         await scripts.push(scripts.caller(redis), [job])
         await drain()
         assert await redis.zcard("arq:queue") == 0
@@ -549,7 +549,7 @@ class TestInterruptions:
     @pytest.mark.parametrize("durable", [True, False])
     async def test_whatever_a_function_makes_of_its_interruption_is_no_failure(
         self, make: Callable[[], BaseException], durable: bool, client: TaskClient,
-        registry: Registry, drain: Drain,
+        registry: Registry, drain: Drain, interrupt_all: Callable[[], None],
     ) -> None:  # fmt: skip
         runs: list[int] = []
 
@@ -558,7 +558,7 @@ class TestInterruptions:
             runs.append(1)
             if len(runs) > 1:
                 return "done"
-            ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+            interrupt_all()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -572,7 +572,12 @@ class TestInterruptions:
 
     @pytest.mark.parametrize("durable", [True, False])
     async def test_who_is_interrupted_goes_back_to_where_it_stood(
-        self, durable: bool, client: TaskClient, registry: Registry, drain: Drain
+        self,
+        durable: bool,
+        client: TaskClient,
+        registry: Registry,
+        drain: Drain,
+        interrupt_all: Callable[[], None],
     ) -> None:
         places: list[int] = []
 
@@ -580,7 +585,7 @@ class TestInterruptions:
         async def interrupted(ctx: TaskContext) -> None:
             places.append(ctx["score"])  # type: ignore[typeddict-item]
             if len(places) == 1:
-                ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+                interrupt_all()
                 await asyncio.Event().wait()
 
         await client.enqueue(interrupted.options(priority=7))
@@ -597,18 +602,23 @@ class TestInterruptions:
             ctx={}, jobs_retried=0, finish=lambda *given: finished.append(given)
         )
         runtime: Any = SimpleNamespace(db=db, solo=Solo())
-        attempts, held = Attempts(engine, runtime, None), Held("x", "arq:queue", 1234, b"")
+        batches, held = Batches(engine, runtime, None), Held("x", "arq:queue", 1234, b"", uuid4())
         one = Delivered(held, Delivery("x", "x", None, (), {}, 1234, 0, 1), uuid4())
         async with runtime.solo.alone(60):
-            await attempts._finish(one, attempts._one_by_one(one))
+            work = batches._one_by_one(one)
+            await answered(engine, runtime, held, one.delivery, work)
         assert finished == [(held, Finish("arq:queue", "x", "", "again", -1234))]
 
     async def test_a_function_that_returns_in_spite_of_it_has_completed(
-        self, client: TaskClient, registry: Registry, drain: Drain
+        self,
+        client: TaskClient,
+        registry: Registry,
+        drain: Drain,
+        interrupt_all: Callable[[], None],
     ) -> None:
         @task("returns", registry=registry)
         async def returns(ctx: TaskContext) -> str:
-            ctx["vitals"].running.interrupt_all()  # type: ignore[typeddict-item]
+            interrupt_all()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from arq.worker import Worker, get_kwargs
+from arq.worker import Worker
 from pydantic import SecretStr
 
+from tests.conftest import task_worker
 from uow import Settings, TaskClient, TaskContext, task
 from uow.embedded import EmbeddedRedis
 from uow.errors import ServerUnreachable
 from uow.fast.task_worker import TaskWorker
-from uow.main import worker_settings
 from uow.tasks.registry import Registry
 
 Make = Callable[[Settings], Worker]
@@ -21,8 +20,7 @@ Make = Callable[[Settings], Worker]
 @pytest.fixture
 def make(registry: Registry) -> Make:
     def build(settings: Settings) -> Worker:
-        options: dict[str, Any] = get_kwargs(worker_settings(settings, registry))
-        return TaskWorker(**{**options, "burst": True, "handle_signals": False})
+        return task_worker(TaskWorker, settings, registry)[1]
 
     return build
 
@@ -58,8 +56,7 @@ async def test_a_worker_that_is_run_again_has_one_group_commit(
     async def double(ctx: TaskContext, number: int) -> int:
         return 2 * number
 
-    options: dict[str, Any] = get_kwargs(worker_settings(settings, registry))
-    worker = TaskWorker(**{**options, "handle_signals": False})
+    _, worker = task_worker(TaskWorker, settings, registry, burst=False)
     for number in (1, 2, 3):
         handle = await client.enqueue(double, number=number)
         running = asyncio.create_task(worker.async_run())

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 
 from uow import Database, include_object
 from uow.db import migrations
-from uow.db.autogenerate import OURS
+from uow.db.autogenerate import OUR_TABLES
 
 
 async def made(db: Database, metadata: MetaData, **options: object) -> list[MigrateOperation]:
@@ -51,7 +51,7 @@ async def test_in_one_schema_for_everything_it_leaves_ours_alone_and_nothing_els
     empty_database_url: str,
 ) -> None:
     async with Database(empty_database_url, schema="public") as db:
-        await migrations.upgrade(db, builtin_tasks=False)
+        await migrations.upgrade(db)
         for name in ("users", "gone"):
             await db.execute_once(text(f"CREATE TABLE {name} (id int PRIMARY KEY)"), {})
         metadata = theirs("orders", "users")
@@ -69,10 +69,10 @@ async def test_who_compares_all_schemas_leaves_ours_alone(database_url: str) -> 
         "include_schemas": True, "include_name": is_ours,
     }  # fmt: skip
     async with Database(database_url) as db:
-        assert tables(await made(db, theirs(), **options), DropTableOp) == OURS
+        assert tables(await made(db, theirs(), **options), DropTableOp) == OUR_TABLES
         assert await made(db, theirs(), **options, include_object=include_object) == []
 
 
 def test_what_counts_as_ours_is_what_the_migrations_make() -> None:
     made = {table for tables in migrations.TABLES.values() for table in tables}
-    assert {*made, migrations.VERSION_TABLE} == OURS
+    assert {*made, migrations.VERSION_TABLE} == OUR_TABLES

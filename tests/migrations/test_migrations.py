@@ -129,22 +129,13 @@ async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> Non
 async def test_migrating_twice_changes_nothing(db: Database) -> None:
     await migrations.upgrade(db)
     await migrations.upgrade(db)
-    ours = {"task", "task_error", "worker_process", "worker_leader", "users"}
+    ours = {"task", "task_error", "worker_process", "worker_leader"}
     ours |= {"worker_identity", "worker_app"}
     ours |= {"schedule", "schedule_version", "schedule_tick"}
     assert await tables(db) == {*ours, migrations.VERSION_TABLE}
 
 
-async def test_without_the_builtin_tasks_there_are_no_users_until_they_are_wanted(
-    db: Database,
-) -> None:
-    await migrations.upgrade(db, builtin_tasks=False)
-    assert "users" not in await tables(db)
-    await migrations.upgrade(db)
-    assert "users" in await tables(db)
-
-
-@pytest.mark.parametrize("table", ["task", "users"])
+@pytest.mark.parametrize("table", ["task", "schedule"])
 async def test_a_foreign_table_of_one_of_our_names_stops_the_migration_with_a_hint(
     db: Database, table: str
 ) -> None:
@@ -165,7 +156,7 @@ async def test_so_does_one_that_only_a_revision_after_the_next_would_make(db: Da
         with pytest.raises(SchemaError, match="already has a table worker_app that is not ours"):
             await migrations.upgrade(ours, rewrite=True)
         at = text("SELECT version_num FROM worker.worker_alembic_version ORDER BY 1")
-        assert list((await ours.execute_once(at, {})).scalars()) == ["tasks_007", "users_001"]
+        assert list((await ours.execute_once(at, {})).scalars()) == ["tasks_007"]
         await ours.execute_once(text("DROP TABLE worker.worker_app"), {})
         await migrations.upgrade(ours)
         await refuse_unmigrated(ours)
@@ -181,10 +172,10 @@ async def test_a_schema_may_have_a_name_that_needs_quoting(db: Database, schema:
     assert (await db.execute_once(left, {"schema": schema})).scalar_one() == 0
 
 
-async def test_a_foreign_users_table_is_no_matter_without_the_builtin_tasks(db: Database) -> None:
+async def test_a_foreign_users_table_is_no_matter(db: Database) -> None:
     await db.execute_once(text("CREATE TABLE users (theirs text)"), {})
     async with Database(db.engine.url, schema="public") as public:
-        await migrations.upgrade(public, builtin_tasks=False)
+        await migrations.upgrade(public)
     assert "task" in await tables(db, "public")
 
 
@@ -353,12 +344,8 @@ async def test_a_step_that_gets_no_lock_names_who_holds_it_and_what_was_done_sta
 
 
 async def test_each_revision_has_a_transaction_of_its_own(db: Database) -> None:
-    await migrations.upgrade(db, builtin_tasks=False)
-    await db.execute_once(text("CREATE TABLE worker.users (theirs text)"), {})
+    await migrations.upgrade(db)
     await migrations.downgrade(db, "base")
-    with pytest.raises(SchemaError, match="users"):
-        await migrations.upgrade(db)
-    await db.execute_once(text("DROP TABLE worker.users"), {})
     await migrations.upgrade(db)
     writers = await db.execute_once(
         text("SELECT count(DISTINCT CAST(xmin AS text)) FROM pg_class WHERE relname IN "

@@ -5,10 +5,9 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from arq.worker import get_kwargs
 from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, select, text
 
-from tests.conftest import Drain
+from tests.conftest import Drain, task_worker
 from tests.processes import run_command
 from uow import Database, Settings, TaskClient, TaskContext, task
 from uow.broker.redis import RedisClient
@@ -16,7 +15,7 @@ from uow.db import migrations
 from uow.db.migrations import liveness, steps
 from uow.errors import SchemaError
 from uow.fast.task_worker import TaskWorker
-from uow.main import startup, worker_settings
+from uow.host import Process
 from uow.services.readiness import refuse_unmigrated, wait_for_servers
 from uow.services.relay import Listener
 from uow.tasks.registry import Registry
@@ -109,18 +108,15 @@ async def test_worker_api_and_commands_refuse_tables_elsewhere(
     elsewhere = Settings(**{**settings.model_dump(exclude_unset=True), "database_url": url})
     with pytest.raises(SchemaError, match=BOTH_WAYS.format("public")):
         await wait_for_servers(elsewhere)
-    ctx: dict[str, object] = {"settings": elsewhere, "redis": redis}
     with pytest.raises(SchemaError, match=BOTH_WAYS.format("public")):
-        await startup(ctx)  # type: ignore[arg-type]
+        await Process(elsewhere, Registry()).start({"redis": redis})
 
 
 async def test_each_command_says_both_ways_out_in_one_line_until_one_is_taken(
     before: Database, settings: Settings
 ) -> None:
     url = before.engine.url.render_as_string(hide_password=False)
-    elsewhere = Settings(
-        **{**settings.model_dump(exclude_unset=True), "database_url": url, "builtin_tasks": True}
-    )
+    elsewhere = Settings(**{**settings.model_dump(exclude_unset=True), "database_url": url})
     for command in (["migrate"], ["run", "--burst"], ["api", "--port=0"], ["cron", "list"]):
         done = await run_command(elsewhere, *command)
         assert (done.returncode, done.stdout) == (1, "")
@@ -226,9 +222,7 @@ async def test_what_waited_before_the_move_runs_after_it(
     await migrations.move(unsaid, "public")
     url = unsaid.engine.url.render_as_string(hide_password=False)
     now = Settings(**{**settings.model_dump(exclude_unset=True), "database_url": url})
-    worker = TaskWorker(
-        **{**get_kwargs(worker_settings(now, registry)), "burst": True, "handle_signals": False}
-    )
+    _, worker = task_worker(TaskWorker, now, registry)
     await worker.async_run()
     await worker.close()
     async with TaskClient.from_settings(now, db=unsaid) as client:
@@ -293,9 +287,6 @@ async def test_a_move_that_makes_no_sense_is_refused(unsaid: Database, before: D
 async def test_tables_of_an_older_version_move_and_are_brought_to_the_newest(
     unsaid: Database, before: Database, revision: str
 ) -> None:
-    await before.execute_once(text("DROP TABLE public.users"), {})
-    gone = text("DELETE FROM public.worker_alembic_version WHERE version_num LIKE 'users%'")
-    await before.execute_once(gone, {})
     await migrations.downgrade(before, revision)
     await before.execute_once(text("CREATE TABLE users (theirs text)"), {})
     if revision != "tasks_006":

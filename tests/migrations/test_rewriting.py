@@ -32,7 +32,7 @@ async def db(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     async with Database(empty_database_url) as database:
         with monkeypatch.context() as earlier:
             up_to(earlier, "tasks_007")
-            await migrations.upgrade(database, builtin_tasks=False)
+            await migrations.upgrade(database)
         for state in STATES:
             row = {"state": state, "args": '{"zebra": 1, "ant": ["ü", null]}'}
             settled = state in ("succeeded", "failed", "cancelled")
@@ -41,7 +41,7 @@ async def db(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 async def upgrade(db: Database, *, rewrite: bool = False) -> None:
-    await migrations.upgrade(db, builtin_tasks=False, rewrite=rewrite)
+    await migrations.upgrade(db, rewrite=rewrite)
 
 
 async def revision(db: Database) -> str:

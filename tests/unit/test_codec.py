@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uow.broker import codec
+from uow.broker.results import EndedJob
 from uow.errors import InvalidArguments, PayloadTooLarge, TaskFailed, UndecodablePayload
 
 JSON = st.recursive(
@@ -56,6 +57,13 @@ def test_an_exception_comes_back_as_one_of_three_types(
     assert written is not None
     result = deserialize_result(written, deserializer=codec.deserialize).result
     assert type(result) is expected
+
+
+def test_an_ended_job_is_what_arq_writes_of_it() -> None:
+    ended = EndedJob("f", "id", "q", "ref", 2, 1, 3, 4, True, "done", (1,), {"b": 2})
+    assert ended.written(codec.serialize) == serialize_result(
+        "f", (1,), {"b": 2}, 2, 1, True, "done", 3, 4, "ref", "q", "id", serializer=codec.serialize
+    )
 
 
 def test_a_result_that_looks_like_an_exception_of_ours_names_no_class() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from uow import TaskContext, TaskFunction, cron, task
 from uow.errors import InvalidSchedule
-from uow.schedules.cron import Definition
+from uow.schedules.cron import ScheduleDefinition
 from uow.tasks.registry import Registry
 
 
@@ -75,7 +75,7 @@ def test_two_functions_may_not_share_a_name() -> None:
     async def other(ctx: TaskContext) -> None: ...
 
     with pytest.raises(InvalidSchedule, match=r"nightly, of reports\.send and other"):
-        registry.load((), builtin=False)
+        registry.load(())
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:
@@ -87,17 +87,17 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
 def test_a_definition_survives_its_row_and_ignores_what_a_newer_one_knows() -> None:
     send = cron("@daily", timezone="Asia/Tokyo", missed="all", jitter=5)(function(priority=3))
     made = send.schedules[0].definition("slow")
-    assert Definition.from_json(made.to_json()) == made
+    assert ScheduleDefinition.from_json(made.to_json()) == made
     assert (made.queue, made.priority, made.timezone) == ("slow", 3, "Asia/Tokyo")
     newer = made.to_json().replace("{", '{"colour": "red", ', 1)
-    assert Definition.from_json(newer) == made
+    assert ScheduleDefinition.from_json(newer) == made
 
 
 @pytest.mark.parametrize("queue", ["arq:in-progress:1", "worker:pulse:1", "two\\nlines", ""])
 def test_a_definition_whose_queue_would_be_another_key_is_not_understood(queue: str) -> None:
     made = cron("@daily")(function()).schedules[0].definition("slow")
     with pytest.raises(ValueError, match="says something else for queue"):
-        Definition.from_json(made.to_json().replace("slow", queue))
+        ScheduleDefinition.from_json(made.to_json().replace("slow", queue))
 
 
 def test_jitter_is_spread_and_the_same_for_everybody() -> None:

@@ -271,7 +271,7 @@ def test_a_module_that_cannot_be_imported_is_told(
         (tmp_path / "broken.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SettingsError, match=f"WORKER_TASK_MODULES: {message}"):
-        registry.load(["broken"], builtin=False)
+        registry.load(["broken"])
 
 
 def test_type_hints_that_cannot_be_resolved_are_told_when_the_modules_are_loaded(
@@ -283,7 +283,7 @@ def test_type_hints_that_cannot_be_resolved_are_told_when_the_modules_are_loaded
     with pytest.raises(
         InvalidOptions, match="unresolved: a type hint .*Nowhere.*under `if TYPE_CHECKING:` alone"
     ):
-        registry.load([], builtin=False)
+        registry.load([])
 
 
 def test_the_hint_of_ctx_may_be_there_for_type_checkers_alone(registry: Registry) -> None:
@@ -291,7 +291,7 @@ def test_the_hint_of_ctx_may_be_there_for_type_checkers_alone(registry: Registry
     async def checked(ctx: "OnlyForCheckers", n: "int", *, at: "datetime") -> "Colour":  # type: ignore[name-defined]  # noqa: F821
         return Colour.RED
 
-    registry.load([], builtin=False)
+    registry.load([])
     given = {"n": 1, "at": datetime(2026, 1, 1, tzinfo=UTC)}
     assert there_and_back(checked, given) == given
     with pytest.raises(InvalidArguments, match="checked: n: "):

@@ -16,7 +16,7 @@ from uow import errors
 from uow.attempt.separate_blocks import SeparateBlocks
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.broker import codec
-from uow.schedules.operations import Schedules
+from uow.schedules.by_hand import Schedules
 from uow.tasks.context import RunningTask
 from uow.tasks.function import ConfiguredTask
 from uow.tasks.outcome import Signal
@@ -35,7 +35,6 @@ CAUGHT_WITHIN = {
     "uow.proofs.chaos.system.NotSent",
     "uow.proofs.chaos.tasks.NotYet",
     "uow.tasks.passage.CannotComeBack",
-    "uow.attempt.perform.OtherVersion",
     "uow.attempt.solo.NotAlone",
     "uow.attempt.solo.Occupied",
     "uow.failpoints.FailpointError",

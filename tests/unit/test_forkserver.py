@@ -18,7 +18,6 @@ from uow import Settings
 SETTINGS = Settings(
     database_url=SecretStr("postgresql://nowhere/d"),
     task_modules=("tests.unit.probe",),
-    builtin_tasks=False,
 )
 
 FACTS = """

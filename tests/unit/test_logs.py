@@ -13,7 +13,7 @@ from uow.cli import app
 from uow.errors import ServerUnreachable, SettingsError, TaskFailed
 from uow.telemetry.description import TRACEBACK_BYTES
 from uow.telemetry.logs import (
-    OURS,
+    LOGGERS,
     OneLine,
     configure,
     configure_as_told,
@@ -112,7 +112,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Alone]:
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(logging.root, "handlers", [])
         as_made = {"level": logging.NOTSET, "disabled": False}
-        for logger in map(logging.getLogger, (*OURS, "uow.tested", "arq.worker")):
+        for logger in map(logging.getLogger, (*LOGGERS, "uow.tested", "arq.worker")):
             for name, value in {**as_made, "handlers": [], "filters": []}.items():
                 monkeypatch.setattr(logger, name, value)
         _forget_levels()
@@ -221,7 +221,7 @@ def test_a_dictconfig_that_switches_off_what_is_there_does_not_silence_us(alone:
 
 
 def test_a_dict_that_is_not_there_or_is_none_is_one_line() -> None:
-    for path in ("nowhere.config", "uow.telemetry.logs.OURS", "config"):
+    for path in ("nowhere.config", "uow.telemetry.logs.LOGGERS", "config"):
         with pytest.raises(SettingsError, match=f"--custom-log-dict {path}: "):
             configure_as_told(path)
 

@@ -346,7 +346,7 @@ def test_a_type_that_is_known_later_only_is_refused_when_the_modules_are_loaded(
     later.function.__globals__["Later"] = SecretStr
     try:
         with pytest.raises(InvalidOptions, match="later: it: is a secret"):
-            registry.load([], builtin=False)
+            registry.load([])
     finally:
         del later.function.__globals__["Later"]
 

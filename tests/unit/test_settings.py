@@ -6,6 +6,8 @@ import pytest
 from uow.errors import SettingsError
 from uow.settings.environment import GivenSettings, Settings, load_settings, setting_names
 from uow.settings.types import SettingValues
+from worker.demo.house import DemoSettings
+from worker.settings import WorkerAppSettings, WorkerAppSettingValues
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +46,7 @@ def test_a_name_that_is_near_one_of_ours_was_meant_to_be_it(
 ) -> None:
     monkeypatch.setenv(name, "5")
     with pytest.raises(SettingsError, match=f"is not a setting; did you mean {meant}\\?$"):
-        load_settings()
+        load_settings(WorkerAppSettings)
 
 
 def test_an_unknown_name_in_the_env_file_is_refused(
@@ -81,16 +83,16 @@ def test_what_kubernetes_sets_is_nothing_to_us(
     }.items():
         monkeypatch.setenv(f"WORKER_{service}{name}", value)
     assert load_settings() == Settings()
-    assert load_settings().smtp_port == 587
+    assert load_settings(WorkerAppSettings).smtp_port == 587
     assert not caplog.records
 
 
 def test_a_port_of_ours_is_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_SMTP_PORT", "25")
-    assert load_settings().smtp_port == 25
+    assert load_settings(WorkerAppSettings).smtp_port == 25
     monkeypatch.setenv("WORKER_SMTP_PROT", "25")
     with pytest.raises(SettingsError, match="did you mean WORKER_SMTP_PORT"):
-        load_settings()
+        load_settings(WorkerAppSettings)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_a_port_of_ours_is_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("WORKER_CONCURRENCY", "auto"),
         ("WORKER_RETENTION_DAYS", "a week"),
-        ("WORKER_BUILTIN_TASKS", "perhaps"),
+        ("WORKER_WEBHOOK_ALLOW_PRIVATE", "perhaps"),
         ("WORKER_SMTP_TLS", "ssl"),
         ("WORKER_LOG_LEVEL", "LOUD"),
     ],
@@ -110,7 +112,7 @@ def test_a_value_that_does_not_fit_is_one_line_with_the_value(
     with pytest.raises(
         SettingsError, match=f"^{name}: Input should .*it says '{value}'.$"
     ) as caught:
-        load_settings()
+        load_settings(WorkerAppSettings)
     assert "\n" not in str(caught.value)
 
 
@@ -119,7 +121,7 @@ def test_a_secret_that_lies_in_a_file_ends_before_the_end_of_its_line(
 ) -> None:
     monkeypatch.setenv("WORKER_SMTP_PASSWORD", "p w\n")
     monkeypatch.setenv("WORKER_POOL_SIZE", "\n")
-    settings = load_settings()
+    settings = load_settings(WorkerAppSettings)
     assert settings.smtp_password is not None
     assert settings.smtp_password.get_secret_value() == "p w"
     assert settings.pool_size is None
@@ -139,6 +141,19 @@ def test_settings_that_are_given_in_code_know_neither_the_environment_nor_an_env
 
 def test_what_type_checkers_know_of_the_settings_is_what_there_is() -> None:
     assert SettingValues.__optional_keys__ == Settings.model_fields.keys()
+    assert WorkerAppSettingValues.__optional_keys__ == WorkerAppSettings.model_fields.keys()
+
+
+def test_what_an_application_adds_is_known_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WORKER_STALE_USER_DAYS", "30")
+    assert load_settings(WorkerAppSettings).stale_user_days == 30
+    assert not caplog.records
+    load_settings()
+    assert "WORKER_STALE_USER_DAYS is not a setting of ours" in caplog.text
+    assert DemoSettings(stale_user_days=1).model_fields_set == {"stale_user_days"}
+    assert DemoSettings().stale_user_days == 365
 
 
 def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +204,7 @@ def test_secrets_do_not_show_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> Non
         "WORKER_WEBHOOK_SECRET": "canary",
     }.items():
         monkeypatch.setenv(name, value)
-    settings = load_settings()
+    settings = load_settings(WorkerAppSettings)
     assert "canary" not in repr(settings)
     assert "canary" not in repr(settings.require_database())
     assert [token.get_secret_value() for token in settings.api_tokens] == [
@@ -245,22 +260,24 @@ def test_the_settings_are_frozen() -> None:
 def test_the_example_file_names_every_setting_and_no_other() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     named = {line.lstrip("# ").split("=")[0] for line in lines if "WORKER_" in line and "=" in line}
-    assert sorted(named) == setting_names()
+    assert sorted(named) == setting_names(WorkerAppSettings)
 
 
 def test_the_compose_file_passes_every_setting_on(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (ROOT / "docker-compose.yml").read_text().splitlines()
     given = dict(re.findall(r"^    (WORKER_\w+): (.*)$", "\n".join(lines), re.MULTILINE))
-    assert sorted(given) == setting_names()
+    assert sorted(given) == setting_names(WorkerAppSettings)
     fixed = {"WORKER_DATABASE_URL", "WORKER_REDIS_URL", "WORKER_STORAGE_DIR", "WORKER_API_TOKENS"}
     passed = {name for name, value in given.items() if value == f"${{{name}:-}}"}
     assert passed == {*given} - fixed
-    defaults = load_settings()
+    defaults = load_settings(WorkerAppSettings)
     for name in passed:
         monkeypatch.setenv(name, "")
-    assert load_settings() == defaults
+    assert load_settings(WorkerAppSettings) == defaults
 
 
 def test_the_readme_has_every_setting_in_its_table() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert [name for name in setting_names() if f"| `{name}` |" not in readme] == []
+    assert [
+        name for name in setting_names(WorkerAppSettings) if f"| `{name}` |" not in readme
+    ] == []

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Security
+from fastapi import APIRouter, FastAPI, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends
 from fastapi.security import HTTPBearer
@@ -20,15 +20,20 @@ from uow.api.limits import ENVELOPE_BYTES, BodyLimit
 from uow.api.routers import health, tasks
 from uow.api.schemas import Problem
 from uow.api.security import Guard, HeaderWriter, LoopbackOnly, TokenRequired
+from uow.app import App, find, find_app
 from uow.client import TaskClient
 from uow.db.database import Database
+from uow.errors import SettingsError
 from uow.settings.environment import Settings, load_settings
 from uow.tasks.registry import Registry, default_registry
 from uow.telemetry.logs import edit_logs
-from worker.api import users
 
 
-def create_app(settings: Settings | None = None, registry: Registry = default_registry) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    registry: Registry = default_registry,
+    application: App | None = None,
+) -> FastAPI:
     """The API, with the task modules loaded; nothing connects before it starts.
 
     ``/docs`` is there without tokens only: a browser cannot show one. ``/openapi.json`` is there
@@ -37,13 +42,17 @@ def create_app(settings: Settings | None = None, registry: Registry = default_re
     Args:
         settings: Other settings than the environment's.
         registry: The task functions that it enqueues.
+        application: What else it serves; default: with `settings` nothing, else what is found here.
 
     Raises:
-        SettingsError: A setting is missing, unknown or malformed, or a task module is not there.
+        SettingsError: A setting is missing, unknown or malformed, or a task module or a router is
+            not there.
     """
-    settings = settings or load_settings()
+    if application is None:
+        application = find_app(None) if settings is None else App()
+    settings = settings or load_settings(application.settings)
     settings.require_database()
-    registry.load(settings.task_modules, builtin=settings.builtin_tasks)
+    registry.load(settings.task_modules, of_app=application.modules)
     app = FastAPI(
         title="worker",
         lifespan=_lifespan(settings),
@@ -56,7 +65,7 @@ def create_app(settings: Settings | None = None, registry: Registry = default_re
     )
     app.state.registry = registry
     app.state.queues = _queues(settings, registry)
-    _include_routers(app, settings)
+    _include_routers(app, settings, application)
     return app
 
 
@@ -91,13 +100,20 @@ def _queues(settings: Settings, registry: Registry) -> frozenset[str]:
     return frozenset({settings.queue, *settings.served_queues, *named})
 
 
-def _include_routers(app: FastAPI, settings: Settings) -> None:
+def _include_routers(app: FastAPI, settings: Settings, application: App) -> None:
     # The Guard checks the token; this only tells OpenAPI about it.
     bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
     app.include_router(health.router)
     app.include_router(tasks.router, dependencies=bearer)
-    if settings.builtin_tasks:
-        app.include_router(users.router, dependencies=bearer)
+    for named in application.routers:
+        app.include_router(_router(named), dependencies=bearer)
+
+
+def _router(named: str) -> APIRouter:
+    found = find(named)
+    if not isinstance(found, APIRouter):
+        raise SettingsError(f"{named} is no router of FastAPI's: name it as module:name")
+    return found
 
 
 def _documented_problem() -> dict[str, Any]:

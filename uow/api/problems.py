@@ -23,7 +23,6 @@ from uow.errors import (
     ServerUnreachable,
     TaskNotFound,
     UniqueKeyTaken,
-    UserTaken,
     WorkerError,
 )
 
@@ -36,7 +35,6 @@ _STATUSES: tuple[tuple[type[WorkerError], HTTPStatus], ...] = (
     (PayloadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UniqueKeyTaken, HTTPStatus.CONFLICT),
     (EnqueueError, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (UserTaken, HTTPStatus.CONFLICT),
     (TaskNotFound, HTTPStatus.NOT_FOUND),
 )
 """The errors that are the caller's; their messages are for the caller. The first that fits."""

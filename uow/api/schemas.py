@@ -19,7 +19,6 @@ from uow.db.models import TaskState
 from uow.settings.queues import fault_in_name
 from uow.tasks.interventions import Retryable
 from uow.tasks.options import MAX_PRIORITY, OptionValues, Unique
-from worker.users import Email, Username
 
 MAX_DELAY_SECONDS = 10 * 365 * 86_400
 """Ten years."""
@@ -53,25 +52,6 @@ class _Incoming(BaseModel):
 
 class _Outgoing(BaseModel):
     model_config = ConfigDict(from_attributes=True)
-
-
-class NewUser(_Incoming):
-    """A user to be created."""
-
-    username: Username
-    email: Email
-
-
-class User(_Outgoing):
-    """A user."""
-
-    id: int
-    username: str
-    email: str
-    is_active: bool
-    created_at: datetime
-    last_seen_at: datetime | None
-    welcomed_at: datetime | None
 
 
 class NewTask(_Incoming):

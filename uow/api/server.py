@@ -10,6 +10,7 @@ import uvicorn
 
 from uow.api.app import create_app
 from uow.api.security import is_loopback
+from uow.app import App
 from uow.errors import SettingsError
 from uow.services.readiness import wait_for_servers
 from uow.settings.environment import Settings
@@ -19,13 +20,20 @@ from uow.telemetry import logs
 logger = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, host: str, port: int, registry: Registry = default_registry) -> None:
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    application: App | None = None,
+    registry: Registry = default_registry,
+) -> None:
     """Serve the API until told to stop.
 
     Args:
         settings: The process's.
         host: Address to listen on; without tokens a loopback one.
         port: Port to listen on; 0 takes a free one and logs it.
+        application: What else it serves; None: nothing.
         registry: The task functions that it enqueues.
 
     Raises:
@@ -34,8 +42,8 @@ def serve(settings: Settings, host: str, port: int, registry: Registry = default
         SchemaError: The migrations have not been run.
     """
     _refuse_strangers_without_tokens(settings, host)
-    app = create_app(settings, registry)
-    logs.configure(settings.log_level, (*logs.OURS, "uvicorn"))
+    app = create_app(settings, registry, application)
+    logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
     asyncio.run(wait_for_servers(settings))
     config = uvicorn.Config(
         app,

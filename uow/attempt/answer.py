@@ -1,11 +1,8 @@
 """What arq is told at the end of an attempt, and who else is."""
 
-import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Awaitable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 from uuid import UUID
 
 import arq
@@ -14,21 +11,18 @@ from uow import exhaustion
 from uow.attempt import foreign
 from uow.attempt.delivery import Delivery
 from uow.attempt.runtime import Runtime
-from uow.attempt.settle import fail_without_attempt
+from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker import keys
 from uow.broker.redis import AWAY
+from uow.db.attempts import look_up
 from uow.db.failures import cause_of
-from uow.db.queries import LEAD_SECONDS
+from uow.db.fragments import LEAD_SECONDS
 from uow.errors import TaskFailed
 from uow.tasks.outcome import Failed, HandedBack, Outcome, Retrying, Snoozed
 from uow.tasks.retry import HAND_BACK_SECONDS
 from uow.telemetry.description import describe, one_line
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_rng = random.Random()  # noqa: S311 - spreads returns, guards nothing
 
 CLOCK_MARGIN = 0.01
 """Seconds added to a delivery's delay, so that it does not come just before the row is due."""
@@ -46,7 +40,10 @@ async def answer(
         arq.Retry: The job is to be delivered again within `LEAD_SECONDS`. What is due later is
             finished in Redis and pushed again by the relay.
         TaskFailed: The task has failed for good.
+        asyncio.CancelledError: The attempt was interrupted: its process stops.
     """
+    if isinstance(outcome, HandedBack) and outcome.stopped_by is not None:
+        raise outcome.stopped_by
     if isinstance(outcome, Retrying | Snoozed | HandedBack):
         if outcome.delay <= LEAD_SECONDS:
             raise hand_back(outcome.delay)
@@ -68,12 +65,11 @@ async def tell_no_attempt(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
     Raises:
         arq.Retry: It is not due.
     """
-    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
-    row = found.first()
-    if row is None:
+    standing = await look_up(runtime.db, row_id)
+    if standing is None:
         logger.warning("%s has no row: finished without running", delivery)
-    elif not row.settled:
-        raise hand_back(max(row.wait, 0.0))
+    elif not standing.settled:
+        raise hand_back(max(standing.wait, 0.0))
     await answer(runtime, delivery, row_id, None)
 
 
@@ -85,11 +81,12 @@ async def fail_unstarted(
     Raises:
         TaskFailed: Always, unless somebody else has settled the task.
     """
-    row = (await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})).first()
-    if row is None:
+    standing = await look_up(runtime.db, row_id)
+    if standing is None:
         raise await foreign.refuse(runtime, delivery, error) from None
     kept = runtime.settings.retention
-    written = await fail_without_attempt(runtime.db, row_id, row.attempt, error, kept)
+    number = Numbered(row_id, standing.attempt)
+    written = await fail_without_attempt(runtime.db, number, error, kept)
     logger.error("%s failed without an attempt: %s", delivery, one_line(error))
     await answer(runtime, delivery, row_id, Failed(error, written))
 
@@ -118,7 +115,7 @@ def handing_back(runtime: Runtime, delivery: Delivery) -> Iterator[None]:
             logger.warning("%s handed back: %s", delivery, one_line(error))
         else:
             logger.exception("%s handed back: an error of the worker's own", delivery)
-        raise hand_back(_rng.uniform(*HAND_BACK_SECONDS)) from None
+        raise hand_back(runtime.spread(*HAND_BACK_SECONDS)) from None
 
 
 def hand_back(delay: float) -> arq.Retry:
@@ -127,15 +124,6 @@ def hand_back(delay: float) -> arq.Retry:
 
 
 async def take_start_back(runtime: Runtime, delivery: Delivery) -> None:
-    """Burn no try of a task without a row: arq counts starts, so take this one back."""
+    """Burn no try of a rowless task: arq counts starts, so take this one back."""
     with contextlib.suppress(*AWAY):
         await runtime.redis.decr(keys.retries(delivery.job_id))
-
-
-async def shielded(work: Awaitable[T]) -> T:
-    """Finish `work` even if a cancellation comes meanwhile: a commit is not left half known."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    return task.result()

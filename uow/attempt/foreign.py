@@ -12,6 +12,8 @@ from uow.attempt.runtime import Runtime
 from uow.broker import codec, keys
 from uow.broker.redis import AWAY
 from uow.clock import milliseconds, utcnow
+from uow.db import reading
+from uow.db.enqueueing import insert_foreign_job
 from uow.db.failures import refuses
 from uow.db.models import TaskState
 from uow.errors import InvalidArguments, TaskFailed
@@ -32,16 +34,15 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
     """
     arguments = function.signature.encode_arguments(function.bind(delivery.args, delivery.kwargs))
     row_id = delivery.foreign_row_id
-    row = {
-        "id": row_id,
-        "name": function.name,
-        "args": arguments.decode(),
-        "queue": runtime.leases.queue_of(delivery.job_id),
-        "job_id": delivery.job_id,
-    }
     try:
-        await runtime.db.execute_once(
-            runtime.db.queries.insert_foreign_job, row, limit=runtime.settings.start_limit
+        await insert_foreign_job(
+            runtime.db,
+            row_id,
+            name=function.name,
+            arguments=arguments.decode(),
+            queue=runtime.leases.queue_of(delivery.job_id),
+            job_id=delivery.job_id,
+            limit=runtime.settings.start_limit,
         )
     except Exception as error:
         if refuses(error):
@@ -59,11 +60,10 @@ async def refuse(runtime: Runtime, delivery: Delivery, error: BaseException) -> 
 
 async def answer_from_row(runtime: Runtime, delivery: Delivery, row_id: UUID) -> None:
     """Tell the stock client how its task ended, as the row has it."""
-    found = await runtime.db.execute_once(runtime.db.queries.ending, {"id": row_id})
-    row = found.first()
-    if row is None:
+    word = await reading.ending(runtime.db, row_id)
+    if word is None:
         return
-    ending = Ending.from_row(row)
+    ending = Ending.of(word)
     match ending.state:
         case TaskState.SUCCEEDED:
             await _store_result(runtime, delivery, codec.from_bytes(ending.result))

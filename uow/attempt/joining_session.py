@@ -1,21 +1,33 @@
 """A session on the attempt's connection, which tells its unit of work when it has joined."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm.session import JoinTransactionMode
 
 from uow.db.session import CheckedSession
 from uow.tasks.after_commit import Block
 
-if TYPE_CHECKING:
-    from uow.attempt.unit_of_work import UnitOfWork
+
+class Joinable(Protocol):
+    """The unit of work, as far as a session of it knows it."""
+
+    @property
+    def join_mode(self) -> JoinTransactionMode:
+        """How a session begins on the connection, in SQLAlchemy's words."""
+
+    def connection(self) -> Connection:
+        """The connection with the transaction begun."""
+
+    def joined(self, session: Session) -> None:
+        """A session has committed into the transaction."""
 
 
 class JoiningSession(CheckedSession):
     """Its sync half."""
 
-    def __init__(self, *args: Any, unit: "UnitOfWork", block: Block, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, unit: Joinable, block: Block, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.unit = unit
         self.block = block

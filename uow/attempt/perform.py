@@ -12,20 +12,8 @@ from uow.errors import ParametersDiffer, TaskTimeout, WorkerError
 from uow.interruption import is_interrupted
 from uow.tasks.context import ProcessContext
 from uow.tasks.function import TaskFunction
-from uow.tasks.outcome import Completed, Outcome
+from uow.tasks.outcome import Completed, HandedBack, Outcome, Stray
 from uow.tasks.retry import decide
-
-
-class OtherVersion(Exception):
-    """The arguments are for another version of the function, so it has not been called.
-
-    Args:
-        fault: In what they differ.
-    """
-
-    def __init__(self, fault: ParametersDiffer) -> None:
-        super().__init__(fault)
-        self.fault = fault
 
 
 async def perform(
@@ -34,26 +22,25 @@ async def perform(
     """Run one attempt of `function` with `arguments` (a JSON object).
 
     The timeout ends with the function: the commit is not in it. So does the unit of work. Whatever
-    user code raises has an outcome, also what is no `Exception`, as a panic of Rust code is.
-
-    Raises:
-        OtherVersion: The function has not the parameters that the arguments are for.
-        asyncio.CancelledError: The attempt was interrupted from outside, whatever the function has
-            made of it, unless it has returned a value all the same.
+    user code raises has an outcome, also what is no `Exception`, as a panic of Rust code is. One
+    that was interrupted from outside is handed back, whatever the function has made of it, unless
+    it has returned a value all the same.
     """
+    # Read now: the function may do anything to its context.
     work: Work = ctx["db"]
     tries, most_bytes = ctx["task"].tries, ctx["settings"].max_payload_bytes
     try:
-        result = await _call(function, ctx, arguments)
+        given = _decoded(function, arguments)
+        if isinstance(given, ParametersDiffer):
+            return Stray(given)
+        result = await _call(function, ctx, given)
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, most_bytes)
         return Completed(written)
-    except (asyncio.CancelledError, OtherVersion):
-        raise
     except BaseException as error:
-        if is_interrupted(asyncio.current_task()):
-            raise asyncio.CancelledError("the attempt was interrupted") from error
+        if (stopped := _stopped_by(error)) is not None:
+            return stopped
         if isinstance(error, OSError):
             exhaustion.here.look()
         return decide(error, tries, function.policy, rng)
@@ -62,18 +49,25 @@ async def perform(
         work.after_commit.end()
 
 
-def interruption() -> Cause | None:
-    """Why the attempt that asks was cancelled; None: from outside, which says nothing about it.
+def _stopped_by(error: BaseException) -> HandedBack | None:
+    """What becomes of an attempt that was cancelled; None: it was not.
 
-    Else it may be its own doing, and must not go on for ever.
+    From outside, that says nothing about it. Else it may be its own doing, and must not go on for
+    ever.
     """
-    return (
-        None if is_interrupted(asyncio.current_task()) else Cause("CancelledError", Kind.STATEMENT)
-    )
+    from_outside = is_interrupted(asyncio.current_task())
+    if not from_outside and not isinstance(error, asyncio.CancelledError):
+        return None
+    cause = None if from_outside else Cause("CancelledError", Kind.STATEMENT)
+    cancelled = asyncio.CancelledError("the attempt was interrupted")
+    cancelled.__cause__ = error
+    return HandedBack(0.0, "the attempt was interrupted", cause=cause, stopped_by=cancelled)
 
 
-async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str) -> object:
-    called = function.function(ctx, **_decoded(function, arguments))  # type: ignore[arg-type]
+async def _call(
+    function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: dict[str, Any]
+) -> object:
+    called = function.function(ctx, **arguments)  # type: ignore[arg-type]
     try:
         async with asyncio.timeout(function.timeout) as limit:
             return await called
@@ -91,8 +85,9 @@ async def _call(function: TaskFunction[Any, Any], ctx: ProcessContext, arguments
         raise WorkerError(f"{function.name} called sys.exit({error.code})") from error
 
 
-def _decoded(function: TaskFunction[Any, Any], arguments: str) -> dict[str, Any]:
+def _decoded(function: TaskFunction[Any, Any], arguments: str) -> dict[str, Any] | ParametersDiffer:
+    """The arguments, or how they differ from the function's parameters."""
     try:
         return function.signature.decode_arguments(arguments)
     except ParametersDiffer as error:
-        raise OtherVersion(error) from None
+        return error

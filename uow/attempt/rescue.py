@@ -1,51 +1,43 @@
-"""Takes tasks back from processes that are dead, and over from attempts that are not.
+"""Takes tasks back from processes that are dead.
 
 Two come here. The rescuer looks for dead processes all the time. And a worker may be delivered a
 job whose row says that it runs elsewhere: its lease has run out, or Redis has lost it. If that
 process is dead, all its tasks are taken back, so that each death is counted once, whoever finds it.
-If not, the attempt is overtaken: the row decides which of the two may commit.
+If not, the attempt is overtaken (`uow.attempt.start.start_over`): the row decides which of the two
+may commit.
 """
 
 import logging
-import random
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from uow.attempt.answer import hand_back
-from uow.attempt.runtime import Runtime
-from uow.attempt.settle import fail_without_attempt
-from uow.db.database import SILENT_SECONDS, Database, Execute
+from uow.attempt.settle import Numbered, fail_without_attempt
+from uow.db import rescue
+from uow.db.begun_attempt import AttemptDatabase
 from uow.db.failures import PASSING, refuses
-from uow.db.fleet import FLEET_DUTY
 from uow.db.models import TaskState
 from uow.db.opening import mark_of
-from uow.errors import ServerUnreachable, StartRefused
+from uow.db.rescue import DeadProcess, LeftBehind, Rescued
+from uow.db.statement import SILENT_SECONDS, Statements
+from uow.errors import StartRefused
 from uow.failpoints import reach
 from uow.settings.environment import Settings
-from uow.tasks.retry import HAND_BACK_SECONDS
 from uow.telemetry.description import one_line
 
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
-
-PING_SECONDS = 1.0
-"""Within this a Postgres answers that only waits for a lock; the job's lease goes on meanwhile."""
 
 NAMED = 5
 """Tasks that are named in a line of the log."""
 
 logger = logging.getLogger(__name__)
 
-_rng = random.Random()  # noqa: S311 - spreads returns, guards nothing
-
 
 async def take_back(
-    db: Database, settings: Settings, only: str | None = None
-) -> Sequence[Row[Any]]:
+    db: AttemptDatabase, settings: Settings, only: str | None = None
+) -> Sequence[Rescued]:
     """Take the tasks of dead processes back.
 
     Args:
@@ -67,61 +59,73 @@ async def take_back(
 class _Apart(NamedTuple):
     """What has become of those that were dealt with one by one."""
 
-    rescued: list[Row[Any]]
+    rescued: list[Rescued]
     refused: set[UUID]
 
 
+class _Left(NamedTuple):
+    """Dead processes, and the tasks that they have left behind."""
+
+    processes: list[DeadProcess]
+    tasks: list[LeftBehind]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the processes."""
+        return [process.id for process in self.processes]
+
+    @property
+    def is_storm(self) -> bool:
+        """Whether one has died that no suspect can have killed: none ran alone in it."""
+        with_suspect = {task.worker for task in self.tasks if task.alone}
+        return any(not one.leaving and one.id not in with_suspect for one in self.processes)
+
+
 async def _take_back(
-    db: Database, settings: Settings, only: str | None, apart: _Apart | None = None
-) -> Sequence[Row[Any]]:
+    db: AttemptDatabase, settings: Settings, only: str | None, apart: _Apart | None = None
+) -> Sequence[Rescued]:
     """Take back together what was not dealt with `apart`, and forget the processes."""
-    queries = db.queries
-    async with db.transaction(limit=_limit(settings, only)) as execute:
-        gone, left = await _find(db, execute, settings, only)
-        if not gone:
+    async with db.transaction(limit=_limit(settings, only)) as transaction:
+        left = await _find(transaction, settings, only)
+        if not left.processes:
             return []
         if apart is None:
-            await _note_storm(db, execute, gone, left)
+            await _note_storm(transaction, left)
             apart = _Apart([], set())
-        ids = [row.id for row in left if row.id not in apart.refused]
-        rescued = await execute(queries.rescue, _rescue(settings, gone, ids))
-        rows = [*apart.rescued, *rescued.all()]
-        await execute(queries.forget_dead, {"processes": [row.id for row in gone]})
+        ids = [task.id for task in left.tasks if task.id not in apart.refused]
+        rescued = [*apart.rescued, *await _rescue(transaction, settings, left, ids)]
+        await rescue.forget_dead(transaction, left.names)
         reach("rescued")
-    await _end_sessions(db, [row.id for row in gone], _limit(settings, only))
-    _log(gone, rows)
-    return rows
+    await _end_sessions(db, left.names, _limit(settings, only))
+    _log(left.processes, rescued)
+    return rescued
 
 
-async def _one_by_one(db: Database, settings: Settings, only: str | None) -> _Apart:
+async def _one_by_one(db: AttemptDatabase, settings: Settings, only: str | None) -> _Apart:
     """Take back those that can be, and fail the others; what nobody can write to stays as it is."""
-    async with db.transaction(limit=_limit(settings, only)) as execute:
-        gone, left = await _find(db, execute, settings, only)
-        await _note_storm(db, execute, gone, left)
+    async with db.transaction(limit=_limit(settings, only)) as transaction:
+        left = await _find(transaction, settings, only)
+        await _note_storm(transaction, left)
     apart = _Apart([], set())
-    for row in left:
+    for task in left.tasks:
         try:
-            one = _rescue(settings, gone, [row.id])
-            apart.rescued.extend(await db.execute_once(db.queries.rescue, one))
+            apart.rescued.extend(await _rescue(db, settings, left, [task.id]))
         except Exception as error:
             if not refuses(error):
                 raise
-            apart.refused.add(row.id)
+            apart.refused.add(task.id)
             reason = StartRefused(f"it cannot be taken back to run again: {one_line(error)}")
-            await fail_without_attempt(db, row.id, row.attempt, reason, settings.retention)
+            number = Numbered(task.id, task.attempt)
+            await fail_without_attempt(db, number, reason, settings.retention)
     return apart
 
 
-async def _find(
-    db: Database, execute: Execute, settings: Settings, only: str | None
-) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+async def _find(db: Statements, settings: Settings, only: str | None) -> _Left:
     """The dead processes, and what they have left behind."""
-    found = await execute(db.queries.find_dead, {"seconds": settings.dead_after})
-    gone = [row for row in found if only in (None, row.id)]
-    if not gone:
-        return [], []
-    dead = {"processes": [row.id for row in gone]}
-    return gone, (await execute(db.queries.find_left_behind, dead)).all()
+    found = await rescue.find_dead(db, settings.dead_after)
+    gone = [process for process in found if only in (None, process.id)]
+    names = [process.id for process in gone]
+    return _Left(gone, await rescue.find_left_behind(db, names) if gone else [])
 
 
 def _limit(settings: Settings, only: str | None) -> float:
@@ -129,23 +133,20 @@ def _limit(settings: Settings, only: str | None) -> float:
     return SILENT_SECONDS if only is None else settings.start_limit
 
 
-def _rescue(settings: Settings, gone: Sequence[Row[Any]], ids: Sequence[UUID]) -> dict[str, object]:
-    return {
-        "processes": [row.id for row in gone],
-        "ids": ids,
-        "retention": settings.retention,
-        "calm": CALM_LEASES * settings.lease_seconds,
-    }
+async def _rescue(
+    db: Statements, settings: Settings, left: _Left, ids: Sequence[UUID]
+) -> list[Rescued]:
+    calm = CALM_LEASES * settings.lease_seconds
+    return await rescue.rescue(db, ids, left.names, calm=calm, retention=settings.retention)
 
 
-async def _end_sessions(db: Database, dead: Sequence[str], limit: float) -> None:
+async def _end_sessions(db: Statements, dead: Sequence[str], limit: float) -> None:
     """End what Postgres still does for dead processes: the next attempt would wait for its locks.
 
     Optional: what this cannot end, the attempt's fence does (`Database.fence`).
     """
     try:
-        marks = {"marks": [mark_of(name) for name in dead]}
-        await db.execute_once(db.queries.end_sessions, marks, limit=limit)
+        await rescue.end_sessions(db, [mark_of(name) for name in dead], limit=limit)
     except PASSING as error:
         _say_once(one_line(error))
 
@@ -156,20 +157,12 @@ def _say_once(reason: str) -> None:
                    "held for as long as its attempt's timeout", reason)  # fmt: skip
 
 
-async def _note_storm(
-    db: Database, execute: Execute, gone: Sequence[Row[Any]], left: Sequence[Row[Any]]
-) -> None:
-    if _is_storm(gone, left):
-        await execute(db.queries.note_storm, {"duty": FLEET_DUTY})
+async def _note_storm(db: Statements, left: _Left) -> None:
+    if left.is_storm:
+        await rescue.note_storm(db)
 
 
-def _is_storm(gone: Sequence[Row[Any]], left: Sequence[Row[Any]]) -> bool:
-    """Whether one has died that no suspect can have killed: none ran alone in it."""
-    with_suspect = {row.worker for row in left if row.alone}
-    return any(not row.leaving and row.id not in with_suspect for row in gone)
-
-
-def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:
+def _log(gone: Sequence[DeadProcess], rescued: Sequence[Rescued]) -> None:
     ended = "a process has" if len(gone) == 1 else f"{len(gone)} processes have"
     names = ", ".join(row.id for row in gone)
     if not rescued:
@@ -183,41 +176,3 @@ def _log(gone: Sequence[Row[Any]], rescued: Sequence[Row[Any]]) -> None:
     for row in rescued:
         if row.state == TaskState.FAILED:
             logger.error("task %s is quarantined: %d processes died under it", row.id, row.deaths)
-
-
-async def start_over(runtime: Runtime, row_id: UUID) -> Row[Any] | None:
-    """Start a task whose row says that it is running; None: it is not, or may not.
-
-    The attempt that the row speaks of is dead, stalled, or has lost its lease.
-    """
-    found = await runtime.db.execute_once(
-        runtime.db.queries.look_up, {"id": row_id}, limit=runtime.settings.start_limit
-    )
-    row = found.first()
-    if row is None or row.state != TaskState.RUNNING:
-        return None
-    if row.worker != runtime.worker:
-        await take_back(runtime.db, runtime.settings, only=row.worker)
-    return await start(runtime, row_id, take_over=True)
-
-
-async def start(runtime: Runtime, row_id: UUID, *, take_over: bool = False) -> Row[Any] | None:
-    """Write that an attempt begins; None: the guard did not hold.
-
-    Raises:
-        arq.Retry: Somebody holds the row locked: it waits, and nobody else.
-        StartRefused: Postgres does not take it, and will not.
-    """
-    db, limit = runtime.db, runtime.settings.start_limit
-    parameters = {"id": row_id, "worker": runtime.worker, "take_over": take_over}
-    try:
-        return (await db.execute_once(db.queries.start, parameters, limit=limit)).first()
-    except ServerUnreachable:
-        await db.execute_once(db.queries.ping, {}, limit=PING_SECONDS)  # raises, if it is away
-    except Exception as error:
-        if refuses(error):
-            raise StartRefused(f"no attempt of it can begin: {one_line(error)}") from error
-        raise
-    logger.warning("task %s is handed back: Postgres answers, but has not started it within %g s; "
-                   "does somebody hold its row locked?", row_id, limit)  # fmt: skip
-    raise hand_back(_rng.uniform(*HAND_BACK_SECONDS))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from uow.broker.claims import back_to
+from uow.broker.claims import NO_RESULT, Action, Finish, back_to
 from uow.interruption import interrupt
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,10 @@ class Held:
     def place(self) -> int:
         """The number of a `Finish` that puts the job back to where it stood in the queue."""
         return back_to(self.score)
+
+    def finish(self, action: Action, number: int = NO_RESULT, payload: bytes = b"") -> Finish:
+        """What is to become of the job; see `Finish`."""
+        return Finish(self.queue, self.job_id, self.token, action, number, payload)
 
 
 class Running:

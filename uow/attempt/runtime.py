@@ -1,28 +1,31 @@
 """What lives with the worker process and serves every attempt."""
 
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from arq.connections import ArqRedis
 
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
-from uow.db.database import Database
+from uow.db.begun_attempt import AttemptDatabase
 from uow.settings.environment import Settings
 from uow.tasks.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What an attempt needs from its process; `ctx["runtime"]`.
+    """What an attempt needs from its process.
 
     Attributes:
         worker: The process's name in the fleet.
         flush_pushes: Returns when what was enqueued here is pushed.
         suspend: Claim nothing until Postgres answers.
+        rng: Spreads retries and returns; guards nothing.
     """
 
-    db: Database
+    db: AttemptDatabase
     redis: ArqRedis
     registry: Registry
     leases: Leases
@@ -31,3 +34,16 @@ class Runtime:
     flush_pushes: Callable[[], Awaitable[None]]
     suspend: Callable[[], None]
     solo: Solo = field(default_factory=Solo)
+    rng: random.Random = field(default_factory=random.Random)
+
+    def spread(self, low: float, high: float) -> float:
+        """Seconds between these two, so that what failed together does not return together."""
+        return self.rng.uniform(low, high)
+
+
+class Host(Protocol):
+    """The process that runs jobs, as the functions know it that arq calls."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What its attempts need; there from its startup hook on."""

@@ -1,6 +1,6 @@
 """What `ctx["db"]` is inside a task that is `atomic=False`: a transaction per block."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
@@ -8,15 +8,15 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import SessionTransaction
-from sqlalchemy.sql.elements import TextClause
 
 from uow.attempt.open_sessions import OpenSessions
-from uow.db import direct
+from uow.db.attempts import Guard, current, guard_of
+from uow.db.begun_attempt import AttemptDatabase
 from uow.db.connection import GUARD_FAILED
-from uow.db.database import Database
 from uow.db.failures import sqlstate
 from uow.db.provider import session_provider
 from uow.db.session import CheckedSession, WorkerSession
+from uow.db.statement import Statement
 from uow.errors import AttemptSuperseded
 from uow.tasks.after_commit import AfterCommit, Block
 
@@ -66,15 +66,15 @@ class SeparateBlocks:
 
     def __init__(
         self,
-        db: Database,
+        db: AttemptDatabase,
         task_id: UUID | None,
         attempt: int,
         timeout: float,
         after_commit: AfterCommit,
     ) -> None:
         self._db = db
-        self._timeout = timeout
-        self._row = None if task_id is None else {"id": task_id, "attempt": attempt}
+        self._begun = db.begin_attempt(timeout)
+        self._task_id, self._attempt = task_id, attempt
         self.sessions = OpenSessions()
         self.after_commit = after_commit
         self._unanswered: set[Connection] = set()
@@ -90,7 +90,7 @@ class SeparateBlocks:
         """
         self.sessions.refuse_if_over()
         block = Block(self.after_commit)
-        session = BlockSession(**self._db.sessions.kw, blocks=self, block=block)
+        session = BlockSession(**self._begun.session_options, blocks=self, block=block)
         with self.sessions.counted(session), block:
             async with session:
                 yield session
@@ -106,15 +106,20 @@ class SeparateBlocks:
         """Each block has had its own commit; the completion must hear of one that was refused."""
         return bool(self._unanswered or self.after_commit)
 
-    async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
-        """Write the guarded `completion`; False if the guard did not hold, now or for a block.
+    async def commit_with(
+        self,
+        completion: Statement,
+        task_id: UUID,
+        attempt: int,
+    ) -> Guard:
+        """Write the guarded `completion`; tells what its guard was, now or for a block.
 
         An attempt whose block was refused has not done what its function says, whether the function
         has swallowed that or not.
         """
-        if self._unanswered and not await self._is_current():
-            return False
-        return (await self._db.execute_once(completion, parameters)).first() is not None
+        if self._unanswered and (guard := await self._read_guard()) is not Guard.HELD:
+            return guard
+        return Guard.HELD if await self._db.execute_once(completion) else Guard.SETTLED
 
     async def commit(self) -> None:
         """Nothing is left to commit."""
@@ -125,11 +130,10 @@ class SeparateBlocks:
 
     def guard(self, connection: Connection) -> None:
         """Let the COMMIT that comes on `connection` be one only if the attempt is current."""
-        driver = direct.driver_of(connection.connection)
-        if self._row is not None and driver.is_in_transaction():
+        if self._task_id is None:
+            return
+        if self._begun.commit_only_after(connection, current(self._task_id, self._attempt)):
             self._unanswered.add(connection)
-            # Without a mark: what a statement has committed is not to be taken back here either.
-            direct.commit_only_after(driver, self._db.queries.is_current, self._row, marked=False)
 
     def was_committed(self, connection: Connection) -> None:
         """The COMMIT on `connection` has come through."""
@@ -141,22 +145,22 @@ class SeparateBlocks:
         Raises:
             AttemptSuperseded: The task was settled or taken over.
         """
-        if sqlstate(error) == GUARD_FAILED and not await self._is_current():
-            assert self._row is not None  # noqa: S101 - only a row has a guard
+        if sqlstate(error) != GUARD_FAILED:
+            return
+        if (guard := await self._read_guard()) is not Guard.HELD:
+            was = "taken over" if guard is Guard.OVERTAKEN else "settled"
             raise AttemptSuperseded(
-                f"task {self._row['id']} was settled or taken over meanwhile; this block was "
-                "rolled back"
+                f"task {self._task_id} was {was} meanwhile; this block was rolled back"
             ) from error
 
     def fence(self, connection: Connection) -> None:
         """Let the transaction that begins on `connection` be the attempt's."""
-        self._db.fence(direct.driver_of(connection.connection), self._timeout)
+        self._begun.fence(connection)
 
-    async def _is_current(self) -> bool:
-        if self._row is None:
-            return True
-        found = await self._db.execute_once(self._db.queries.is_current, self._row)
-        return found.first() is not None
+    async def _read_guard(self) -> Guard:
+        if self._task_id is None:
+            return Guard.HELD
+        return await guard_of(self._db, self._task_id, self._attempt)
 
 
 @event.listens_for(SyncBlockSession, "after_begin")

@@ -1,4 +1,4 @@
-"""Writes an attempt's outcome to its row, under its guard.
+"""Writes what has become of an attempt to its row, under its guard.
 
 Success is committed together with the attempt's effects; every other outcome is written after they
 were rolled back. A guard that does not hold means that somebody else has decided: then nothing of
@@ -6,17 +6,18 @@ the attempt stays.
 """
 
 import logging
-import random
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause
-
+from uow.attempt import deploys
 from uow.attempt.runtime import Runtime
 from uow.attempt.work import Work
-from uow.db.database import Database
+from uow.db import attempts, outcomes
+from uow.db.attempts import Guard
 from uow.db.failures import PASSING, is_infrastructure, refuses
 from uow.db.models import TaskState
+from uow.db.statement import Statements
 from uow.errors import OutcomeRefused
 from uow.tasks.context import RunningTask
 from uow.tasks.function import TaskFunction
@@ -28,135 +29,174 @@ from uow.tasks.outcome import (
     Outcome,
     Retrying,
     Snoozed,
+    Stray,
     traceback_of,
 )
-from uow.tasks.retry import MOST_SETBACKS, counted_setback, decide
-from uow.telemetry.description import describe, one_line
+from uow.tasks.retry import MOST_SETBACKS, RetryPolicy, counted_setback, decide
+from uow.telemetry.description import one_line
 
 logger = logging.getLogger(__name__)
 
-_rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """The row of one attempt.
 
-async def settle(
-    runtime: Runtime,
-    function: TaskFunction[Any, Any],
-    task: RunningTask,
-    work: Work,
-    outcome: Outcome,
-    rng: random.Random,
-) -> Outcome | None:
-    """Write `outcome`, or what becomes of it when its commit fails.
-
-    Returns:
-        What was written; None: the guard did not hold.
+    Attributes:
+        function: None: its name is not known here.
     """
-    if isinstance(outcome, Completed):
+
+    runtime: Runtime
+    function: TaskFunction[Any, Any] | None
+    task: RunningTask
+
+    async def settle(self, work: Work, outcome: Outcome) -> Outcome | None:
+        """Write `outcome`, or what becomes of it when its commit fails.
+
+        Returns:
+            What was written; None: the guard did not hold.
+        """
+        if isinstance(outcome, Completed):
+            try:
+                return await self._commit(work, outcome)
+            except Exception as error:  # a deferred constraint, a lost connection or unit of work
+                if await self._is_committed_after(error):
+                    return outcome
+                outcome = decide(error, self.task.tries, self._policy, self.runtime.rng)
+        await work.rollback()
+        return await self.record(outcome)
+
+    async def record(self, outcome: Outcome) -> Outcome | None:
+        """Write an outcome that is not success. Its guard: not settled, and still this attempt.
+
+        What Postgres refuses is not repeated: the task fails, and says so as plainly as it can. A
+        setback that has come back too often while Postgres answered counts as the task's own
+        failure. A stray is handed back, or failed if its grace is over.
+
+        Returns:
+            What was written; None: the guard did not hold.
+        """
+        if isinstance(outcome, Stray):
+            return await self._wait_for_deploy(outcome.fault)
+        task = self.task
+        written, setbacks = await self._write(outcome)
+        if isinstance(written, HandedBack) and written.setback and setbacks >= MOST_SETBACKS:
+            rng = self.runtime.rng
+            failed = counted_setback(written, setbacks, task.tries, self._policy, rng)
+            written, _ = await self._write(failed)
+        if written is None:
+            logger.info("%s %s: attempt %d has no say any more: settled or taken over meanwhile",
+                        task.name, task.id, task.attempt)  # fmt: skip
+            return None
+        _log(task, written)
+        return written
+
+    @property
+    def retention(self) -> float:
+        """Seconds that the task is kept when it is settled."""
+        return retention_of(self.runtime, self.function)
+
+    @property
+    def _policy(self) -> RetryPolicy:
+        return RetryPolicy() if self.function is None else self.function.policy
+
+    async def _commit(self, work: Work, outcome: Completed) -> Completed | None:
+        task_id = self._task_id
+        completion = outcomes.succeed(task_id, outcome.result.decode(), self.retention)
+        guard = await work.commit_with(completion, task_id, self.task.attempt)
+        return outcome if guard is Guard.HELD else None
+
+    async def _is_committed_after(self, error: Exception) -> bool:
+        """Whether the commit was done, of which `error` is the answer.
+
+        The row is read, and never guessed: that waits for a COMMIT that is still going on.
+        """
+        may_be = is_infrastructure(error) or isinstance(error, PASSING)
+        if not may_be or refuses(error):
+            return False
+        task = self.task
+        if not await outcomes.was_committed(self.runtime.db, self._task_id, task.attempt):
+            return False
+        logger.warning("%s %s: the COMMIT's answer was lost, but it is committed (%s)",
+                       task.name, task.id, type(error).__name__)  # fmt: skip
+        return True
+
+    async def _write(self, outcome: Outcome) -> tuple[Outcome | None, int]:
+        """Write `outcome`, or that it cannot be written.
+
+        Returns:
+            Which of the two, and how many setbacks in a row that makes; None: the guard did not
+            hold.
+        """
         try:
-            return await _commit(runtime, function, task, work, outcome)
-        except Exception as error:  # a deferred constraint, a lost connection, a lost unit of work
-            may_be = is_infrastructure(error) or isinstance(error, PASSING)
-            if may_be and not refuses(error) and await _was_committed(runtime, task):
-                logger.warning("%s %s: the COMMIT's answer was lost, but it is committed (%s)",
-                               task.name, task.id, type(error).__name__)  # fmt: skip
-                return outcome
-            outcome = decide(error, task.tries, function.policy, rng)
-    await work.rollback()
-    return await record(runtime, function, task, outcome)
+            setbacks = await self._execute(outcome)
+        except Exception as error:
+            if not refuses(error):
+                raise
+            failed = Failed(_refused(self.task, outcome, error))
+        else:
+            return (None, 0) if setbacks is None else (outcome, setbacks)
+        return await self._write_refused(failed), 0
 
+    async def _write_refused(self, failed: Failed) -> Failed | None:
+        """Write that an outcome was refused; if that is, too, without a try: perhaps none is left.
 
-async def _commit(
-    runtime: Runtime,
-    function: TaskFunction[Any, Any],
-    task: RunningTask,
-    work: Work,
-    outcome: Completed,
-) -> Completed | None:
-    parameters = {
-        "id": task.id,
-        "result": outcome.result.decode(),
-        "retention": retention_of(runtime, function),
-    }
-    done = await work.commit_with(runtime.db.queries.succeed, parameters)
-    return outcome if done else None
+        None: the guard did not hold.
+        """
+        try:
+            return failed if await self._execute(failed) is not None else None
+        except Exception as error:
+            if not refuses(error):
+                raise
+        return await self._fail_without_attempt(failed.error)
 
+    async def _fail_without_attempt(self, error: BaseException) -> Failed:
+        number = Numbered(self._task_id, self.task.attempt)
+        return Failed(
+            error, await fail_without_attempt(self.runtime.db, number, error, self.retention)
+        )
 
-async def _was_committed(runtime: Runtime, task: RunningTask) -> bool:
-    """Read the row: it waits for a COMMIT that is still going on, and never guesses."""
-    found = await runtime.db.execute_once(runtime.db.queries.read_back, {"id": task.id})
-    row = found.first()
-    return row is not None and row.state == TaskState.SUCCEEDED and row.attempt == task.attempt
+    async def _wait_for_deploy(self, fault: deploys.Fault) -> Outcome | None:
+        """End an attempt whose task needs other code than is here."""
+        standing = await attempts.look_up(self.runtime.db, self._task_id)
+        waited = (None if standing is None else standing.unknown) or 0.0
+        if waited < self.runtime.settings.unknown_task_grace:
+            return await self.record(deploys.waiting(fault, waited))
+        error = deploys.in_vain(fault, waited)
+        task = self.task
+        logger.error("%s %s failed without an attempt: %s", task.name, task.id, one_line(error))
+        return await self._fail_without_attempt(error)
 
+    async def _execute(self, outcome: Outcome) -> int | None:
+        """Write an outcome that is not success.
 
-async def record(
-    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, outcome: Outcome
-) -> Outcome | None:
-    """Write an outcome that is not success. Its guard: not settled, and still this attempt.
+        Returns:
+            How many setbacks in a row there are now; None: the guard did not hold.
+        """
+        db, this = self.runtime.db, (self._task_id, self.task.attempt)
+        match outcome:
+            case Retrying(delay, error):
+                held = await outcomes.retry(db, *this, error, delay)
+            case Failed(error):
+                held = await outcomes.fail(db, *this, error, self.retention)
+            case Cancelled(error):
+                held = await outcomes.fail(
+                    db, *this, error, self.retention, state=TaskState.CANCELLED, counted=False
+                )
+            case Snoozed(delay):
+                held = await outcomes.snooze(db, *this, delay)
+            case HandedBack(delay):
+                return await outcomes.hand_back(
+                    db, *this, delay, setback=outcome.setback, is_stray=outcome.is_stray
+                )
+            case Completed() | Stray():
+                raise AssertionError("neither is recorded as it is")
+        return 0 if held else None
 
-    Without a `function`, because its name is not known here, it is a task that is handed back.
-
-    What Postgres refuses is not repeated: the task fails, and says so as plainly as it can. A
-    setback that has come back too often while Postgres answered counts as the task's own failure.
-
-    Returns:
-        What was written; None: the guard did not hold.
-    """
-    written, setbacks = await _write(runtime, function, task, outcome)
-    if function is not None and isinstance(written, HandedBack) and _is_its_own(written, setbacks):
-        failed = counted_setback(written, setbacks, task.tries, function.policy, _rng)
-        written, _ = await _write(runtime, function, task, failed)
-    if written is None:
-        logger.info("%s %s: attempt %d has no say any more: settled or taken over meanwhile",
-                    task.name, task.id, task.attempt)  # fmt: skip
-        return None
-    _log(task, written)
-    return written
-
-
-async def _write(
-    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, outcome: Outcome
-) -> tuple[Outcome | None, int]:
-    """Write `outcome`, or that it cannot be written.
-
-    Returns:
-        Which of the two, and how many setbacks in a row that makes; None: the guard did not hold.
-    """
-    try:
-        row = await _execute(runtime, function, task, outcome)
-    except Exception as error:
-        if not refuses(error):
-            raise
-        failed = Failed(_refused(task, outcome, error))
-    else:
-        return (None if row is None else outcome), getattr(row, "setbacks", 0)
-    return await _write_refused(runtime, function, task, failed), 0
-
-
-async def _write_refused(
-    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, failed: Failed
-) -> Failed | None:
-    """Write that an outcome was refused; if that is, too, without a try: there may be no more."""
-    try:
-        return failed if await _execute(runtime, function, task, failed) is not None else None
-    except Exception as error:
-        if not refuses(error):
-            raise
-    assert task.id is not None  # noqa: S101 - it has a row
-    kept = retention_of(runtime, function)
-    written = await fail_without_attempt(runtime.db, task.id, task.attempt, failed.error, kept)
-    return Failed(failed.error, written)
-
-
-async def _execute(
-    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, outcome: Outcome
-) -> Row[Any] | None:
-    statement, more = _statement_for(runtime, function, outcome)
-    guard = {"id": task.id, "attempt": task.attempt}
-    return (await runtime.db.execute_once(statement, {**guard, **more})).first()
-
-
-def _is_its_own(outcome: HandedBack, setbacks: int) -> bool:
-    return outcome.setback is not None and setbacks >= MOST_SETBACKS
+    @property
+    def _task_id(self) -> UUID:
+        assert self.task.id is not None  # noqa: S101 - it has a row
+        return self.task.id
 
 
 def _refused(task: RunningTask, outcome: Outcome, error: Exception) -> OutcomeRefused:
@@ -165,30 +205,6 @@ def _refused(task: RunningTask, outcome: Outcome, error: Exception) -> OutcomeRe
     more = one_line(outcome.error) if isinstance(outcome, Retrying | Failed | Cancelled) else ""
     plain = f"{told}{type(outcome).__name__} {more}".encode("ascii", "backslashreplace")
     return OutcomeRefused(plain.decode().rstrip())
-
-
-def _statement_for(
-    runtime: Runtime, function: TaskFunction[Any, Any] | None, outcome: Outcome
-) -> tuple[TextClause, dict[str, object]]:
-    queries = runtime.db.queries
-    kept = {"retention": retention_of(runtime, function)}
-    match outcome:
-        case Retrying(delay, error):
-            return queries.retry, {"delay": delay, **describe(error)}
-        case Failed(error):
-            failed = {"state": TaskState.FAILED, "counted": 1, **kept}
-            return queries.fail, {**failed, **describe(error)}
-        case Cancelled(error):
-            cancelled = {"state": TaskState.CANCELLED, "counted": 0, **kept}
-            return queries.fail, {**cancelled, **describe(error)}
-        case Snoozed(delay):
-            snoozed = {"state": TaskState.SCHEDULED, "setback": None, "is_stray": False}
-            return queries.hand_back, {"delay": delay, **snoozed}
-        case HandedBack(delay):
-            back = {"setback": outcome.setback, "is_stray": outcome.is_stray}
-            return queries.hand_back, {"delay": delay, "state": TaskState.QUEUED, **back}
-        case Completed():
-            raise AssertionError("success is committed by the unit of work")
 
 
 def _log(task: RunningTask, outcome: Outcome) -> None:
@@ -205,10 +221,16 @@ def _log(task: RunningTask, outcome: Outcome) -> None:
             logger.warning("%s %s handed back: %s", task.name, task.id, reason)
 
 
+class Numbered(NamedTuple):
+    """A task, and the number of its last attempt: the guard of what is written about it."""
+
+    id: UUID
+    attempt: int
+
+
 async def fail_without_attempt(
-    db: Database,
-    task_id: UUID,
-    attempt: int,
+    db: Statements,
+    task: Numbered,
     error: BaseException,
     retention: float,
     *,
@@ -216,16 +238,13 @@ async def fail_without_attempt(
 ) -> bool:
     """Settle a task for a reason that is not its function's: no try is counted.
 
-    Its guard: not settled, and `attempt` is still the last one.
+    Its guard: not settled, and that attempt is still the last one.
 
     Returns:
         False: Postgres refuses even that, which is said: only Redis can be told.
     """
-    parameters = {"id": task_id, "attempt": attempt, "state": state, "counted": 0}
     try:
-        await db.execute_once(
-            db.queries.fail, {**parameters, "retention": retention, **describe(error)}
-        )
+        await outcomes.fail(db, *task, error, retention, state=state, counted=False)
     except Exception as refusal:
         if not refuses(refusal):
             raise
@@ -233,7 +252,7 @@ async def fail_without_attempt(
     else:
         return True
     logger.error("task %s cannot be failed (%s), so its row stays as it is, and it is not run: %s",
-                 task_id, why, one_line(error))  # fmt: skip
+                 task.id, why, one_line(error))  # fmt: skip
     return False
 
 

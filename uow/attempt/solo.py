@@ -99,12 +99,12 @@ class Solo:
         await self._changed.wait()
 
 
-def patience_of(attempt: int) -> float:
-    """Seconds that the `attempt`-th attempt of a suspect waits for its neighbours.
+def patience_of(wait: int) -> float:
+    """Seconds that the `wait`-th wait of a suspect for its neighbours lasts.
 
     Doubled each time, so that long neighbours do not keep it from running for ever.
     """
-    return min(2.0 ** min(attempt, 16), LONGEST_PATIENCE)
+    return min(2.0 ** min(wait, 16), LONGEST_PATIENCE)
 
 
 def _nobody() -> None:

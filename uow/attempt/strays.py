@@ -13,35 +13,28 @@ import logging
 from typing import Any, NoReturn
 from uuid import UUID
 
-from uow.attempt import foreign
+from uow.attempt import deploys, foreign
 from uow.attempt.answer import fail_unstarted, hand_back, handing_back, take_start_back
 from uow.attempt.delivery import UNDECODABLE, UNKNOWN, Delivery
-from uow.attempt.runtime import Runtime
-from uow.attempt.settle import fail_without_attempt, record, retention_of
+from uow.attempt.deploys import Fault
+from uow.attempt.runtime import Host, Runtime
 from uow.broker import keys
 from uow.broker.redis import AWAY, server_time
 from uow.clock import milliseconds
+from uow.db.attempts import look_up, note_unknown
 from uow.db.models import TaskState
-from uow.errors import ParametersDiffer, UndecodablePayload, UnknownTask
-from uow.tasks.context import ProcessContext, RunningTask
-from uow.tasks.function import TaskFunction
-from uow.tasks.outcome import Failed, HandedBack, Outcome
+from uow.errors import UndecodablePayload, UnknownTask
+from uow.tasks.context import ProcessContext
+from uow.tasks.outcome import Failed, HandedBack
 from uow.tasks.retry import HAND_BACK_SECONDS
-from uow.telemetry.description import one_line
 
 logger = logging.getLogger(__name__)
 
 SIGHTING_SECONDS = 86_400
-"""How long Redis remembers, beyond the grace, when a job without a row was first met."""
-
-LONGEST_WAIT = 30.0
-"""Seconds between two deliveries of a stray at most: a deploy is noticed within it."""
-
-Fault = UnknownTask | ParametersDiffer
-"""What this process lacks."""
+"""How long Redis remembers, beyond the grace, when a rowless job was first met."""
 
 
-async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
+async def unknown_task(host: Host, ctx: ProcessContext, /, name: str, **marker: Any) -> None:
     """Hand a task of an unknown name back until a deploy knows it or the grace is over.
 
     Burns no try: during a rolling deploy the old workers meet the new tasks. The grace begins when
@@ -51,54 +44,34 @@ async def unknown_task(ctx: ProcessContext, name: str, **marker: Any) -> None:
         arq.Retry: The grace is not over.
         TaskFailed: It is.
     """
-    runtime: Runtime = ctx["runtime"]
+    runtime = host.runtime
     delivery = Delivery.from_call(name, ctx, (), marker)
     fault = UnknownTask(runtime.registry.no_such(name))
     with handing_back(runtime, delivery):
         if delivery.row_id is None:
-            await wait_without_row(runtime, delivery, fault)
+            await wait_rowless(runtime, delivery, fault)
         await _wait_unstarted(runtime, delivery, delivery.row_id, fault)
 
 
 async def _wait_unstarted(
     runtime: Runtime, delivery: Delivery, row_id: UUID, fault: UnknownTask
 ) -> None:
-    found = await runtime.db.execute_once(runtime.db.queries.look_up, {"id": row_id})
-    row = found.first()
-    if row is None or row.settled:
+    standing = await look_up(runtime.db, row_id)
+    if standing is None or standing.settled:
         return
-    if row.state == TaskState.RUNNING:
+    if standing.state == TaskState.RUNNING:
         raise hand_back(HAND_BACK_SECONDS[1])  # somebody knows it
-    if row.unknown is None:
-        await runtime.db.execute_once(runtime.db.queries.note_unknown, {"id": row_id})
-    waited = row.unknown or 0.0
+    if standing.unknown is None:
+        await note_unknown(runtime.db, row_id)
+    waited = standing.unknown or 0.0
     if waited < runtime.settings.unknown_task_grace:
         logger.warning("%s: no task function of that name here; handed back", delivery)
-        raise hand_back(_pause_after(waited))
-    await fail_unstarted(runtime, delivery, row_id, _in_vain(fault, waited))
+        raise hand_back(deploys.pause_after(waited))
+    await fail_unstarted(runtime, delivery, row_id, deploys.in_vain(fault, waited))
 
 
-async def wait_started(
-    runtime: Runtime, function: TaskFunction[Any, Any] | None, task: RunningTask, fault: Fault
-) -> Outcome | None:
-    """End an attempt whose task needs other code than is here.
-
-    Returns:
-        What was written: handed back, or failed if the grace is over; None: the guard did not hold.
-    """
-    assert task.id is not None  # noqa: S101 - it has a row
-    row = (await runtime.db.execute_once(runtime.db.queries.look_up, {"id": task.id})).first()
-    waited = (None if row is None else row.unknown) or 0.0
-    if waited < runtime.settings.unknown_task_grace:
-        return await record(runtime, function, task, _waiting(fault, waited))
-    error, kept = _in_vain(fault, waited), retention_of(runtime, function)
-    logger.error("%s %s failed without an attempt: %s", task.name, task.id, one_line(error))
-    written = await fail_without_attempt(runtime.db, task.id, task.attempt, error, kept)
-    return Failed(error, written)
-
-
-async def wait_without_row(runtime: Runtime, delivery: Delivery, fault: Fault) -> NoReturn:
-    """Hand a job without a row back that needs other code than is here.
+async def wait_rowless(runtime: Runtime, delivery: Delivery, fault: Fault) -> NoReturn:
+    """Hand a rowless job back that needs other code than is here.
 
     Raises:
         arq.Retry: The grace is not over.
@@ -115,28 +88,15 @@ async def wait_without_row(runtime: Runtime, delivery: Delivery, fault: Fault) -
 async def waiting_in_redis(
     runtime: Runtime, delivery: Delivery, fault: Fault
 ) -> HandedBack | Failed:
-    """What becomes of a job without a row that needs other code than is here."""
+    """What becomes of a rowless job that needs other code than is here."""
     waited = await _unknown_to_redis(runtime, delivery)
     if waited < runtime.settings.unknown_task_grace:
-        return _waiting(fault, waited)
-    return Failed(_in_vain(fault, waited))
-
-
-def _waiting(fault: Fault, waited: float) -> HandedBack:
-    reason = f"{one_line(fault)}; it waits for a deploy"
-    return HandedBack(_pause_after(waited), reason, is_stray=True)
-
-
-def _pause_after(waited: float) -> float:
-    return min(max(waited, 1.0), LONGEST_WAIT)  # doubled each time
-
-
-def _in_vain(fault: Fault, waited: float) -> Fault:
-    return type(fault)(f"{fault} (waited {waited:.0f} s for a deploy)")
+        return deploys.waiting(fault, waited)
+    return Failed(deploys.in_vain(fault, waited))
 
 
 async def _unknown_to_redis(runtime: Runtime, delivery: Delivery) -> float:
-    """Seconds since workers have met a job without a row; 0 while Redis cannot say."""
+    """Seconds since workers have met a rowless job; 0 while Redis cannot say."""
     redis, key = runtime.redis, keys.unknown(f"{delivery.job_id}:{delivery.enqueued_ms}")
     kept = int(runtime.settings.unknown_task_grace) + SIGHTING_SECONDS
     with contextlib.suppress(*AWAY, ValueError):
@@ -146,13 +106,13 @@ async def _unknown_to_redis(runtime: Runtime, delivery: Delivery) -> float:
     return 0.0
 
 
-async def undecodable_payload(ctx: ProcessContext, reason: str) -> None:
+async def undecodable_payload(host: Host, ctx: ProcessContext, /, reason: str) -> None:
     """Fail a job whose payload cannot be read, and its row if it has one.
 
     Raises:
         TaskFailed: Always.
     """
-    runtime: Runtime = ctx["runtime"]
+    runtime = host.runtime
     delivery = Delivery.from_call(UNDECODABLE, ctx, (), {})
     with handing_back(runtime, delivery):
         await _fail(runtime, delivery, _as_row_id(delivery.job_id), UndecodablePayload(reason))

@@ -9,44 +9,30 @@ inside a savepoint, so that its failure undoes what followed its last commit and
 It ends with its attempt: see `uow.attempt.open_sessions`.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from uuid import UUID
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import JoinTransactionMode
-from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.util import greenlet_spawn
 
 from uow.attempt.joining_session import JoiningSession
 from uow.attempt.open_sessions import OpenSessions
-from uow.db import direct
+from uow.db.attempts import Guard, guard_of
+from uow.db.begun_attempt import AttemptDatabase
 from uow.db.connection import ENDED_BY_HAND, GUARD_FAILED
-from uow.db.connection import Connection as Driver
-from uow.db.database import Database
-from uow.db.failures import PASSING, sqlstate
-from uow.db.limit import Limited
+from uow.db.failures import sqlstate
 from uow.db.places import place_of_caller
 from uow.db.provider import session_provider
-from uow.db.session import (
-    WorkerSession,
-    ended_by_hand,
-    is_savepoint_gone,
-    refuse_if_ended_by_hand,
-    what_ended,
-)
+from uow.db.session import WorkerSession, ended_by_hand, is_savepoint_gone
+from uow.db.statement import Statement
 from uow.errors import SessionAlreadyOpen, TransactionEnded, UnitOfWorkLost
 from uow.tasks.after_commit import AfterCommit, Block
 from uow.tasks.function import DEFAULT_TIMEOUT
 from uow.tasks.pusher import PendingPushes, pending_of
-
-COMMIT_SECONDS = 60.0
-"""So long a COMMIT may take: the user's deferred triggers and constraints run in it, which may have
-much to look at. Nobody can interrupt it, so one without an answer would hold its slot for ever."""
-
-ROLLBACK_SECONDS = 5.0
-"""So long a ROLLBACK may take, which has nothing to look at; then its connection is ended."""
 
 
 class UnitOfWork:
@@ -62,14 +48,12 @@ class UnitOfWork:
 
     def __init__(
         self,
-        db: Database,
+        db: AttemptDatabase,
         timeout: float = DEFAULT_TIMEOUT,
         after_commit: AfterCommit | None = None,
     ) -> None:
         self._db = db
-        self._timeout = timeout
-        self._connection: Connection | None = None
-        self._driver: Driver  # of the connection, once there has been one
+        self._begun = db.begin_attempt(timeout)
         self._joined = False
         self.sessions = OpenSessions()
         self.after_commit = AfterCommit() if after_commit is None else after_commit
@@ -91,8 +75,8 @@ class UnitOfWork:
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
         self._refuse_a_second()
-        if self._connection is not None and self._is_lost(self._connection):
-            await greenlet_spawn(self._connection.invalidate)  # a new one, now, not in mid-block
+        if self._begun.is_lost:
+            await greenlet_spawn(self._begun.replace)  # a new one, now, not in mid-block
         block = Block(self.after_commit)
         session = WorkerSession(
             sync_session_class=JoiningSession,
@@ -121,7 +105,7 @@ class UnitOfWork:
     @property
     def is_untouched(self) -> bool:
         """Whether no session has used a connection."""
-        return self._connection is None
+        return self._begun.is_untouched
 
     @property
     def join_mode(self) -> JoinTransactionMode:
@@ -132,27 +116,15 @@ class UnitOfWork:
         """The connection with the transaction begun (in SQLAlchemy's greenlet)."""
         self.sessions.refuse_if_over()
         self.refuse_if_lost()
-        if self._connection is not None and self._connection.invalidated:
-            self._connection.close()
-            self._connection = None
-        if self._connection is None:
-            self._connection = self._connect()
-        if not self._connection.in_transaction():
-            self._db.fence(self._driver, self._timeout)
-            self._connection.begin()
-        return self._connection
-
-    def _connect(self) -> Connection:
-        connection = self._db.engine.sync_engine.connect()
-        self._driver = direct.driver_of(connection.connection)
+        self._begun.connect()
         if self.sessions.is_over:  # the attempt has ended meanwhile, and nobody would give it back
-            connection.close()
+            self._begun.give_back()
             self.sessions.refuse_if_over()
-        return connection
+        return self._begun.begin()
 
     def joined(self, session: Session) -> None:
         """A session has committed into the transaction: from now on there is something to lose."""
-        if self._connection is None or not self._connection.in_transaction():
+        if not self._begun.has_begun:
             return
         self._joined = True
         session.join_transaction_mode = "create_savepoint"
@@ -170,64 +142,64 @@ class UnitOfWork:
         self.sessions.refuse_if_dropped()
         if self._ended_by_hand is not None:
             raise self._ended_by_hand
-        connection = self._connection
-        if self._joined and (
-            connection is None or self._is_lost(connection) or not connection.in_transaction()
-        ):
+        if self._joined and (self._begun.is_lost or not self._begun.has_begun):
             raise UnitOfWorkLost(
                 "the connection was lost after an earlier block of this attempt had joined its "
                 "transaction, so that block's changes are gone; the attempt will be retried"
-            ) from self._lost_by
+            ) from (self._begun.lost_by or self._undone_by)
 
-    async def commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> bool:
-        """Commit everything together with the guarded `completion`.
+    async def commit_with(
+        self,
+        completion: Statement,
+        task_id: UUID,
+        attempt: int,
+    ) -> Guard:
+        """Commit everything together with the guarded `completion` of this attempt.
 
         Returns:
-            False if the guard did not hold; then everything is rolled back.
+            What its guard was. Unless it was held, everything is rolled back.
 
         Raises:
             TransactionEnded: A statement of the task function has ended the transaction.
             UnitOfWorkLost: As in `get_session`.
         """
         self.refuse_if_lost()
-        if not self._has_begun:
-            if self._connection is not None:
-                refuse_if_ended_by_hand(self._driver)
+        if not (self._joined and self._begun.has_said_something):
+            self._begun.refuse_if_ended_by_hand()
             await self.rollback()
-            return (await self._db.execute_once(completion, parameters)).first() is not None
+            return Guard.HELD if await self._db.execute_once(completion) else Guard.SETTLED
         try:
-            await greenlet_spawn(self._commit_with, completion, parameters)
+            await greenlet_spawn(self._begun.commit_after, completion)
         except DBAPIError as error:
             if sqlstate(error) == ENDED_BY_HAND:
                 raise ended_by_hand() from error
-            if sqlstate(error) == GUARD_FAILED and await self._is_settled(parameters):
-                return False
-            raise
-        for pushes in self._pushes:
-            pushes.release()
-        return True
+            if sqlstate(error) != GUARD_FAILED:
+                raise
+            guard = await guard_of(self._db, task_id, attempt)
+            if guard is Guard.HELD:  # a division by zero of the user's own
+                raise
+            return guard
+        self._release_pushes()
+        return Guard.HELD
 
     async def commit(self) -> None:
-        """Commit without a completion: for a task that has no row."""
+        """Commit without a completion: for a rowless task."""
         self.refuse_if_lost()
-        if self._connection is not None and self._joined:
-            refuse_if_ended_by_hand(self._driver)
-            await greenlet_spawn(_commit, self._connection)
-            for pushes in self._pushes:
-                pushes.release()
+        if self._joined:
+            self._begun.refuse_if_ended_by_hand()
+            await greenlet_spawn(self._begun.commit)
+            self._release_pushes()
         await self.rollback()
 
     async def rollback(self) -> None:
         """Undo everything and give the connection back, whatever still runs on it."""
         await self.sessions.close()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await greenlet_spawn(_give_back, connection)
+        if not self._begun.is_untouched:
+            await greenlet_spawn(self._begun.give_back)
 
-    @property
-    def _lost_by(self) -> BaseException | None:
-        ended = None if self._connection is None else what_ended(self._connection)
-        return ended or self._undone_by
+    def _release_pushes(self) -> None:
+        for pushes in self._pushes:
+            pushes.release()
 
     async def _undo_block(self, session: AsyncSession, error: BaseException) -> None:
         """Undo a block that has failed. Closing a joined session would not."""
@@ -242,31 +214,7 @@ class UnitOfWork:
         except SQLAlchemyError:
             # A statement of the block runs still: then nobody knows what else of it stays.
             self._undone_by = error
-            if self._connection is not None:
-                self._driver.terminate()
-
-    @property
-    def _has_begun(self) -> bool:
-        """Whether there is a transaction to commit: a session may join and say nothing."""
-        if not self._joined or self._connection is None:
-            return False
-        return bool(self._driver.is_in_transaction())
-
-    async def _is_settled(self, parameters: Mapping[str, object]) -> bool:
-        found = await self._db.execute_once(self._db.queries.look_up, {"id": parameters["id"]})
-        row = found.first()
-        return row is None or bool(row.settled)
-
-    def _commit_with(self, completion: TextClause, parameters: Mapping[str, object]) -> None:
-        connection, self._connection = self._connection, None
-        assert connection is not None  # noqa: S101 - something has joined on it
-        with Limited(self._driver, COMMIT_SECONDS, "a COMMIT"), connection:
-            direct.commit_only_after(self._driver, completion, parameters)
-            connection.commit()
-
-    def _is_lost(self, connection: Connection) -> bool:
-        """Whether it is of no use any more; SQLAlchemy does not know it after every error."""
-        return connection.invalidated or self._driver.is_closed() or self._driver.is_spoilt
+            self._begun.terminate()
 
     def _refuse_a_second(self) -> None:
         self.sessions.refuse_if_over()
@@ -277,22 +225,3 @@ class UnitOfWork:
                 f"{self.sessions.open_at} is still open in the same attempt: pass that session "
                 "down, or leave its block first"
             )
-
-
-def _commit(connection: Connection) -> None:
-    with Limited(direct.driver_of(connection.connection), COMMIT_SECONDS, "a COMMIT"):
-        connection.commit()
-
-
-def _give_back(connection: Connection) -> None:
-    if connection.invalidated or direct.driver_of(connection.connection).is_closed():
-        connection.invalidate()
-        connection.close()
-        return
-    driver = direct.driver_of(connection.connection)
-    try:
-        with Limited(driver, ROLLBACK_SECONDS, "a ROLLBACK"):
-            connection.close()
-    except PASSING:
-        if not driver.is_closed():  # the end of a connection rolls back, too
-            raise

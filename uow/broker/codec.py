@@ -70,8 +70,8 @@ def durable_payload(name: str, row_id: str, enqueued_ms: int) -> bytes:
     return b'{"t":null,"f":%b,"a":[],"k":%b,"et":%d}' % (to_json(name), row, enqueued_ms)
 
 
-def plain_payload(name: str, arguments: bytes, enqueued_ms: int) -> bytes:
-    """The payload of a job that lives in Redis alone; `arguments` is a JSON object."""
+def rowless_payload(name: str, arguments: bytes, enqueued_ms: int) -> bytes:
+    """The payload of a rowless task, which lives in Redis alone; `arguments` is a JSON object."""
     return b'{"t":null,"f":%b,"a":[],"k":%b,"et":%d}' % (to_json(name), arguments, enqueued_ms)
 
 

@@ -18,7 +18,7 @@ from uow.service import Service
 
 logger = logging.getLogger(__name__)
 
-Listener = Callable[[str], None]
+HintListener = Callable[[str], None]
 
 PATIENCE_SECONDS = 0.5
 """How long a listener waits for a Redis that hangs; the loop subscribes for it later."""
@@ -37,10 +37,10 @@ class Hints(Service):
     def __init__(self, redis: RedisClient) -> None:
         super().__init__(interval=0)
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
-        self._listeners: dict[str, set[Listener]] = {}
+        self._listeners: dict[str, set[HintListener]] = {}
         self._subscribed: set[str] = set()
 
-    async def listen(self, channel: str, listener: Listener) -> None:
+    async def listen(self, channel: str, listener: HintListener) -> None:
         """Call `listener` for each message on `channel`, from now or from Redis's return on."""
         self._listeners.setdefault(channel, set()).add(listener)
         with contextlib.suppress(*self.passing):
@@ -48,7 +48,7 @@ class Hints(Service):
                 await self._subscribe_missing()
         await self.start()
 
-    async def forget(self, channel: str, listener: Listener) -> None:
+    async def forget(self, channel: str, listener: HintListener) -> None:
         """Undo `listen`."""
         listeners = self._listeners.get(channel, set())
         listeners.discard(listener)

@@ -42,8 +42,13 @@ def retries(job_id: str) -> str:
 
 
 def setbacks(job_id: str) -> str:
-    """How often in a row a task without a row has lately been set back."""
+    """How often in a row a rowless task has lately been set back."""
     return f"worker:setbacks:{job_id}"
+
+
+def not_alone(task_id: str) -> str:
+    """How often a suspect has lately waited in vain to be alone."""
+    return f"worker:not-alone:{task_id}"
 
 
 def result(job_id: str) -> str:
@@ -52,7 +57,7 @@ def result(job_id: str) -> str:
 
 
 def unknown(job_id: str) -> str:
-    """When a job without a row was first met by a worker that does not know its name."""
+    """When a job that names no row was first met by a worker that does not know its name."""
     return f"worker:unknown:{job_id}"
 
 

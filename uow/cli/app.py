@@ -14,6 +14,7 @@ from uow.settings.log_level import log_level
 from uow.telemetry import logs
 
 if TYPE_CHECKING:
+    from uow.app import App
     from uow.settings.environment import Settings
 
 P = ParamSpec("P")
@@ -25,10 +26,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-EXTRAS = {"alembic": "run", "httpx": "run", "aiosmtplib": "run", "fastapi": "api",
-          "starlette": "api", "uvicorn": "api", "aiosmtpd": "demo",
-          "watchfiles": "watch"}  # fmt: skip
+EXTRAS = {"alembic": "run", "fastapi": "api", "starlette": "api", "uvicorn": "api",
+          "watchfiles": "watch",
+          **dict.fromkeys(("aiosmtpd", "aiosmtplib", "httpx", "idna"), "demo")}  # fmt: skip
 """What an optional dependency comes with."""
+
+Named = Annotated[
+    str | None,
+    typer.Option(
+        "--app", help="The App, as module:name; default: the one that is here.", metavar="APP"
+    ),
+]
 
 
 def _tell_version(asked: bool) -> None:
@@ -104,12 +112,19 @@ def _tell(error: object) -> None:
 
 
 def start(**overrides: Any) -> "Settings":
-    """Settings, with our log configured as they say."""
+    """Settings of the application that is here, with our log configured as they say."""
+    return start_app(None, **overrides)[1]
+
+
+def start_app(named: str | None, **overrides: Any) -> "tuple[App, Settings]":
+    """The application of that name, or the one that is here, and `start` with its settings."""
+    from uow.app import find_app
     from uow.settings.environment import load_settings
 
-    settings = load_settings(**overrides)
+    found = find_app(named)
+    settings = load_settings(found.settings, **overrides)
     logs.configure(settings.log_level)
-    return settings
+    return found, settings
 
 
 def start_for_arq(**overrides: Any) -> "Settings":

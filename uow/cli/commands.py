@@ -1,12 +1,11 @@
 """The commands of a service: parse, call, print. What they do is elsewhere."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from uow.cli.app import command, run_async, start, start_for_arq
+from uow.cli.app import Named, command, run_async, start, start_app, start_for_arq
 from uow.errors import InvalidOptions
 from uow.tasks.options import OptionValues, Unique
 
@@ -24,38 +23,23 @@ def migrate(
         bool,
         typer.Option("--rewrite", help="Also where more than 1,000,000 tasks are written anew."),
     ] = False,
+    named: Named = None,
 ) -> None:
-    """Create or upgrade our tables (safe to run in several processes at once)."""
-    from uow.db import migrations
-    from uow.db.database import Database
-    from uow.services.readiness import wait_for_postgres
+    """Create or upgrade our tables, then the App's (safe in several processes at once)."""
+    from uow.cli.migrate import migrate
 
     if down is not None and move_from is not None:
         raise InvalidOptions("--down and --move-from exclude each other")
-    settings = start()
-
-    async def work() -> None:
-        given = settings.require_database()
-        # Some steps need a second connection.
-        async with Database.from_settings(replace(given, pool_size=max(2, given.pool_size))) as db:
-            await wait_for_postgres(db, settings.connect_timeout)
-            if move_from is not None:
-                await migrations.move(db, move_from)
-            if down is None:
-                await migrations.upgrade(db, builtin_tasks=settings.builtin_tasks, rewrite=rewrite)
-            else:
-                await migrations.downgrade(db, down, rewrite=rewrite)
-
-    run_async(work())
-    typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
+    run_async(migrate(*start_app(named), down=down, move_from=move_from, rewrite=rewrite))
 
 
 @command
 def run(
-    arq_settings: Annotated[
+    what: Annotated[
         str | None,
         typer.Argument(
-            help="Anybody's arq settings class, as module.Name, to run its functions instead.",
+            help="An App, as module:name; or anybody's arq settings class, as module.Name, to run "
+            "its functions instead.",
             metavar="[SETTINGS]",
         ),
     ] = None,
@@ -92,38 +76,48 @@ def run(
     ] = None,
 ) -> None:
     """Run tasks until told to stop."""
+    app_name, arq_settings = (what, None) if what is None or ":" in what else (None, what)
     if not check and (processes or watch or watch_dir):
         from uow.process.supervisor import supervise
 
         watched = watch_dir or (Path() if watch else None)
-        settings = (start if arq_settings is None else start_for_arq)(
-            **{"log_level": "DEBUG"} if verbose else {}
-        )
+        level = {"log_level": "DEBUG"} if verbose else {}
+        settings = start_for_arq(**level) if arq_settings else start_app(app_name, **level)[1]
         raise typer.Exit(
             supervise(settings, processes or 1, watched,
                       burst=bool(burst), needs_database=arq_settings is None)
         )  # fmt: skip
-    from uow.cli.run import check_worker, log_configuration, run_worker
+    from uow.cli.start_worker import check_worker, log_configuration, run_app, run_arq_class
 
     configure_log = log_configuration(verbose=verbose, custom_log_dict=custom_log_dict)
     if check:
-        raise typer.Exit(check_worker(arq_settings, configure_log))
-    run_worker(
-        arq_settings, configure_log, stock=stock, burst=burst,
-        concurrency=concurrency, queues=queue or [], allow_pickle=allow_pickle,
-    )  # fmt: skip
+        raise typer.Exit(check_worker(app_name, arq_settings, configure_log))
+    if arq_settings is None:
+        run_app(
+            app_name, configure_log, stock=stock, burst=bool(burst),
+            concurrency=concurrency, queues=queue or [], allow_pickle=allow_pickle,
+        )  # fmt: skip
+    else:
+        run_arq_class(
+            arq_settings, configure_log, stock=stock, burst=burst,
+            concurrency=concurrency, queues=queue or [], allow_pickle=allow_pickle,
+        )  # fmt: skip
 
 
 @command
 def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    named: Named = None,
 ) -> None:
     """Serve the HTTP API."""
     from uow.api.server import serve
+    from uow.app import find_app
     from uow.settings.environment import load_settings
 
-    serve(load_settings(), host, port)  # which configures the log, after the application
+    app = find_app(named)
+    # It configures the log, after the application.
+    serve(load_settings(app.settings), host, port, app)
 
 
 @command
@@ -145,16 +139,18 @@ def enqueue(
         float | None,
         typer.Option(min=0, help="Seconds to --wait at most; default: as long as it takes."),
     ] = None,
+    named: Named = None,
 ) -> None:
-    """Enqueue one task and print its id; its module is one of WORKER_TASK_MODULES."""
-    from uow.cli.enqueue import enqueue_one, parse_arguments
+    """Enqueue one task and print its id; its module is the App's or in WORKER_TASK_MODULES."""
+    from uow.cli.enqueue import enqueue_one, load_tasks, parse_arguments
 
-    settings = start()
+    app, settings = start_app(named)
     options: OptionValues = {
         "delay": delay, "user_id": user_id, "unique_key": unique_key, "queue": queue,
         "priority": priority, "unique": cast("Unique", unique),
     }  # fmt: skip
     given = parse_arguments(arguments or [])
+    load_tasks(app, settings, name)
     run_async(enqueue_one(settings, name, given, options, wait=wait, timeout=timeout))
 
 

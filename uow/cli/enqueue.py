@@ -5,6 +5,7 @@ from functools import partial
 
 import typer
 
+from uow.app import App
 from uow.broker import codec
 from uow.cli.client import open_client
 from uow.errors import InvalidArguments, InvalidOptions, UnknownTask
@@ -30,6 +31,18 @@ def parse_arguments(given: list[str]) -> dict[str, str]:
     return arguments
 
 
+def load_tasks(app: App, settings: Settings, name: str) -> None:
+    """Import the task modules, one of which has the task function `name`.
+
+    Raises:
+        SettingsError: One cannot be imported, or none has a task function.
+        UnknownTask: None has that one.
+    """
+    default_registry.load(settings.task_modules, of_app=app.modules)
+    if name not in default_registry:
+        raise UnknownTask(f"{default_registry.no_such(name)} ({_where_looked(app, settings)})")
+
+
 async def enqueue_one(
     settings: Settings,
     name: str,
@@ -47,9 +60,6 @@ async def enqueue_one(
     """
     if timeout is not None and not wait:
         raise InvalidOptions("--timeout needs --wait: without it nothing is waited for")
-    default_registry.load(settings.task_modules, builtin=settings.builtin_tasks)
-    if name not in default_registry:
-        raise UnknownTask(f"{default_registry.no_such(name)} ({_where_looked(settings)})")
     given: OptionValues = {k: v for k, v in options.items() if v is not None}  # type: ignore[assignment]
     async with open_client(settings) as client:
         reference = TaskRef(name).options(**given)
@@ -61,10 +71,13 @@ async def enqueue_one(
             typer.echo(codec.to_bytes(await handle.result(timeout)).decode())
 
 
-def _where_looked(settings: Settings) -> str:
-    if not settings.task_modules:
-        return "WORKER_TASK_MODULES is not set, so only built-in tasks are known here"
-    return f"looked in WORKER_TASK_MODULES={','.join(settings.task_modules)}"
+def _where_looked(app: App, settings: Settings) -> str:
+    places = [f"the application's {module}" for module in app.modules]
+    if settings.task_modules:
+        places.append(f"WORKER_TASK_MODULES={','.join(settings.task_modules)}")
+    else:
+        places.append("WORKER_TASK_MODULES is not set")
+    return f"looked in {'; '.join(places)}"
 
 
 def _typed(name: str, arguments: dict[str, str]) -> dict[str, object]:

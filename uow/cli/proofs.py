@@ -2,13 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from uow.cli.app import command
-from uow.proofs.bench.plan import Measurement
-from uow.proofs.bench.plan import Plan as BenchPlan
+from uow.errors import WorkerError
+from uow.proofs.bench.plan import BenchPlan, Measurement
 
 
 @command
@@ -30,13 +30,26 @@ def demo(
     """Show the main job on real input, with nothing installed and nothing configured."""
     import secrets
 
-    from worker.demo import show
-
     if chaos and seed is None:
         seed = secrets.randbelow(2**32)
     if seed is not None and not chaos:
         raise typer.BadParameter("it needs --chaos", param_hint="--seed")
-    raise typer.Exit(show(users, keep=keep, chaos_seed=seed))
+    raise typer.Exit(_demo().show(users, keep=keep, chaos_seed=seed))
+
+
+def _demo() -> Any:
+    """The demo, which is no part of the library; a ``worker`` of somebody's is not imported."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    found = find_spec("worker")
+    places = (found.submodule_search_locations if found is not None else None) or ()
+    if not any((Path(place) / "demo" / "show.py").is_file() for place in places):
+        raise WorkerError(
+            "the demo is part of the repository, and not of what is installed: in a clone of it, "
+            "`uv run worker demo`"
+        )
+    return import_module("worker.demo")
 
 
 class Baseline(StrEnum):
@@ -73,17 +86,17 @@ def chaos(
     """Kill workers, Redis and Postgres while tasks run; check that each ran exactly once."""
     import secrets
 
-    from uow.proofs.chaos.plan import BASELINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Plan
-    from uow.proofs.chaos.show import chaos as run_chaos
+    from uow.proofs.chaos.plan import BASELINE_PATIENCE_SECONDS, PATIENCE_SECONDS, ChaosPlan
+    from uow.proofs.chaos.show import show_chaos
 
     usual = PATIENCE_SECONDS if baseline is None else BASELINE_PATIENCE_SECONDS
-    plan = Plan(
+    plan = ChaosPlan(
         seed=secrets.randbelow(2**32) if seed is None else seed,
         tasks=tasks, workers=workers, kills=kills, redis_losses=redis_losses,
         postgres_restarts=postgres_restarts, stops=stops, stop_seconds=stop_seconds,
         patience=patience or usual, baseline=baseline is Baseline.ARQ,
     )  # fmt: skip
-    raise typer.Exit(run_chaos(plan, artifacts))
+    raise typer.Exit(show_chaos(plan, artifacts))
 
 
 @command
@@ -116,10 +129,10 @@ def bench(
     ] = False,
 ) -> None:
     """Measure how many tasks this machine and its servers run, and how soon they start."""
-    from uow.proofs.bench.show import bench as run_bench
+    from uow.proofs.bench.show import show_bench
 
     plan = BenchPlan(
         jobs=jobs, processes=processes, concurrency=concurrency, payload_bytes=payload_bytes,
         only=frozenset(only or Measurement), servers=servers, stock=stock,
     )  # fmt: skip
-    raise typer.Exit(run_bench(plan, as_json=as_json))
+    raise typer.Exit(show_bench(plan, as_json=as_json))

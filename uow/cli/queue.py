@@ -25,6 +25,6 @@ def take_over(
     ] = False,
 ) -> None:
     """Make queues of this Redis this database's, after it was moved, restored or made anew."""
-    from uow.cli.take_over import take_over_each
+    from uow.cli.take_over_queue import take_over_each
 
     run_async(take_over_each(start(), queues or [], force=force))

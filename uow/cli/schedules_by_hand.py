@@ -11,7 +11,7 @@ from rich.table import Table
 
 from uow.cli.client import open_client
 from uow.cli.preview import in_utc, in_zone
-from uow.schedules.operations import ScheduleView, TickView
+from uow.schedules.by_hand import ScheduleView, TickView
 from uow.schedules.wallclock import wall_clock
 from uow.settings.environment import Settings
 

@@ -6,6 +6,7 @@ leaving it by any exception, cancellation included, rolls back; the session is a
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.sql.elements import TextClause
 
 from uow.db import direct, server
+from uow.db.begun_attempt import BegunAttempt
 from uow.db.connection import Connection
 from uow.db.fragments import FENCE_SECONDS
 from uow.db.models import SCHEMA
@@ -219,11 +221,10 @@ class Database:
         async with self._driver(limit) as driver, self._begun(driver):
             yield Transaction(driver, self.schema)
 
-    def commit_only_after(
-        self, driver: Connection, statement: Statement, *, marked: bool = True
-    ) -> None:
-        """`Connection.commit_only_after`, with a statement of ours."""
-        driver.commit_only_after(*statement.for_driver(self.schema), marked=marked)
+    def begin_attempt(self, timeout: float) -> BegunAttempt:
+        """What an attempt works on that may take `timeout` seconds; no connection is taken yet."""
+        fence = partial(self.fence, timeout=timeout)
+        return BegunAttempt(self.engine.sync_engine, self.schema, self.sessions.kw, fence)
 
     def fence(self, driver: Connection, timeout: float) -> None:
         """Let the transaction that begins next on `driver` be an attempt's.

@@ -94,7 +94,7 @@ PROXY_FULL = "the pooling proxy's pool is used up"
 _SAYS_FULL = ("query_wait_timeout", "no more connections allowed")
 """PgBouncer's words, said as a protocol violation, of all things."""
 
-OURS = frozenset({"25P04", "55P03", "57014"})
+OF_THE_MOMENT = frozenset({"25P04", "55P03", "57014"})
 """SQLSTATEs that say nothing about the data when a statement of our own meets them: a time limit,
 or an operator's hand."""
 
@@ -139,7 +139,7 @@ def refuses(error: BaseException) -> bool:
         return False
     state = sqlstate(error)
     if state is not None:
-        return state not in OURS
+        return state not in OF_THE_MOMENT
     return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 

@@ -146,7 +146,7 @@ class Task(Base):
     )
 
 
-class TaskError(Base):
+class FailedAttempt(Base):
     """One failed attempt of a task."""
 
     __tablename__ = "task_error"
@@ -204,7 +204,7 @@ class Schedule(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     #: The version of its definition that holds: the newest one that is deployed.
     version: Mapped[str]
-    #: All that firing needs: see `uow.schedules.cron.Schedule`.
+    #: All that firing needs: see `uow.schedules.cron.ScheduleDefinition`.
     definition: Mapped[dict[str, Any]]
     #: None: there is none any more.
     next_tick: Mapped[datetime | None]
@@ -261,17 +261,3 @@ class ScheduleTick(Base):
         ),
         Index("ix_schedule_tick_waiting", "tick", postgresql_where=text("fate = 'waiting'")),
     )
-
-
-class User(Base):
-    """A user of the service, for the built-in user tasks."""
-
-    __tablename__ = "users"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    username: Mapped[str] = mapped_column(unique=True)
-    email: Mapped[str] = mapped_column(unique=True)
-    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
-    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-    last_seen_at: Mapped[datetime | None]
-    welcomed_at: Mapped[datetime | None]

@@ -20,7 +20,7 @@ INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Environment variables that a server is started with."""
 
 
-class Child:
+class ServerProcess:
     """A server process and, where the kernel does not do it, what kills it after our death.
 
     Args:

@@ -13,7 +13,7 @@ from typing import ClassVar
 from uow.embedded.binaries import Source
 from uow.embedded.context import StartStop
 from uow.embedded.home import Home, open_home
-from uow.embedded.process import Child
+from uow.embedded.process import ServerProcess
 from uow.errors import EmbeddedServerError
 
 START_SECONDS = 10.0
@@ -59,7 +59,7 @@ class EmbeddedServer(StartStop):
         self._source: Source = binaries
         self._port = 0
         self._home: Home | None = None
-        self._child: Child | None = None
+        self._process: ServerProcess | None = None
         self._undo = ExitStack()
 
     # -- what a subclass knows; `home` is there, `log` is the descriptor for a child's output
@@ -86,7 +86,7 @@ class EmbeddedServer(StartStop):
     @property
     def pid(self) -> int:
         """The process id of the running server."""
-        return self._running_child().pid
+        return self._running_process().pid
 
     @property
     def directory(self) -> Path:
@@ -96,7 +96,7 @@ class EmbeddedServer(StartStop):
     @property
     def is_running(self) -> bool:
         """Whether its process is there (it may be paused)."""
-        return self._child is not None and self._child.is_running
+        return self._process is not None and self._process.is_running
 
     def start(self) -> None:
         """Start it and return when it has served a client.
@@ -129,18 +129,18 @@ class EmbeddedServer(StartStop):
 
     def kill9(self) -> None:
         """Kill it as a power cut would; `start` or `restart` brings it back in its directory."""
-        self._running_child().kill9()
+        self._running_process().kill9()
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): connections stay open and nothing answers.
 
         A frozen server does not hear that we died: it is the one thing that can outlive us.
         """
-        self._running_child().pause()
+        self._running_process().pause()
 
     def resume(self) -> None:
         """Let a paused server go on (SIGCONT)."""
-        self._running_child().resume()
+        self._running_process().resume()
 
     # -- the way to a start
 
@@ -157,10 +157,10 @@ class EmbeddedServer(StartStop):
             log = home.open_log()
             ours.callback(os.close, log)  # the server keeps its copy, and the lock with it
             self._prepare(home, log)
-            self._child = self._run(self._command(home), home, log)
+            self._process = self._run(self._command(home), home, log)
 
-    def _run(self, command: list[str], home: Home, log: int) -> Child:
-        return Child(command, home=home, output=log, death_signal=self.stop_signals[0])
+    def _run(self, command: list[str], home: Home, log: int) -> ServerProcess:
+        return ServerProcess(command, home=home, output=log, death_signal=self.stop_signals[0])
 
     def _wait_until_it_serves(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -175,9 +175,9 @@ class EmbeddedServer(StartStop):
             time.sleep(POLL_SECONDS)
 
     def _end(self) -> None:
-        if self._child is not None:
-            self._child.stop(self.stop_signals)
-            self._child = None
+        if self._process is not None:
+            self._process.stop(self.stop_signals)
+            self._process = None
 
     def _failure(self, what: str) -> EmbeddedServerError:
         tail = self._current_home().log.read_text(errors="replace").splitlines()[-LOG_LINES:]
@@ -188,10 +188,10 @@ class EmbeddedServer(StartStop):
             raise EmbeddedServerError(f"{self.name} has not been started")
         return self._home
 
-    def _running_child(self) -> Child:
-        if self._child is None or not self._child.is_running:
+    def _running_process(self) -> ServerProcess:
+        if self._process is None or not self._process.is_running:
             raise EmbeddedServerError(f"{self.name} is not running")
-        return self._child
+        return self._process
 
 
 def _free_port() -> int:

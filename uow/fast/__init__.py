@@ -7,20 +7,20 @@ nothing about a task: it brings jobs to an attempt and takes finished ones away,
 in memory may be lost at any moment.
 
     worker        a start, a life and an end in the shape of `arq.Worker`
-    serving       its slots: what was claimed and runs
-    intake        fills them
+    machine       what is open in between: it claims, keeps and finishes, with what stands below
     claimer       what is due, as long as somebody is free
     leases        who holds what, kept from the heart's thread
     finisher      what has ended, said to Redis in batches
-    arq_jobs      one job as arq runs it; `arq_payload`: what it says; `arq_results`: what it leaves
-    upkeep        health, `aborts` that stock clients ask for, `arq_ticks` of arq's cron jobs, each
-                  once; `arq_times`: when they are due
-    task_worker   the worker that knows what a task is
-    attempts      attempts with a row, started together; `completions`: completed together
-    plain         attempts without a row
-    arq_settings  anybody's settings class; `arq_kinds`: what each setting in it must be
-    supervisor    several processes; `child` is one, `restarts` decides when one is started again,
-                  `reload` does it while you edit
+    slots         where jobs run; `intake` fills them
+    serving       one run: it starts what was claimed, and knows when nothing is left
+    upkeep        health, `arq.aborts` that stock clients ask for, `arq.ticks` of arq's cron jobs,
+                  each once; `arq.times`: when they are due
+    arq.jobs      one job as arq runs it; `arq.payload`: what it says; `arq.results`: what it leaves
+    arq.settings_class  anybody's; `arq.kinds`: what each setting in it must be
+    task_worker   the worker of tasks; `task_serving`: one run of it
+    engine        what attempts see of it all
+    batches       attempts with a row, started together; `completions`: completed together
+    rowless       attempts without a row
 
 A mixed fleet is safe: the lease is arq's own in-progress key, and nobody starts a job whose lease
 is there. A claimed job stands at the end of its lease in the queue, so that it does not lie in

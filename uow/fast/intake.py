@@ -5,8 +5,9 @@ wake ─▶ claim a batch ─▶ the worker starts it ─▶ wait for a push, a 
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Protocol
+
+from arq.worker import Worker
 
 from uow.broker.claims import BATCH, Claimed
 from uow.broker.wakeup import POLL_SECONDS
@@ -21,12 +22,20 @@ DUE_MARGIN = 0.005
 in which its lease ends: whoever comes then finds it held, and no other to wait for."""
 
 
-class Slots(Protocol):
-    """What the intake needs of the worker whose slots it fills."""
+class Fillable(Protocol):
+    """What is filled."""
 
-    max_jobs: int
-    queue_read_limit: int
-    burst: bool
+    @property
+    def worker(self) -> Worker:
+        """Whose limits hold."""
+
+    @property
+    def claimer(self) -> Claimer:
+        """What claims."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the server tells us of changes, so that the queue need not be polled."""
 
     @property
     def free(self) -> int:
@@ -47,10 +56,13 @@ class Slots(Protocol):
 
 
 class Intake:
-    """Keeps the slots of one worker filled."""
+    """Keeps the slots of one worker filled.
 
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
+    Attributes:
+        wants_slots: Whether a slot that is free again is to wake it.
+    """
+
+    def __init__(self) -> None:
         self._woken = asyncio.Event()
         self._ended_by: BaseException | None = None
         self.wants_slots = True
@@ -64,40 +76,36 @@ class Intake:
         self._ended_by = error
         self._woken.set()
 
-    async def serve(self, claimer: Claimer, is_told: Callable[[], bool]) -> None:
-        """Claim and hand over until the worker is done.
-
-        Args:
-            is_told: Whether the server tells us of changes, so that the queue need not be polled.
-        """
+    async def serve(self, what: Fillable) -> None:
+        """Claim and hand over until the worker is done."""
         while True:
             if self._ended_by is not None:
                 error, self._ended_by = self._ended_by, None
                 raise error
             self._woken.clear()
-            wait = await self._claim(claimer, is_told)
-            if await self._slots.is_done():
+            wait = await self._claim(what)
+            if await what.is_done():
                 return
-            if self._slots.burst:
+            if what.worker.burst:
                 wait = min(wait, POLL_SECONDS)  # what it waits for may be somebody else's to do
             if wait > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._woken.wait()
-            await company.expected(lambda: 0 < self._slots.free < self._slots.max_jobs / 4)
+            await company.expected(lambda: 0 < what.free < what.worker.max_jobs / 4)
 
-    async def _claim(self, claimer: Claimer, is_told: Callable[[], bool]) -> float:
+    async def _claim(self, what: Fillable) -> float:
         """Claim for the free slots; returns how long to wait before the next look."""
-        free = self._slots.free
+        free = what.free
         self.wants_slots = True
-        if self._slots.is_full():
+        if what.is_full():
             return POLL_SECONDS
-        if free <= 0 or not self._slots.may_claim:
+        if free <= 0 or not what.may_claim:
             return SAFETY_SECONDS
-        at_most = min(free, self._slots.queue_read_limit)
-        found = await claimer.claim(at_most)
+        at_most = min(free, what.worker.queue_read_limit)
+        found = await what.claimer.claim(at_most)
         if found.jobs:
-            await self._slots.accept(found.jobs)
+            await what.accept(found.jobs)
         if len(found.jobs) == free:
             return SAFETY_SECONDS  # the next free slots wake us
         if len(found.jobs) == at_most:
@@ -105,5 +113,5 @@ class Intake:
         self.wants_slots = False
         if found.more or len(found.jobs) >= BATCH:
             return 0.0
-        poll = SAFETY_SECONDS if is_told() else POLL_SECONDS
+        poll = SAFETY_SECONDS if what.is_told else POLL_SECONDS
         return poll if found.wait is None else min(found.wait + DUE_MARGIN, poll)

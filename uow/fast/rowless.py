@@ -1,31 +1,37 @@
-"""Attempts of tasks without a row (``durable=False``): run, and their result kept by Redis."""
+"""Attempts of rowless tasks (``durable=False``): run, and their result kept by Redis."""
 
 import asyncio
 import logging
-import random
 
 from arq.jobs import serialize_result
 from arq.utils import timestamp_ms, to_ms
 
 from uow.attempt.delivery import Delivery
-from uow.attempt.rowless import attempt_without_row
+from uow.attempt.rowless import RowlessAttempt
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Occupied
 from uow.broker import codec
-from uow.broker.claims import NO_RESULT, Action, Finish
+from uow.broker.claims import NO_RESULT, Finish
 from uow.errors import TaskFailed
 from uow.fast import job_log
-from uow.fast.batches import Engine
-from uow.tasks.outcome import Cancelled, Completed, Failed, HandedBack, traceback_of
+from uow.fast.engine import Engine
+from uow.tasks.outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    HandedBack,
+    Retrying,
+    Snoozed,
+    Stray,
+    traceback_of,
+)
 from uow.telemetry.description import describe, one_line
 
 logger = logging.getLogger(__name__)
 
-_rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
-
-class PlainAttempts:
+class RowlessAttempts:
     """Runs jobs that live in Redis alone.
 
     Args:
@@ -43,12 +49,12 @@ class PlainAttempts:
         began, context = timestamp_ms(), {**engine.ctx, **delivery.context}
         job_log.started(delivery)
         try:
-            outcome = await attempt_without_row(self._runtime, function, context, delivery, _rng)
+            outcome = await RowlessAttempt(self._runtime, function, context, delivery).run()
         except asyncio.CancelledError:
             engine.jobs_retried += 1
-            return engine.finish(held, _again(held, "unrun", held.place))
+            return engine.finish(held, held.finish("unrun", held.place, held.payload))
         except Occupied:
-            return engine.finish(held, _again(held, "unrun", held.place))
+            return engine.finish(held, held.finish("unrun", held.place, held.payload))
         match outcome:
             case Completed(written):
                 engine.jobs_complete += 1
@@ -60,14 +66,19 @@ class PlainAttempts:
                 logger.error("%s failed for good: %s", delivery, one_line(error),
                              exc_info=traceback_of(error))  # fmt: skip
                 finish = self._with_result(held, delivery, began, TaskFailed(**describe(error)))
+            case HandedBack(stopped_by=BaseException()):
+                engine.jobs_retried += 1
+                finish = held.finish("unrun", held.place, held.payload)
             case HandedBack(is_stray=True):
                 engine.jobs_retried += 1
                 logger.warning("%s handed back: %s", delivery, outcome.reason)
-                finish = _again(held, "unrun", int(outcome.delay * 1000))
-            case _:
+                finish = held.finish("unrun", int(outcome.delay * 1000), held.payload)
+            case Retrying(delay) | Snoozed(delay) | HandedBack(delay):
                 engine.jobs_retried += 1
-                logger.warning("%s again in %.1f s", delivery, outcome.delay)
-                finish = _again(held, "again", int(outcome.delay * 1000))
+                logger.warning("%s again in %.1f s", delivery, delay)
+                finish = held.finish("again", int(delay * 1000), held.payload)
+            case Stray():
+                raise AssertionError("an attempt makes of it that the job waits, or has failed")
         return engine.finish(held, finish)
 
     def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
@@ -76,10 +87,4 @@ class PlainAttempts:
             not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
             held.queue, held.job_id, serializer=codec.for_redis,
         )  # fmt: skip
-        return Finish(
-            held.queue, held.job_id, held.token, "done", self._kept_ms or NO_RESULT, written or b""
-        )
-
-
-def _again(held: Held, action: Action, delay_ms: int) -> Finish:
-    return Finish(held.queue, held.job_id, held.token, action, delay_ms, held.payload)
+        return held.finish("done", self._kept_ms or NO_RESULT, written or b"")

@@ -13,7 +13,7 @@ import contextlib
 import inspect
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,21 +21,20 @@ from arq.connections import ArqRedis, create_pool, log_redis_info
 from arq.typing import WorkerCoroutine
 from arq.worker import Function, Worker
 
-from uow.attempt.running import process_name
+from uow.attempt.running import Held, Running, process_name
 from uow.broker.access import check_arq_access
+from uow.broker.claims import Finish
 from uow.broker.needs import ArqNeeds
-from uow.broker.redis import AWAY, apart, have_connection, server_time
-from uow.broker.scripts import caller
-from uow.broker.wakeup import WatchedConnection
+from uow.broker.redis import AWAY, server_time
 from uow.errors import ServerUnreachable
+from uow.fast.arq.aborts import Aborts
 from uow.fast.arq.settings_class import OURS
 from uow.fast.arq.ticks import Ticks
-from uow.fast.claimer import Claimer
-from uow.fast.finisher import Finisher
-from uow.fast.leases import TokenLeases
-from uow.fast.serving import ServingWorker
+from uow.fast.intake import Intake
+from uow.fast.machine import Claims, Machine, Plan
+from uow.fast.serving import Serving
+from uow.fast.slots import Slots
 from uow.fast.upkeep import INTERVAL_SECONDS, Upkeep
-from uow.process.heart import Heart
 from uow.settings.parts import LEASE_SECONDS, STALL_LIMIT
 from uow.telemetry.logs import listed
 
@@ -57,10 +56,12 @@ def _signature() -> inspect.Signature:
     return arqs.replace(parameters=[*arqs.parameters.values(), *ours])
 
 
-class FastWorker(ServingWorker):
+class FastWorker(Worker):
     """Runs any arq worker's functions.
 
-    It can be run again: with what is open, or after `close` from the beginning.
+    It can be run again: with what is open, or after `close` from the beginning. What lives as long
+    as it is made with it; the `Machine` is open from the start to the close, and each run has a
+    `Serving` of its own.
 
     Args:
         functions: Those that it runs.
@@ -70,6 +71,10 @@ class FastWorker(ServingWorker):
         **options: Those of `arq.Worker`.
 
     Attributes:
+        name: The process's, in leases and in the fleet.
+        running: What is held.
+        claims: Whether it may claim.
+        slots: Where jobs run.
         lease_seconds: As it was given.
         on_death: Called when the process cannot go on; to be set before `main`.
     """
@@ -85,18 +90,30 @@ class FastWorker(ServingWorker):
         stall_limit: float = STALL_LIMIT,
         **options: Any,
     ) -> None:
-        super().__init__(functions, queues, **options)
-        self.name = process_name()
+        super().__init__(functions, **options)
+        self.queues = dict(queues or {self.queue_name: 1.0})
+        self.name, self.lease_seconds = process_name(), lease_seconds
+        self.on_death: Callable[[BaseException], None] | None = None
+        self.running, self.claims = Running(), Claims(self.wake)
+        self.slots = Slots(
+            self.tasks, self.max_jobs, self.loop, self._slot_is_free, self._put_back
+        )  # fmt: skip
         served = self.queue_name if self.queue_name in self.queues else next(iter(self.queues))
         self._ticks = Ticks(self.cron_jobs, options.get("timezone"), served)
         self.timezone = self._ticks.zone
+        self._plan = Plan(self.name, self.queues, lease_seconds, stall_limit)
+        self._intake, self._aborts = Intake(), Aborts()
         self._upkeep = Upkeep(self, self.running, self._aborts, self._intake.end)
-        self.lease_seconds, self._stall_limit = lease_seconds, stall_limit
-        self.on_death: Callable[[BaseException], None] | None = None
-        self._cleanup = contextlib.AsyncExitStack()
+        self._machine: Machine | None = None
+        self._serving: Serving | None = None
         self._given_pool = self._pool
-        self._is_open = False
         self._has_started = False
+
+    @property
+    def machine(self) -> Machine:
+        """What is open."""
+        assert self._machine is not None  # noqa: S101 - asked for between the start and the close
+        return self._machine
 
     @property
     def handles_signals(self) -> bool:
@@ -119,15 +136,23 @@ class FastWorker(ServingWorker):
             await log_redis_info(self.pool, arqs_logger.info)
         await self._open()
         self.ctx["redis"] = self.pool
-        if self.on_startup:
-            await self.on_startup(self.ctx)
+        await self.start_up()
         self._has_started = True
-        await self.begin_serving()
+        self._serving = await self.begin_serving()
         with contextlib.suppress(*AWAY):
             await self._upkeep.run_once()  # cron jobs of the start, before a burst ends
         await self._upkeep.start()
-        await self._intake.serve(self._claimer, lambda: self._watched.is_told)
+        await self._intake.serve(self._serving)
         await self._upkeep.stop()
+
+    async def start_up(self) -> None:
+        """Call the startup hook; for a subclass."""
+        if self.on_startup:
+            await self.on_startup(self.ctx)
+
+    async def begin_serving(self) -> Serving:
+        """The startup hook has run; for a subclass."""
+        return Serving(self, self.machine, self.slots, self._aborts)
 
     async def check_rights(self) -> None:
         """Find out now, and not in the middle of a batch, what Redis does not let us do.
@@ -153,39 +178,15 @@ class FastWorker(ServingWorker):
             raise ServerUnreachable(f"no Redis ({error}): is redis_settings right?") from error
 
     async def _open(self) -> None:
-        """Have the engine; none of it, if a part of it fails."""
-        if self._is_open:
+        """Have the machine, all of it or none."""
+        if self._machine is not None:
             return
-        try:
-            await self._start_engine()
-        except BaseException:
-            await self._cleanup.aclose()
-            raise
-        self._is_open = True
-
-    async def _start_engine(self) -> None:
-        """The connections and services of the engine."""
-        redis, beats = apart(self.pool), apart(self.pool)
-        self._cleanup.push_async_callback(redis.aclose)
-        self.heart = Heart(self._stall_limit, self.running.describe)
-        self.heart.on_death = self.on_death
-        self._cleanup.push_async_callback(self.heart.end)
-        self._watched = WatchedConnection(redis, self.queues, self._intake.wake)
-        self._cleanup.push_async_callback(self._watched.stop)
-        await self._watched.start()
-        await self.heart.begin()
-        self._cleanup.push_async_callback(lambda: self.heart.run(beats.aclose()))
-        await self.heart.run(have_connection(beats))
-        self.leases = TokenLeases(
-            self.running, caller(beats), self.lease_seconds, self.loop.call_soon_threadsafe
-        )
-        self._cleanup.push_async_callback(await self.heart.keep(self.leases))
-        call = self._watched.run
-        self.finisher = Finisher(call, self._was_finished, self._is_busy, self._intake.end)
-        self._claimer = Claimer(call, self.queues, self.lease_seconds, self.name, self._give_back)
-        await self.finisher.start()
-        self._cleanup.push_async_callback(self.finisher.stop)
-        self._cleanup.push_async_callback(self._upkeep.stop)
+        machine = Machine(
+            self._plan, self.pool, self.running, self.claims, self._intake,
+            self.slots.is_busy, self.on_death,
+        )  # fmt: skip
+        await machine.open()
+        self._machine = machine
 
     async def close(self) -> None:
         """Hand back what still runs, finish what is done, and close everything.
@@ -208,7 +209,7 @@ class FastWorker(ServingWorker):
     async def _close(self) -> None:
         async with contextlib.AsyncExitStack() as rest:
             rest.push_async_callback(self._leave_redis)
-            rest.push_async_callback(self._close_engine)
+            rest.push_async_callback(self._close_machine)
             if self.on_shutdown:
                 rest.push_async_callback(self.on_shutdown, self.ctx)
             await self._end_jobs()
@@ -226,23 +227,29 @@ class FastWorker(ServingWorker):
 
     async def _end_jobs(self) -> None:
         """Wait for what still runs, but for no Redis that is away, and finish what is done."""
-        ending = asyncio.ensure_future(self.end_serving())
+        ending = asyncio.ensure_future(self._end_serving())
+        machine = self._machine
         try:
             while not (await asyncio.wait([ending], timeout=PATIENCE_SECONDS))[0]:
-                if self._is_open and not await self._flush():
-                    self.finisher.give_up()
-            if self._is_open:
-                await self._flush()
+                if machine is not None and not await machine.flush():
+                    machine.finisher.give_up()
+            if machine is not None:
+                await machine.flush()
             await ending
         finally:
             ending.cancel()
 
-    async def _close_engine(self) -> None:
-        self._is_open = False
-        await self._cleanup.aclose()
+    async def _end_serving(self) -> None:
+        await (self.slots.emptied() if self._serving is None else self._serving.end())
+
+    async def _close_machine(self) -> None:
+        machine, self._machine = self._machine, None
+        await self._upkeep.stop()
+        if machine is not None:
+            await machine.close()
 
     async def _leave_redis(self) -> None:
-        pool, self._pool, self._stopping = self.pool, None, False
+        pool, self._pool, self.slots.stopping = self.pool, None, False
         with contextlib.suppress(TimeoutError, *AWAY):
             async with asyncio.timeout(PATIENCE_SECONDS):  # the pool may have no limit of its own
                 await pool.delete(self.health_check_key)
@@ -251,14 +258,42 @@ class FastWorker(ServingWorker):
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """Stop: what is interrupted from now on burns no try."""
-        self._stopping = True
+        self.slots.stopping = True
         self.running.interrupt_all()
         super().handle_sig(signum)
 
     def handle_sig_wait_for_completion(self, signum: signal.Signals) -> None:
         """Stop when what runs has ended, or its time is over."""
-        self._stopping = True
+        self.slots.stopping = True
         super().handle_sig_wait_for_completion(signum)
+
+    # -- as attempts see it ------------------------------------------------------------------------
+
+    def spawn(self, held: Held, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` in the job's slot."""
+        self.slots.spawn(held, work)
+
+    def finish(self, held: Held, finish: Finish) -> None:
+        """Let Redis do what is to become of a job."""
+        self.machine.finish(held, finish)
+
+    def wake(self) -> None:
+        """Look at the queues now; from any thread."""
+        self.loop.call_soon_threadsafe(self._intake.wake)
+
+    def _slot_is_free(self) -> None:
+        if self._intake.wants_slots or self.burst:
+            self._intake.wake()
+
+    def _put_back(self, held: Held, is_stopped: bool) -> None:
+        self.machine.put_back(held, is_stopped)
+
+    # -- as arq turns it ---------------------------------------------------------------------------
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Run these jobs on arq's engine: for who turns a worker by hand, as arq's own tests do."""
+        await super().start_jobs(job_ids)
+        self.slots.watch()
 
     async def heart_beat(self) -> None:
         """Record the health, and push the cron jobs that are about to be due."""

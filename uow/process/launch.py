@@ -19,7 +19,7 @@ STOP_SECONDS = 15.0
 TAIL_LINES = 15
 
 
-class WorkerProcess:
+class LaunchedWorker:
     """`worker run`, as a user starts it. Leaving the ``with`` block ends it.
 
     It has a session of its own, so that Ctrl-C is for us; on Linux it ends with us even if we are
@@ -28,7 +28,8 @@ class WorkerProcess:
     Args:
         settings: Its settings: it gets no others of ours.
         log: The file that it logs to.
-        place: Where it stands, and would find a ``.env``; None: where we do.
+        place: Where it stands, and would find a ``.env``; None: where we do. The modules that lie
+            where we stand are on its path, too.
         *arguments: Of `worker run`.
     """
 
@@ -39,7 +40,7 @@ class WorkerProcess:
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", "uow", "run", *arguments],
-                env=environment(settings),
+                env=environment(settings) if place is None else _with_our_path(settings),
                 cwd=place,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -86,6 +87,13 @@ def environment(settings: Settings) -> dict[str, str]:
     """The environment in which a worker process has these settings, and no others of ours."""
     inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith("WORKER_")}
     return {**inherited, **environment_variables(settings)}
+
+
+def _with_our_path(settings: Settings) -> dict[str, str]:
+    """`environment`, for a process that stands elsewhere and is to find what we find."""
+    variables = environment(settings)
+    paths = [str(Path.cwd()), *filter(None, [variables.get("PYTHONPATH")])]
+    return {**variables, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def environment_variables(settings: Settings) -> dict[str, str]:

@@ -4,17 +4,30 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
+from typing import Protocol
 
 from watchfiles import PythonFilter, awatch
 from watchfiles.main import FileChange
 
 from uow.errors import WorkerError
-from uow.process.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
 
-async def run_reloading(supervisor: Supervisor, directory: Path) -> int:
+class Restartable(Protocol):
+    """What a change restarts: a `Supervisor`, which is the one that imports this file."""
+
+    async def run(self) -> int:
+        """Run until told to stop; returns the exit code."""
+
+    def stop(self, reason: str) -> None:
+        """End it."""
+
+    def restart(self, reason: str) -> None:
+        """Start all of its processes anew."""
+
+
+async def run_reloading(supervisor: Restartable, directory: Path) -> int:
     """Run the supervisor, and let it restart its processes when a file below `directory` changes.
 
     Args:
@@ -41,7 +54,7 @@ async def run_reloading(supervisor: Supervisor, directory: Path) -> int:
     return exit_code
 
 
-async def _restart_on_change(supervisor: Supervisor, directory: Path) -> None:
+async def _restart_on_change(supervisor: Restartable, directory: Path) -> None:
     logger.info("watching %s", directory)
     try:
         async for changes in awatch(directory, watch_filter=PythonFilter()):

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -170,12 +169,8 @@ class Deadline:
         os._exit(1 if self._exit_code is None else self._exit_code)
 
 
-def stop_process(ctx: dict[Any, Any], error: BaseException) -> None:
-    """Let the process stop because of `error`, which is then in ``ctx["died_of"]``.
-
-    A worker with a dead service would look alive and lose nothing but time: better it restarts.
-    """
-    ctx["died_of"] = error
+def stop_process() -> None:
+    """Tell this process to stop, from any thread."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -80,8 +80,7 @@ def supervise(
 def child_command(ours: Sequence[str]) -> list[str]:
     """The command line of a child: `ours` without the supervisor's options.
 
-    `ours` has the interpreter's part, too, so that a child is started as we were. A fixed
-    ``-m worker`` would run a user's own ``worker.py`` if there is one in the current directory.
+    `ours` has the interpreter's part, too, so that a child is started as we were.
     """
     command, rest = [sys.executable], list(ours[1:])
     while rest:

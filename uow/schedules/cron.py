@@ -36,7 +36,7 @@ _POLICIES = {"missed": get_args(Missed), "overlap": get_args(Overlap)}
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class ScheduleDefinition:
     """A schedule as its row says it: everything that firing needs, without the code.
 
     Attributes:
@@ -119,7 +119,7 @@ class Definition:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class DeclaredSchedule:
     """A schedule as the code declares it: a name, the arguments, and the rest of its definition."""
 
     name: str
@@ -127,7 +127,7 @@ class Schedule:
     arguments: Mapping[str, object] = field(hash=False)
     values: Mapping[str, Any] = field(hash=False)
 
-    def definition(self, default_queue: str) -> Definition:
+    def definition(self, default_queue: str) -> ScheduleDefinition:
         """What its row is to say.
 
         Raises:
@@ -140,7 +140,7 @@ class Schedule:
         except WorkerError as error:
             raise InvalidSchedule(f"schedule {self.name}: {error}") from error
         options = self.task.defaults
-        return Definition(
+        return ScheduleDefinition(
             task=self.task.name,
             arguments=encoded.decode(),
             queue=options.queue or default_queue,
@@ -201,16 +201,16 @@ def cron(
             raise InvalidSchedule(f"schedule {called}: {error}") from None
         if any(there.name == called for there in task.schedules):
             raise InvalidSchedule(f"two schedules are called {called}: give one of them name=…")
-        task.schedules.append(Schedule(called, task, given, values))
+        task.schedules.append(DeclaredSchedule(called, task, given, values))
         return task
 
     return decorate
 
 
-def schedules_of(functions: Iterable[TaskFunction[Any, Any]]) -> list[Schedule]:
+def schedules_of(functions: Iterable[TaskFunction[Any, Any]]) -> list[DeclaredSchedule]:
     """The schedules that `cron` has given these task functions."""
     given = (schedule for function in functions for schedule in function.schedules)
-    return [schedule for schedule in given if isinstance(schedule, Schedule)]
+    return [schedule for schedule in given if isinstance(schedule, DeclaredSchedule)]
 
 
 def _expression(expression: str | None, every: timedelta | None, timezone: str) -> str:

@@ -27,7 +27,7 @@ from uow.db.schedule_versions import (
     say_queue_of_app,
     still_in_code,
 )
-from uow.schedules.cron import Definition, Schedule
+from uow.schedules.cron import DeclaredSchedule, ScheduleDefinition
 from uow.service import Service
 from uow.settings.environment import Settings
 
@@ -50,7 +50,7 @@ class Registrar(Service):
     def __init__(
         self,
         db: Database,
-        schedules: Sequence[Schedule],
+        schedules: Sequence[DeclaredSchedule],
         settings: Settings,
         on_death: Callable[[BaseException], None] | None = None,
         *,
@@ -111,10 +111,10 @@ class Registrar(Service):
             logger.info("schedule %s (%s): next at %s", row.name, definition.expression, first)
 
 
-def _understood(row: ChangedSchedule) -> tuple[Definition, datetime | None] | None:
+def _understood(row: ChangedSchedule) -> tuple[ScheduleDefinition, datetime | None] | None:
     """A definition and its first tick; None: it is of a newer version, whose process adopts it."""
     try:
-        definition = Definition.from_json(row.definition)
+        definition = ScheduleDefinition.from_json(row.definition)
         return definition, definition.timetable.next_after(row.now)
     except (ValueError, TypeError):
         return None

@@ -23,7 +23,7 @@ from uow.db.statement import Statements
 from uow.db.ticks import Advance, DueSchedule, TickFate, WaitingTick
 from uow.failpoints import reach
 from uow.ids import new_id
-from uow.schedules.cron import Definition
+from uow.schedules.cron import ScheduleDefinition
 from uow.schedules.due import Due, due, on_time_from
 from uow.schedules.tick import Tick
 from uow.service import Service
@@ -58,7 +58,7 @@ class Decided:
 
     app: str
     name: str
-    definition: Definition | None
+    definition: ScheduleDefinition | None
     due: Due
 
     @property
@@ -200,7 +200,7 @@ async def _make_tasks(db: Statements, those: Sequence[Tick]) -> list[Tick]:
 
 def _decide(row: DueSchedule) -> Decided:
     try:
-        definition = Definition.from_json(row.definition)
+        definition = ScheduleDefinition.from_json(row.definition)
         table = definition.timetable
         on_time = on_time_from(row.now, row.attended_since, definition.grace)
         ended = due(table, definition.missed, row.next_tick, row.now, on_time)
@@ -221,7 +221,7 @@ def _waited(rows: Sequence[WaitingTick]) -> tuple[list[Tick], list[Hopeless]]:
     hopeless: list[Hopeless] = []
     for row in rows:
         try:
-            definition = Definition.from_json(row.definition)
+            definition = ScheduleDefinition.from_json(row.definition)
         except ValueError as error:
             hopeless.append((row, error))
         else:

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from uow.db.ticks import TickedTask, TickFate
-from uow.schedules.cron import Definition
+from uow.schedules.cron import ScheduleDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Tick:
 
     app: str
     name: str
-    definition: Definition
+    definition: ScheduleDefinition
     tick: datetime
     fate: str
     until: datetime | None = None

@@ -7,7 +7,7 @@ from uow.broker.redis import AWAY, RedisClient
 from uow.db.database import Database
 from uow.db.failures import PASSING
 from uow.service import Service
-from uow.services.pruning import START, Place, prune_batch
+from uow.services.pruning import START, Bookmark, prune_batch
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Pruner(Service):
     async def run_once(self) -> int:
         """Remove everything whose retention has ended; returns how many tasks."""
         removed = 0
-        place: Place | None = START
+        place: Bookmark | None = START
         while place is not None:
             batch, place = await prune_batch(self._db, self._redis, place)
             removed += batch

@@ -12,13 +12,14 @@ from redis.asyncio import Redis
 
 from uow.broker import keys
 from uow.db import pruning
-from uow.db.statement import Statements
+from uow.db.statement import InSession, Statements
+from uow.tasks.context import TaskContext
 
 BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Bookmark:
     """Behind which row a batch begins.
 
     Attributes:
@@ -29,12 +30,29 @@ class Place:
     after: UUID
 
 
-START = Place("-infinity", UUID(int=0))
+START = Bookmark("-infinity", UUID(int=0))
+
+
+async def prune(ctx: TaskContext) -> int:
+    """Remove them all, in the middle of a task function with ``atomic=False``.
+
+    Each batch commits for itself.
+
+    Returns:
+        How many tasks it were.
+    """
+    schema, removed = ctx["settings"].database_schema, 0
+    place: Bookmark | None = START
+    while place is not None:
+        async with ctx["db"].get_session() as session:
+            batch, place = await prune_batch(InSession(session, schema), ctx["redis"], place)
+        removed += batch
+    return removed
 
 
 async def prune_batch(
-    db: Statements, redis: Redis, place: Place = START
-) -> tuple[int, Place | None]:
+    db: Statements, redis: Redis, place: Bookmark = START
+) -> tuple[int, Bookmark | None]:
     """Remove a batch.
 
     Returns:
@@ -46,4 +64,4 @@ async def prune_batch(
     payloads = await redis.mget([keys.job(row.job_id) for row in rows])
     ids = [row.id for row, payload in zip(rows, payloads, strict=True) if payload is None]
     removed = await pruning.prune(db, ids)
-    return removed, Place(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None
+    return removed, Bookmark(rows[-1].expires, rows[-1].id) if len(rows) == BATCH else None

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from redis.exceptions import ResponseError
 
-from uow.attempt.settle import fail_without_attempt
+from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker.refusals import EntriesRefused, is_refusal
 from uow.db import fleet
 from uow.db.database import Database
@@ -93,7 +93,7 @@ async def settle_refused(
             waiting[row.queue] = str(error)
             continue
         logger.error("%s %s is failed: %s", row.name, row.id, reason)
-        await fail_without_attempt(db, row.id, row.attempt, reason, retention)
+        await fail_without_attempt(db, Numbered(row.id, row.attempt), reason, retention)
     for queue, said in waiting.items():
         logger.error("Redis refuses what belongs into queue %r; its tasks wait: %s", queue, said)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from arq.worker import JobExecutionFailed
 
-from uow.attempt.settle import fail_without_attempt
+from uow.attempt.settle import Numbered, fail_without_attempt
 from uow.broker import codec, keys
 from uow.broker.redis import RedisClient
 from uow.db.database import Database
@@ -42,7 +42,8 @@ async def settle_as_arq_did(
         logger.error("%s %s was settled in Redis alone: %s", row.name, row.id, error)
         aborted = isinstance(error, asyncio.CancelledError)
         state = TaskState.CANCELLED if aborted else TaskState.FAILED
-        if await fail_without_attempt(db, row.id, row.attempt, error, retention, state=state):
+        this = Numbered(row.id, row.attempt)
+        if await fail_without_attempt(db, this, error, retention, state=state):
             await redis.delete(keys.result(row.job_id))
     return lost
 

@@ -10,8 +10,7 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -22,20 +21,19 @@ from pydantic_settings import (
 )
 
 from uow.errors import SettingsError
-from uow.settings.names import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
     LEASE_SECONDS,
     STALL_LIMIT,
     DatabaseSettings,
-    MailSettings,
     Pooler,
 )
 from uow.settings.queues import weights_of
+from uow.settings.slips import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.types import (
+    DatabaseUrl,
     Identifier,
     Level,
-    PostgresUrl,
     Queue,
     Queues,
     RedisUrl,
@@ -54,13 +52,16 @@ RETENTION_SECONDS = 7 * 86_400.0
 
 
 class Settings(BaseSettings):
-    """Every setting, its default and its unit. Frozen; secrets do not show in its repr."""
+    """Every setting, its default and its unit. Frozen; secrets do not show in its repr.
+
+    An application adds its own in a class that inherits from this one; `uow.App` names it.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_url: PostgresUrl | None = Field(
+    database_url: DatabaseUrl | None = Field(
         None, description="Postgres, as `postgresql+asyncpg://user:password@host:5432/name`."
     )
     database_schema: Identifier = Field(
@@ -89,9 +90,6 @@ class Settings(BaseSettings):
     )
     task_modules: Texts = Field(
         (), description="Import paths of your task modules, separated by commas."
-    )
-    builtin_tasks: bool = Field(
-        True, description="Register the built-in user tasks and create the table `users`."
     )
     queue: Queue = Field("arq:queue", description="Where tasks are put; what a worker serves.")
     queues: Queues = Field(
@@ -127,33 +125,6 @@ class Settings(BaseSettings):
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
         "none: loopback only.",
     )
-    storage_dir: Path = Field(
-        Path("storage"), description="The one folder that file tasks read from and write to."
-    )
-    smtp_host: str | None = Field(None, description="Mail server; without one no mail is sent.")
-    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
-    smtp_tls: Literal["none", "starttls", "tls"] = Field(
-        "starttls", description="How the connection to it is secured."
-    )
-    smtp_username: str | None = Field(None, description="Login at the mail server.")
-    smtp_password: SecretStr | None = Field(None, description="Password at the mail server.")
-    mail_from: str = Field("worker@localhost", description="Sender of the mail.")
-    webhook_secret: SecretStr | None = Field(
-        None, description="Key that signs webhook bodies (HMAC-SHA-256)."
-    )
-    webhook_allow_private: bool = Field(
-        False, description="Let webhooks go to private, loopback and link-local addresses."
-    )
-    stale_user_days: int = Field(
-        365, ge=1, description="Days without a visit after which a user counts as stale."
-    )
-    stale_users_schedule: str | None = Field(
-        None, description="When `users.deactivate_stale` runs, as `0 3 * * *`; unset: never."
-    )
-    prune_schedule: str | None = Field(
-        None, description="When `maintenance.prune_tasks` runs; the leader prunes anyway."
-    )
-    schedule_timezone: str = Field("UTC", description="The zone of those two schedules.")
 
     if TYPE_CHECKING:
 
@@ -219,19 +190,6 @@ class Settings(BaseSettings):
             pooler=self.database_pooler,
         )
 
-    def require_mail(self) -> MailSettings:
-        """The mail part.
-
-        Raises:
-            SettingsError: `WORKER_SMTP_HOST` is not set.
-        """
-        if self.smtp_host is None:
-            raise SettingsError("WORKER_SMTP_HOST is not set, so no mail can be sent")
-        return MailSettings(
-            self.smtp_host, self.smtp_port, self.mail_from, self.smtp_tls,
-            self.smtp_username, self.smtp_password,
-        )  # fmt: skip
-
     def check_concurrency_fits_pool(self) -> None:
         """Refuse a worker in which tasks would wait for each other's connections.
 
@@ -264,31 +222,55 @@ class GivenSettings(Settings):
         return (init_settings,)
 
 
-def load_settings(**overrides: Unpack[SettingValues]) -> Settings:
+S = TypeVar("S", bound=Settings)
+
+
+@overload
+def load_settings(**overrides: Unpack[SettingValues]) -> Settings: ...
+
+
+@overload
+def load_settings(kind: type[S], /, **overrides: Unpack[SettingValues]) -> S: ...
+
+
+def load_settings(
+    kind: type[Settings] = Settings, /, **overrides: Unpack[SettingValues]
+) -> Settings:
     """Read the settings from the environment and from ``.env`` in the current directory.
 
     Args:
+        kind: The application's class, if it has one: its names are settings, too.
         **overrides: Fields by name, which win over both.
 
     Raises:
         SettingsError: A name is nearly a setting's, or a value does not fit; every fault in one
             message.
     """
-    for given in (os.environ, DotEnvSettingsSource(Settings, env_file=".env").env_vars):
-        if fault := slip_in(given, setting_names()):
+    for given in _given():
+        if fault := slip_in(given, setting_names(kind)):
             raise SettingsError(fault)
-        for warning in ignored_in(given, setting_names()):
+        for warning in ignored_in(given, setting_names(kind)):
             _warn_once(warning)
     try:
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
         faults = [_told(fault) for fault in error.errors() if fault["loc"]]
         raise SettingsError("; ".join(faults)) from None
 
 
-def setting_names() -> list[str]:
+def setting_names(kind: type[Settings] = Settings) -> list[str]:
     """The environment variables that are settings, sorted."""
-    return sorted(PREFIX + name.upper() for name in Settings.model_fields)
+    return sorted(PREFIX + name.upper() for name in kind.model_fields)
+
+
+def is_set(name: str) -> bool:
+    """Whether the environment or ``.env`` says something about this setting; all else is unread."""
+    named = {key.upper(): value for given in _given() for key, value in given.items() if value}
+    return f"{PREFIX}{name.upper()}" in named
+
+
+def _given() -> tuple[Mapping[str, str | None], ...]:
+    return os.environ, DotEnvSettingsSource(Settings, env_file=".env").env_vars
 
 
 def _told(fault: Mapping[str, Any]) -> str:

@@ -1,10 +1,7 @@
 """The parts of the settings that one piece of code needs, as values of their own."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from pydantic import SecretStr
+from typing import Literal
 
 LEASE_SECONDS = 4.0
 """A killed worker's tasks start again within this. Heartbeats come five times as often, from a
@@ -35,15 +32,3 @@ class DatabaseSettings:
     pool_size: int
     schema: str | None
     pooler: bool | Pooler
-
-
-@dataclass(frozen=True, slots=True)
-class MailSettings:
-    """How mail leaves the house."""
-
-    host: str
-    port: int
-    sender: str
-    tls: Literal["none", "starttls", "tls"]
-    username: str | None
-    password: "SecretStr | None"

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, TypedDict
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
@@ -20,7 +19,8 @@ SHORTEST_TOKEN = 16
 class SettingValues(TypedDict, total=False):
     """The arguments of `Settings`, as code writes them: text for a secret, a list for a tuple.
 
-    Type checkers know them from here, whether or not they have a plugin for pydantic.
+    Type checkers know them from here, whether or not they have a plugin for pydantic. A class of
+    yours that inherits from `Settings` has a dict of its own that inherits from this one.
     """
 
     database_url: str | SecretStr | None
@@ -31,7 +31,6 @@ class SettingValues(TypedDict, total=False):
     connect_timeout: float
     app: str
     task_modules: str | Sequence[str]
-    builtin_tasks: bool
     queue: str
     queues: str | Sequence[str]
     concurrency: int
@@ -43,19 +42,6 @@ class SettingValues(TypedDict, total=False):
     max_payload_bytes: int
     log_level: LogLevel
     api_tokens: str | Sequence[str | SecretStr]
-    storage_dir: str | Path
-    smtp_host: str | None
-    smtp_port: int
-    smtp_tls: Literal["none", "starttls", "tls"]
-    smtp_username: str | None
-    smtp_password: str | SecretStr | None
-    mail_from: str
-    webhook_secret: str | SecretStr | None
-    webhook_allow_private: bool
-    stale_user_days: int
-    stale_users_schedule: str | None
-    prune_schedule: str | None
-    schedule_timezone: str
 
 
 def _split_at_commas(value: object) -> object:
@@ -110,7 +96,7 @@ def _tokens(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 _Listed = BeforeValidator(_split_at_commas)
 
 Level = Annotated[LogLevel, BeforeValidator(_upper)]
-PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Queue = Annotated[str, AfterValidator(_queue)]

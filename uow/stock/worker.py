@@ -1,12 +1,13 @@
 """The stock arq worker, whose end is no error, and whose burst mode ends."""
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 from arq.utils import poll
 from arq.worker import Worker
 from redis.exceptions import RedisError
 
+from uow.attempt.runtime import Host
 from uow.broker.refusals import is_refusal
 from uow.errors import SettingsError
 from uow.tasks.jobs import is_anything_due, told
@@ -38,15 +39,23 @@ class StockWorker(Worker):
         await super().close()
 
 
+class BurstHost(Host, Protocol):
+    """The process in which a `BurstWorker` runs."""
+
+    async def push_due(self) -> int:
+        """Push what is due and not in Redis; returns how much."""
+
+
 class BurstWorker(StockWorker):
     """Ends when neither store has a due task; stock arq would wait for those that are not.
 
-    The startup hook finds ``ctx["burst"]``.
+    Args:
+        process: What it runs in.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, process: BurstHost, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.ctx["burst"] = True
+        self._process = process
 
     async def _poll_iteration(self) -> None:
         async for _ in poll(self.poll_delay_s):
@@ -55,11 +64,11 @@ class BurstWorker(StockWorker):
 
     async def _knows_what_is_left(self) -> bool:
         """One look, as arq's; False: a store could not tell."""
-        pushed = await told(self.ctx["relay"].run_once())
+        pushed = await told(self._process.push_due())
         await super()._poll_iteration()
         if pushed is None or pushed or self.tasks:
             return pushed is not None
-        due = await told(is_anything_due(self.ctx["db"], self.pool, self.queue_name))
+        due = await told(is_anything_due(self._process.runtime.db, self.pool, self.queue_name))
         if due is False:
             self.max_burst_jobs = 0  # which ends arq's loop
         return due is not None

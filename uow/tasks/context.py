@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from uow.broker import codec
 from uow.db.attempts import report_progress
-from uow.db.database import Database
+from uow.db.begun_attempt import AttemptDatabase
 from uow.errors import AttemptSuperseded, PayloadTooLarge
 from uow.settings.environment import Settings
 from uow.tasks.after_commit import AfterCommit, Callback
@@ -39,7 +39,7 @@ class RunningTask:
     """The task that is running: `ctx["task"]`.
 
     Attributes:
-        id: The row's id; for a task without a row, None.
+        id: The row's id; of a rowless task, None.
         attempt: Which run this is, from 1 on.
         tries: Failures of user code before this run.
         idempotency_key: The same in every attempt of this task: hand it to whatever has effects
@@ -48,7 +48,7 @@ class RunningTask:
         after_commit: What `on_commit` was given.
     """
 
-    db: Database
+    db: AttemptDatabase
     id: UUID | None
     name: str
     attempt: int
@@ -69,7 +69,7 @@ class RunningTask:
 
         - Given in a block that is undone, it is not called. (A savepoint of yours is no block.)
         - ``atomic=False``: given in a block, it is called as soon as that block has committed; else
-          when the task has succeeded, as in a task without a row.
+          when the task has succeeded, as in a rowless task.
         - The attempt has ended then: there is no `ctx["db"]` any more.
 
         Raises:
@@ -83,7 +83,7 @@ class RunningTask:
     async def report(self, **progress: object) -> None:
         """Show progress on the task, at once, in a transaction of its own.
 
-        For a task without a row there is nothing to show it on.
+        For a rowless task there is nothing to show it on.
 
         Raises:
             PayloadTooLarge: It is more than 8 KiB of JSON.

@@ -123,7 +123,7 @@ async def enqueue_in(
         SessionError: The session has ended.
         UniqueKeyTaken: Its unique key changes hands faster than we can look.
     """
-    _refuse_without_row(request)
+    _refuse_rowless(request)
     place = place_of(session)
     if not request.arguments:
         return []
@@ -181,7 +181,7 @@ def _insert(
     raise UniqueKeyTaken(f"{request.name}: its unique key changes hands all the time")
 
 
-def _refuse_without_row(request: Request[Any]) -> None:
+def _refuse_rowless(request: Request[Any]) -> None:
     if not request.durable:
         raise InvalidOptions(
             f"{request.name} is durable=False, so it has no row to write in your transaction: "

@@ -73,7 +73,7 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
             InvalidOptions: A name is unknown, a value does not fit, or two exclude each other.
         """
         options = Options.checked(self.name, values).over(self.defaults)
-        self._refuse_without_row(options)
+        self._refuse_if_rowless(options)
         return ConfiguredTask(self, options)
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
@@ -85,11 +85,11 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
     ) -> Request[R]:
         """What enqueueing one task per element of `many` asks for."""
         options = options or self.defaults
-        self._refuse_without_row(options)
+        self._refuse_if_rowless(options)
         encoded = [self.signature.encode_arguments(arguments) for arguments in many]
         return Request(self.name, encoded, options, self.signature.decode_result, self.durable)
 
-    def _refuse_without_row(self, options: Options) -> None:
+    def _refuse_if_rowless(self, options: Options) -> None:
         if options.needs_row and not self.durable:
             raise InvalidOptions(
                 f"{self.name} is durable=False, so it has no row that could keep "

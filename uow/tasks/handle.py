@@ -68,12 +68,6 @@ class Ending:
     reason: str | None = None
 
     @classmethod
-    def from_row(cls, row: Any) -> Self:
-        """Of a caller that does not use `uow.db.reading.ending` yet."""
-        said = (row.result, row.error_type, row.message, row.traceback)
-        return cls.of(LastWord(TaskState(row.state), *said))
-
-    @classmethod
     def of(cls, word: LastWord) -> Self:
         """As the row says it."""
         if word.state is TaskState.CANCELLED:
@@ -160,12 +154,9 @@ class TaskHandle(Generic[R_co]):
         return self._decode(ending.result or b"null")
 
     async def cancel(self) -> bool:
-        """Settle the task as cancelled, at once and for good.
+        """Settle the task as cancelled, at once and for good; False: it was settled already.
 
-        A running attempt is told, and cannot commit any more.
-
-        Returns:
-            False if the task was settled already, or is not there.
+        See `Interventions.cancel`.
 
         Raises:
             InvalidOptions: It is ``durable=False``.
@@ -174,16 +165,11 @@ class TaskHandle(Generic[R_co]):
         return await self._reader().cancel(self.id)
 
     async def retry(self) -> bool:
-        """Run the task again if it failed or was cancelled: at once, and with all its tries.
+        """Run the task again, at once; False: it is neither failed nor cancelled.
 
-        What was recorded of its earlier attempts stays.
-
-        Returns:
-            False if the task is neither failed nor cancelled.
+        See `Interventions.retry`, whose errors it has, too.
 
         Raises:
-            UniqueKeyTaken: Another task has its unique key.
-            TaskNotFound: It is not there.
             InvalidOptions: It is ``durable=False``.
             ClientClosed: No `TaskClient` is open in this process.
         """

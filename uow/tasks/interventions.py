@@ -112,7 +112,13 @@ class Interventions:
         self._retention = retention
 
     async def cancel(self, task_id: UUID) -> bool:
-        """Settle a task as cancelled; tells the attempt that runs, if Redis is there."""
+        """Settle a task as cancelled, at once and for good.
+
+        An attempt that runs is told, if Redis is there, and cannot commit any more.
+
+        Returns:
+            False if it was settled already, or is not there.
+        """
         if not await interventions.cancel(self._db, task_id, self._retention):
             return False
         with contextlib.suppress(*AWAY):
@@ -121,7 +127,12 @@ class Interventions:
         return True
 
     async def retry(self, task_id: UUID) -> bool:
-        """Let a failed or cancelled task run again; False: it is neither.
+        """Run a task again if it failed or was cancelled: at once, and with all its tries.
+
+        What was recorded of its earlier attempts stays.
+
+        Returns:
+            False if it is neither failed nor cancelled.
 
         Raises:
             UniqueKeyTaken: Another task has its unique key.
@@ -136,10 +147,11 @@ class Interventions:
         return False
 
     async def retry_many(self, which: Filter) -> int:
-        """Let the tasks that `which` means run again; returns how many do.
+        """Run the tasks that `which` means again, the oldest first; returns how many do.
 
-        They are found once, at the beginning: what fails again meanwhile is not taken twice. Each
-        batch is a transaction of its own.
+        Left alone is a task whose unique key another has; of several with one key the youngest runs
+        again. They are found once, at the beginning: what fails again meanwhile is not taken twice.
+        Each batch is a transaction of its own.
         """
         ids = await which.find(self._db)
         again = 0

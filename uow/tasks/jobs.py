@@ -9,9 +9,9 @@ from uow.broker.refusals import is_refusal
 from uow.broker.scripts import Job
 from uow.clock import milliseconds, utcnow
 from uow.db import delivery
-from uow.db.database import Database
 from uow.db.delivery import Pushable
 from uow.db.failures import PASSING, refuses
+from uow.db.statement import Statements
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def by_queue(rows: Iterable[Pushable]) -> dict[str, dict[str, Pushable]]:
     return queues
 
 
-async def is_anything_due(db: Database, redis: RedisClient, queue: str) -> bool:
+async def is_anything_due(db: Statements, redis: RedisClient, queue: str) -> bool:
     """Whether either store has a due task of `queue`: what a burst waits for."""
     announced = await delivery.is_any_announced(db, queue)
     # Redis after Postgres: what the relay has pushed meanwhile is in one of them when it is asked.

@@ -1,7 +1,6 @@
 """What the caller may say about one task, apart from its arguments."""
 
 import dataclasses
-import difflib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, get_args
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypedDict, get_args
 from uow.errors import InvalidOptions
 from uow.names import LONGEST_TEXT, is_name, is_storable
 from uow.settings.queues import fault_in_name
+from uow.spelling import did_you_mean
 from uow.tasks.outcome import LONGEST_DELAY, Delay, seconds
 
 if TYPE_CHECKING:
@@ -149,6 +149,6 @@ def _refuse_unknown(name: str, values: OptionValues) -> None:
     known = [field.name for field in dataclasses.fields(Options)]
     for given in values:
         if given not in known:
-            near = difflib.get_close_matches(given, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+            meant = did_you_mean(given, known)
+            hint = f"; did you mean {meant}?" if meant else f"; there are {', '.join(known)}"
             raise InvalidOptions(f"{name}: {given} is not an option{hint}")

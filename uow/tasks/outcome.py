@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from uow.db.failures import Cause
+    from uow.errors import ParametersDiffer, UnknownTask
 
 Delay = float | timedelta
 """Seconds, or a timedelta."""
@@ -128,6 +129,8 @@ class HandedBack:
         error: What failed; None: nothing of this attempt.
         cause: What of the infrastructure has led to it.
         is_stray: It needs other code than this process has; since when is remembered.
+        stopped_by: The cancellation that has stopped the attempt, which goes on when that is
+            written; None: it was not cancelled.
     """
 
     delay: float
@@ -135,6 +138,7 @@ class HandedBack:
     error: BaseException | None = None
     cause: "Cause | None" = None
     is_stray: bool = False
+    stopped_by: BaseException | None = None
 
     @property
     def setback(self) -> str | None:
@@ -142,4 +146,15 @@ class HandedBack:
         return self.cause.name if self.cause is not None and self.cause.may_be_its_own else None
 
 
-Outcome = Completed | Retrying | Snoozed | Cancelled | Failed | HandedBack
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """The function that it needs is not here, or is of another version; it was not called.
+
+    Attributes:
+        fault: What this process lacks.
+    """
+
+    fault: "UnknownTask | ParametersDiffer"
+
+
+Outcome = Completed | Retrying | Snoozed | Cancelled | Failed | HandedBack | Stray

@@ -99,7 +99,7 @@ async def _identity(db: Database, limit: float) -> Identity:
     return found
 
 
-async def claim(redis: RedisClient, queues: Iterable[str], us: Owner) -> dict[str, Owner]:
+async def claim_queues(redis: RedisClient, queues: Iterable[str], us: Owner) -> dict[str, Owner]:
     """Take those of `queues` that are nobody's; returns those that are others', with whose.
 
     Raises:
@@ -129,7 +129,7 @@ async def claim_or_refuse(redis: RedisClient, queues: Iterable[str], us: Owner) 
         SettingsError: One is another database's; it names both, and says what to do.
     """
     try:
-        others = await claim(redis, queues, us)
+        others = await claim_queues(redis, queues, us)
     except AWAY as error:
         if is_refusal(error):
             raise SettingsError(f"WORKER_REDIS_URL: Redis refuses us: {error}") from error
@@ -157,7 +157,7 @@ async def take_over(
         InvalidOptions: A worker of its owner serves it, or did so `ALIVE_SECONDS` ago.
         RedisError, OSError: Redis is away or refuses.
     """
-    others = await claim(redis, [queue], us)
+    others = await claim_queues(redis, [queue], us)
     if not others:
         return None
     owner = others[queue]

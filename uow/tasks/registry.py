@@ -1,15 +1,13 @@
 """Which task functions there are. A name from the network resolves here, or nowhere."""
 
-import difflib
 import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from uow.errors import InvalidOptions, InvalidSchedule, SettingsError, WorkerError
+from uow.spelling import did_you_mean
 from uow.tasks.function import Scheduled, TaskFunction
 from uow.user_code import described
-
-BUILTIN_MODULES = ("worker.tasks",)
 
 
 class Registry:
@@ -44,20 +42,21 @@ class Registry:
     def __getitem__(self, name: str) -> TaskFunction[Any, Any]:
         return self._functions[name]
 
-    def load(self, modules: Iterable[str], *, builtin: bool = True) -> None:
+    def load(self, modules: Iterable[str], *, of_app: Iterable[str] = ()) -> None:
         """Import the task modules, which registers their functions, and resolve their type hints.
+
+        Args:
+            modules: Those of ``WORKER_TASK_MODULES``.
+            of_app: Those of the application, which come first.
 
         Raises:
             SettingsError: A module cannot be imported, or none of them has a task function.
             InvalidSchedule: Two schedules have one name.
         """
-        for module in (*(BUILTIN_MODULES if builtin else ()), *modules):
-            try:
-                importlib.import_module(module)
-            except WorkerError:
-                raise
-            except Exception as error:
-                raise SettingsError(_why_not_imported(module, error)) from error
+        for module in of_app:
+            _import(module, "the application's modules")
+        for module in modules:
+            _import(module, "WORKER_TASK_MODULES")
         if not self._functions:
             raise SettingsError(
                 "there are no task functions: set WORKER_TASK_MODULES to the modules that have "
@@ -70,8 +69,8 @@ class Registry:
 
     def no_such(self, name: str) -> str:
         """The message for a name that is not here."""
-        near = difflib.get_close_matches(name, self._functions, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.names)}"
+        meant = did_you_mean(name, self._functions)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(self.names)}"
         return f"no task function is called {name}; {hint}"
 
     @property
@@ -102,13 +101,17 @@ def _refuse_two_of_a_name(schedules: Iterable[Scheduled]) -> None:
             )
 
 
+def _import(module: str, named_by: str) -> None:
+    try:
+        importlib.import_module(module)
+    except WorkerError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{named_by}: {_why_not_imported(module, error)}") from error
+
+
 def _why_not_imported(module: str, error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and module in BUILTIN_MODULES:
-        return (
-            f"the built-in tasks need {error.name}: pip install 'uow-worker[run]', or leave them "
-            "out with WORKER_BUILTIN_TASKS=false"
-        )
-    what = f"WORKER_TASK_MODULES: cannot import {module}"
+    what = f"cannot import {module}"
     if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
         return f"{what}: there is no {error.name}; the current directory is on the path"
     return f"{what}: {described(error)}"

@@ -1,4 +1,4 @@
-"""Tasks without a row (``durable=False``): pushed to Redis, read back from Redis."""
+"""Rowless tasks (``durable=False``): pushed to Redis, read back from Redis."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 from uuid import UUID
 
+from arq import jobs
 from arq.connections import ArqRedis
-from arq.jobs import Job as ArqJob
-from arq.jobs import JobStatus
 
 from uow.broker import codec, scripts
 from uow.broker.redis import AWAY
@@ -25,13 +24,13 @@ from uow.tasks.handle import Ending, TaskHandle
 R = TypeVar("R")
 
 _STATES = {
-    JobStatus.deferred: TaskState.SCHEDULED,
-    JobStatus.queued: TaskState.QUEUED,
-    JobStatus.in_progress: TaskState.RUNNING,
+    jobs.JobStatus.deferred: TaskState.SCHEDULED,
+    jobs.JobStatus.queued: TaskState.QUEUED,
+    jobs.JobStatus.in_progress: TaskState.RUNNING,
 }
 
 
-class PlainTasks:
+class RowlessTasks:
     """Pushes tasks that live in Redis alone, and answers their handles."""
 
     def __init__(self, call: Call, redis: ArqRedis, settings: Settings) -> None:
@@ -67,7 +66,7 @@ class PlainTasks:
 
 
 class RedisReader:
-    """What the handle of a task without a row asks: arq's own keys."""
+    """What the handle of a rowless task asks: arq's own keys."""
 
     def __init__(self, redis: ArqRedis, queue: str) -> None:
         self._redis = redis
@@ -75,7 +74,7 @@ class RedisReader:
 
     async def ending(self, task_id: UUID) -> Ending | None:
         """How far the task is, as long as arq keeps its result."""
-        job = ArqJob(str(task_id), self._redis, self._queue, _deserializer=codec.deserialize)
+        job = jobs.Job(str(task_id), self._redis, self._queue, _deserializer=codec.deserialize)
         info = await job.result_info()
         if info is None:
             state = _STATES.get(await job.status())
@@ -118,5 +117,5 @@ def _jobs(request: Request[Any], ids: list[UUID], queue: str) -> Iterator[Job]:
     due = milliseconds(options.run_at) if options.run_at else now
     due += int((options.delay or 0) * 1000)
     for id_, arguments in zip(ids, request.arguments, strict=True):
-        payload = codec.plain_payload(request.name, arguments, now)
+        payload = codec.rowless_payload(request.name, arguments, now)
         yield Job(str(id_), queue, due, options.priority or 0, payload, due <= now)

@@ -19,7 +19,7 @@ from uow.settings.log_level import LogLevel
 from uow.telemetry.description import message_of, on_one_line, one_line, trace_of
 from uow.user_code import described
 
-OURS = ("uow", "arq")
+LOGGERS = ("uow", "arq")
 """The loggers that a worker writes to."""
 
 LISTED = 20
@@ -62,7 +62,7 @@ class Unheard(logging.StreamHandler[TextIO]):
 _DEAF = (Unheard, logging.NullHandler)
 
 
-def configure(level: LogLevel, loggers: Iterable[str] = OURS) -> None:
+def configure(level: LogLevel, loggers: Iterable[str] = LOGGERS) -> None:
     """Log to standard error from `level` on, where the application has said nothing else.
 
     To be called when the application has been imported: a level and handlers of its own are left as

@@ -12,7 +12,7 @@ _BY_STATE = text("SELECT state, count(*) AS tasks FROM worker.task GROUP BY stat
 _WRONG = text("""
     SELECT given.username
     FROM unnest(CAST(:usernames AS text[])) AS given (username)
-    LEFT JOIN worker.users AS users ON users.username = given.username
+    LEFT JOIN users ON users.username = given.username
     LEFT JOIN worker.task AS task ON task.name = 'users.send_welcome'
          AND task.args ->> 'user_id' = CAST(users.id AS text) AND task.state = 'succeeded'
     GROUP BY given.username

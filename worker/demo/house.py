@@ -15,15 +15,25 @@ from pydantic import SecretStr
 from uow.client import TaskClient
 from uow.db import migrations
 from uow.db.database import Database
+from uow.db.migrations.application import Application
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
-from uow.settings.environment import GivenSettings, Settings
+from uow.settings.environment import GivenSettings
 from uow.settings.parts import DEFAULT_SCHEMA
+from worker.settings import WorkerAppSettings
 
 CONCURRENCY = 20
 """Tasks at once: enough to keep two cores busy."""
 
 QUEUE = "demo"
 """A queue of its own: with --keep, a worker of yours may work on the same servers."""
+
+
+APP = "worker.main:app"
+"""What the demo's workers run, who stand elsewhere."""
+
+
+class DemoSettings(GivenSettings, WorkerAppSettings):
+    """Whatever the environment says, the demo is the same."""
 
 
 class MailSink:
@@ -58,7 +68,7 @@ async def mail_sink() -> AsyncIterator[MailSink]:
 class House:
     """What is running, and how to reach it."""
 
-    settings: Settings
+    settings: DemoSettings
     postgres: EmbeddedPostgres
     redis: EmbeddedRedis
     db: Database
@@ -83,12 +93,13 @@ async def open_house() -> AsyncIterator[House]:
         settings.storage_dir.mkdir()
         db = await stack.enter_async_context(Database.from_settings(settings.require_database()))
         await migrations.upgrade(db)
+        await Application("worker.migrations").upgrade(db)
         client = await stack.enter_async_context(TaskClient.from_settings(settings, db=db))
         yield House(settings, postgres, redis, db, client, mail, directory / "logs")
 
 
-def _settings(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Settings:
-    return GivenSettings(
+def _settings(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> DemoSettings:
+    return DemoSettings(
         database_url=SecretStr(database_url),
         database_schema=DEFAULT_SCHEMA,
         redis_url=SecretStr(redis_url),

@@ -102,7 +102,7 @@ async def _import(house: House, workers: Workers, source: Path, rows: int) -> No
 
 async def _export_some(house: House) -> None:
     async with house.db.get_session() as session:
-        found = await session.execute(text("SELECT id FROM worker.users ORDER BY id LIMIT :n"),
+        found = await session.execute(text("SELECT id FROM users ORDER BY id LIMIT :n"),
                                       {"n": EXPORTS})  # fmt: skip
         ids = list(found.scalars())
     with progress(console) as bars:

@@ -37,13 +37,13 @@ PRIORITY = 5
 T = TypeVar("T")
 
 _COUNTS = text("""
-    SELECT (SELECT count(*) FROM worker.users) AS created,
-           (SELECT count(welcomed_at) FROM worker.users) AS welcomed,
+    SELECT (SELECT count(*) FROM users) AS created,
+           (SELECT count(welcomed_at) FROM users) AS welcomed,
            (SELECT count(*) FROM worker.task WHERE settled_at IS NULL) AS unsettled
 """)
 
 _NEXT = text("""
-    SELECT id FROM worker.users WHERE id > :last AND id % :step = :place ORDER BY id LIMIT 1
+    SELECT id FROM users WHERE id > :last AND id % :step = :place ORDER BY id LIMIT 1
 """)
 
 

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
-from uow.process.launch import WorkerProcess, tail
+from uow.process.launch import LaunchedWorker, tail
 from uow.proofs.chaos.fleet import Fleet
 from uow.run import run_tasks
-from worker.demo.house import House
+from worker.demo.house import APP, House
+from worker.main import app
 
 LEASE_SECONDS = 4.0
 """In a fleet: shorter than a worker is frozen, so that others take over what it comes back to."""
@@ -35,11 +36,11 @@ class Workers(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def open_one_worker(house: House) -> AsyncIterator[WorkerProcess]:
+async def open_one_worker(house: House) -> AsyncIterator[LaunchedWorker]:
     """Start `worker run`; stop it at the end."""
     house.logs.mkdir()
     log = house.logs / "worker.log"
-    with WorkerProcess(house.settings, log, place=house.logs) as process:
+    with LaunchedWorker(house.settings, log, APP, place=house.logs) as process:
         yield process
 
 
@@ -72,6 +73,7 @@ async def open_fleet(
             "shutdown_grace": GRACE_SECONDS,
         }
     )
-    fleet = Fleet((run_tasks, (mine,)), size, imports=("worker.tasks",), logs=house.logs, note=note)
+    command = (run_tasks, (mine, app))
+    fleet = Fleet(command, size, imports=("worker.tasks",), logs=house.logs, note=note)
     async with fleet:
         yield FleetOfWorkers(fleet, house.logs)

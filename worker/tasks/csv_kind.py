@@ -8,7 +8,7 @@ import codecs
 import re
 from collections.abc import Collection
 
-from uow.errors import FileRefused
+from worker.errors import FileRefused
 
 START_BYTES = 8
 """So much of a file tells its encoding."""

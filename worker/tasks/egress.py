@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import httpx
 
-from uow.errors import WebhookRefused
+from worker.errors import WebhookRefused
 from worker.tasks.resolver import resolver
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)

@@ -1,14 +1,15 @@
 """Mail, over SMTP."""
 
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 
 import aiosmtplib
 import idna
 
-from uow.clock import utcnow
-from uow.errors import MailRefused, SettingsError
-from uow.settings.parts import MailSettings
+from uow import SettingsError
+from worker.errors import MailRefused
+from worker.settings import MailSettings
 
 OPERATION_SECONDS = 10.0
 """How long each answer of the mail server may take."""
@@ -42,7 +43,7 @@ def compose(mail: MailSettings, *, key: str, to: str, subject: str, text: str) -
     sender = _sender_of(mail)
     message = EmailMessage()
     message["Message-ID"] = f"<{key}@{parseaddr(sender)[1].rpartition('@')[2]}>"
-    message["Date"] = format_datetime(utcnow())
+    message["Date"] = format_datetime(datetime.now(UTC))
     message["From"] = sender
     message["To"] = _deliverable(to)
     message["Subject"] = subject

@@ -3,8 +3,7 @@
 from datetime import timedelta
 
 from uow import TaskContext, task
-from uow.db.statement import InSession
-from uow.services.pruning import START, Place, prune_batch
+from uow.services.pruning import prune
 
 
 @task("maintenance.prune_tasks", timeout=timedelta(hours=1), atomic=False)
@@ -17,10 +16,4 @@ async def prune_tasks(ctx: TaskContext) -> int:
     Returns:
         How many it were in this attempt.
     """
-    schema, removed = ctx["settings"].database_schema, 0
-    place: Place | None = START
-    while place is not None:
-        async with ctx["db"].get_session() as session:
-            batch, place = await prune_batch(InSession(session, schema), ctx["redis"], place)
-        removed += batch
-    return removed
+    return await prune(ctx)

@@ -1,10 +1,10 @@
-"""How long the built-in tasks try what somebody else's server has to take.
+"""How long these tasks try what somebody else's server has to take.
 
 A mail server that greylists says "come again" for minutes, one that is being moved for hours. So
 the pauses grow to an hour, and the tries last for about a day.
 """
 
-from uow.tasks.retry import Backoff
+from uow import Backoff
 
 LONGEST_PAUSE = 3600.0
 """Seconds."""

@@ -1,15 +1,15 @@
-"""The schedules of the built-in tasks: off unless a setting says when."""
+"""Schedules that are off unless a setting says when."""
 
 from dataclasses import replace
 
-from uow.errors import InvalidSchedule, SettingsError
-from uow.schedules.cron import Schedule, cron, schedules_of
-from uow.settings.environment import Settings
+from uow import InvalidSchedule, SettingsError, cron
+from uow.schedules.cron import DeclaredSchedule, schedules_of
+from worker.settings import WorkerAppSettings
 from worker.tasks.maintenance import prune_tasks
 from worker.tasks.users import deactivate_stale
 
 
-def builtin_schedules(settings: Settings) -> list[Schedule]:
+def schedules_of_settings(settings: WorkerAppSettings) -> list[DeclaredSchedule]:
     """Those that the settings ask for.
 
     Raises:
@@ -19,7 +19,7 @@ def builtin_schedules(settings: Settings) -> list[Schedule]:
         "WORKER_PRUNE_SCHEDULE": (prune_tasks, settings.prune_schedule),
         "WORKER_STALE_USERS_SCHEDULE": (deactivate_stale, settings.stale_users_schedule),
     }
-    made: list[Schedule] = []
+    made: list[DeclaredSchedule] = []
     for name, (function, expression) in wanted.items():
         if expression is None:
             continue

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from uow.errors import FileRefused
+from worker.errors import FileRefused
 
 
 def resolve_inside(folder: Path, path: str) -> Path:

@@ -9,8 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from uow import TaskContext, task
-from uow.db.models import Task, User
-from uow.errors import FileRefused, UserNotFound
+from uow.db.models import Task
+from worker.errors import FileRefused, UserNotFound
+from worker.models import User
+from worker.settings import settings_of
 from worker.tasks.archive import Records, write_archive
 from worker.tasks.storage import resolve_inside
 from worker.users import UserId, require_user
@@ -41,7 +43,7 @@ async def export_data(ctx: TaskContext, user_id: UserId) -> str:
         FileRefused: The folder `exports` leads out of the storage folder; final.
     """
     path = f"{EXPORTS}/user-{user_id}-{ctx['task'].idempotency_key}.zip"
-    target = await asyncio.to_thread(resolve_inside, ctx["settings"].storage_dir, path)
+    target = await asyncio.to_thread(resolve_inside, settings_of(ctx).storage_dir, path)
     async with ctx["db"].get_session() as session:
         profile = _profile_of(await require_user(session, user_id))
     tasks = await asyncio.to_thread(Records, target.parent)

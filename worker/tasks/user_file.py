@@ -16,7 +16,7 @@ from typing import Self, TextIO
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from uow.errors import FileRefused
+from worker.errors import FileRefused
 from worker.tasks.csv_kind import START_BYTES, encoding_of, said_separator, separator_of
 from worker.tasks.storage import find_file
 from worker.users import Email, UserKey, Username

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from uow import TaskContext, task
-from uow.errors import FileRefused
+from worker.errors import FileRefused
+from worker.settings import settings_of
 from worker.tasks.user_file import BadLine, Chunk, UserFile
 from worker.tasks.users import send_welcome
 from worker.users import UserKey, create_users, find_users
@@ -62,7 +63,7 @@ async def import_csv(ctx: TaskContext, path: str, welcome: bool = False) -> Impo
             wrong; final.
     """
     report = ImportReport()
-    async with _opened(ctx["settings"].storage_dir, path) as file:
+    async with _opened(settings_of(ctx).storage_dir, path) as file:
         while chunk := await asyncio.to_thread(file.read_chunk):
             async with ctx["db"].get_session() as session:
                 created = await create_users(session, list(chunk.users.values()))

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
-from uow import TaskContext, task
-from uow.errors import MailRefused, SettingsError, UserNotFound, UserTaken
+from uow import SettingsError, TaskContext, task
+from worker.errors import MailRefused, UserNotFound, UserTaken
+from worker.settings import settings_of
 from worker.tasks.mail import compose, send_mail
 from worker.tasks.patience import BACKOFF, TRIES_IN_A_DAY
 from worker.users import (
@@ -68,7 +69,7 @@ async def send_welcome(ctx: TaskContext, user_id: UserId) -> str | None:
         MailRefused: The mail server will never take it; final.
         SettingsError: No mail server is set; final.
     """
-    mail = ctx["settings"].require_mail()
+    mail = settings_of(ctx).require_mail()
     async with ctx["db"].get_session() as session:
         user = await require_user(session, user_id)
     if user.welcomed_at is not None:
@@ -96,7 +97,7 @@ async def deactivate_stale(ctx: TaskContext) -> int:
     Returns:
         How many it were in this attempt.
     """
-    days, count, last = ctx["settings"].stale_user_days, 0, 0
+    days, count, last = settings_of(ctx).stale_user_days, 0, 0
     while True:
         async with ctx["db"].get_session() as session:
             ids = await deactivate_stale_users(

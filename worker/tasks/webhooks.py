@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import random
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 
@@ -12,9 +12,9 @@ import httpx
 from pydantic import StringConstraints
 from pydantic_core import to_json
 
-from uow import Retry, Settings, TaskContext, task
-from uow.clock import utcnow
-from uow.errors import SettingsError, WebhookRefused
+from uow import Retry, SettingsError, TaskContext, task
+from worker.errors import WebhookRefused
+from worker.settings import WorkerAppSettings, settings_of
 from worker.tasks.egress import post
 from worker.tasks.patience import BACKOFF, LONGEST_PAUSE, TRIES_IN_A_DAY
 
@@ -51,16 +51,15 @@ async def deliver(ctx: TaskContext, url: Url, event: EventName, payload: dict[st
             included, or the URL is not one on the public internet; final.
         SettingsError: No secret is set; final.
     """
-    body = to_json(payload)
+    settings, body = settings_of(ctx), to_json(payload)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "uow-worker",
         "X-Worker-Event": event,
         "X-Worker-Delivery": ctx["task"].idempotency_key,
-        **_signed(ctx["settings"], body),
+        **_signed(settings, body),
     }
-    allow_private = ctx["settings"].webhook_allow_private
-    response = await post(url, body, headers, allow_private=allow_private)
+    response = await post(url, body, headers, allow_private=settings.webhook_allow_private)
     return _accepted(response, tries=ctx["task"].tries + 1)
 
 
@@ -70,10 +69,10 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
 
-def _signed(settings: Settings, body: bytes) -> dict[str, str]:
+def _signed(settings: WorkerAppSettings, body: bytes) -> dict[str, str]:
     if settings.webhook_secret is None:
         raise SettingsError("WORKER_WEBHOOK_SECRET is not set, so no webhook can be signed")
-    timestamp = str(int(utcnow().timestamp()))
+    timestamp = str(int(datetime.now(UTC).timestamp()))
     signature = sign(settings.webhook_secret.get_secret_value(), timestamp, body)
     return {"X-Worker-Timestamp": timestamp, "X-Worker-Signature": signature}
 
@@ -106,7 +105,9 @@ def retry_after(value: str) -> float | None:
     else:
         try:
             moment = parsedate_to_datetime(value)
-            seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - utcnow()).total_seconds()
+            seconds = (
+                moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)
+            ).total_seconds()
         except (ValueError, OverflowError):  # no date, or one that no clock will ever show
             return None
     return min(seconds, LONGEST_PAUSE) if seconds > 0 else None

@@ -12,7 +12,7 @@ from arq.utils import ms_to_datetime, timestamp_ms
 from arq.worker import JobExecutionFailed, Retry, func
 
 from tests.integration.arq.conftest import Context, Make, far_hour
-from uow.fast import serving
+from uow.fast import machine
 from uow.fast.arq.jobs import ArqJob
 from uow.fast.worker import FastWorker
 
@@ -81,7 +81,7 @@ async def test_a_panic_fails_its_job_once(client: ArqRedis, build: Make, where: 
 async def test_an_error_of_our_own_does_not_repeat_a_job_for_ever(
     client: ArqRedis, build: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "AFTER_ERROR_MS", 1)
+    monkeypatch.setattr(machine, "AFTER_ERROR_MS", 1)
 
     def fail(job: ArqJob, error: BaseException) -> None:
         raise RuntimeError("a mistake of ours")

@@ -195,7 +195,7 @@ async def no_leases(make: Callable[..., FastWorker], patch: pytest.MonkeyPatch) 
     def refuse(*_: object) -> None:
         raise ZeroDivisionError
 
-    patch.setattr("uow.fast.worker.TokenLeases", refuse)
+    patch.setattr("uow.fast.machine.TokenLeases", refuse)
     return make()
 
 
@@ -325,5 +325,5 @@ async def test_everything_is_closed_whatever_a_hook_raises(client: ArqRedis, mak
     with pytest.raises(ZeroDivisionError):
         await end(worker)
     assert worker._pool is None
-    assert not worker._is_open  # type: ignore[attr-defined]
+    assert worker._machine is None  # type: ignore[attr-defined]
     await end(worker)

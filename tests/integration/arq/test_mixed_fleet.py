@@ -289,8 +289,8 @@ async def test_a_dead_workers_jobs_come_back_at_the_end_of_the_lease(
     dead = make(FastWorker, gate.function, lease_seconds=LEASE_MS / 1000)
     async with running(dead):
         await gate.holds(1)
-        dead.claiming = False  # type: ignore[attr-defined]
-        dead.leases.paused = lambda: True  # type: ignore[attr-defined]
+        dead.claims.claiming = False  # type: ignore[attr-defined]
+        dead.machine.leases.paused = lambda: True  # type: ignore[attr-defined]
         ends = await score_of(client, "one")
         async with running(make(kind, next_gate.function)):
             await ended(client, "one")

@@ -52,7 +52,7 @@ async def test_a_job_that_asks_for_it_is_run_again(
 
 def told_by_the_server(worker: FastWorker) -> Callable[[], Awaitable[bool]]:
     async def is_told() -> bool:
-        return worker._is_open and worker._watched.is_told
+        return worker._machine is not None and worker._machine.watched.is_told
 
     return is_told
 

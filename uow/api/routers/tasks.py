@@ -52,31 +52,21 @@ async def get_task(task_id: UUID, client: ClientDep) -> Task:
 
 @router.post("/{task_id}/cancel", status_code=204)
 async def cancel_task(task_id: UUID, client: ClientDep) -> None:
-    """Cancel a task: final at once; an attempt that runs cannot commit any more.
-
-    A conflict if it is settled already.
-    """
+    """Cancel a task, at once and for good. A conflict if it is settled already."""
     if not await client.cancel(task_id):
         raise await _conflict(client, task_id, "only an unsettled task can be cancelled")
 
 
 @router.post("/{task_id}/retry", status_code=204)
 async def retry_task(task_id: UUID, client: ClientDep) -> None:
-    """Run a failed or cancelled task again: at once, and with all its tries.
-
-    A conflict if it is neither, or if another task has its unique key.
-    """
+    """Run a task again. A conflict unless it failed or was cancelled and its unique key is free."""
     if not await client.retry(task_id):
         raise await _conflict(client, task_id, "only a failed or cancelled task can run again")
 
 
 @router.post("/retry")
 async def retry_tasks(which: RetryFilter, client: ClientDep) -> Retried:
-    """Run failed tasks again, the oldest first.
-
-    Left alone is a task whose unique key another has; of several with one key the youngest runs
-    again. To mean every failed task, say so: `{"state": "failed"}`.
-    """
+    """Run failed tasks again. To mean every failed task, say so: `{"state": "failed"}`."""
     return Retried(retried=await client.retry_many(**which.model_dump()))
 
 

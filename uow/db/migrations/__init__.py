@@ -1,16 +1,16 @@
 """The schema's history, and the one way to move along it.
 
-Two branches share one version table (``worker_alembic_version``): ``tasks`` is always there,
-``users`` only while the built-in tasks are. Each revision runs in a transaction of its own, under
-an advisory lock of that transaction, so two processes may migrate at once, also through a pooling
-proxy. None waits for a lock of a table for long, for everybody else would wait behind it.
+Each revision runs in a transaction of its own, under an advisory lock of that transaction, so two
+processes may migrate at once, also through a pooling proxy. None waits for a lock of a table for
+long, for everybody else would wait behind it. An application's own history is beside this one: see
+`uow.db.migrations.application`.
 
 One that makes indexes CONCURRENTLY can be in no transaction: it runs on a second connection, while
 the transaction of the first holds the advisory lock and does nothing else.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from alembic import command
@@ -32,16 +32,20 @@ TABLES = {
     "tasks_002": ("worker_process", "worker_leader"),
     "tasks_003": ("schedule", "schedule_version", "schedule_tick"),
     "tasks_011": ("worker_identity", "worker_app"),
-    "users_001": ("users",),
 }
 """Our tables, by the revision that makes them."""
 
+BRANCH = "tasks"
 
-async def upgrade(db: Database, *, builtin_tasks: bool = True, rewrite: bool = False) -> None:
+NOT_OURS_ANY_MORE = "users_001"
+"""A table `users` was a second branch of this history; it is an application's, and stays as it is.
+"""
+
+
+async def upgrade(db: Database, *, rewrite: bool = False) -> None:
     """Bring the database to the newest schema; what was begun before is gone on with.
 
     Args:
-        builtin_tasks: With the tables of the built-in tasks.
         rewrite: Write a table of many tasks anew where a revision has to.
 
     Raises:
@@ -51,18 +55,16 @@ async def upgrade(db: Database, *, builtin_tasks: bool = True, rewrite: bool = F
             a worker lives or there are many, without `rewrite`; or the schema is newer than this
             version.
     """
-    branches = ["tasks", "users"] if builtin_tasks else ["tasks"]
 
     def step(connection: Connection) -> bool:
         _refuse_a_second_set(connection, db)
+        _leave_users_alone(connection, db.schema)
         config = _config(connection, db, rewrite=rewrite)
-        _refuse_foreign_tables(connection, config, branches)
-        for branch in branches:
-            following = _to_come(config, branch, _applied(connection, db.schema))
-            if following:
-                _run(config, following[0], command.upgrade, following[0])
-                return True
-        return False
+        _refuse_foreign_tables(connection, config)
+        following = _to_come(config, _applied(connection, db.schema))
+        if following:
+            _run(config, following[0], command.upgrade, following[0])
+        return bool(following)
 
     while await in_transaction(db, step, _ours()):
         pass
@@ -92,9 +94,10 @@ async def move(db: Database, source: str) -> None:
         if not applied and not moved:
             raise SchemaError(f'schema "{source}" has no tables of ours')
         if applied:
+            _leave_users_alone(connection, source)
             config = _config(connection, db)
             tables = _made_by(config, applied)
-            _refuse_foreign_tables(connection, config, _branches(applied))
+            _refuse_foreign_tables(connection, config)
             moving.move(connection, source, db.schema, tables)
         return bool(applied)
 
@@ -102,8 +105,14 @@ async def move(db: Database, source: str) -> None:
         logger.info('moved our tables from schema "%s" to "%s"', source, db.schema)
 
 
-async def downgrade(db: Database, revision: str, *, rewrite: bool = False) -> None:
+async def downgrade(
+    db: Database, revision: str, *, rewrite: bool = False, others: Sequence[str] = ()
+) -> None:
     """Go back to `revision` (``base`` removes everything, the tasks included).
+
+    Args:
+        rewrite: As `upgrade`.
+        others: Revisions that somebody might mean as well, to be told of.
 
     Raises:
         SchemaError: There is no such revision, or as `upgrade`.
@@ -112,12 +121,12 @@ async def downgrade(db: Database, revision: str, *, rewrite: bool = False) -> No
     def step(connection: Connection) -> bool:
         _refuse_a_second_set(connection, db)
         config = _config(connection, db, rewrite=rewrite)
-        _refuse_unknown(config, revision)
+        _refuse_unknown(config, revision, others)
+        _leave_users_alone(connection, db.schema)
         last = next(_to_undo(config, revision, _applied(connection, db.schema)), None)
         if last is not None:
-            branch = last.split("_")[0]
             before = ScriptDirectory.from_config(config).get_revision(last).down_revision
-            _run(config, last, command.downgrade, f"{branch}@{before or 'base'}")
+            _run(config, last, command.downgrade, f"{BRANCH}@{before or 'base'}")
         elif revision == "base":
             connection.execute(text(f"DROP TABLE IF EXISTS {quoted(db.schema)}.{VERSION_TABLE}"))
         return last is not None
@@ -138,40 +147,33 @@ def _run(config: Config, revision: str, do: Callable[[Config, str], None], targe
         do(config, target)
 
 
-def _to_come(config: Config, branch: str, applied: set[str]) -> list[str]:
-    """The revisions of a branch that are not applied yet, the next one first."""
-    chain = _chain(config, branch)
-    there = [one for one in applied if one.split("_")[0] == branch]
-    if not there:
+def _to_come(config: Config, applied: set[str]) -> list[str]:
+    """The revisions that are not applied yet, the next one first."""
+    chain = _chain(config)
+    if not applied:
         return chain
-    if there[0] not in chain:
+    (at,) = applied
+    if at not in chain:
         raise SchemaError(
-            f"the schema is at {there[0]}, which this version does not know (it ends with "
+            f"the schema is at {at}, which this version does not know (it ends with "
             f"{chain[-1]}): a newer one has migrated it"
         )
-    return chain[chain.index(there[0]) + 1 :]
+    return chain[chain.index(at) + 1 :]
 
 
 def _to_undo(config: Config, revision: str, applied: set[str]) -> Iterator[str]:
     """What is to be undone on the way to `revision`."""
-    for branch in _branches(TABLES):
-        chain = _chain(config, branch)
-        there = [one for one in chain if one in applied]
-        if not there or (revision != "base" and revision not in chain):
-            continue
+    chain = _chain(config)
+    there = [one for one in chain if one in applied]
+    if there:
         first = 0 if revision == "base" else chain.index(revision) + 1
         yield from reversed(chain[first : chain.index(there[0]) + 1])
 
 
 def _made_by(config: Config, applied: set[str]) -> list[str]:
     """The tables of the revisions that are applied."""
-    made: list[str] = []
-    for branch in _branches(applied):
-        _to_come(config, branch, applied)  # raises if it is newer than what we know
-        chain = _chain(config, branch)
-        (at,) = applied.intersection(chain)
-        made += (table for one in chain[: chain.index(at) + 1] for table in TABLES.get(one, ()))
-    return made
+    to_come = _to_come(config, applied)  # raises if it is newer than what we know
+    return [table for one in _chain(config) if one not in to_come for table in TABLES.get(one, ())]
 
 
 def _ours() -> list[str]:
@@ -179,19 +181,14 @@ def _ours() -> list[str]:
     return [*(table for made in TABLES.values() for table in made), VERSION_TABLE]
 
 
-def _branches(revisions: Iterable[str]) -> list[str]:
-    """The branches that these revisions are of."""
-    return sorted({revision.split("_")[0] for revision in revisions})
-
-
-def _chain(config: Config, branch: str) -> list[str]:
-    """The revisions of a branch, in order."""
+def _chain(config: Config) -> list[str]:
+    """The revisions, in order."""
     script = ScriptDirectory.from_config(config)
-    return [one.revision for one in script.iterate_revisions(f"{branch}@head", "base")][::-1]
+    return [one.revision for one in script.iterate_revisions("head", "base")][::-1]
 
 
-def _refuse_unknown(config: Config, revision: str) -> None:
-    known = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()]
+def _refuse_unknown(config: Config, revision: str, others: Sequence[str]) -> None:
+    known = [*_chain(config), *others]
     if revision not in ("base", *known):
         raise SchemaError(f"no revision {revision}; there are base and {', '.join(known)}")
 
@@ -219,23 +216,34 @@ def _refuse_a_second_set(connection: Connection, db: Database) -> None:
         raise not_there(db.schema, sets, given=False)
 
 
-def _refuse_foreign_tables(connection: Connection, config: Config, branches: list[str]) -> None:
+def _refuse_foreign_tables(connection: Connection, config: Config) -> None:
     """Raise if a table is there already that a revision which is still to come would make."""
     schema = config.attributes["schema"]
     tables = set(inspect(connection).get_table_names(schema=schema))
     applied = _applied(connection, schema)
-    for revision in (one for branch in branches for one in _to_come(config, branch, applied)):
+    for revision in _to_come(config, applied):
         for table in sorted(tables.intersection(TABLES.get(revision, ()))):
             raise SchemaError(
                 f'schema "{schema}" already has a table {table} that is not ours. Set '
                 "WORKER_DATABASE_SCHEMA to a schema of our own"
-                + (", or WORKER_BUILTIN_TASKS=false" if table == "users" else "")
             )
 
 
 def _applied(connection: Connection, schema: str) -> set[str]:
-    """The revision that each branch is at."""
+    """The revision that our tables are at; empty: there are none."""
     if not inspect(connection).has_table(VERSION_TABLE, schema=schema):
         return set()
     statement = f"SELECT version_num FROM {quoted(schema)}.{VERSION_TABLE}"  # noqa: S608 - a quoted name
-    return set(connection.execute(text(statement)).scalars())
+    return set(connection.execute(text(statement)).scalars()) - {NOT_OURS_ANY_MORE}
+
+
+def _leave_users_alone(connection: Connection, schema: str) -> None:
+    """Take the revision out that an application has now: Alembic knows it no more."""
+    if not _applied(connection, schema):
+        return
+    forget = f"DELETE FROM {quoted(schema)}.{VERSION_TABLE} WHERE version_num = :gone"  # noqa: S608 - a quoted name
+    if connection.execute(text(forget), {"gone": NOT_OURS_ANY_MORE}).rowcount:
+        logger.info(
+            'the table users in schema "%s" is not ours any more but an application\'s; it stays '
+            "as it is", schema,
+        )  # fmt: skip

@@ -34,7 +34,8 @@ OTHERS_SECONDS = 3600.0
 OTHERS_PAUSE_SECONDS = 0.1
 
 _LOCK = 0x776F726B6572  # "worker", for pg_try_advisory_xact_lock
-_LOCK_NOT_AVAILABLE = "55P03"
+LOCK_NOT_AVAILABLE = "55P03"
+"""SQLSTATE: not to be had within the time that a statement was given."""
 
 _HOLDERS = text(
     """
@@ -84,7 +85,7 @@ async def in_transaction(
         except DBAPIError as error:
             if sqlstate(error) == rights.REFUSED:
                 raise await _lacking(db, source, tables, error) from error
-            if sqlstate(error) != _LOCK_NOT_AVAILABLE:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
         holders = await _holders(db, source or db.schema, tables)
         logger.warning("waiting for a lock on our tables: %s", holders)
@@ -116,7 +117,7 @@ def outside(holder: Connection, *, pooler: bool) -> Iterator[Connection]:
         try:
             yield connection
         except DBAPIError as error:
-            if sqlstate(error) != _LOCK_NOT_AVAILABLE:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
             raise SchemaError(
                 "an index waits for each transaction of the database that began before it, and one "

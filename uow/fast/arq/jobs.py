@@ -216,14 +216,13 @@ class ArqJob:
         data = written(worker, held, ended)
         number = kept_ms(worker, self.function, data)
         action: Action = "cron" if isinstance(self.function, CronJob) else "done"
-        return Finish(held.queue, held.job_id, held.token, action, number, data or b"")
+        return held.finish(action, number, data or b"")
 
     def _again(self, action: Action, delay_ms: int) -> Finish:
         """Deliver it again: later, or from where it stood in the queue."""
         held = self.held
         self.outcome = "again"
-        number = delay_ms or held.place
-        return Finish(held.queue, held.job_id, held.token, action, number, held.payload)
+        return held.finish(action, delay_ms or held.place, held.payload)
 
     def _count(self) -> None:
         match self.outcome:

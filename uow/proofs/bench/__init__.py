@@ -15,5 +15,5 @@ What each file is:
 - `measure.py`, `runs.py`, `costs.py`, `effects.py`: the measurements, and what they have found.
 - `result.py`: the figures and the verdict.
 - `facts.py`: what figures must not be read without.
-- `run.py`, `show.py`: all of it together, and what a person or a program sees of it.
+- `bench_run.py`, `show.py`: all of it together, and what a person or a program sees of it.
 """

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from uow.db.models import Task, TaskState
 from uow.proofs.bench.result import Effects
 from uow.proofs.bench.site import Site
-from uow.proofs.bench.tasks import Account, Audit, database
+from uow.proofs.bench.tasks import Audit, BenchAccount, database
 from uow.tasks.function import TaskFunction
 
 
@@ -33,5 +33,5 @@ async def effects_of(site: Site, function: TaskFunction[Any, None]) -> Effects:
         return Effects(
             succeeded=rows,
             audited=await session.scalar(select(func.count()).select_from(Audit)),
-            counted=await session.scalar(select(func.sum(Account.counter))),
+            counted=await session.scalar(select(func.sum(BenchAccount.counter))),
         )

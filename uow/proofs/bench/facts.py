@@ -12,7 +12,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
-from uow.proofs.bench.result import milliseconds
+from uow.proofs.bench.result import quantile_ms
 from uow.proofs.bench.site import Site
 
 TRIPS = 100
@@ -97,7 +97,7 @@ async def _trip(make: Callable[[], Awaitable[object]]) -> float:
         began = time.perf_counter_ns()
         await make()
         times.append(time.perf_counter_ns() - began)
-    return milliseconds(times, 0.5)
+    return quantile_ms(times, 0.5)
 
 
 async def _info(redis: Any) -> dict[str, Any]:

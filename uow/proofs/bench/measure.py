@@ -9,13 +9,13 @@ from typing import Any
 from uow.errors import WorkerError
 from uow.proofs.bench.costs import costs
 from uow.proofs.bench.effects import effects_of, unfinished
-from uow.proofs.bench.plan import Plan
+from uow.proofs.bench.plan import BenchPlan
 from uow.proofs.bench.result import Effects
 from uow.proofs.bench.runs import LatencyRun, ThroughputRun
 from uow.proofs.bench.site import Site
 from uow.proofs.bench.tally import Order
 from uow.proofs.bench.tasks import warm_up
-from uow.proofs.bench.workers import Workers
+from uow.proofs.bench.workers import StartedWorkers
 from uow.tasks.function import TaskFunction
 
 Function = TaskFunction[Any, None]
@@ -56,7 +56,7 @@ class Bench:
         show: Told how far it is.
     """
 
-    def __init__(self, plan: Plan, site: Site, workers: Workers, show: Show) -> None:
+    def __init__(self, plan: BenchPlan, site: Site, workers: StartedWorkers, show: Show) -> None:
         self._plan = plan
         self._site = site
         self._workers = workers

@@ -14,7 +14,7 @@ class Measurement(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchPlan:
     """The command's options.
 
     Attributes:

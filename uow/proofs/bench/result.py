@@ -79,7 +79,7 @@ def faults(name: str, count: Count, effects: Effects) -> list[str]:
     return [f"{name}: {fault}" for fault in found]
 
 
-def milliseconds(nanoseconds: Sequence[int], quantile: float) -> float:
+def quantile_ms(nanoseconds: Sequence[int], quantile: float) -> float:
     """The value below which this part of the values lies (nearest rank); 0 if there is none."""
     if not nanoseconds:
         return 0.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uow.proofs.bench.costs import Costs
-from uow.proofs.bench.result import Effects, Latency, Throughput, milliseconds
+from uow.proofs.bench.result import Effects, Latency, Throughput, quantile_ms
 from uow.proofs.bench.tally import Order
 
 
@@ -59,11 +59,11 @@ class LatencyRun:
             jobs=self.order.jobs,
             missing=count.missing,
             doubled=count.doubled,
-            start_p50_ms=milliseconds(waits, 0.5),
-            start_p99_ms=milliseconds(waits, 0.99),
-            start_max_ms=milliseconds(waits, 1.0),
-            enqueue_p50_ms=milliseconds(self.calls, 0.5),
-            enqueue_p99_ms=milliseconds(self.calls, 0.99),
+            start_p50_ms=quantile_ms(waits, 0.5),
+            start_p99_ms=quantile_ms(waits, 0.99),
+            start_max_ms=quantile_ms(waits, 1.0),
+            enqueue_p50_ms=quantile_ms(self.calls, 0.5),
+            enqueue_p99_ms=quantile_ms(self.calls, 0.99),
         )
 
 

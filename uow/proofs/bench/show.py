@@ -12,11 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from uow.process.signals import TERMINATED, cancel_on_sigterm
+from uow.proofs.bench.bench_run import BenchReport, WorkerFacts, run_bench
 from uow.proofs.bench.facts import Servers
 from uow.proofs.bench.measure import Show
-from uow.proofs.bench.plan import Plan
+from uow.proofs.bench.plan import BenchPlan
 from uow.proofs.bench.result import Latency, Throughput
-from uow.proofs.bench.run import Report, Workers, run
 
 REFRESH_SECONDS = 0.25
 """Seldom, because drawing takes time from what is measured."""
@@ -30,13 +30,13 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
-def bench(plan: Plan, *, as_json: bool) -> int:
+def show_bench(plan: BenchPlan, *, as_json: bool) -> int:
     """Measure what the plan says, print it, and return the exit code.
 
     It is 0 only if every task has run exactly once.
 
     Raises:
-        WorkerError: As `uow.proofs.bench.run.run`.
+        WorkerError: As `uow.proofs.bench.bench_run.run_bench`.
     """
     try:
         report = asyncio.run(_run(plan))
@@ -51,7 +51,7 @@ def bench(plan: Plan, *, as_json: bool) -> int:
     return 0 if report.holds else 1
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: BenchReport) -> dict[str, Any]:
     """The report as one JSON object. Its keys are stable: names are added, never changed."""
     return {
         "holds": report.holds,
@@ -67,7 +67,7 @@ def document(report: Report) -> dict[str, Any]:
     }
 
 
-async def _run(plan: Plan) -> Report:
+async def _run(plan: BenchPlan) -> BenchReport:
     cancel_on_sigterm()
     columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn())
     progress = Progress(
@@ -75,7 +75,7 @@ async def _run(plan: Plan) -> Report:
         console=errors, transient=True, auto_refresh=False, disable=not errors.is_terminal,
     )  # fmt: skip
     with progress:
-        return await run(plan, _bar(progress))
+        return await run_bench(plan, _bar(progress))
 
 
 def _bar(progress: Progress) -> Show:
@@ -95,7 +95,7 @@ def _bar(progress: Progress) -> Show:
     return show
 
 
-def _print(report: Report) -> None:
+def _print(report: BenchReport) -> None:
     _print_many({n: f for n, f in report.figures.items() if isinstance(f, Throughput)})
     _print_one_by_one({n: f for n, f in report.figures.items() if isinstance(f, Latency)})
     console.print(_facts(report), soft_wrap=True)
@@ -146,11 +146,11 @@ def _print_table(title: str, columns: dict[str, Any], figures: dict[str, Any]) -
     console.print()
 
 
-def _facts(report: Report) -> str:
+def _facts(report: BenchReport) -> str:
     return "\n".join((_machine(report), _workers(report.workers), _servers(report.servers)))
 
 
-def _machine(report: Report) -> str:
+def _machine(report: BenchReport) -> str:
     machine = report.machine
     loops = ", ".join(kind.partition(".")[0] for kind in report.workers.event_loops)
     return (
@@ -159,7 +159,7 @@ def _machine(report: Report) -> str:
     )
 
 
-def _workers(workers: Workers) -> str:
+def _workers(workers: WorkerFacts) -> str:
     number = "1 process" if workers.processes == 1 else f"{workers.processes} processes"
     kind = " of stock arq" if workers.stock else ""
     memory = ", ".join(f"{peak / MEGABYTE:.0f} MB" for peak in workers.peak_memory_bytes)

@@ -19,7 +19,7 @@ from arq.constants import health_check_key_suffix
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
-from uow.attempt.answer import shielded
+from uow.attempt.shield import shielded
 from uow.broker import keys
 from uow.broker.redis import AWAY, RedisClient, connect
 from uow.client import TaskClient
@@ -29,10 +29,11 @@ from uow.db.failures import PASSING
 from uow.db.fleet import find_pulse
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import SchemaError, SettingsError, WorkerError
-from uow.proofs.bench.plan import Plan
-from uow.proofs.bench.tasks import ACCOUNTS, Account, Base
+from uow.proofs.bench.app import BenchSettings, GivenBenchSettings
+from uow.proofs.bench.plan import BenchPlan
+from uow.proofs.bench.tasks import ACCOUNTS, BenchAccount, BenchBase
 from uow.services.readiness import wait_for_postgres, wait_for_redis
-from uow.settings.environment import SPARE_CONNECTIONS, GivenSettings, Settings, load_settings
+from uow.settings.environment import SPARE_CONNECTIONS, load_settings
 from uow.settings.parts import DEFAULT_SCHEMA
 
 NAME = "worker_bench"
@@ -57,7 +58,7 @@ class Site:
         ids: Of every task that was enqueued.
     """
 
-    settings: Settings
+    settings: BenchSettings
     directory: Path
     db: Database
     client: TaskClient
@@ -81,7 +82,7 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def open_site(plan: Plan) -> AsyncIterator[Site]:
+async def open_site(plan: BenchPlan) -> AsyncIterator[Site]:
     """Have servers, tables and a client while the block runs; leave nothing.
 
     Raises:
@@ -103,20 +104,24 @@ async def open_site(plan: Plan) -> AsyncIterator[Site]:
         yield Site(settings, Path(place), db, client, ids)
 
 
-async def _embedded(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -> Settings:
-    concurrency = plan.concurrency or GivenSettings().concurrency
+async def _embedded(
+    plan: BenchPlan, place: Path, stack: contextlib.AsyncExitStack
+) -> BenchSettings:
+    concurrency = plan.concurrency or GivenBenchSettings().concurrency
     connections = _connections(plan, concurrency)
     postgres = EmbeddedPostgres(fsync=True, settings={"max_connections": str(connections)})
     redis = EmbeddedRedis()
     await stack.enter_async_context(postgres)
     await stack.enter_async_context(redis)
-    found = GivenSettings(database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
+    found = GivenBenchSettings(database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
     return _ours(found, concurrency, place, DEFAULT_SCHEMA, NAME)
 
 
-async def _configured(plan: Plan, place: Path, stack: contextlib.AsyncExitStack) -> Settings:
+async def _configured(
+    plan: BenchPlan, place: Path, stack: contextlib.AsyncExitStack
+) -> BenchSettings:
     _ = stack
-    found = load_settings()
+    found = load_settings(BenchSettings)
     name = f"{NAME}_{secrets.token_hex(4)}"
     settings = _ours(found, plan.concurrency or found.concurrency, place, name, name)
     if found.database_url is None:
@@ -130,7 +135,9 @@ async def _configured(plan: Plan, place: Path, stack: contextlib.AsyncExitStack)
     return settings
 
 
-def _ours(found: Settings, concurrency: int, place: Path, schema: str, queue: str) -> Settings:
+def _ours(
+    found: BenchSettings, concurrency: int, place: Path, schema: str, queue: str
+) -> BenchSettings:
     """Everything that matters is said aloud, because the environment may say something else."""
     return found.model_copy(
         update={
@@ -138,31 +145,30 @@ def _ours(found: Settings, concurrency: int, place: Path, schema: str, queue: st
             "queue": queue,
             "concurrency": concurrency,
             "pool_size": None,
-            "task_modules": ("uow.proofs.bench.tasks",),
-            "builtin_tasks": False,
-            "storage_dir": place,
+            "task_modules": (),
+            "tally_dir": place,
             "log_level": "WARNING",
             "shutdown_grace": GRACE_SECONDS,
         }
     )
 
 
-def _connections(plan: Plan, concurrency: int) -> int:
+def _connections(plan: BenchPlan, concurrency: int) -> int:
     per_process = concurrency + SPARE_CONNECTIONS + CONNECTIONS_BESIDE_POOL
     return max(200, (plan.processes + 1) * per_process)
 
 
 async def _make_tables(db: Database) -> None:
     try:
-        await migrations.upgrade(db, builtin_tasks=False)
+        await migrations.upgrade(db)
     except SchemaError as error:
         raise WorkerError(f"{error}; or measure on throwaway servers, without --servers") from error
     async with db.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-        await connection.execute(insert(Account), [{"id": id_} for id_ in range(ACCOUNTS)])
+        await connection.run_sync(BenchBase.metadata.create_all)
+        await connection.execute(insert(BenchAccount), [{"id": id_} for id_ in range(ACCOUNTS)])
 
 
-async def _clean_up(db: Database, settings: Settings, ids: list[str]) -> None:
+async def _clean_up(db: Database, settings: BenchSettings, ids: list[str]) -> None:
     """Remove what we have made on the configured servers. No worker runs any more."""
     try:
         async with contextlib.aclosing(connect(settings.redis_url.get_secret_value())) as redis:

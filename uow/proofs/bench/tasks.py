@@ -12,10 +12,10 @@ from sqlalchemy import Identity, MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from uow.db.models import SCHEMA
+from uow.proofs.bench.app import BenchSettings
 from uow.proofs.bench.tally import Tally
 from uow.tasks.context import TaskContext
 from uow.tasks.definition import task
-from uow.tasks.function import TaskFunction
 
 ACCOUNTS = 1000
 """Rows whose counters are updated: so many that tasks seldom wait for each other's locks."""
@@ -24,13 +24,13 @@ ONCE = 1
 """Tries: what fails here is not to be repeated but to be told."""
 
 
-class Base(DeclarativeBase):
+class BenchBase(DeclarativeBase):
     """Base of the models, in the schema that the benchmark has for itself."""
 
     metadata = MetaData(schema=SCHEMA)
 
 
-class Account(Base):
+class BenchAccount(BenchBase):
     """A row that tasks look up by its key and update."""
 
     __tablename__ = "bench_account"
@@ -39,7 +39,7 @@ class Account(Base):
     counter: Mapped[int] = mapped_column(default=0)
 
 
-class Audit(Base):
+class Audit(BenchBase):
     """A row that a task adds. No unique constraint: what happens twice must show."""
 
     __tablename__ = "bench_audit"
@@ -52,12 +52,12 @@ class Audit(Base):
 async def warm_up(ctx: TaskContext, number: int) -> None:
     """Opens a connection, so that none has to be opened later."""
     async with _counted(ctx, warm_up.name, number), ctx["db"].get_session() as session:
-        await session.get(Account, 0)
+        await session.get(BenchAccount, 0)
 
 
 @task("bench.no_op", durable=False, max_tries=ONCE)
 async def no_op(ctx: TaskContext, number: int, padding: str = "") -> None:
-    """Nothing, without a row: what Redis and the worker cost."""
+    """Nothing, rowless: what Redis and the worker cost."""
     async with _counted(ctx, no_op.name, number):
         pass
 
@@ -73,8 +73,8 @@ async def durable(ctx: TaskContext, number: int, padding: str = "") -> None:
 async def database(ctx: TaskContext, number: int, padding: str = "") -> None:
     """Looks up a row by its key, updates a counter, adds an audit row: what a real task does."""
     async with _counted(ctx, database.name, number), ctx["db"].get_session() as session:
-        account = await session.get_one(Account, number % ACCOUNTS)
-        account.counter = Account.counter + 1
+        account = await session.get_one(BenchAccount, number % ACCOUNTS)
+        account.counter = BenchAccount.counter + 1
         session.add(Audit(number=number))
 
 
@@ -92,13 +92,11 @@ async def latency_durable(ctx: TaskContext, number: int, padding: str = "") -> N
         pass
 
 
-Work = TaskFunction[[int, str], None]
-"""What is measured."""
-
-
 @contextlib.asynccontextmanager
 async def _counted(ctx: TaskContext, name: str, number: int) -> AsyncIterator[None]:
-    tally = _tally(ctx["settings"].storage_dir, name)
+    settings = ctx["settings"]
+    assert isinstance(settings, BenchSettings)  # noqa: S101 - nobody else runs these
+    tally = _tally(settings.tally_dir, name)
     await tally.pass_gate()
     tally.begin(number)
     yield

@@ -4,15 +4,16 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from uow.process.launch import WorkerProcess
-from uow.proofs.bench.plan import Plan
+from uow.process.launch import LaunchedWorker
+from uow.proofs.bench.app import NAME as APP
+from uow.proofs.bench.plan import BenchPlan
 from uow.proofs.bench.site import Site
 
 
-class Workers:
+class StartedWorkers:
     """All of them."""
 
-    def __init__(self, processes: Sequence[WorkerProcess]) -> None:
+    def __init__(self, processes: Sequence[LaunchedWorker]) -> None:
         self._processes = processes
 
     def check(self) -> None:
@@ -26,21 +27,21 @@ class Workers:
 
 
 @contextlib.asynccontextmanager
-async def open_workers(plan: Plan, site: Site) -> AsyncIterator[Workers]:
+async def open_workers(plan: BenchPlan, site: Site) -> AsyncIterator[StartedWorkers]:
     """Start them; stop all of them at the end. They are not ready yet."""
-    arguments = ["--stock"] if plan.stock else []
+    arguments = [APP, "--stock"] if plan.stock else [APP]
     place = None if plan.servers else site.directory  # whose settings may name files from here
     with contextlib.ExitStack() as stack:
-        processes: list[WorkerProcess] = []
+        processes: list[LaunchedWorker] = []
         for number in range(plan.processes):
             log = site.directory / f"worker-{number}.log"
-            process = WorkerProcess(site.settings, log, *arguments, place=place)
+            process = LaunchedWorker(site.settings, log, *arguments, place=place)
             processes.append(stack.enter_context(process))
         stack.callback(_tell_all, processes)  # before it waits for one after the other
-        yield Workers(processes)
+        yield StartedWorkers(processes)
 
 
-def _tell_all(processes: Sequence[WorkerProcess]) -> None:
+def _tell_all(processes: Sequence[LaunchedWorker]) -> None:
     for process in processes:
         process.terminate()
 

@@ -19,5 +19,5 @@ What each file is:
 - `fleet.py`, `faults.py`: the worker processes, and what is done to them and to the servers.
 - `producer.py`, `checker.py`: what was promised, and whether it was kept.
 - `journal.py`: what happened when, for whoever has to find out why.
-- `run.py`, `show.py`: all of it together, and what a person sees of it.
+- `chaos_run.py`, `show.py`: all of it together, and what a person sees of it.
 """

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from uow.broker.redis import arq_settings
 from uow.db.database import Database
-from uow.proofs.chaos.fleet import Command
+from uow.proofs.chaos.fleet import Target
 from uow.proofs.chaos.system import CONCURRENCY, NotSent
 from uow.proofs.chaos.tasks import (
     BACKOFF,
@@ -102,7 +102,7 @@ class StockArq:
 
     name = "stock arq"
 
-    def __init__(self, db: Database, redis: ArqRedis, command: Command) -> None:
+    def __init__(self, db: Database, redis: ArqRedis, command: Target) -> None:
         self.db = db
         self.command = command
         self._redis = redis

@@ -8,7 +8,7 @@ from functools import partial
 from uow.broker.redis import connect
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.proofs.chaos.fleet import Fleet
-from uow.proofs.chaos.plan import Done, Fault, FaultKind
+from uow.proofs.chaos.plan import Done, FaultKind, PlannedFault
 
 
 class Faults:
@@ -36,7 +36,7 @@ class Faults:
         self._postgres_trouble = asyncio.Lock()
         self._redis_trouble = asyncio.Lock()
 
-    async def run(self, faults: list[Fault]) -> None:
+    async def run(self, faults: list[PlannedFault]) -> None:
         """Do all of them; returns when the last is over and every server is back."""
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -45,7 +45,7 @@ class Faults:
                 await asyncio.sleep(began + fault.at - loop.time())
                 group.create_task(self.do(fault))
 
-    async def do(self, fault: Fault) -> None:
+    async def do(self, fault: PlannedFault) -> None:
         """Do one fault; returns when it is over."""
         self._note(str(fault))
         match fault.kind:
@@ -61,7 +61,7 @@ class Faults:
                     await self._lose_postgres(fault)
         self.done[fault.kind] += 1
 
-    async def _lose_redis(self, fault: Fault) -> None:
+    async def _lose_redis(self, fault: PlannedFault) -> None:
         if fault.kind is FaultKind.REDIS_FLUSH:
             async with contextlib.aclosing(connect(self._redis.url)) as client:
                 await client.flushall()
@@ -71,7 +71,7 @@ class Faults:
         await _in_thread(partial(self._redis.restart, lose_data=True))
         self._note("redis is back, empty")
 
-    async def _lose_postgres(self, fault: Fault) -> None:
+    async def _lose_postgres(self, fault: PlannedFault) -> None:
         if fault.kind is FaultKind.POSTGRES_CRASH:
             await _in_thread(self._postgres.kill9)
             await asyncio.sleep(fault.seconds)

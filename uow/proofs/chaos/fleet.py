@@ -39,7 +39,7 @@ TAIL_LINES = 15
 
 PR_SET_PDEATHSIG = 1
 
-Command = tuple[Callable[..., None], tuple[object, ...]]
+Target = tuple[Callable[..., None], tuple[object, ...]]
 """What a worker process runs: a function of a module, and its arguments."""
 
 
@@ -91,7 +91,7 @@ class Fleet:
 
     def __init__(
         self,
-        command: Command,
+        command: Target,
         size: int,
         *,
         imports: Sequence[str] = (),

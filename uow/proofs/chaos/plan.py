@@ -45,7 +45,7 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Fault:
+class PlannedFault:
     """One fault.
 
     Attributes:
@@ -108,36 +108,36 @@ class FaultPlan:
     stops: int
     stop_seconds: float
 
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[PlannedFault]:
         """Every fault, in the order of time."""
         rng = random.Random(self.seed)  # noqa: S311 - to be repeated, not to be secret
         return sorted(
             [*self._kills(rng), *self._stops(rng), *self._redis(rng), *self._postgres(rng)]
         )
 
-    def _kills(self, rng: random.Random) -> Iterator[Fault]:
+    def _kills(self, rng: random.Random) -> Iterator[PlannedFault]:
         for at in self._times(self.kills, rng):
-            yield Fault(at, FaultKind.KILL, rng.randrange(self.workers))
+            yield PlannedFault(at, FaultKind.KILL, rng.randrange(self.workers))
 
-    def _stops(self, rng: random.Random) -> Iterator[Fault]:
+    def _stops(self, rng: random.Random) -> Iterator[PlannedFault]:
         for at in self._times(self.stops, rng):
-            yield Fault(at, FaultKind.STOP, rng.randrange(self.workers), self.stop_seconds)
+            yield PlannedFault(at, FaultKind.STOP, rng.randrange(self.workers), self.stop_seconds)
 
-    def _redis(self, rng: random.Random) -> Iterator[Fault]:
+    def _redis(self, rng: random.Random) -> Iterator[PlannedFault]:
         for number, at in enumerate(self._times(self.redis_losses, rng), 1):
             if number % EVERY_THIRD == 0:
-                yield Fault(at, FaultKind.REDIS_FLUSH)
+                yield PlannedFault(at, FaultKind.REDIS_FLUSH)
             else:
                 away = rng.uniform(0, REDIS_AWAY_SECONDS)
-                yield Fault(at, FaultKind.REDIS_KILL, seconds=away)
+                yield PlannedFault(at, FaultKind.REDIS_KILL, seconds=away)
 
-    def _postgres(self, rng: random.Random) -> Iterator[Fault]:
+    def _postgres(self, rng: random.Random) -> Iterator[PlannedFault]:
         for number, at in enumerate(self._times(self.postgres_restarts, rng), 1):
             if number % EVERY_THIRD == 0:
-                yield Fault(at, FaultKind.POSTGRES_RESTART)
+                yield PlannedFault(at, FaultKind.POSTGRES_RESTART)
             else:
                 away = rng.uniform(0, POSTGRES_AWAY_SECONDS)
-                yield Fault(at, FaultKind.POSTGRES_CRASH, seconds=away)
+                yield PlannedFault(at, FaultKind.POSTGRES_CRASH, seconds=away)
 
     def _times(self, count: int, rng: random.Random) -> Iterator[float]:
         """Even, with jitter: one moment in each of `count` equal parts of the time."""
@@ -146,7 +146,7 @@ class FaultPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChaosPlan:
     """The options of a run.
 
     Attributes:
@@ -176,7 +176,7 @@ class Plan:
             self.postgres_restarts * SECONDS_PER_SERVER_FAULT,
         )
 
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[PlannedFault]:
         """Every fault, in the order of time."""
         return FaultPlan(
             seed=self.seed, seconds=self.seconds, workers=self.workers, kills=self.kills,

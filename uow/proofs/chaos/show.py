@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from uow.process.signals import TERMINATED, cancel_on_sigterm
+from uow.proofs.chaos.chaos_run import ChaosReport, Snapshot, run_chaos
 from uow.proofs.chaos.journal import Journal
-from uow.proofs.chaos.plan import FaultKind, Plan
-from uow.proofs.chaos.run import Report, Snapshot, run
+from uow.proofs.chaos.plan import ChaosPlan, FaultKind
 
 SHOWN = 10
 """How many of the things that are wrong are printed; all are in the event log."""
@@ -22,7 +22,7 @@ SHOWN = 10
 console = Console(highlight=False)
 
 
-def chaos(plan: Plan, artifacts: Path | None) -> int:
+def show_chaos(plan: ChaosPlan, artifacts: Path | None) -> int:
     """Do what the plan says, show it, and return the exit code: 0 only if every promise was kept.
 
     Args:
@@ -52,7 +52,7 @@ def chaos(plan: Plan, artifacts: Path | None) -> int:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _announce(plan: Plan, journal: Journal) -> None:
+def _announce(plan: ChaosPlan, journal: Journal) -> None:
     console.print(
         f"seed {plan.seed}: {plan.tasks:,} tasks on {plan.workers} workers in "
         f"{plan.seconds:.0f} s; meanwhile {plan.kills:,} kills and these faults:"
@@ -63,14 +63,14 @@ def _announce(plan: Plan, journal: Journal) -> None:
             console.print(f"  at {fault.at:5.1f} s {fault}")
 
 
-async def _run(plan: Plan, journal: Journal) -> Report:
+async def _run(plan: ChaosPlan, journal: Journal) -> ChaosReport:
     cancel_on_sigterm()
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        return await run(plan, journal, _line(progress, plan))
+        return await run_chaos(plan, journal, _line(progress, plan))
 
 
-def _line(progress: Progress, plan: Plan) -> Callable[[Snapshot], None]:
+def _line(progress: Progress, plan: ChaosPlan) -> Callable[[Snapshot], None]:
     shown = progress.add_task("starting …", total=plan.tasks)
 
     def show(now: Snapshot) -> None:
@@ -85,7 +85,7 @@ def _line(progress: Progress, plan: Plan) -> Callable[[Snapshot], None]:
     return show
 
 
-def _print(report: Report, journal: Journal) -> None:
+def _print(report: ChaosReport, journal: Journal) -> None:
     plan, verdict, done = report.plan, report.verdict, report.done
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in {
@@ -112,7 +112,7 @@ def _print(report: Report, journal: Journal) -> None:
         console.print("[red]✗ the promise was broken[/]")
 
 
-def _verdict_rows(report: Report) -> dict[str, int]:
+def _verdict_rows(report: ChaosReport) -> dict[str, int]:
     verdict = report.verdict
     rare = {
         "failed": len(verdict.failures),

@@ -16,7 +16,7 @@ from uow.db import migrations
 from uow.db.database import Database
 from uow.db.failures import PASSING, sqlstate
 from uow.errors import ServerUnreachable
-from uow.proofs.chaos.fleet import Command
+from uow.proofs.chaos.fleet import Target
 from uow.proofs.chaos.tasks import EFFECTS, FUNCTIONS, kind_of
 from uow.run import run_tasks
 from uow.settings.environment import GivenSettings, Settings
@@ -60,7 +60,7 @@ class System(Protocol):
 
     name: str
     db: Database
-    command: Command
+    command: Target
 
     async def enqueue(self, number: int) -> None:
         """Enqueue the task with this number; when it returns, that is a promise.
@@ -121,7 +121,7 @@ class OurWorker:
 
     def __init__(self, db: Database, client: TaskClient, settings: Settings) -> None:
         self.db = db
-        self.command: Command = (run_tasks, (settings,))
+        self.command: Target = (run_tasks, (settings,))
         self._client = client
         self._queue = settings.queue
 
@@ -193,14 +193,13 @@ async def open_our_worker(postgres_url: str, redis_url: str) -> AsyncIterator[Ou
         database_schema=DEFAULT_SCHEMA,
         redis_url=SecretStr(redis_url),
         task_modules=("uow.proofs.chaos.tasks",),
-        builtin_tasks=False,
         queue=QUEUE,
         concurrency=CONCURRENCY,
         lease_seconds=LEASE_SECONDS,
         shutdown_grace=1.0,
     )
     async with Database.from_settings(settings.require_database()) as db:
-        await migrations.upgrade(db, builtin_tasks=False)
+        await migrations.upgrade(db)
         await db.execute_once(EFFECTS, {})
         async with TaskClient.from_settings(settings, db=db) as client:
             yield OurWorker(db, client, settings)

@@ -39,7 +39,7 @@ TIMEOUT = 20.0
 BACKOFF = Backoff(base=0.2, cap=2.0)
 
 
-class Kind(StrEnum):
+class TaskKind(StrEnum):
     """What a task does."""
 
     ONE = "one"
@@ -50,21 +50,21 @@ class Kind(StrEnum):
 
 
 _MIX = (
-    *[Kind.ONE] * 12,
-    *[Kind.TWO_BLOCKS] * 2,
-    *[Kind.WITH_CHILD] * 2,
-    *[Kind.SECOND_TRY] * 2,
-    *[Kind.SLOW] * 2,
+    *[TaskKind.ONE] * 12,
+    *[TaskKind.TWO_BLOCKS] * 2,
+    *[TaskKind.WITH_CHILD] * 2,
+    *[TaskKind.SECOND_TRY] * 2,
+    *[TaskKind.SLOW] * 2,
 )
 
-_PARTS = {Kind.TWO_BLOCKS: (0, 1), Kind.WITH_CHILD: (0, CHILD_PART)}
+_PARTS = {TaskKind.TWO_BLOCKS: (0, 1), TaskKind.WITH_CHILD: (0, CHILD_PART)}
 
 
 class NotYet(Exception):
     """The first try of a task that succeeds on its second."""
 
 
-def kind_of(number: int) -> Kind:
+def kind_of(number: int) -> TaskKind:
     """What the task with this number does."""
     return _MIX[number % len(_MIX)]
 
@@ -148,12 +148,12 @@ async def slow(ctx: TaskContext, number: int) -> None:
     await pause()
 
 
-FUNCTIONS: dict[Kind, TaskFunction[[int], None]] = {
-    Kind.ONE: one,
-    Kind.TWO_BLOCKS: two_blocks,
-    Kind.WITH_CHILD: with_child,
-    Kind.SECOND_TRY: second_try,
-    Kind.SLOW: slow,
+FUNCTIONS: dict[TaskKind, TaskFunction[[int], None]] = {
+    TaskKind.ONE: one,
+    TaskKind.TWO_BLOCKS: two_blocks,
+    TaskKind.WITH_CHILD: with_child,
+    TaskKind.SECOND_TRY: second_try,
+    TaskKind.SLOW: slow,
 }
 
 

@@ -14,7 +14,7 @@ from uow.proofs.chaos.checker import Verdict, check
 from uow.proofs.chaos.faults import Faults
 from uow.proofs.chaos.fleet import Fleet
 from uow.proofs.chaos.journal import Journal
-from uow.proofs.chaos.plan import Done, Plan
+from uow.proofs.chaos.plan import ChaosPlan, Done
 from uow.proofs.chaos.producer import Producer
 from uow.proofs.chaos.system import LEASE_SECONDS, UNCLEAR, System, open_our_worker
 
@@ -45,10 +45,10 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ChaosReport:
     """How a run ended."""
 
-    plan: Plan
+    plan: ChaosPlan
     verdict: Verdict
     done: Done
     exits: Sequence[str]
@@ -60,7 +60,9 @@ class Report:
         return self.verdict.holds and not self.exits
 
 
-async def run(plan: Plan, journal: Journal, show: Callable[[Snapshot], None]) -> Report:
+async def run_chaos(
+    plan: ChaosPlan, journal: Journal, show: Callable[[Snapshot], None]
+) -> ChaosReport:
     """Do what the plan says; leaves no process behind.
 
     Args:
@@ -91,7 +93,7 @@ async def run(plan: Plan, journal: Journal, show: Callable[[Snapshot], None]) ->
         await fleet.close()
         journal.note("no more workers")
         verdict = await check(system, producer.acknowledged, producer.unknown)
-        return Report(plan, verdict, faults.done, fleet.exits, time.monotonic() - began)
+        return ChaosReport(plan, verdict, faults.done, fleet.exits, time.monotonic() - began)
 
 
 class _Watch:
@@ -131,7 +133,7 @@ class _Watch:
 
 
 async def _produce_under_faults(
-    plan: Plan, producer: Producer, faults: Faults, watch: _Watch
+    plan: ChaosPlan, producer: Producer, faults: Faults, watch: _Watch
 ) -> None:
     async with asyncio.TaskGroup() as group:
         working = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from uow.proofs.bench.facts import Machine, Servers, machine, servers
 from uow.proofs.bench.measure import Bench, Show
-from uow.proofs.bench.plan import Measurement, Plan
+from uow.proofs.bench.plan import BenchPlan, Measurement
 from uow.proofs.bench.result import Latency, Throughput, faults
 from uow.proofs.bench.runs import Run
 from uow.proofs.bench.site import Site, open_site
@@ -22,7 +22,7 @@ _ONE_BY_ONE = (latency_no_op, latency_durable)
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class WorkerFacts:
     """What was measured.
 
     Attributes:
@@ -38,7 +38,7 @@ class Workers:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchReport:
     """What came out.
 
     Attributes:
@@ -46,10 +46,10 @@ class Report:
         faults: What must not be; without any, every task has run exactly once.
     """
 
-    plan: Plan
+    plan: BenchPlan
     machine: Machine
     servers: Servers
-    workers: Workers
+    workers: WorkerFacts
     figures: Mapping[str, Throughput | Latency]
     faults: Sequence[str]
 
@@ -59,7 +59,7 @@ class Report:
         return not self.faults
 
 
-async def run(plan: Plan, show: Show) -> Report:
+async def run_bench(plan: BenchPlan, show: Show) -> BenchReport:
     """Measure what the plan says; leaves no process, table or key behind.
 
     Args:
@@ -85,7 +85,7 @@ async def run(plan: Plan, show: Show) -> Report:
         return _report(plan, here, where, site, runs, memory)
 
 
-async def _measure(plan: Plan, bench: Bench) -> dict[str, Run]:
+async def _measure(plan: BenchPlan, bench: Bench) -> dict[str, Run]:
     runs: dict[str, Run] = {}
     for measurement, function in _MANY.items():
         if measurement in plan.only:
@@ -103,19 +103,19 @@ def _memory(runs: Mapping[str, Run]) -> list[int]:
 
 
 def _report(
-    plan: Plan,
+    plan: BenchPlan,
     here: Machine,
     where: Servers,
     site: Site,
     runs: Mapping[str, Run],
     memory: list[int],
-) -> Report:
+) -> BenchReport:
     counts = {name: run.order.count() for name, run in runs.items()}
-    return Report(
+    return BenchReport(
         plan=plan,
         machine=here,
         servers=where,
-        workers=Workers(
+        workers=WorkerFacts(
             processes=plan.processes,
             concurrency=site.settings.concurrency,
             stock=plan.stock,

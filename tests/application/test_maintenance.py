@@ -1,18 +1,18 @@
-"""`maintenance.prune_tasks`, and when the built-in tasks run by themselves."""
+"""`maintenance.prune_tasks`, and when tasks run by themselves."""
 
 import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from uow import Database, Settings, TaskClient
+from uow import Database, TaskClient
 from uow.broker import keys
 from uow.broker.redis import RedisClient
 from uow.errors import SettingsError
-from uow.main import startup, worker_settings
 from uow.services.pruning import BATCH
 from uow.tasks.registry import Registry
+from worker.settings import WorkerAppSettings
 from worker.tasks.maintenance import prune_tasks
-from worker.tasks.schedules import builtin_schedules
+from worker.tasks.schedules import schedules_of_settings
 
 
 @pytest.fixture
@@ -42,27 +42,17 @@ async def test_prune_tasks_removes_in_batches_what_is_kept_no_longer(
 
 
 def test_the_schedules_of_the_built_in_tasks_are_off_unless_a_setting_says_when(
-    settings: Settings,
+    settings: WorkerAppSettings,
 ) -> None:
-    assert builtin_schedules(settings) == []
+    assert schedules_of_settings(settings) == []
     on = {"prune_schedule": "@daily", "stale_users_schedule": "0 3 * * *",
           "schedule_timezone": "Asia/Tokyo"}  # fmt: skip
-    made = builtin_schedules(settings.model_copy(update=on))
+    made = schedules_of_settings(settings.model_copy(update=on))
     assert [one.name for one in made] == ["maintenance.prune_tasks", "users.deactivate_stale"]
     assert {one.definition("q").timezone for one in made} == {"Asia/Tokyo"}
 
 
 @pytest.mark.parametrize("wrong", [{"prune_schedule": "daily"}, {"schedule_timezone": "Mars"}])
-def test_a_wrong_setting_is_named(settings: Settings, wrong: dict[str, str]) -> None:
+def test_a_wrong_setting_is_named(settings: WorkerAppSettings, wrong: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="WORKER_PRUNE_SCHEDULE: schedule maintenance"):
-        builtin_schedules(settings.model_copy(update={"prune_schedule": "@daily", **wrong}))
-
-
-async def test_a_schedule_of_a_built_in_task_that_is_not_there_is_refused(
-    settings: Settings, registry: Registry, redis: RedisClient
-) -> None:
-    without = settings.model_copy(update={"builtin_tasks": False, "prune_schedule": "@daily"})
-    ctx = {**worker_settings(without, registry).ctx, "redis": redis}  # type: ignore[attr-defined]
-    with pytest.raises(SettingsError, match="WORKER_BUILTIN_TASKS=false"):
-        await startup(ctx)
-    await ctx["stack"].aclose()
+        schedules_of_settings(settings.model_copy(update={"prune_schedule": "@daily", **wrong}))

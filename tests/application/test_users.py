@@ -10,11 +10,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
-from uow import Database, Settings, TaskClient, TaskFailed
+from uow import Database, TaskClient, TaskFailed
 from uow.clock import utcnow
-from uow.db.models import Task, User
-from uow.errors import InvalidArguments, UserTaken
+from uow.db.models import Task
+from uow.errors import InvalidArguments
 from uow.tasks.registry import Registry, default_registry
+from worker.errors import UserTaken
+from worker.models import User
+from worker.settings import WorkerAppSettings
 from worker.tasks import users
 from worker.tasks.users import create, deactivate_stale
 from worker.users import Email, Username, create_user
@@ -23,8 +26,8 @@ ANN = {"username": "ann", "email": "ann@example.com"}
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"builtin_tasks": True, "stale_user_days": 30})
+def settings(settings: WorkerAppSettings) -> WorkerAppSettings:
+    return settings.model_copy(update={"stale_user_days": 30})
 
 
 @pytest.fixture

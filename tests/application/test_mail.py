@@ -14,11 +14,12 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.loopback import MailServer, mail_server, make_certificate
-from uow import Database, Settings, TaskClient, TaskFailed, TaskFunction, TaskHandle, TaskState
-from uow.errors import MailRefused, SettingsError
-from uow.settings.parts import MailSettings
+from uow import Database, TaskClient, TaskFailed, TaskFunction, TaskHandle, TaskState
+from uow.errors import SettingsError
 from uow.tasks.registry import Registry
 from uow.tasks.retry import Backoff
+from worker.errors import MailRefused
+from worker.settings import MailSettings, WorkerAppSettings
 from worker.tasks.mail import compose, send_mail
 from worker.tasks.users import send_welcome
 from worker.tasks.webhooks import deliver
@@ -37,14 +38,13 @@ async def mails() -> AsyncIterator[MailServer]:
 
 
 @pytest.fixture
-def settings(settings: Settings, mails: MailServer) -> Settings:
+def settings(settings: WorkerAppSettings, mails: MailServer) -> WorkerAppSettings:
     return settings.model_copy(update=to(mails.port))
 
 
 def to(port: int, **more: object) -> dict[str, object]:
-    """Settings for a mail server on loopback."""
+    """WorkerAppSettings for a mail server on loopback."""
     return {
-        "builtin_tasks": True,
         "smtp_host": "localhost",
         "smtp_port": port,
         "smtp_tls": "none",
@@ -186,7 +186,7 @@ async def test_an_unknown_user_is_a_final_failure(client: TaskClient, settle: Se
 
 class TestWithoutMailServer:
     @pytest.fixture
-    def settings(self, settings: Settings) -> Settings:
+    def settings(self, settings: WorkerAppSettings) -> WorkerAppSettings:
         return settings.model_copy(update={"smtp_host": None})
 
     async def test_no_mail_server_in_the_settings_is_a_final_failure(

@@ -12,17 +12,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import Drain
-from uow import Database, Settings, TaskClient, TaskFailed, TaskHandle
+from uow import Database, TaskClient, TaskFailed, TaskHandle
 from uow.tasks.registry import Registry
+from worker.settings import WorkerAppSettings
 from worker.tasks.archive import Record, Records, as_csv, write_archive
 from worker.tasks.user_export import TASKS_AT_ONCE, export_data
 from worker.tasks.users import send_welcome
 from worker.users import create_user
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"builtin_tasks": True})
 
 
 @pytest.fixture
@@ -49,7 +45,7 @@ def read_csv(content: bytes) -> list[dict[str, str]]:
 
 
 async def test_an_export_holds_the_profile_and_the_users_own_tasks(
-    client: TaskClient, drain: Drain, settings: Settings, ann: int
+    client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int
 ):
     own = await client.enqueue(send_welcome.options(user_id=ann, delay=3600), user_id=ann)
     await client.enqueue(send_welcome.options(user_id=ann + 1, delay=3600), user_id=ann)
@@ -82,7 +78,7 @@ async def test_an_export_holds_the_profile_and_the_users_own_tasks(
 
 
 async def test_only_its_owner_can_read_an_export_and_nothing_else_is_left(
-    client: TaskClient, drain: Drain, settings: Settings, ann: int
+    client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int
 ):
     path = await (await finished(client, drain, ann)).result(5)
     exports = settings.storage_dir / "exports"
@@ -93,7 +89,7 @@ async def test_only_its_owner_can_read_an_export_and_nothing_else_is_left(
 
 
 async def test_an_export_of_an_unknown_user_is_a_final_failure(
-    client: TaskClient, drain: Drain, settings: Settings, ann: int
+    client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int
 ):
     handle = await finished(client, drain, ann + 1)
     with pytest.raises(TaskFailed, match=f"UserNotFound: there is no user {ann + 1}"):
@@ -105,7 +101,7 @@ async def test_an_export_of_an_unknown_user_is_a_final_failure(
 
 
 async def test_an_exports_folder_that_leads_elsewhere_is_refused(
-    client: TaskClient, drain: Drain, settings: Settings, ann: int, tmp_path: Path
+    client: TaskClient, drain: Drain, settings: WorkerAppSettings, ann: int, tmp_path: Path
 ):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -129,7 +125,11 @@ def test_an_archive_that_cannot_be_written_leaves_the_old_one(tmp_path: Path):
 
 
 async def test_an_export_has_few_of_its_tasks_in_memory_at_once(
-    client: TaskClient, drain: Drain, settings: Settings, ann: int, monkeypatch: pytest.MonkeyPatch
+    client: TaskClient,
+    drain: Drain,
+    settings: WorkerAppSettings,
+    ann: int,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     added: list[int] = []
 

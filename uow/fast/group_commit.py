@@ -9,17 +9,15 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from uuid import UUID
 
-from uow.db.database import Database
+from uow.attempt.attempt import Attempt
 from uow.db.failures import PASSING, Kind, cause_of, refuses, sqlstate
+from uow.db.outcomes import succeed_many
+from uow.db.server import ping
+from uow.db.statement import Statements
 from uow.failpoints import reach
 from uow.service import Service
-from uow.tasks.context import RunningTask
-from uow.tasks.function import TaskFunction
-
-if TYPE_CHECKING:
-    from uow.fast.batches import Delivered
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +33,19 @@ READ_ONLY = "25006"
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A task whose function has returned."""
+    """An attempt whose function has returned; and its result, as JSON."""
 
-    delivered: "Delivered"
-    function: TaskFunction[..., object]
-    task: RunningTask
+    attempt: Attempt
     result: str
-    retention: float
-    began: float
+
+    @property
+    def row_id(self) -> UUID:
+        """Its task's."""
+        assert self.attempt.held.task_id is not None  # noqa: S101 - it has a row
+        return self.attempt.held.task_id
 
 
-class Completions(Service):
+class GroupCommit(Service):
     """Collects completions and commits them together.
 
     Args:
@@ -57,7 +57,7 @@ class Completions(Service):
 
     def __init__(
         self,
-        db: Database,
+        db: Statements,
         on_settled: Callable[[Completion], None],
         refuse: Callable[[Completion, Exception], Awaitable[None]],
         on_death: Callable[[BaseException], None] | None = None,
@@ -131,21 +131,19 @@ class Completions(Service):
         if sqlstate(error) == READ_ONLY or (cause is not None and cause.kind is Kind.DISK):
             return True
         try:
-            await self._db.ping()
+            await ping(self._db)
         except PASSING:
             return True
         return False
 
     async def _write(self, batch: list[Completion]) -> None:
         # In the order of their ids, as every batch locks its rows.
-        ordered = sorted(batch, key=lambda completion: completion.delivered.row_id)
-        found = await self._db.execute_once(
-            self._db.queries.succeed_many,
-            {
-                "ids": [completion.delivered.row_id for completion in ordered],
-                "results": [completion.result for completion in ordered],
-                "retentions": [completion.retention for completion in ordered],
-            },
+        ordered = sorted(batch, key=lambda completion: completion.row_id)
+        settled = await succeed_many(
+            self._db,
+            [completion.row_id for completion in ordered],
+            [completion.result for completion in ordered],
+            [completion.attempt.retention for completion in ordered],
         )
-        if (others := len(batch) - len(found.all())) > 0:
+        if (others := len(batch) - settled) > 0:
             logger.info("%d tasks had been settled by others when they completed here", others)

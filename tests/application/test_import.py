@@ -12,11 +12,13 @@ import pytest
 from sqlalchemy import select, text
 
 from tests.conftest import Drain
-from uow import Database, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
-from uow.db.models import Task, User
-from uow.errors import FileRefused
+from uow import Database, TaskClient, TaskFailed, TaskHandle, TaskState
+from uow.db.models import Task
 from uow.tasks.registry import Registry
 from uow.tasks.retry import Backoff
+from worker.errors import FileRefused
+from worker.models import User
+from worker.settings import WorkerAppSettings
 from worker.tasks import user_file
 from worker.tasks.user_file import BadLine, UserFile
 from worker.tasks.user_import import ImportReport, import_csv
@@ -28,9 +30,9 @@ NOT_UTF_8 = 'username: is not UTF-8: save the file as "CSV UTF-8"'
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
+def settings(settings: WorkerAppSettings) -> WorkerAppSettings:
     settings.storage_dir.mkdir()
-    return settings.model_copy(update={"builtin_tasks": True})
+    return settings
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ Import = Callable[..., Awaitable[TaskHandle[Any]]]
 
 
 @pytest.fixture
-def imported(settings: Settings, client: TaskClient, drain: Drain) -> Import:
+def imported(settings: WorkerAppSettings, client: TaskClient, drain: Drain) -> Import:
     """Import a file with this content, however many tries that takes."""
 
     async def run(content: str | bytes, *, welcome: bool = False) -> TaskHandle[Any]:
@@ -328,7 +330,7 @@ async def test_an_import_that_is_repeated_creates_and_welcomes_nobody_again(
 
 
 async def test_progress_shows_while_the_import_goes_on(
-    settings: Settings,
+    settings: WorkerAppSettings,
     registry: Registry,
     client: TaskClient,
     drain: Drain,

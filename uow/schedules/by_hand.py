@@ -1,6 +1,5 @@
-"""Schedules for people: what there is, how far it is, and pausing, resuming, running by hand."""
+"""What people do to schedules by hand: see how far they are, pause, resume, run one now."""
 
-import difflib
 import itertools
 import logging
 from collections.abc import Mapping
@@ -18,8 +17,9 @@ from uow.db.schedules import LockedSchedule, StoredSchedule
 from uow.db.schedules import TickView as TickView
 from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
 from uow.ids import new_id
-from uow.schedules.cron import Definition
+from uow.schedules.cron import ScheduleDefinition
 from uow.schedules.tick import Tick
+from uow.spelling import did_you_mean
 from uow.tasks.handle import TaskHandle
 from uow.tasks.outlets import reader_of
 
@@ -42,7 +42,7 @@ class ScheduleView:
 
     app: str
     name: str
-    definition: Definition
+    definition: ScheduleDefinition
     state: Literal["active", "paused", "removed"]
     next_tick: datetime | None
     last_tick: datetime | None
@@ -58,7 +58,7 @@ class ScheduleView:
         return cls(
             app=row.app,
             name=row.name,
-            definition=Definition.from_json(row.definition),
+            definition=ScheduleDefinition.from_json(row.definition),
             state="removed" if row.removed_at else "paused" if row.paused_at else "active",
             next_tick=row.next_tick,
             last_tick=row.last_tick,
@@ -199,14 +199,14 @@ class Schedules:
 
     async def _no_such(self, name: str) -> str:
         names = [one.name for one in await self.all()]
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        meant = did_you_mean(name, names)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(names) or 'none'}"
         return f"{self._app} has no schedule {name}; {hint}"
 
 
-def _definition_of(name: str, row: LockedSchedule) -> Definition:
+def _definition_of(name: str, row: LockedSchedule) -> ScheduleDefinition:
     try:
-        definition = Definition.from_json(row.definition)
+        definition = ScheduleDefinition.from_json(row.definition)
         definition.timetable  # noqa: B018 - it may not be understood either
     except ValueError as error:
         raise _not_understood(name, error) from error

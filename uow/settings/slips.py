@@ -1,8 +1,9 @@
 """Which environment variables are settings: a slip of the pen is found, the rest left alone."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
+
+from uow.spelling import did_you_mean
 
 PREFIX = "WORKER_"
 
@@ -56,5 +57,5 @@ def _strangers(given: Mapping[str, str | None], known: Sequence[str]) -> list[st
 def _meant_by(name: str, known: Sequence[str]) -> str | None:
     """Compared without the prefix, which would make any two names look alike."""
     bare = [setting.removeprefix(PREFIX) for setting in known]
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=NEAR)
-    return f"{PREFIX}{near[0]}" if near else None
+    meant = did_you_mean(name.removeprefix(PREFIX), bare, likeness=NEAR)
+    return f"{PREFIX}{meant}" if meant else None

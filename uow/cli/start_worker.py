@@ -13,11 +13,42 @@ from uow.settings.queues import weights_of
 from uow.telemetry import logs
 
 if TYPE_CHECKING:
+    from uow.app import App
     from uow.settings.environment import Settings
 
 
-def run_worker(
-    arq_settings: str | None,
+def run_app(
+    named: str | None,
+    configure_log: Callable[[LogLevel], None],
+    *,
+    stock: bool,
+    burst: bool,
+    concurrency: int | None,
+    queues: Sequence[str],
+    allow_pickle: bool,
+) -> None:
+    """Run the tasks of the application of that name, or of the one that is here.
+
+    Args:
+        configure_log: Called when the application has been imported.
+
+    Raises:
+        InvalidOptions: Two options exclude each other, or a queue is none.
+    """
+    if allow_pickle:
+        raise InvalidOptions("--allow-pickle is for a SETTINGS class; our tasks are JSON")
+    app, settings = load(named, **_given(concurrency=concurrency, queues=tuple(queues) or None))
+    run_tasks(
+        settings,
+        app,
+        stock=stock,
+        burst=burst,
+        configure_log=partial(configure_log, settings.log_level),
+    )
+
+
+def run_arq_class(
+    path: str,
     configure_log: Callable[[LogLevel], None],
     *,
     stock: bool,
@@ -26,29 +57,15 @@ def run_worker(
     queues: Sequence[str],
     allow_pickle: bool,
 ) -> None:
-    """Run our tasks, or the functions of an arq settings class.
-
-    Args:
-        configure_log: Called when the application has been imported.
+    """Run the functions of somebody's arq settings class.
 
     Raises:
-        InvalidOptions: Two options exclude each other, or a queue is none.
+        InvalidOptions: As `run_app`.
     """
-    if arq_settings is None:
-        if allow_pickle:
-            raise InvalidOptions("--allow-pickle is for a SETTINGS class; our tasks are JSON")
-        settings = load(**_given(concurrency=concurrency, queues=tuple(queues) or None))
-        run_tasks(
-            settings,
-            stock=stock,
-            burst=bool(burst),
-            configure_log=partial(configure_log, settings.log_level),
-        )
-        return
     if stock:
-        raise InvalidOptions(f"for {arq_settings} under stock arq there is `arq {arq_settings}`")
+        raise InvalidOptions(f"for {path} under stock arq there is `arq {path}`")
     run_arq_settings(
-        arq_settings,
+        path,
         _given(burst=burst, max_jobs=concurrency, queues=_weights(queues) or None),
         allow_pickle=allow_pickle,
         configure_log=partial(configure_log, log_level()),
@@ -56,6 +73,7 @@ def run_worker(
 
 
 def check_worker(
+    named: str | None,
     arq_settings: str | None,
     configure_log: Callable[[LogLevel], None],
 ) -> int:
@@ -70,7 +88,7 @@ def check_worker(
     from uow.broker.redis import arq_settings as as_arq_says
 
     if arq_settings is None:
-        settings = load()
+        _, settings = load(named)
         url, queue = settings.redis_url.get_secret_value(), settings.queue
         options: Mapping[str, Any] = {"redis_settings": as_arq_says(url), "queue_name": queue}
         configure_log(settings.log_level)
@@ -96,11 +114,13 @@ def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> Callable
     return configure
 
 
-def load(**overrides: Any) -> "Settings":
-    """The settings, which somebody's arq class has no use for, with some that win."""
+def load(named: str | None, **overrides: Any) -> "tuple[App, Settings]":
+    """The application and its settings, with some that win; an arq class has no use for either."""
+    from uow.app import find_app
     from uow.settings.environment import load_settings
 
-    return load_settings(**overrides)
+    app = find_app(named)
+    return app, load_settings(app.settings, **overrides)
 
 
 def _weights(queues: Sequence[str]) -> dict[str, float]:

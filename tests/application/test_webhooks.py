@@ -22,12 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import Drain
 from tests.loopback import WebServer, make_certificate, web_server
-from uow import Retry, Settings, TaskClient, TaskFailed, TaskHandle, TaskState
+from uow import Retry, TaskClient, TaskFailed, TaskHandle, TaskState
 from uow.clock import utcnow
-from uow.errors import InvalidArguments, SettingsError, WebhookRefused
+from uow.errors import InvalidArguments, SettingsError
 from uow.tasks.context import RunningTask
 from uow.tasks.registry import Registry
 from uow.tasks.retry import Backoff
+from worker.errors import WebhookRefused
+from worker.settings import WorkerAppSettings
 from worker.tasks import egress
 from worker.tasks.egress import is_public
 from worker.tasks.resolver import Resolver
@@ -51,7 +53,7 @@ def call() -> Call:
     """Call the plain function, as a unit test would."""
 
     async def run(url: str, **changed: object) -> int:
-        settings = Settings(webhook_secret=SecretStr(SECRET), webhook_allow_private=True)
+        settings = WorkerAppSettings(webhook_secret=SecretStr(SECRET), webhook_allow_private=True)
         task = RunningTask(
             db=None,  # type: ignore[arg-type]
             id=None,
@@ -374,10 +376,9 @@ async def test_a_certificate_for_another_host_is_not_accepted(
 
 class TestAsATask:
     @pytest.fixture
-    def settings(self, settings: Settings) -> Settings:
+    def settings(self, settings: WorkerAppSettings) -> WorkerAppSettings:
         return settings.model_copy(
             update={
-                "builtin_tasks": True,
                 "webhook_secret": SecretStr(SECRET),
                 "webhook_allow_private": True,
             }

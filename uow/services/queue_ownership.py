@@ -13,7 +13,7 @@ from uow.db.database import Database
 from uow.db.failures import PASSING
 from uow.errors import SchemaError
 from uow.service import Service
-from uow.tasks.queue_owner import claim, identify, say_alive
+from uow.tasks.queue_owner import claim_queues, identify, say_alive
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ REPORT_SECONDS = 60.0
 """Between two reports of a queue that is another's, and of errors."""
 
 
-class Ownership(Service):
+class QueueOwnership(Service):
     """Takes what is nobody's, says that we are there, and what has become another's."""
 
     passing = (*PASSING, *AWAY, SchemaError)
@@ -50,7 +50,7 @@ class Ownership(Service):
         served = await fleet.queues(self._db)
         us = await identify(self._db, self._app)
         queues = [row.queue for row in served if row.live]
-        others = await claim(self._redis, queues, us)
+        others = await claim_queues(self._redis, queues, us)
         await say_alive(self._redis, (queue for queue in queues if queue not in others))
         if not others or time.monotonic() - self._told_at < REPORT_SECONDS:
             return

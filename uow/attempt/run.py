@@ -1,0 +1,129 @@
+"""From arq's call of a job to the end of its attempt, under either engine.
+
+`run` is what arq calls. A job with a row goes this way:
+
+    hold the lease -> start -> perform -> settle -> answer
+
+and our own engine comes in where it has started a whole batch (`go_on`).
+"""
+
+from typing import Any
+from uuid import UUID
+
+from uow.attempt import foreign
+from uow.attempt.answer import fail_unstarted, hand_back, handing_back, tell_no_attempt
+from uow.attempt.attempt import Attempt
+from uow.attempt.completer import Completer, Guarded
+from uow.attempt.delivery import Delivery
+from uow.attempt.patience import note_not_alone, patience_for
+from uow.attempt.rowless import run_rowless
+from uow.attempt.running import Held
+from uow.attempt.runtime import Host, Runtime
+from uow.attempt.solo import NotAlone
+from uow.attempt.strays import wait_rowless
+from uow.broker import codec
+from uow.db.attempts import run_alone
+from uow.errors import InvalidArguments, ParametersDiffer, StartRefused
+from uow.failpoints import reach
+from uow.tasks.context import ProcessContext
+from uow.tasks.function import TaskFunction
+from uow.tasks.outcome import HandedBack
+from uow.tasks.retry import HAND_BACK_SECONDS
+from uow.telemetry.sentry import isolated
+
+GUARDED = Guarded()
+
+
+async def run(host: Host, name: str, ctx: ProcessContext, /, *args: Any, **kwargs: Any) -> object:
+    """Run a job of the task function `name`; called by arq.
+
+    Raises:
+        arq.Retry: The job is to be delivered again.
+        TaskFailed: The task has failed for good.
+    """
+    delivery = Delivery.from_call(name, ctx, args, kwargs)
+    return await isolated(_run(host.runtime, ctx, delivery))
+
+
+async def _run(runtime: Runtime, ctx: ProcessContext, delivery: Delivery) -> object:
+    function = runtime.registry[delivery.name]
+    if delivery.row_id is None and not function.durable:
+        return await run_rowless(runtime, function, ctx, delivery)
+    with handing_back(runtime, delivery):
+        reach("claimed")
+        held = _held(runtime, delivery, await _row_of(runtime, function, delivery))
+        if runtime.leases.holds(delivery.job_id):
+            # Taken for dead while it was stopped, this process is delivered what it still runs.
+            raise hand_back(HAND_BACK_SECONDS[0])
+        async with runtime.leases.holding(held):
+            await run_held(runtime, ctx, delivery, held)
+    return None
+
+
+async def run_held(runtime: Runtime, ctx: ProcessContext, delivery: Delivery, held: Held) -> None:
+    """Run a job that this process holds, from the start of its attempt to the answer.
+
+    Raises:
+        arq.Retry, TaskFailed: As `run`.
+    """
+    assert held.task_id is not None  # noqa: S101 - it has a row
+    with runtime.solo.entered():
+        reach("leased")
+        try:
+            attempt = await Attempt.start(runtime, ctx, delivery, held)
+        except StartRefused as error:
+            await fail_unstarted(runtime, delivery, held.task_id, error)
+            return
+        reach("started")
+        if attempt is None:
+            await tell_no_attempt(runtime, delivery, held.task_id)
+        else:
+            await go_on(attempt, GUARDED)
+
+
+async def go_on(attempt: Attempt, completer: Completer) -> None:
+    """From the function's call to the answer; a suspect's without neighbours.
+
+    Raises:
+        arq.Retry, TaskFailed, asyncio.CancelledError: As `Completer.complete`.
+    """
+    try:
+        if attempt.is_suspect:
+            await _go_on_alone(attempt, completer)
+        else:
+            await completer.complete(attempt, await attempt.perform())
+    finally:
+        await attempt.leave()
+
+
+async def _go_on_alone(attempt: Attempt, completer: Completer) -> None:
+    """Hand a suspect back if its neighbours do not end in time."""
+    runtime, task_id = attempt.runtime, attempt.task.id
+    assert task_id is not None  # noqa: S101 - it has a row
+    try:
+        async with runtime.solo.alone(await patience_for(runtime.redis, task_id)):
+            await run_alone(runtime.db, task_id, attempt.task.attempt)
+            await completer.complete(attempt, await attempt.perform())
+    except NotAlone as error:
+        await note_not_alone(runtime.redis, task_id)
+        reason = f"a suspect, and not alone in this process ({error})"
+        waiting = HandedBack(runtime.spread(*HAND_BACK_SECONDS), reason)
+        await completer.complete(attempt, waiting)
+
+
+async def _row_of(runtime: Runtime, function: TaskFunction[Any, Any], delivery: Delivery) -> UUID:
+    """The row that the job is marked with, or that of a stock client's job."""
+    if delivery.row_id is not None:
+        return delivery.row_id
+    try:
+        return await foreign.adopt(runtime, function, delivery)
+    except ParametersDiffer as error:
+        await wait_rowless(runtime, delivery, error)
+    except InvalidArguments as error:  # a stock client's call that fits no parameters
+        raise await foreign.refuse(runtime, delivery, error) from error
+
+
+def _held(runtime: Runtime, delivery: Delivery, row_id: UUID) -> Held:
+    payload = codec.durable_payload(delivery.name, str(row_id), delivery.enqueued_ms)
+    queue = runtime.leases.queue_of(delivery.job_id)
+    return Held(delivery.job_id, queue, delivery.score, payload, row_id)

@@ -1,0 +1,47 @@
+"""``worker migrate``: our tables, then the application's; and back in the other order."""
+
+from dataclasses import replace
+
+import typer
+
+from uow.app import App
+from uow.db import migrations
+from uow.db.database import Database
+from uow.db.migrations.application import Application
+from uow.services.readiness import wait_for_postgres
+from uow.settings.environment import Settings
+
+
+async def migrate(
+    app: App, settings: Settings, *, down: str | None, move_from: str | None, rewrite: bool
+) -> None:
+    """Go to the newest revisions, or back to `down`, and say where everything is.
+
+    Raises:
+        SchemaError: As `uow.db.migrations.upgrade`, `downgrade` and `move`.
+        ServerUnreachable: Postgres did not answer in time.
+    """
+    theirs = Application(app.migrations) if app.migrations is not None else None
+    given = settings.require_database()
+    # Some steps need a second connection.
+    async with Database.from_settings(replace(given, pool_size=max(2, given.pool_size))) as db:
+        await wait_for_postgres(db, settings.connect_timeout)
+        if move_from is not None:
+            await migrations.move(db, move_from)
+        if down is None:
+            await migrations.upgrade(db, rewrite=rewrite)
+            if theirs is not None:
+                await theirs.upgrade(db)
+        else:
+            await _go_back(db, theirs, down, rewrite=rewrite)
+    typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
+
+
+async def _go_back(
+    db: Database, theirs: Application | None, revision: str, *, rewrite: bool
+) -> None:
+    if theirs is not None and (revision == "base" or theirs.has(revision)):
+        await theirs.downgrade(db, revision)
+    if revision == "base" or theirs is None or not theirs.has(revision):
+        others = theirs.revisions if theirs is not None else ()
+        await migrations.downgrade(db, revision, rewrite=rewrite, others=others)
