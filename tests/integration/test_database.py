@@ -231,8 +231,8 @@ async def test_a_statement_without_an_answer_is_given_up_after_its_limit_and_cou
         await db.execute_once(forever, {}, limit=0.05)
     assert isinstance(caught.value, PASSING)
     with pytest.raises(ServerUnreachable):
-        async with db.transaction(limit=0.05) as execute:
-            await execute(forever, {})
+        async with db.transaction(limit=0.05) as transaction:
+            await transaction.execute(forever, {})
     assert checked_out(db) == 0
     await db.ping()
 

@@ -66,8 +66,8 @@ async def test_a_default_that_is_changed_under_way_is_no_failure_either(db: Data
 async def test_several_statements_of_ours_see_what_is_committed_between_them(
     strict: Database,
 ) -> None:
-    async with strict.transaction() as execute:
-        assert (await execute(SHOWN, {})).scalar_one() == "read committed"
+    async with strict.transaction() as transaction:
+        assert (await transaction.execute(SHOWN, {})).scalar_one() == "read committed"
 
 
 DEADLOCKS = text(

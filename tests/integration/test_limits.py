@@ -18,6 +18,7 @@ from uow.attempt import unit_of_work
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.db import migrations
 from uow.db.failures import Kind, cause_of
+from uow.db.outcomes import succeed
 from uow.db.server import ping
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable
@@ -102,18 +103,18 @@ async def test_a_connection_that_must_be_made_anew_has_a_limit_and_is_called_an_
         await db.ping()
 
 
-async def commit_with(work: UnitOfWork, db: Database) -> None:
-    nothing = {"id": uuid4(), "result": "null", "retention": 1.0}
-    await work.commit_with(db.queries.succeed, nothing)
+async def commit_with(work: UnitOfWork) -> None:
+    nothing = uuid4()
+    await work.commit_with(succeed(nothing, "null", 1.0), nothing, 1)
 
 
-async def commit(work: UnitOfWork, _: Database) -> None:
+async def commit(work: UnitOfWork) -> None:
     await work.commit()
 
 
 @pytest.mark.parametrize("how", [commit_with, commit])
 async def test_a_commit_without_an_answer_ends_its_connection_and_is_nobody_elses_failure(
-    tcp: EmbeddedPostgres, how: Callable[[UnitOfWork, Database], Awaitable[None]]
+    tcp: EmbeddedPostgres, how: Callable[[UnitOfWork], Awaitable[None]]
 ) -> None:
     async with way(tcp, "postgres") as (proxy, url), Database(url) as db:
         work = UnitOfWork(db)
@@ -122,7 +123,7 @@ async def test_a_commit_without_an_answer_ends_its_connection_and_is_nobody_else
         proxy.passes.clear()
         async with asyncio.timeout(10):
             with pytest.raises(asyncpg.PostgresError, match="answered a COMMIT for 0.05") as caught:
-                await how(work, db)
+                await how(work)
             await work.rollback()
         cause = cause_of(caught.value)
         assert cause is not None
