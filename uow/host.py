@@ -72,7 +72,7 @@ class Process:
     ) -> None:
         self.settings = settings
         self.registry = registry
-        self._schedules = schedules
+        self.schedules = schedules
         self.burst = burst
         self.death = Death()
         self._services: Services | None = None
@@ -158,7 +158,7 @@ class Process:
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
         relay = Relay(db, redis, die, retention=settings.retention)
         leader = self._leader(client, vitals, relay.look_now)
-        registrar = Registrar(db, self._schedules, settings, die, stays=not self.burst)
+        registrar = Registrar(db, self.schedules, settings, die, stays=not self.burst)
         hints = Hints(redis)
         await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
         turning: list[Service] = [relay, hints, registrar, leader]

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tests.conftest import Drain
 from tests.processes import ROOT, run_command, run_fresh_command
 from uow import Database, Settings, TaskClient, TaskRef, TaskState
-from uow.db import migrations
+from uow.db import fleet, migrations
 from uow.tasks.registry import Registry, default_registry
 
 
@@ -44,7 +44,7 @@ async def test_migrate_writes_no_table_anew_under_a_live_worker_and_says_so_in_o
     (line,) = done.stderr.strip().splitlines()
     assert "host:7 (queue q, " in line
     assert "Stop all workers and migrate again; what was done so far stays" in line
-    await db.execute_once(db.queries.leave, {"worker": "host:7"})
+    await fleet.leave(db, "host:7")
     assert (await run_command(settings, "migrate")).returncode == 0
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -28,6 +28,7 @@ from tests.redis_commands import command
 from uow import Database, Settings, TaskClient, TaskState
 from uow.broker.redis import RedisClient
 from uow.db import migrations
+from uow.db.enqueueing import NewTasks, insert
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 
 Effects = Callable[[], Awaitable[list[str]]]
@@ -75,13 +76,10 @@ async def test_killed_between_the_callers_commit_and_the_push_the_task_runs_all_
 ) -> None:
     worker = start_worker()
     await asyncio.to_thread(worker.wait_for_log, READY)
-    ids = await db.execute_once(
-        db.queries.insert,
-        {"ids": [(one := __import__("uuid").uuid4())], "arguments": ['{"what": "relayed"}'],
-         "name": "accept.effect", "queue": "arq:queue", "priority": 0, "user_id": None,
-         "unique_key": None, "waiting_key": None, "run_at": None, "delay": 0.0, "announced": True},
-    )  # fmt: skip
-    assert ids.one().id == one
+    one = uuid4()
+    new = NewTasks([one], ['{"what": "relayed"}'], "accept.effect", "arq:queue", announced=True)
+    (made,) = await insert(db, new)
+    assert made.id == one
     assert await client.handle(one).result(10) == "relayed"
     assert await effects() == ["relayed"]
 

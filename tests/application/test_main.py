@@ -21,10 +21,11 @@ def test_arqs_own_command_finds_a_settings_class(
     assert settings.database_url is not None
     monkeypatch.setenv("WORKER_DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("WORKER_PRUNE_SCHEDULE", "@daily")
-    options: dict[str, Any] = get_kwargs(worker.main.WorkerSettings)  # type: ignore[arg-type]
+    options: dict[str, Any] = get_kwargs(worker.main.WorkerSettings)
     assert {*default_registry.names} <= {function.name for function in options["functions"]}
     assert isinstance(options["ctx"]["settings"], WorkerAppSettings)
-    assert "maintenance.prune_tasks" in [one.name for one in options["ctx"]["schedules"]]
+    process = options["on_startup"].__self__
+    assert "maintenance.prune_tasks" in [one.name for one in process.schedules]
     with pytest.raises(AttributeError):
         worker.main.Nothing  # noqa: B018
 
@@ -44,7 +45,8 @@ def test_a_task_that_was_loaded_without_the_application_says_so(
     ctx: Any = {"settings": Settings()}
     with pytest.raises(SettingsError, match="start it with `worker run worker.main:app`"):
         settings_of(ctx)
-    assert settings_of({**ctx, "settings": settings}) is settings
+    ctx["settings"] = settings
+    assert settings_of(ctx) is settings
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.conformance.conftest import (
 from tests.pgbouncer import pgbouncer
 from uow import TaskHandle, TaskState
 from uow.broker.redis import RedisClient, connect
-from uow.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
+from uow.db.fragments import QUARANTINE_DEATHS, SUSPECT_DEATHS
 from uow.settings.parts import LEASE_SECONDS
 
 DEATHS = text("SELECT deaths FROM task WHERE id = :id")

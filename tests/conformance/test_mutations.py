@@ -6,19 +6,17 @@ nothing.
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any
 
 import pytest
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
 from tests.conformance.conftest import create_effects, effects_of
 from tests.conformance.tasks import INSERT
 from tests.conftest import Drain
 from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
 from uow.broker.redis import RedisClient
-from uow.db.queries import Queries, queries_for
-from uow.db.transitions import FRAGMENTS
+from uow.db.fragments import UNSETTLED
+from uow.db.statement import TEMPLATES, Written
 from uow.errors import AttemptSuperseded
 from uow.services.presence import Presence
 from uow.services.rescuer import Rescuer
@@ -101,25 +99,22 @@ async def superseded_block(
     return scenario
 
 
-def without(queries: Queries, statement: str, guard: str) -> Queries:
-    """`queries` with a guard removed from one statement."""
-    whole: TextClause = getattr(queries, statement)
+def without(statement: str, guard: str) -> Written:
+    """A statement with a guard removed."""
+    whole = TEMPLATES[statement].written("worker").clause
     assert guard in whole.text, f"{statement} has no guard {guard!r}"
     mutated = text(whole.text.replace(guard, "true", 1))
     kept = mutated._bindparams.keys()
-    mutated = mutated.bindparams(*(whole._bindparams[name] for name in kept))
-    change: dict[str, Any] = {statement: mutated}
-    return replace(queries, **change)
+    return Written.of(mutated.bindparams(*(whole._bindparams[name] for name in kept)))
 
 
 @pytest.fixture
 def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Remove a guard from every `Database` that is made from now on, the worker's."""
-    from uow.db import database
+    """Remove a guard from every `Database`, the worker's."""
 
     def apply(statement: str, guard: str) -> None:
-        mutated = without(queries_for("worker"), statement, guard)
-        monkeypatch.setattr(database, "queries_for", lambda schema: mutated)
+        mutated = without(statement, guard)
+        monkeypatch.setattr(TEMPLATES[statement], "written", lambda schema: mutated)
 
     return apply
 
@@ -131,7 +126,7 @@ async def test_the_guarded_completion_is_what_keeps_an_effect_single(overtaken: 
 async def test_without_the_guarded_completion_the_effect_is_doubled(
     overtaken: Scenario, mutate: Callable[[str, str], None]
 ) -> None:
-    mutate("succeed", FRAGMENTS["unsettled"])
+    mutate("succeed", UNSETTLED)
     with pytest.raises(AssertionError, match="mine"):
         await overtaken()
 

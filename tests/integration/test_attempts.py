@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from sqlalchemy import text
 
 from tests.conftest import Drain
+from tests.contexts import id_of
 from uow import (
     Backoff,
     Cancel,
@@ -31,6 +32,7 @@ from uow import (
 )
 from uow.broker import codec, keys, scripts
 from uow.broker.redis import RedisClient
+from uow.db import interventions
 from uow.host import Process
 from uow.tasks.handle import TaskHandle, TaskView
 from uow.tasks.registry import Registry
@@ -486,7 +488,7 @@ class TestGuards:
         async def cancelled(ctx: TaskContext) -> None:
             async with ctx["db"].get_session() as session:
                 await session.execute(text("INSERT INTO effect DEFAULT VALUES"))
-            await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+            await interventions.cancel(db, id_of(ctx), 60.0)
 
         handle = await client.enqueue(cancelled)
         await drain()

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from uow import Database
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.broker import codec
+from uow.db import interventions
 from uow.db.attempts import Guard
 from uow.db.outcomes import succeed
 
@@ -83,7 +84,7 @@ async def test_a_settled_task_takes_nothing_of_the_attempt_and_the_next_commit_i
     db: Database,
 ) -> None:
     settled, missing = await put(db), uuid4()
-    await db.execute_once(db.queries.cancel, {"id": settled, "retention": 60.0})
+    await interventions.cancel(db, settled, 60.0)
     assert await commit(db, settled) is False
     assert await commit(db, missing) is False
     assert await count(db) == 0

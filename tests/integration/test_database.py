@@ -14,10 +14,11 @@ from tests.proxy import Proxy
 from uow import Database, TransactionAborted
 from uow.db.direct import driver_of
 from uow.db.failures import PASSING
-from worker.models import User
+from uow.db.server import ping
 from uow.db.session import aborted_by
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable, SettingsError
+from worker.models import User
 
 
 def a_user(name: str) -> User:
@@ -228,8 +229,8 @@ async def test_a_statement_without_an_answer_is_given_up_after_its_limit_and_cou
         await db.execute_once(forever, {}, limit=0.05)
     assert isinstance(caught.value, PASSING)
     with pytest.raises(ServerUnreachable):
-        async with db.transaction(limit=0.05) as execute:
-            await execute(forever, {})
+        async with db.transaction(limit=0.05) as transaction:
+            await transaction.execute(forever, {})
     assert checked_out(db) == 0
     await db.ping()
 
@@ -247,7 +248,7 @@ async def test_a_server_that_says_nothing_at_all_is_given_up_too() -> None:
         port = server.sockets[0].getsockname()[1]
         async with Database(f"postgresql://postgres@127.0.0.1:{port}/x") as db:
             with pytest.raises(ServerUnreachable):
-                await db.execute_once(db.queries.ping, {}, limit=0.05)
+                await ping(db, limit=0.05)
             assert checked_out(db) == 0
             await hung_up.wait()
 
@@ -274,7 +275,7 @@ async def test_a_connection_that_falls_silent_is_not_waited_for() -> None:
                 proxy.passes.clear()
                 for _ in range(2):
                     with pytest.raises(ServerUnreachable):
-                        await db.execute_once(db.queries.ping, {}, limit=0.05)
+                        await ping(db, limit=0.05)
                 proxy.passes.set()
                 await db.ping()
 

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.conftest import Drain
 from tests.servers import serving
 from uow import Database, SessionDep, TaskClient, TaskContext, TaskFailed, TaskFunction, task
-from worker.models import User
 from uow.errors import AttemptOver, SessionEnded
 from uow.tasks.registry import Registry
+from worker.models import User
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 HERE = __file__

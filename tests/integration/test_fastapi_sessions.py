@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.pools import checked_out, queue_pool
 from tests.servers import serving
 from uow import Database, SessionDep, TaskClient, TaskContext, TransactionAborted, task
-from worker.models import User
 from uow.errors import SettingsError
 from uow.tasks.registry import Registry
+from worker.models import User
 
 INSERT = text("INSERT INTO note VALUES ('hello')")
 INSERT_ORPHAN = text("INSERT INTO reply VALUES ('nobody')")  # found out at COMMIT

@@ -22,7 +22,7 @@ from uow.attempt.unit_of_work import UnitOfWork
 from uow.db.connection import Connection as Driver
 from uow.db.direct import driver_of
 from uow.db.failures import PASSING
-from uow.db.transitions import FENCE_SECONDS
+from uow.db.fragments import FENCE_SECONDS
 from uow.tasks.function import TaskFunction
 from uow.tasks.registry import Registry
 

@@ -29,6 +29,9 @@ from uow import (
 )
 from uow.broker import codec
 from uow.broker.redis import RedisClient, arq_settings
+from uow.db import attempts, outcomes
+from uow.db import interventions as statements
+from uow.db.interventions import KeyHolder
 from uow.errors import InvalidOptions, UniqueKeyTaken
 from uow.services.relay import Relay
 from uow.tasks import interventions
@@ -179,14 +182,13 @@ class TestRetry:
     ) -> None:
         task_id = await put(db, unique_key="k")
         holder = await put(db, TaskState.QUEUED, unique_key="k")
-        execute_once = db.execute_once
+        look = statements.find_key_holder
 
-        async def settle_before_the_look(statement: Any, parameters: Any) -> Any:
-            if statement is db.queries.find_key_holder:
-                await execute_once(db.queries.cancel, {"id": holder, "retention": 60.0})
-            return await execute_once(statement, parameters)
+        async def settle_before_the_look(db: Database, task_id: UUID) -> KeyHolder | None:
+            await statements.cancel(db, holder, 60.0)
+            return await look(db, task_id)
 
-        monkeypatch.setattr(db, "execute_once", settle_before_the_look)
+        monkeypatch.setattr(statements, "find_key_holder", settle_before_the_look)
         assert await client.retry(task_id) is True
 
     async def test_a_retried_task_holds_its_key_again(
@@ -240,23 +242,14 @@ class TestRetry:
         self, db: Database, client: TaskClient
     ) -> None:
         task_id = await put(db, TaskState.RUNNING)
-        stale = {"id": task_id, "attempt": 1}
-        error = {"error_type": "ValueError", "message": "late", "traceback": ""}
-        failed = {"state": "failed", "counted": 1, "retention": 60.0, **error}
+        stale, error = (task_id, 1), ValueError("late")
         await client.cancel(task_id)
         await client.retry(task_id)
-        queries = db.queries
-        for statement, more in (
-            (queries.fail, failed),
-            (queries.retry, {"delay": 60.0, **error}),
-            (
-                queries.hand_back,
-                {"state": "queued", "delay": 60.0, "setback": None, "is_stray": False},
-            ),
-            (queries.report_progress, {"progress": "{}"}),
-            (queries.is_current, {}),
-        ):
-            assert (await db.execute_once(statement, {**stale, **more})).first() is None
+        assert not await outcomes.fail(db, *stale, error, 60.0)
+        assert not await outcomes.retry(db, *stale, error, 60.0)
+        assert await outcomes.hand_back(db, *stale, 60.0) is None
+        assert not await attempts.report_progress(db, *stale, "{}")
+        assert not await attempts.is_current(db, *stale)
         view = await view_of(client, task_id)
         assert (view.state, view.tries, view.errors) == (TaskState.QUEUED, 0, ())
 

@@ -10,10 +10,10 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from uow import Database, Settings, TaskClient, TaskContext, task
+from uow.db import fleet
 from uow.tasks.registry import Registry
 
 SHOWN = text("SELECT current_setting('transaction_isolation')")
-BEAT = {"worker": "me", "app": "worker", "queue": "arq:queue", "running": [], "leaving": False}
 TOUCH = text("UPDATE worker_process SET heartbeat_at = now()")
 WAITS = text(
     "SELECT count(*) FROM pg_stat_activity"
@@ -36,16 +36,20 @@ async def strict(database_url: str) -> AsyncIterator[Database]:
         yield db
 
 
+async def beat(db: Database) -> None:
+    await fleet.beat(db, "me", app="worker", queues=["arq:queue"], running=[], leaving=False)
+
+
 async def beat_against_another(db: Database) -> None:
     """A heartbeat that waits for a change of its row, which is committed then."""
-    await db.execute_once(db.queries.beat, BEAT)
+    await beat(db)
     async with db.engine.connect() as other:
         await other.execute(TOUCH)
-        beat = asyncio.create_task(db.execute_once(db.queries.beat, BEAT))
+        another = asyncio.create_task(beat(db))
         while not (await db.execute_once(WAITS, {})).scalar():
             await asyncio.sleep(0)
         await other.commit()
-        await beat
+        await another
 
 
 async def test_a_statement_of_ours_that_meets_another_is_no_failure(strict: Database) -> None:
@@ -62,8 +66,8 @@ async def test_a_default_that_is_changed_under_way_is_no_failure_either(db: Data
 async def test_several_statements_of_ours_see_what_is_committed_between_them(
     strict: Database,
 ) -> None:
-    async with strict.transaction() as execute:
-        assert (await execute(SHOWN, {})).scalar_one() == "read committed"
+    async with strict.transaction() as transaction:
+        assert (await transaction.execute(SHOWN, {})).scalar_one() == "read committed"
 
 
 DEADLOCKS = text(

@@ -21,6 +21,7 @@ from uow.db import migrations
 from uow.db.direct import driver_of
 from uow.db.failures import Kind, cause_of
 from uow.db.outcomes import succeed
+from uow.db.server import ping
 from uow.embedded import EmbeddedPostgres
 from uow.errors import ServerUnreachable
 from uow.tasks.registry import Registry
@@ -47,7 +48,7 @@ async def test_a_pool_that_is_in_use_is_no_outage(database_url: str) -> None:
     async with Database(database_url, pool_size=2) as db:
         async with db.engine.connect(), db.engine.connect():
             with pytest.raises(PoolTimeout, match="free for 0.05 s.*WORKER_POOL_SIZE") as caught:
-                await db.execute_once(db.queries.ping, {}, limit=SOON)
+                await ping(db, limit=SOON)
         cause = cause_of(caught.value)
         assert cause is not None
         assert cause.kind is Kind.STATEMENT
@@ -64,7 +65,7 @@ async def test_a_wait_for_a_connection_can_be_cancelled_by_others(database_url: 
                 await waiting
             async with asyncio.timeout(10) as outer:
                 with pytest.raises(PoolTimeout):
-                    await db.execute_once(db.queries.ping, {}, limit=SOON)
+                    await ping(db, limit=SOON)
             assert not outer.expired()
         await db.ping()
 
@@ -75,7 +76,7 @@ async def test_a_pool_that_may_grow_closes_what_it_does_not_keep(database_url: s
         assert checked_out(db) == 0
         async with db.engine.connect(), db.engine.connect(), db.engine.connect():
             with pytest.raises(PoolTimeout):
-                await db.execute_once(db.queries.ping, {}, limit=SOON)
+                await ping(db, limit=SOON)
 
 
 @pytest.fixture
@@ -94,24 +95,24 @@ async def test_a_connection_that_must_be_made_anew_has_a_limit_and_is_called_an_
             await one.invalidate()
         proxy.passes.clear()
         with pytest.raises(ServerUnreachable):
-            await db.execute_once(db.queries.ping, {}, limit=SOON)
+            await ping(db, limit=SOON)
         proxy.passes.set()
         assert checked_out(db) == 0
         await db.ping()
 
 
-async def commit_with(work: UnitOfWork, _: Database) -> None:
-    nobody = uuid4()
-    await work.commit_with(succeed(nobody, "null", 1.0), nobody, 1)
+async def commit_with(work: UnitOfWork) -> None:
+    nothing = uuid4()
+    await work.commit_with(succeed(nothing, "null", 1.0), nothing, 1)
 
 
-async def commit(work: UnitOfWork, _: Database) -> None:
+async def commit(work: UnitOfWork) -> None:
     await work.commit()
 
 
 @pytest.mark.parametrize("how", [commit_with, commit])
 async def test_a_commit_without_an_answer_ends_its_connection_and_is_nobody_elses_failure(
-    tcp: EmbeddedPostgres, how: Callable[[UnitOfWork, Database], Awaitable[None]]
+    tcp: EmbeddedPostgres, how: Callable[[UnitOfWork], Awaitable[None]]
 ) -> None:
     async with way(tcp, "postgres") as (proxy, url), Database(url) as db:
         work = UnitOfWork(db)
@@ -120,7 +121,7 @@ async def test_a_commit_without_an_answer_ends_its_connection_and_is_nobody_else
         proxy.passes.clear()
         async with asyncio.timeout(10):
             with pytest.raises(asyncpg.PostgresError, match="answered a COMMIT for 0.05") as caught:
-                await how(work, db)
+                await how(work)
             await work.rollback()
         cause = cause_of(caught.value)
         assert cause is not None

@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tests.conftest import Drain
+from tests.contexts import id_of
 from uow import Backoff, Database, TaskClient, TaskContext, TaskState, task
+from uow.db import interventions
 from uow.tasks import after_commit
 from uow.tasks.after_commit import AfterCommit, Block
 from uow.tasks.registry import Registry
@@ -192,7 +194,7 @@ async def test_an_attempt_that_has_no_say_any_more_calls_nothing(
         async with ctx["db"].get_session() as session:
             await session.execute(INSERT, {"what": "undone"})
             ctx["task"].on_commit(lambda: called.append("undone"))
-        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+        await interventions.cancel(db, id_of(ctx), 60.0)
 
     await client.enqueue(cancelled)
     await drain()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.statements import clause
 from uow import Database
 from uow.db import direct
 
@@ -17,7 +18,7 @@ UNSETTLED = ["find_due_for_dispatch", "find_left_behind"]
 
 async def generic_plan(db: Database, name: str, *settings: str) -> str:
     """The plan of a statement for any values, made while the tables are empty."""
-    sql, parameters = direct.compiled(getattr(db.queries, name))
+    sql, parameters = direct.compiled(clause(db, name))
     async with db.engine.connect() as connection:
         driver = direct.driver_of(await connection.get_raw_connection())
         for setting in ("plan_cache_mode = force_generic_plan", *settings):

@@ -158,8 +158,8 @@ async def test_a_proxy_whose_pool_is_too_small_is_told_as_that(database_url: str
     with pgbouncer(database_url, **small) as url:
         async with Database(url, pooler=True) as db:
             await db.ping()
-            async with db.transaction() as execute:
-                await execute(text("SELECT 1"), {})
+            async with db.transaction() as transaction:
+                await transaction.execute(text("SELECT 1"), {})
                 with pytest.raises(ServerUnreachable, match="or is the pooling proxy's pool too"):
                     await db.execute_once(text("SELECT 1"), {}, limit=0.1)
                 with pytest.raises(ServerUnreachable, match=TOO_SMALL):

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy import Row, make_url, text
+from sqlalchemy import make_url, text
 
 from tests.integration.test_rescuer import refuse_errors_of
 from tests.proxy import Proxy
 from uow import Database, Settings, TaskClient, TaskContext, task
 from uow.broker import scripts
 from uow.broker.redis import RedisClient, connect
+from uow.db.delivery import Pushable
 from uow.embedded import EmbeddedPostgres
 from uow.services import relay as relay_module
 from uow.services.presence import Presence
@@ -192,7 +193,7 @@ async def test_a_relay_whose_pushes_fail_claims_one_row_until_one_succeeds(
     push = relay._push_missing
     fail = True
 
-    async def failing(rows: Sequence[Row[Any]]) -> Any:
+    async def failing(rows: Sequence[Pushable]) -> Any:
         claimed.append(len(rows))
         if fail:
             raise RedisConnectionError("away")

@@ -17,12 +17,14 @@ from sqlalchemy import text
 
 from tests.conftest import Drain
 from tests.redis_commands import command
+from tests.statements import clause
 from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
 from uow.attempt.rescue import CALM_LEASES, take_back
 from uow.broker import codec, keys, scripts
 from uow.broker.redis import RedisClient
+from uow.db import fleet
 from uow.db.database import SILENT_SECONDS
-from uow.db.transitions import QUARANTINE_DEATHS, SUSPECT_DEATHS
+from uow.db.fragments import QUARANTINE_DEATHS, SUSPECT_DEATHS
 from uow.services.leader import Leader
 from uow.services.presence import Presence
 from uow.services.pruner import Pruner
@@ -291,8 +293,7 @@ class TestRefill:
         ids = [row.id for row in await db.execute_once(ALL, {})]
         await db.execute_once(RUNNING, {"worker": "other", "deaths": 0, "alone": False})
         await db.execute_once(text("UPDATE task SET started_at = now() - interval '1 minute'"), {})
-        beat = {"worker": "other", "app": "x", "queue": "q", "running": ids[:2], "leaving": False}
-        await db.execute_once(db.queries.beat, beat)
+        await fleet.beat(db, "other", app="x", queues=["q"], running=ids[:2], leaving=False)
         assert await rescuer.refill() == 1
         assert await redis.zscore("arq:queue", str(ids[2])) is not None
 
@@ -303,10 +304,9 @@ class TestRefill:
         await db.execute_once(INSERT, {"n": 20_000})
         await db.execute_once(text("UPDATE task SET dispatch_at = 'infinity'"), {})
         await db.execute_once(text("ANALYZE task"), {})
+        watched = clause(db, "watched")
         plan = await db.execute_once(
-            text("EXPLAIN " + db.queries.watched.text).bindparams(
-                *db.queries.watched._bindparams.values()
-            ),
+            text("EXPLAIN " + watched.text).bindparams(*watched._bindparams.values()),
             {"after": UUID(int=after), "limit": PAGE},
         )
         lines = "\n".join(row[0] for row in plan)
@@ -382,9 +382,7 @@ class TestRefused:
     ) -> None:
         await redis.set("a-string", "theirs")
         for queue in ("a-string", "arq:queue"):
-            beat: dict[str, object]
-            beat = {"worker": queue, "app": "x", "queue": queue, "running": [], "leaving": False}
-            await db.execute_once(db.queries.beat, beat)
+            await fleet.beat(db, queue, app="x", queues=[queue], running=[], leaving=False)
         await redis.zadd("arq:queue", {"foreign": 1})
         await redis.set(keys.job("foreign"), "x", ex=60)
         await rescuer.look_at_redis()
@@ -583,9 +581,9 @@ class TestTakingOver:
         limits: list[float] = []
         execute_once = db.execute_once
 
-        async def noted(statement: Any, values: Any, *, limit: float = SILENT_SECONDS) -> Any:
+        async def noted(*given: Any, limit: float = SILENT_SECONDS) -> Any:
             limits.append(limit)
-            return await execute_once(statement, values, limit=limit)
+            return await execute_once(*given, limit=limit)
 
         await db.execute_once(BEAT_OF_DEAD, {"id": "dead", "leaving": False})
         monkeypatch.setattr(db, "execute_once", noted)

@@ -13,7 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
+from tests.statements import clause
 from uow import Database, Settings, TaskClient, TaskContext, cron, task
+from uow.db import pruning
 from uow.errors import InvalidSchedule, ScheduleNotFound
 from uow.schedules.by_hand import Schedules
 from uow.schedules.cron import schedules_of
@@ -603,10 +605,10 @@ async def test_the_last_task_of_a_schedule_outlives_its_retention(
         ),
         {},
     )
-    from_start = {"expires": START.expires, "after": START.after, "limit": 10}
-    assert (await db.execute_once(db.queries.expired, from_start)).all() == []
+    from_start = (START.expires, START.after, 10)
+    assert await pruning.expired(db, *from_start) == []
     await db.execute_once(text("UPDATE schedule SET last_task_id = NULL"), {})
-    assert len((await db.execute_once(db.queries.expired, from_start)).all()) == 1
+    assert len(await pruning.expired(db, *from_start)) == 1
 
 
 async def test_a_definition_that_is_not_understood_stops_no_other(
@@ -707,11 +709,11 @@ async def test_a_pass_over_10_000_schedules_costs_nothing_when_nothing_is_due(
         assert await scheduler.run_once() == 0
     idle = (time.perf_counter() - began) / 10
     assert idle < 0.1
-    statement = db.queries.find_due.text.replace(":limit", "100").replace(":uptime", "0")
+    statement = clause(db, "find_due").text.replace(":limit", "100").replace(":uptime", "0")
     plan = await db.execute_once(text("EXPLAIN " + statement), {})
     assert "ix_schedule_next_tick" in "".join(row[0] for row in plan)
     for name in ("find_waiting", "until_next_tick"):  # no walk through all schedules
-        statement = getattr(db.queries, name).text.replace(":limit", "100")
+        statement = clause(db, name).text.replace(":limit", "100")
         plan = await db.execute_once(text("EXPLAIN ANALYZE " + statement), {})
         assert "rows=10000" not in "".join(row[0] for row in plan), name
     await db.execute_once(

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.conftest import SEARCH_PATH, Drain
+from tests.contexts import id_of
 from tests.pgbouncer import pgbouncer
 from uow import (
     Backoff,
@@ -25,13 +26,14 @@ from uow import (
     task,
 )
 from uow.attempt.unit_of_work import UnitOfWork
+from uow.db import interventions
 from uow.db.attempts import Guard
 from uow.db.connection import Connection
-from worker.models import User
 from uow.db.outcomes import succeed
 from uow.settings.parts import DatabaseSettings
 from uow.tasks.context import Sessions
 from uow.tasks.registry import Registry
+from worker.models import User
 
 AT_ONCE = Backoff(base=0, cap=0)
 
@@ -202,7 +204,7 @@ async def test_what_an_attempt_sets_is_gone_when_nothing_of_it_is_committed(
 ) -> None:
     id_, work = await put(single), UnitOfWork(single)
     if end == "superseded":
-        await single.execute_once(single.queries.cancel, {"id": id_, "retention": 60.0})
+        await interventions.cancel(single, id_, 60.0)
     async with work.get_session() as session:
         raw = await driver(session)
         await session.execute(text("SELECT pg_advisory_lock(1)"))  # no ROLLBACK undoes it
@@ -383,7 +385,7 @@ async def test_a_block_of_its_own_is_guarded_also_when_all_of_it_is_written_at_t
 ) -> None:
     @task("adds", atomic=False, registry=registry)
     async def adds(ctx: TaskContext) -> None:
-        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+        await interventions.cancel(db, id_of(ctx), 60.0)
         async with ctx["db"].get_session() as session:
             session.add(User(username="ada", email="ada@example.com"))
 

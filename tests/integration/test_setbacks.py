@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from tests.conftest import SEARCH_PATH, Drain
 from tests.integration.test_attempts import AT_ONCE, drain_until_settled, view_of
+from tests.statements import clause
 from uow import (
     Backoff,
     Database,
@@ -24,6 +25,7 @@ from uow import (
 )
 from uow.broker.redis import RedisClient
 from uow.db import migrations
+from uow.db.server import been_up
 from uow.embedded import EmbeddedPostgres
 from uow.errors import AttemptSuperseded
 from uow.tasks import retry
@@ -65,7 +67,7 @@ async def hand_back(db: Database, id_: UUID, setback: str | None, state: str = "
         "setback": setback,
         "is_stray": False,
     }
-    found = await db.execute_once(db.queries.hand_back, parameters)
+    found = await db.execute_once(clause(db, "hand_back"), parameters)
     return int(found.scalar_one())
 
 
@@ -108,9 +110,7 @@ class TestTheCount:
         more = {"state": "failed", "counted": 1, "retention": 60.0} if statement == "fail" else {}
         if statement == "retry":
             more = {"delay": 0.0}
-        await db.execute_once(
-            getattr(db.queries, statement), {"id": id_, "attempt": 3, **error, **more}
-        )
+        await db.execute_once(clause(db, statement), {"id": id_, "attempt": 3, **error, **more})
         assert await counted(db, id_) == (None, 0)
 
     async def test_whoever_asks_for_a_task_again_begins_anew(
@@ -341,5 +341,4 @@ class TestWithoutARow:
 
     async def test_a_server_that_was_started_since_does_not_count(self, db: Database) -> None:
         for seconds, up in ((0.0, True), (86_400.0, False)):
-            found = await db.execute_once(db.queries.been_up, {"seconds": seconds})
-            assert found.scalar_one() is up
+            assert await been_up(db, seconds) is up

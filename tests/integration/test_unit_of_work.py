@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import Drain
+from tests.contexts import id_of
 from tests.pools import checked_out
 from uow import (
     Backoff,
@@ -22,6 +23,7 @@ from uow import (
     task,
 )
 from uow.attempt.unit_of_work import UnitOfWork
+from uow.db import interventions
 from uow.db.direct import driver_of
 from uow.db.failures import PASSING
 from uow.errors import AttemptSuperseded, SessionAlreadyOpen, TransactionEnded
@@ -326,7 +328,7 @@ async def test_a_separate_block_of_a_superseded_attempt_is_rolled_back(
 
     @task("superseded", atomic=False, registry=registry)
     async def superseded(ctx: TaskContext) -> None:
-        await db.execute_once(db.queries.cancel, {"id": ctx["task"].id, "retention": 60})
+        await interventions.cancel(db, id_of(ctx), 60.0)
         try:
             async with ctx["db"].get_session() as session:
                 await session.execute(INSERT, {"what": "a"})

@@ -15,6 +15,7 @@ from sqlalchemy.types import TypeEngine
 from tests.migrations.history import up_to
 from uow import Database
 from uow.db import migrations
+from uow.db.attempts import start
 from uow.db.migrations import steps
 from uow.db.models import Base
 from uow.db.whereabouts import VERSION_TABLE
@@ -205,7 +206,7 @@ async def test_the_start_of_an_attempt_is_a_heap_only_update(db: Database) -> No
     )
     found = await db.execute_once(text("SELECT id FROM task"), {})
     for task_id in found.scalars():
-        await db.execute_once(db.queries.start, {"id": task_id, "worker": "w", "take_over": False})
+        await start(db, task_id, "w")
     await db.execute_once(text("SELECT pg_stat_force_next_flush()"), {})
     statistics = await db.execute_once(
         text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'task'"), {}

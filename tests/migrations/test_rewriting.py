@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.migrations.history import up_to
 from uow import Database
-from uow.db import migrations
+from uow.db import fleet, migrations
 from uow.db.migrations import rewriting, steps
 from uow.db.whereabouts import VERSION_TABLE
 from uow.errors import SchemaError
@@ -125,7 +125,7 @@ async def test_nothing_is_written_anew_while_a_worker_lives(db: Database) -> Non
     assert await revision(db) == "tasks_008"  # what needs no rewrite is done, and stays
     with pytest.raises(SchemaError, match="task.ended: run `worker migrate` first"):
         await refuse_unmigrated(db)
-    await db.execute_once(db.queries.leave, {"worker": "host:7:a"})
+    await fleet.leave(db, "host:7:a")
     await upgrade(db)
     await refuse_unmigrated(db)
 

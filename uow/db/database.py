@@ -28,11 +28,9 @@ from uow.db.models import SCHEMA
 from uow.db.opening import Opening
 from uow.db.pool import driver_for, hand_over_as_new
 from uow.db.provider import session_provider
-from uow.db.queries import Queries
 from uow.db.session import WorkerSession, note_first_errors
 from uow.db.statement import SILENT_SECONDS as SILENT_SECONDS
 from uow.db.statement import Records, Statement
-from uow.db.transaction import Execute as Execute
 from uow.db.transaction import Transaction
 from uow.db.url import Address
 from uow.settings.environment import Settings, load_settings
@@ -80,7 +78,6 @@ class Database:
         kind = _kind_of(pooler or address.is_pooled)
         self.pooler = kind == "transaction"
         self._proxied = kind is not None
-        self.queries = Queries(self.schema)
         # How many more than `pool_size` there may be; below 0: any number.
         self._most_beyond: int = engine_options.get("max_overflow", 0)
         self._opening = Opening(

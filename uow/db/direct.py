@@ -95,17 +95,6 @@ def result_of(records: Sequence[asyncpg.Record]) -> Result[Any]:
     return IteratorResult(_metadata(columns), map(tuple, records))
 
 
-def commit_only_after(
-    connection: Connection,
-    statement: TextClause,
-    parameters: Mapping[str, object],
-    *,
-    marked: bool = True,
-) -> None:
-    """`Connection.commit_only_after`, with parameters by name."""
-    connection.commit_only_after(*written(statement, parameters), marked=marked)
-
-
 def driver_of(connection: PoolProxiedConnection) -> Connection:
     """The driver's connection behind a pooled one."""
     driver = connection.driver_connection

@@ -7,7 +7,7 @@ is a `Statement`, which can be run, or be sent along with an attempt's COMMIT.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
@@ -61,9 +61,7 @@ class Template:
 
     def _write(self, schema: str) -> "Written":
         typed = [bindparam(name, type_=type_) for name, type_ in self.types.items()]
-        clause = text(self.sql.format(**fragments_in(schema))).bindparams(*typed)
-        sql, places = direct.compiled(clause)
-        return Written(clause, sql, tuple(place.name for place in places))
+        return Written.of(text(self.sql.format(**fragments_in(schema))).bindparams(*typed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,12 @@ class Written:
     clause: TextClause
     sql: str
     names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, clause: TextClause) -> Self:
+        """As the driver wants it."""
+        sql, places = direct.compiled(clause)
+        return cls(clause, sql, tuple(place.name for place in places))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A transaction of our own, for several statements."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Result, TextClause
@@ -8,8 +8,6 @@ from sqlalchemy import Result, TextClause
 from uow.db import direct
 from uow.db.connection import Connection
 from uow.db.statement import SILENT_SECONDS, Records, Statement
-
-Execute = Callable[[TextClause, Mapping[str, object]], Awaitable[Result[Any]]]
 
 
 class Transaction:
@@ -39,5 +37,3 @@ class Transaction:
             asyncpg.PostgresError, asyncpg.InterfaceError: As the driver says it.
         """
         return await direct.execute(self._driver, text, parameters)
-
-    __call__ = execute

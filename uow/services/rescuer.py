@@ -18,7 +18,6 @@ write, however long it waits.
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID, uuid4
 
 from redis.exceptions import ResponseError
@@ -128,7 +127,7 @@ class Rescuer(Service):
         self._took_back_at = time.monotonic()
         if not self._presence.may_judge:
             return 0
-        rows: Sequence[Any] = await take_back(self._db, self._settings)
+        rows = await take_back(self._db, self._settings)
         if rows:  # let others start them, without waiting for their leases to run out
             await sifted(rows, self._release)  # what is refused there is the relay's to settle
             self._wake_relay()
