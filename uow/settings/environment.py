@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     )
 
     log_level: Level = Field(
-        "INFO", description="Level of the loggers `worker` and `arq`; all others are yours."
+        "INFO", description="Level of the loggers `uow` and `arq`; all others are yours."
     )
     api_tokens: Tokens = Field(
         (),

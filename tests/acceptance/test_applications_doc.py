@@ -1,0 +1,71 @@
+"""The application of docs/applications.md, migrated, served and run as it says there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.processes import ROOT, environment_of
+from uow import Database, Settings
+
+GUIDE = (ROOT / "docs" / "applications.md").read_text()
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    """The files of the guide, in a folder of their own."""
+    files = re.findall(r"`(app/[\w/]+\.py)`:\n\n```python\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(files) == GUIDE.count("```python")
+    for name, source in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    return tmp_path
+
+
+def run(command: str, where: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=where, env=environment,
+        capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+CALL = """
+from fastapi.testclient import TestClient
+from app.main import app
+from uow.api.app import create_app
+from uow.settings.environment import load_settings
+with TestClient(create_app(load_settings(app.settings), application=app),
+                base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as http:
+    print(http.post("/orders").raise_for_status().json()["task"])
+"""
+
+
+async def test_the_application_does_what_its_page_says(
+    application: Path, settings: Settings, db: Database
+) -> None:
+    environment = environment_of(settings, WORKER_CURRENCY="CHF")
+    named = "app.main:app"
+    for _ in range(2):
+        run(f"uow migrate --app {named}", application, environment)
+    (application / "call.py").write_text(CALL)
+    task_id = run("call", application, environment).strip()
+    run(f"uow run {named} --burst", application, environment)
+    found = await db.execute_once(
+        text("SELECT CAST(id AS text), CAST(result AS text) FROM task"), {}
+    )
+    assert [tuple(row) for row in found] == [(task_id, '"confirmed, in CHF"')]
+    found = await db.execute_once(text("SELECT confirmed FROM orders"), {})
+    assert [tuple(row) for row in found] == [(True,)]
+    run(f"uow enqueue orders.confirm order_id=1 --app {named}", application, environment)
+    run("arq app.main.WorkerSettings --burst", application, environment)
+    found = await db.execute_once(text("SELECT count(*) FROM task WHERE state = 'succeeded'"), {})
+    assert [tuple(row) for row in found] == [(2,)]
+    run(f"uow migrate --down orders_001 --app {named}", application, environment)
+    run(f"uow migrate --down base --app {named}", application, environment)
+    found = await db.execute_once(text("SELECT to_regclass('orders') IS NULL"), {})
+    assert [tuple(row) for row in found] == [(True,)]
