@@ -1,10 +1,23 @@
-.PHONY: help check test newest lowest matrix constraints
+.PHONY: help fix check one docs types test newest lowest matrix constraints
 
 help:  ## Say what there is.
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
-check:  ## Format, lint, types, imports.
+fix:  ## Format, and mend what the linter can mend.
+	uv run ruff format .
+	uv run ruff check --fix .
+
+check:  ## Format, lint, types, imports: a minute.
 	.ci/check
+
+one:  ## One test, or a file of them, without other processes: make one T=tests/unit/test_retry.py
+	uv run pytest -n 0 -q $(T)
+
+docs:  ## What README and docs/ say: names, settings, commands and examples.
+	uv run pytest -q $(DOCS)
+
+types:  ## Users' code in the eyes of mypy and pyright.
+	uv run pytest -q tests/unit/test_types.py
 
 test:  ## All tests, or some: make test ARGS="-n 0 tests/unit"
 	uv run pytest $(ARGS)
@@ -20,3 +33,9 @@ matrix:  ## The same on each version that we name, of Python, SQLAlchemy, redis-
 
 constraints:  ## Write the exact versions in pyproject.toml anew: the newest that the ranges allow.
 	uv run --no-project tools/versions.py pin
+
+# What reads README.md or docs/.
+DOCS = tests/test_architecture.py tests/unit/test_settings.py tests/integration/test_ctx.py \
+       tests/integration/test_roles.py tests/acceptance/test_readme.py \
+       tests/acceptance/test_migrating.py tests/acceptance/test_schedules_doc.py \
+       tests/acceptance/test_applications_doc.py tests/conformance/test_redis_rights.py
