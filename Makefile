@@ -7,7 +7,7 @@ fix:  ## Format, and mend what the linter can mend.
 	uv run ruff format .
 	uv run ruff check --fix .
 
-check:  ## Format, lint, types, imports: a minute.
+check:  ## Format, lint, types, imports.
 	.ci/check
 
 one:  ## One test, or a file of them, without other processes: make one T=tests/unit/test_retry.py
@@ -17,6 +17,7 @@ docs:  ## What README and docs/ say: names, settings, commands and examples.
 	uv run pytest -q $(DOCS)
 
 types:  ## Users' code in the eyes of mypy and pyright.
+	uv run mypy tests/typing
 	uv run pytest -q tests/unit/test_types.py
 
 test:  ## All tests, or some: make test ARGS="-n 0 tests/unit"
