@@ -274,8 +274,9 @@ class FastWorker(Worker):
         self.slots.spawn(held, work)
 
     def finish(self, held: Held, finish: Finish) -> None:
-        """Let Redis do what is to become of a job."""
-        self.custody.finish(held, finish)
+        """Let Redis do what is to become of a job; its lease runs out if all is closed already."""
+        if self._custody is not None:
+            self._custody.finish(held, finish)
 
     def wake(self) -> None:
         """Look at the queues now; from any thread."""
@@ -286,7 +287,8 @@ class FastWorker(Worker):
             self._intake.wake()
 
     def _put_back(self, held: Held, is_stopped: bool) -> None:
-        self.custody.put_back(held, is_stopped)
+        if self._custody is not None:
+            self._custody.put_back(held, is_stopped)
 
     # -- as arq turns it ---------------------------------------------------------------------------
 
