@@ -28,7 +28,7 @@ from uow.broker.needs import ArqNeeds
 from uow.broker.redis import AWAY, server_time
 from uow.errors import ServerUnreachable
 from uow.fast.arq.aborts import Aborts
-from uow.fast.arq.settings_class import OURS
+from uow.fast.arq.settings_class import OUR_OPTIONS
 from uow.fast.arq.ticks import Ticks
 from uow.fast.custody import Claims, Custody, Terms
 from uow.fast.intake import Intake
@@ -52,7 +52,10 @@ PATIENCE_SECONDS = 1.0
 def _signature() -> inspect.Signature:
     """All that `FastWorker` takes by name, as arq asks for it to read a settings class."""
     arqs = inspect.signature(Worker)
-    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in OURS]
+    ours = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for name in OUR_OPTIONS
+    ]
     return arqs.replace(parameters=[*arqs.parameters.values(), *ours])
 
 
