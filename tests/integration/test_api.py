@@ -29,6 +29,7 @@ from uow.api.server import serve
 from uow.broker.redis import RedisClient
 from uow.clock import utcnow
 from uow.db import migrations
+from uow.db.migrations.application import AppMigrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import ClientClosed, SchemaError, ServerUnreachable, SettingsError
 from uow.tasks.outlets import reader_of
@@ -591,7 +592,7 @@ class TestBadRequests:
             raise RuntimeError("the password is hunter2")
 
         assert_problem(await api.get("/bug"), 500)
-        (record,) = (r for r in caplog.records if r.name == "uow.api")
+        (record,) = (r for r in caplog.records if r.name == "uow.api.problems")
         assert "GET '/bug' answered with 500: RuntimeError" in record.message
         assert record.exc_info is not None
 
@@ -843,6 +844,7 @@ class TestServersAway:
         with EmbeddedPostgres() as own:
             async with Database(own.url) as db:
                 await migrations.upgrade(db)
+                await AppMigrations("worker.migrations").upgrade(db)
             update = {
                 "database_url": SecretStr(own.url), "redis_url": SecretStr(redis_server.url)
             }  # fmt: skip
