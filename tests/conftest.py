@@ -20,7 +20,7 @@ from tests.processes import WorkerProcess, fork_server
 from uow import Database, Settings, TaskClient
 from uow.broker.redis import RedisClient, connect
 from uow.db import migrations
-from uow.db.migrations.application import Application
+from uow.db.migrations.application import AppMigrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.fast.task_worker import TaskWorker
 from uow.host import Process
@@ -87,7 +87,7 @@ def application_template(postgres: EmbeddedPostgres, our_template: str) -> str:
     async def migrate() -> None:
         await _administer(postgres, f"CREATE DATABASE application TEMPLATE {our_template}")
         async with Database(postgres.url_for("application")) as db:
-            await Application("worker.migrations").upgrade(db)
+            await AppMigrations("worker.migrations").upgrade(db)
 
     asyncio.run(migrate())
     return "application"

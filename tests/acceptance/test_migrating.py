@@ -67,7 +67,7 @@ async def pickling(redis: RedisClient, redis_server: EmbeddedRedis) -> AsyncIter
 async def test_step_0_a_stock_class_runs_unchanged(pickling: ArqRedis, run: Run) -> None:
     job = await pickling.enqueue_job("confirm_order", 7)
     assert job is not None
-    said = await run("worker", "run", "app.jobs.WorkerSettings", "--allow-pickle", "--burst")
+    said = await run("uow", "run", "app.jobs.WorkerSettings", "--allow-pickle", "--burst")
     assert await job.result() == "order 7 is confirmed"
     assert "confirm_order(7)" in said
 
@@ -90,7 +90,7 @@ async def test_step_0_imports_nothing_that_an_arq_class_does_not_need(
     (app / "app" / "looks.py").write_text(looks)
     job = await pickling.enqueue_job("confirm_order", 7)
     assert job is not None
-    said = await run("worker", "run", "app.looks.Looks", "--allow-pickle", "--burst")
+    said = await run("uow", "run", "app.looks.Looks", "--allow-pickle", "--burst")
     assert await job.result() == "order 7 is confirmed"
     (imported,) = re.findall("^imported: (.*)$", said, re.MULTILINE)
     assert not NOT_FOR_STEP_0 & {*imported.split()}
@@ -125,7 +125,7 @@ async def test_step_1_both_kinds_of_bytes_are_read(
     new = await redis.enqueue_job("confirm_order", 2)
     assert old is not None
     assert new is not None
-    await run("worker", "run", "app.both.Both", "--burst")
+    await run("uow", "run", "app.both.Both", "--burst")
     results = [await redis.get(f"arq:result:{job.job_id}") for job in (old, new)]
     assert [codec.deserialize(result)["r"] for result in results] == [
         "order 1 is confirmed", "order 2 is confirmed"
@@ -148,7 +148,7 @@ async def test_step_3_the_first_task(
     await execute(db, "INSERT INTO orders (id) VALUES (2)")
     assert isinstance(redis, ArqRedis)
     await redis.enqueue_job("orders.confirm", order_id=2, _queue_name="tasks")
-    await run("worker", "run", "--burst")
+    await run("uow", "run", "--burst")
     found = await execute(db, "SELECT count(*) FROM orders WHERE confirmed")
     assert found.scalar_one() == 2
     states = await execute(db, "SELECT state, result FROM task")

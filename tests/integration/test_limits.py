@@ -15,9 +15,8 @@ from tests.conftest import Drain
 from tests.pools import checked_out
 from tests.proxy import Proxy
 from uow import Database, Settings, TaskClient, TaskContext, task
-from uow.attempt import unit_of_work
 from uow.attempt.unit_of_work import UnitOfWork
-from uow.db import migrations
+from uow.db import begun_attempt, migrations
 from uow.db.direct import driver_of
 from uow.db.failures import Kind, cause_of
 from uow.db.outcomes import succeed
@@ -31,8 +30,8 @@ SOON = 0.05
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_of_work, "COMMIT_SECONDS", SOON)
-    monkeypatch.setattr(unit_of_work, "ROLLBACK_SECONDS", SOON)
+    monkeypatch.setattr(begun_attempt, "COMMIT_SECONDS", SOON)
+    monkeypatch.setattr(begun_attempt, "ROLLBACK_SECONDS", SOON)
 
 
 @asynccontextmanager

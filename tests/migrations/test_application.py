@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from tests.processes import ROOT, environment_of, run_command
 from uow import Database, Settings, include_object
 from uow.db import migrations
-from uow.db.migrations.application import Application
+from uow.db.migrations.application import AppMigrations
 from uow.errors import SchemaError
 from uow.services.readiness import refuse_unmigrated
 from worker.models import Base
@@ -65,7 +65,7 @@ async def differences(db: Database) -> list[object]:
 
 async def up(db: Database) -> None:
     await migrations.upgrade(db)
-    await Application("worker.migrations").upgrade(db)
+    await AppMigrations("worker.migrations").upgrade(db)
 
 
 async def test_its_tables_equal_its_models_and_are_in_a_place_of_their_own(db: Database) -> None:
@@ -143,12 +143,12 @@ async def test_what_is_not_there_or_is_broken_is_one_clear_line(
     monkeypatch.chdir(tmp_path)
     for folder in ("absent", "absent.migrations", "uow.app"):
         with pytest.raises(SchemaError, match=f"there is no folder of migrations {folder}$"):
-            Application(folder)
+            AppMigrations(folder)
     (tmp_path / "theirs" / "versions").mkdir(parents=True)
     (tmp_path / "theirs" / "env.py").write_text("import os\nos.environ['NOT_SET']\n")
     await migrations.upgrade(db)
     with pytest.raises(SchemaError, match=r"^theirs: KeyError: 'NOT_SET' \(theirs/env.py:2\)$"):
-        await Application("theirs").upgrade(db)
+        await AppMigrations("theirs").upgrade(db)
 
 
 @pytest.fixture

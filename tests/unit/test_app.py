@@ -63,7 +63,9 @@ def test_whoever_sets_task_modules_has_them_alone(
         monkeypatch.setenv("worker_task_modules", "mine")
     assert find_app(None) == App()
     assert find_app("worker.main:app") != App()
-    monkeypatch.setenv("worker_task_modules", "")
+    monkeypatch.setenv("worker_task_modules", "")  # which wins, and means that it is not set
+    assert find_app(None) != App()
+    monkeypatch.delenv("worker_task_modules")
     Path(".env").write_text("WORKER_TASK_MODULES=\n")
     assert find_app(None) != App()
 

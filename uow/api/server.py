@@ -24,8 +24,8 @@ def serve(
     settings: Settings,
     host: str,
     port: int,
-    application: App | None = None,
     registry: Registry = default_registry,
+    application: App | None = None,
 ) -> None:
     """Serve the API until told to stop.
 
@@ -33,8 +33,8 @@ def serve(
         settings: The process's.
         host: Address to listen on; without tokens a loopback one.
         port: Port to listen on; 0 takes a free one and logs it.
-        application: What else it serves; None: nothing.
         registry: The task functions that it enqueues.
+        application: What else it serves; None: nothing.
 
     Raises:
         SettingsError: A setting does not fit, or the address cannot be listened on.

@@ -30,7 +30,7 @@ class Delivery:
     """One job, as it arrived.
 
     Attributes:
-        row_id: The row it is marked with; None: a stock arq client's job, or one without a row.
+        row_id: The row it is marked with; None: a stock arq client's job, or a rowless one.
         args: Positional arguments, which only a stock client gives.
     """
 

@@ -5,12 +5,11 @@ import contextlib
 from typing import Any
 from uuid import UUID
 
-from arq.jobs import serialize_result
-
 from uow.attempt.delivery import Delivery
 from uow.attempt.runtime import Runtime
 from uow.broker import codec, keys
 from uow.broker.redis import AWAY
+from uow.broker.results import EndedJob
 from uow.clock import milliseconds, utcnow
 from uow.db import reading
 from uow.db.enqueueing import insert_foreign_job
@@ -74,22 +73,12 @@ async def answer_from_row(runtime: Runtime, delivery: Delivery, row_id: UUID) ->
 
 
 async def _store_result(runtime: Runtime, delivery: Delivery, result: object) -> None:
-    now = milliseconds(utcnow())
-    written = serialize_result(
-        delivery.name,
-        (),
-        {},
-        delivery.job_try,
-        delivery.enqueued_ms,
-        not isinstance(result, Exception | asyncio.CancelledError),
-        result,
-        now,
-        now,
-        str(delivery),
-        runtime.leases.queue_of(delivery.job_id),
-        delivery.job_id,
-        serializer=codec.for_redis,
-    )
+    now, queue = milliseconds(utcnow()), runtime.leases.queue_of(delivery.job_id)
+    succeeded = not isinstance(result, Exception | asyncio.CancelledError)
+    written = EndedJob(
+        delivery.name, delivery.job_id, queue, str(delivery), delivery.job_try,
+        delivery.enqueued_ms, now, now, succeeded, result,
+    ).written()  # fmt: skip
     if written is not None:
         with contextlib.suppress(*AWAY):
             await runtime.redis.set(keys.result(delivery.job_id), written, px=KEEP_RESULT_MS)

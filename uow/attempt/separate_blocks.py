@@ -55,7 +55,7 @@ class SeparateBlocks:
     """``atomic=False``: a transaction per block, refused once the attempt is not current.
 
     Args:
-        task_id: The row to check; None: a task without a row, which nobody can take over.
+        task_id: The row to check; None: a rowless task, which nobody can take over.
         attempt: The attempt that must be current.
         timeout: Seconds that it may take: no longer does a transaction of it stand idle.
         after_commit: What waits for its end, and that of its blocks.

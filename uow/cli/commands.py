@@ -117,7 +117,7 @@ def api(
 
     app = find_app(named)
     # It configures the log, after the application.
-    serve(load_settings(app.settings), host, port, app)
+    serve(load_settings(app.settings), host, port, application=app)
 
 
 @command

@@ -7,7 +7,7 @@ import typer
 from uow.app import App
 from uow.db import migrations
 from uow.db.database import Database
-from uow.db.migrations.application import Application
+from uow.db.migrations.application import AppMigrations
 from uow.services.readiness import wait_for_postgres
 from uow.settings.environment import Settings
 
@@ -21,7 +21,7 @@ async def migrate(
         SchemaError: As `uow.db.migrations.upgrade`, `downgrade` and `move`.
         ServerUnreachable: Postgres did not answer in time.
     """
-    theirs = Application(app.migrations) if app.migrations is not None else None
+    theirs = AppMigrations(app.migrations) if app.migrations is not None else None
     given = settings.require_database()
     # Some steps need a second connection.
     async with Database.from_settings(replace(given, pool_size=max(2, given.pool_size))) as db:
@@ -38,7 +38,7 @@ async def migrate(
 
 
 async def _go_back(
-    db: Database, theirs: Application | None, revision: str, *, rewrite: bool
+    db: Database, theirs: AppMigrations | None, revision: str, *, rewrite: bool
 ) -> None:
     if theirs is not None and (revision == "base" or theirs.has(revision)):
         await theirs.downgrade(db, revision)

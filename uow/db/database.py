@@ -87,28 +87,29 @@ class Database:
             process=process,
             fence_seconds=fence_seconds,
         )
-        self.engine: AsyncEngine = create_async_engine(
-            address.url,
-            **{
-                "pool_size": pool_size,
-                "max_overflow": 0,
-                "pool_pre_ping": False,
-                "pool_use_lifo": True,  # the connection used last knows the statements best
-                "hide_parameters": True,  # arguments belong to users, not to logs
-                "execution_options": {"schema_translate_map": {SCHEMA: self.schema}},
-                **engine_options,
-                "connect_args": self._opening.arguments,
-            },
-        )
-        note_first_errors(self.engine.sync_engine)
-        hand_over_as_new(self.engine.sync_engine.pool)
-        event.listen(self.engine.sync_engine, "do_connect", self._opening.connect)
+        self.engine = self._make_engine(address.url, {"pool_size": pool_size, **engine_options})
         self.sessions = async_sessionmaker(
             self.engine,
             class_=WorkerSession,
             expire_on_commit=expire_on_commit,
             autoflush=autoflush,
         )
+
+    def _make_engine(self, url: URL, given: Mapping[str, Any]) -> AsyncEngine:
+        options = {
+            "max_overflow": 0,
+            "pool_pre_ping": False,
+            "pool_use_lifo": True,  # the connection used last knows the statements best
+            "hide_parameters": True,  # arguments belong to users, not to logs
+            "execution_options": {"schema_translate_map": {SCHEMA: self.schema}},
+        }
+        engine = create_async_engine(
+            url, **{**options, **given, "connect_args": self._opening.arguments}
+        )
+        note_first_errors(engine.sync_engine)
+        hand_over_as_new(engine.sync_engine.pool)
+        event.listen(engine.sync_engine, "do_connect", self._opening.connect)
+        return engine
 
     @classmethod
     def from_settings(

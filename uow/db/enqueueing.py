@@ -1,9 +1,10 @@
 """The statements that make a task's row, and that find who has its unique key."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -110,6 +111,10 @@ class Inserted(NamedTuple):
     near: bool
 
 
+_inserted: Callable[[Iterable[Any]], Inserted] = partial(tuple.__new__, Inserted)
+"""`Inserted._make` without a call of Python's own: large batches notice."""
+
+
 def _insertion(new: NewTasks) -> Statement:
     return _INSERT(
         ids=new.ids,
@@ -128,7 +133,7 @@ def _insertion(new: NewTasks) -> Statement:
 
 async def insert(db: Statements, new: NewTasks) -> list[Inserted]:
     """Make the rows; returns those that were made: not one whose key another task holds."""
-    return list(map(Inserted._make, await db.execute_once(_insertion(new))))
+    return list(map(_inserted, await db.execute_once(_insertion(new))))
 
 
 def insert_on(connection: Connection, schema: str, new: NewTasks) -> list[Inserted]:
@@ -138,7 +143,7 @@ def insert_on(connection: Connection, schema: str, new: NewTasks) -> list[Insert
         DBAPIError: As SQLAlchemy says it.
     """
     clause, values = _insertion(new).for_sqlalchemy(schema)
-    return list(map(Inserted._make, connection.execute(clause, values)))
+    return list(map(_inserted, connection.execute(clause, values).all()))
 
 
 def find_holder_on(connection: Connection, schema: str, new: NewTasks) -> UUID | None:

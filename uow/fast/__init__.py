@@ -19,8 +19,10 @@ in memory may be lost at any moment.
     arq.settings_class  anybody's; `arq.kinds`: what each setting in it must be
     task_worker   the worker of tasks; `task_serving`: one run of it
     engine        what attempts see of it all
-    batches       attempts with a row, started together; `completions`: completed together
-    rowless       attempts without a row
+    batches       attempts with a row, started together; `grouped` and `group_commit`: completed
+                  together
+    slot          what becomes of a job when the work in its slot has ended
+    rowless       attempts of rowless tasks
 
 A mixed fleet is safe: the lease is arq's own in-progress key, and nobody starts a job whose lease
 is there. A claimed job stands at the end of its lease in the queue, so that it does not lie in

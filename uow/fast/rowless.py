@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-from arq.jobs import serialize_result
 from arq.utils import timestamp_ms, to_ms
 
 from uow.attempt.delivery import Delivery
@@ -13,6 +12,7 @@ from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Occupied
 from uow.broker import codec
 from uow.broker.claims import NO_RESULT, Finish
+from uow.broker.results import EndedJob
 from uow.errors import TaskFailed
 from uow.fast import job_log
 from uow.fast.engine import Engine
@@ -76,11 +76,11 @@ class RowlessAttempts:
                 raise AssertionError("an attempt makes of it that the job waits, or has failed")
 
     def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
-        written = serialize_result(
-            delivery.name, delivery.args, delivery.kwargs, delivery.job_try, delivery.enqueued_ms,
-            not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
-            held.queue, held.job_id, serializer=codec.for_redis,
-        )  # fmt: skip
+        written = EndedJob(
+            delivery.name, held.job_id, held.queue, str(delivery), delivery.job_try,
+            delivery.enqueued_ms, began, timestamp_ms(), not isinstance(result, TaskFailed),
+            result, delivery.args, delivery.kwargs,
+        ).written()  # fmt: skip
         return held.finish("done", self._kept_ms or NO_RESULT, written or b"")
 
 

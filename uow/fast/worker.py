@@ -28,7 +28,7 @@ from uow.broker.needs import ArqNeeds
 from uow.broker.redis import AWAY, server_time
 from uow.errors import ServerUnreachable
 from uow.fast.arq.aborts import Aborts
-from uow.fast.arq.settings_class import OURS
+from uow.fast.arq.settings_class import OUR_OPTIONS
 from uow.fast.arq.ticks import Ticks
 from uow.fast.custody import Claims, Custody, Terms
 from uow.fast.intake import Intake
@@ -52,7 +52,10 @@ PATIENCE_SECONDS = 1.0
 def _signature() -> inspect.Signature:
     """All that `FastWorker` takes by name, as arq asks for it to read a settings class."""
     arqs = inspect.signature(Worker)
-    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in OURS]
+    ours = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for name in OUR_OPTIONS
+    ]
     return arqs.replace(parameters=[*arqs.parameters.values(), *ours])
 
 
@@ -274,8 +277,9 @@ class FastWorker(Worker):
         self.slots.spawn(held, work)
 
     def finish(self, held: Held, finish: Finish) -> None:
-        """Let Redis do what is to become of a job."""
-        self.custody.finish(held, finish)
+        """Let Redis do what is to become of a job; its lease runs out if all is closed already."""
+        if self._custody is not None:
+            self._custody.finish(held, finish)
 
     def wake(self) -> None:
         """Look at the queues now; from any thread."""
@@ -286,7 +290,8 @@ class FastWorker(Worker):
             self._intake.wake()
 
     def _put_back(self, held: Held, is_stopped: bool) -> None:
-        self.custody.put_back(held, is_stopped)
+        if self._custody is not None:
+            self._custody.put_back(held, is_stopped)
 
     # -- as arq turns it ---------------------------------------------------------------------------
 

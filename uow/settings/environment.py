@@ -265,11 +265,15 @@ def setting_names(kind: type[Settings] = Settings) -> list[str]:
 
 def is_set(name: str) -> bool:
     """Whether the environment or ``.env`` says something about this setting; all else is unread."""
-    named = {key.upper(): value for given in _given() for key, value in given.items() if value}
-    return f"{PREFIX}{name.upper()}" in named
+    for given in _given():
+        named = {key.upper(): value for key, value in given.items()}
+        if (value := named.get(f"{PREFIX}{name.upper()}")) is not None:
+            return bool(value.strip())
+    return False
 
 
 def _given() -> tuple[Mapping[str, str | None], ...]:
+    """The environment, and the file that it wins over."""
     return os.environ, DotEnvSettingsSource(Settings, env_file=".env").env_vars
 
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from uow.client import TaskClient
 from uow.db import migrations
 from uow.db.database import Database
-from uow.db.migrations.application import Application
+from uow.db.migrations.application import AppMigrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.settings.environment import GivenSettings
 from uow.settings.parts import DEFAULT_SCHEMA
@@ -96,7 +96,7 @@ async def open_house() -> AsyncIterator[House]:
         settings.storage_dir.mkdir()
         db = await stack.enter_async_context(Database.from_settings(settings.require_database()))
         await migrations.upgrade(db)
-        await Application("worker.migrations").upgrade(db)
+        await AppMigrations("worker.migrations").upgrade(db)
         client = await stack.enter_async_context(TaskClient.from_settings(settings, db=db))
         yield House(settings, postgres, redis, db, client, mail, directory / "logs")
 

@@ -12,6 +12,7 @@ from tests.integration.api.conftest import DEAD_REDIS, assert_problem, one
 from tests.servers import serving
 from uow import Database, Settings
 from uow.db import migrations
+from uow.db.migrations.application import AppMigrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.tasks.registry import Registry
 
@@ -65,6 +66,7 @@ class TestServersAway:
         with EmbeddedPostgres() as own:
             async with Database(own.url) as db:
                 await migrations.upgrade(db)
+                await AppMigrations("worker.migrations").upgrade(db)
             update = {
                 "database_url": SecretStr(own.url), "redis_url": SecretStr(redis_server.url)
             }  # fmt: skip

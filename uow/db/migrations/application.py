@@ -26,7 +26,7 @@ from uow.user_code import described
 T = TypeVar("T")
 
 
-class Application:
+class AppMigrations:
     """The migrations of an application.
 
     Args:

@@ -23,15 +23,16 @@ from arq.worker import Function, JobExecutionFailed, Retry, RetryJob, Worker
 from uow.attempt.running import Held
 from uow.broker.claims import Action, Claimed, Finish
 from uow.broker.redis import AWAY
-from uow.fast.arq.payload import Call, read
-from uow.fast.arq.results import Ended, kept_ms, written
+from uow.broker.results import EndedJob
+from uow.fast.arq.payload import FunctionCall, read
+from uow.fast.arq.results import kept_ms, written
 
 logger = logging.getLogger("arq.worker")
 
 COUNTED_SECONDS = 88_400
 """How long arq counts a job's starts."""
 
-Outcome = Literal["complete", "failed", "again"]
+CountedAs = Literal["complete", "failed", "again"]
 
 
 class Refused(Exception):
@@ -62,11 +63,11 @@ class ArqJob:
     is_stopping: Callable[[], bool]
     aborted_ms: int | None = None
     ctx: dict[Any, Any] = field(default_factory=dict)
-    call: Call = field(default_factory=Call)
+    call: FunctionCall = field(default_factory=FunctionCall)
     tries: int = 1
     function: Function | CronJob | None = None
     started_ms: int = 0
-    outcome: Outcome = "failed"
+    outcome: CountedAs = "failed"
 
     @property
     def ref(self) -> str:
@@ -126,7 +127,7 @@ class ArqJob:
             raise Refused(JobExecutionFailed(f"max {limit} retries exceeded"))
         return function
 
-    def _decoded(self) -> Call:
+    def _decoded(self) -> FunctionCall:
         worker, job_id, payload = self.worker, self.held.job_id, self.claimed.payload
         if payload is None:
             logger.warning("job %s expired", job_id)
@@ -212,8 +213,11 @@ class ArqJob:
     def _done(self, success: bool, result: object) -> Finish:
         held, worker, call = self.held, self.worker, self.call
         self.outcome = "complete" if success else "failed"
-        ended = Ended(call, self.tries, success, result, self.started_ms, timestamp_ms(), self.ref)
-        data = written(worker, held, ended)
+        ended = EndedJob(
+            call.name, held.job_id, held.queue, self.ref, self.tries, call.enqueued_ms,
+            self.started_ms, timestamp_ms(), success, result, call.args, call.kwargs,
+        )  # fmt: skip
+        data = written(worker, ended)
         number = kept_ms(worker, self.function, data)
         action: Action = "cron" if isinstance(self.function, CronJob) else "done"
         return held.finish(action, number, data or b"")

@@ -8,7 +8,7 @@ from arq.utils import ms_to_datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """The function that a job calls, and with what.
 
     Attributes:
@@ -23,7 +23,7 @@ class Call:
     enqueued_ms: int = 0
 
 
-def read(payload: bytes, deserializer: Deserializer | None) -> Call:
+def read(payload: bytes, deserializer: Deserializer | None) -> FunctionCall:
     """Read a job.
 
     Raises:
@@ -31,7 +31,7 @@ def read(payload: bytes, deserializer: Deserializer | None) -> Call:
     """
     name, args, kwargs, tries, enqueued_ms = deserialize_job_raw(payload, deserializer=deserializer)
     try:
-        call = Call(name, args, kwargs, tries or 0, int(enqueued_ms))
+        call = FunctionCall(name, args, kwargs, tries or 0, int(enqueued_ms))
         ms_to_datetime(call.enqueued_ms)
     except (TypeError, ValueError, OverflowError, OSError) as error:
         raise DeserializationError("unable to deserialize job") from error
@@ -40,7 +40,7 @@ def read(payload: bytes, deserializer: Deserializer | None) -> Call:
     return call
 
 
-def _is_sound(call: Call) -> bool:
+def _is_sound(call: FunctionCall) -> bool:
     return (
         isinstance(call.name, str)
         and isinstance(call.args, tuple | list)

@@ -5,7 +5,6 @@ setting that arq would stumble over. A name that is no setting is ignored, as by
 silence.
 """
 
-import difflib
 import inspect
 import logging
 import pickle
@@ -19,11 +18,12 @@ from arq.worker import Worker
 
 from uow.errors import SettingsError
 from uow.fast.arq.kinds import fault_in
+from uow.spelling import did_you_mean
 from uow.user_code import described
 
 logger = logging.getLogger(__name__)
 
-OURS = ("lease_seconds", "stall_limit", "queues")
+OUR_OPTIONS = ("lease_seconds", "stall_limit", "queues")
 """What such a class may say beyond arq's own names."""
 
 _ARQS = frozenset(inspect.signature(Worker).parameters)
@@ -64,8 +64,8 @@ def find(path: str) -> object:
             "here but in WORKER_TASK_MODULES.)"
         )
     if not hasattr(module, name):
-        near = difflib.get_close_matches(name, vars(module), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = did_you_mean(name, vars(module))
+        hint = f"; did you mean {near}?" if near else ""
         raise SettingsError(f"{path}: there is no {name} in {name_of_module}{hint}")
     return getattr(module, name)
 
@@ -90,7 +90,7 @@ def options_of(
         SettingsError: It is none, it relies on pickle, or a setting is of a wrong kind.
     """
     given = _given_by(settings, name)
-    known = {*_ARQS, *OURS}
+    known = {*_ARQS, *OUR_OPTIONS}
     options = {one: _callable_of(value, settings) for one, value in given.items() if one in known}
     if ignored := list(_ignored(given, known)):
         logger.warning(
@@ -160,8 +160,7 @@ def _ignored(given: Mapping[str, Any], known: set[str]) -> Iterator[str]:
 def _meant_by(name: str, known: set[str], given: Mapping[str, Any]) -> str | None:
     if (usual := _MEANT.get(name.lower())) is not None:
         return None if usual in given else usual
-    near = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=SURELY)
-    return near[0] if near else None
+    return did_you_mean(name.lower(), sorted(known), likeness=SURELY)
 
 
 def _hook_meant_by(name: str, given: Mapping[str, Any]) -> str | None:
@@ -169,8 +168,7 @@ def _hook_meant_by(name: str, given: Mapping[str, Any]) -> str | None:
     if not inspect.iscoroutinefunction(given[name]):
         return None
     missing = [hook for hook in _HOOKS if hook not in given]
-    near = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=SURELY)
-    return near[0] if near else None
+    return did_you_mean(name.lower(), missing, likeness=SURELY)
 
 
 def _is_code(value: object) -> bool:
