@@ -21,6 +21,12 @@ from uow.errors import ServerUnreachable, SettingsError
 from worker.models import User
 
 
+@pytest.fixture(scope="session")
+def template(application_template: str) -> str:
+    """With a table of somebody's own, that of the application's users."""
+    return application_template
+
+
 def a_user(name: str) -> User:
     return User(username=name, email=f"{name}@example.org")
 

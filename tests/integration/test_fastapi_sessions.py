@@ -24,6 +24,12 @@ INSERT = text("INSERT INTO note VALUES ('hello')")
 INSERT_ORPHAN = text("INSERT INTO reply VALUES ('nobody')")  # found out at COMMIT
 
 
+@pytest.fixture(scope="session")
+def template(application_template: str) -> str:
+    """With a table of somebody's own, that of the application's users."""
+    return application_template
+
+
 class Witness:
     """Looks, from a connection of its own, whether the row is there when the response starts."""
 

@@ -71,6 +71,12 @@ LASTING = [
 LOCAL = ["SET LOCAL ROLE tenant", "SET LOCAL search_path TO tenant, pg_catalog"]
 
 
+@pytest.fixture(scope="session")
+def template(application_template: str) -> str:
+    """With a table of somebody's own, that of the application's users."""
+    return application_template
+
+
 @pytest.fixture(autouse=True)
 async def tenants(db: Database) -> None:
     await run(db, TENANT)

@@ -33,6 +33,12 @@ from uow.tasks.registry import Registry
 AT_ONCE = Backoff(base=0)
 
 
+@pytest.fixture(scope="session")
+def template(application_template: str) -> str:
+    """With a table of somebody's own, that of the application's users."""
+    return application_template
+
+
 @pytest.fixture(autouse=True)
 async def effects(db: Database) -> None:
     await db.execute_once(text("CREATE TABLE effect (what text)"), {})
