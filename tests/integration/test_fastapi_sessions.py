@@ -325,7 +325,7 @@ async def test_an_app_without_a_database_says_what_is_missing() -> None:
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://localhost"
     ) as http:
-        with pytest.raises(SettingsError, match=r"app\.state\.db is not a worker\.Database"):
+        with pytest.raises(SettingsError, match=r"app\.state\.db is not a uow\.Database"):
             await http.post("/")
 
 

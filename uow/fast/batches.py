@@ -58,21 +58,25 @@ class Batches:
         except Occupied:
             self._put_back(batch)
             return
-        reach("claimed")
-        reach("leased")
         try:
-            rows = await start_many(runtime, [one.row_id for one in batch])
+            rows = await self._write_start(batch)
         except Exception as error:
             for one in batch:
                 self._spawn_outside(one, _failing(error))
             return
-        if rows:
-            reach("started")
         for one in batch:
             if (row := rows.get(one.row_id)) is not None:
                 self._spawn(one, self._attempt(one, row))
             else:
                 self._spawn_outside(one, self._one_by_one(one))
+
+    async def _write_start(self, batch: list[Delivered]) -> dict[UUID, Started]:
+        reach("claimed")
+        reach("leased")
+        started = await start_many(self._runtime, [one.row_id for one in batch])
+        if started:
+            reach("started")
+        return started
 
     def _put_back(self, batch: list[Delivered]) -> None:
         """Put what a suspect keeps out to where it stood: another process may have it at once."""
