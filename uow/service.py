@@ -70,7 +70,7 @@ class Service(ABC):
     async def start(self) -> None:
         """Start the loop, unless it runs."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name=f"worker.{self.name}")
+            self._task = asyncio.create_task(self._run(), name=f"uow.{self.name}")
 
     async def stop(self) -> None:
         """Stop the loop, if it runs, and wait until it has ended."""

@@ -61,7 +61,7 @@ async def test_a_worker_that_is_run_again_has_one_group_commit(
         handle = await client.enqueue(double, number=number)
         running = asyncio.create_task(worker.async_run())
         assert await handle.result(timeout=10) == 2 * number
-        loops = [one for one in asyncio.all_tasks() if one.get_name() == "worker.completions"]
+        loops = [one for one in asyncio.all_tasks() if one.get_name() == "uow.groupcommit"]
         assert len(loops) == 1
         assert worker.main_task is not None
         worker.main_task.cancel()
