@@ -4,17 +4,15 @@ Everything is named and imported when it is needed: a worker has no use for Fast
 Alembic.
 """
 
-import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from uow.errors import SettingsError, WorkerError
+from uow.errors import SettingsError
 from uow.settings.environment import Settings, is_set
-from uow.user_code import described
+from uow.user_code import imported
 
 if TYPE_CHECKING:
     from uow.schedules.cron import DeclaredSchedule
@@ -79,7 +77,7 @@ def find(named: str) -> object:
         SettingsError: The module cannot be imported.
     """
     module, _, name = named.partition(":")
-    return getattr(_imported(module, named), name, None) if module else None
+    return getattr(imported(module, named), name, None) if module else None
 
 
 def _named(named: str) -> App:
@@ -98,17 +96,3 @@ def _makes_an_app(package: Path) -> bool:
         )
     except (OSError, UnicodeDecodeError):
         return False
-
-
-def _imported(module: str, named: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except WorkerError:
-        raise
-    except Exception as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and f"{module}.".startswith(f"{missing}."):
-            why = f"there is no {missing}; the current directory is on the path"
-        else:
-            why = described(error)
-        raise SettingsError(f"{named}: cannot import {module}: {why}") from error

@@ -1,12 +1,39 @@
-"""Where in somebody's own code an error comes from, for a message of one line."""
+"""Somebody's own code: importing it, and where in it an error comes from, in one line."""
 
 import contextlib
 import sysconfig
 import traceback
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+
+from uow.errors import SettingsError, WorkerError
 
 _OURS = Path(__file__).parent
 _INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
+
+
+def imported(module: str, named_by: str) -> ModuleType:
+    """A module of somebody's.
+
+    Args:
+        named_by: What has named it, for the message.
+
+    Raises:
+        SettingsError: It cannot be imported; with the place in it that has failed.
+        WorkerError: It uses ours wrongly, which is told as it is.
+    """
+    try:
+        return import_module(module)
+    except WorkerError:
+        raise
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module}.".startswith(f"{missing}."):
+            why = f"there is no {missing}; the current directory is on the path"
+        else:
+            why = described(error)
+        raise SettingsError(f"{named_by}: cannot import {module}: {why}") from error
 
 
 def described(error: BaseException) -> str:

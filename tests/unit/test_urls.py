@@ -10,10 +10,10 @@ from sqlalchemy import URL
 from tests.loopback import make_certificate
 from uow import Database
 from uow.broker.redis import connect
-from uow.db.url import Address
 from uow.errors import SettingsError
 from uow.settings.environment import load_settings
 from uow.urls import postgres, redis
+from uow.urls.engine import Address
 
 CANARY = "canary"
 """In each password: it is in no message."""

@@ -32,9 +32,9 @@ from uow.db.session import WorkerSession, note_first_errors
 from uow.db.statement import SILENT_SECONDS as SILENT_SECONDS
 from uow.db.statement import Records, Statement
 from uow.db.transaction import Transaction
-from uow.db.url import Address
 from uow.settings.environment import Settings, load_settings
 from uow.settings.parts import DEFAULT_SCHEMA, DatabaseSettings, Pooler
+from uow.urls.engine import Address
 
 
 class Database:

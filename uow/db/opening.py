@@ -18,9 +18,9 @@ from sqlalchemy.util import await_only
 from uow import exhaustion
 from uow.db.connection import BEGUN, Connection
 from uow.db.failures import refuse_full_proxy, sqlstate
-from uow.db.url import Address
 from uow.errors import ServerUnreachable, SettingsError, WorkerError
 from uow.settings.parts import Pooler
+from uow.urls.engine import Address
 from uow.urls.postgres import EXAMPLE
 
 CHECK_SECONDS = 2

@@ -1,13 +1,12 @@
 """Which task functions there are. A name from the network resolves here, or nowhere."""
 
-import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from uow.errors import InvalidOptions, InvalidSchedule, SettingsError, WorkerError
+from uow.errors import InvalidOptions, InvalidSchedule, SettingsError
 from uow.spelling import did_you_mean
 from uow.tasks.function import Scheduled, TaskFunction
-from uow.user_code import described
+from uow.user_code import imported
 
 
 class Registry:
@@ -54,9 +53,9 @@ class Registry:
             InvalidSchedule: Two schedules have one name.
         """
         for module in of_app:
-            _import(module, "the application's modules")
+            imported(module, "the application's modules")
         for module in modules:
-            _import(module, "WORKER_TASK_MODULES")
+            imported(module, "WORKER_TASK_MODULES")
         if not self._functions:
             raise SettingsError(
                 "there are no task functions: set WORKER_TASK_MODULES to the modules that have "
@@ -99,22 +98,6 @@ def _refuse_two_of_a_name(schedules: Iterable[Scheduled]) -> None:
                 f"two schedules are called {schedule.name}, of {other.task.name} and "
                 f"{schedule.task.name}: give one of them name=…"
             )
-
-
-def _import(module: str, named_by: str) -> None:
-    try:
-        importlib.import_module(module)
-    except WorkerError:
-        raise
-    except Exception as error:
-        raise SettingsError(f"{named_by}: {_why_not_imported(module, error)}") from error
-
-
-def _why_not_imported(module: str, error: Exception) -> str:
-    what = f"cannot import {module}"
-    if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
-        return f"{what}: there is no {error.name}; the current directory is on the path"
-    return f"{what}: {described(error)}"
 
 
 def _origin(function: TaskFunction[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The address of a Postgres, for SQLAlchemy and asyncpg."""
+"""The address of a Postgres, as an engine of SQLAlchemy and asyncpg take it."""
 
 import ssl
 from dataclasses import dataclass
