@@ -104,7 +104,9 @@ class RowlessAttempt:
         function, work = self._function, self._work
         self._runtime.solo.enter()
         try:
-            outcome = await self._perform()
+            arguments = _arguments(self._function, self._delivery)
+            context = {**self._ctx, "db": work, "task": self._task}
+            outcome = await perform(function, context, arguments, self._runtime.rng)
             if not isinstance(outcome, Completed):
                 return outcome
             if not work.is_untouched:
@@ -112,20 +114,14 @@ class RowlessAttempt:
             if self._task.after_commit:
                 await self._task.after_commit.call_all(function.timeout)
             return outcome
+        except ParametersDiffer as error:
+            return Stray(error)
         except Exception as error:  # arguments that do not fit, or a commit that failed
             return decide(error, self._task.tries, function.policy, self._runtime.rng)
         finally:
             self._runtime.solo.leave()
             if not work.is_untouched:
                 await shielded(work.rollback())
-
-    async def _perform(self) -> Outcome:
-        try:
-            arguments = _arguments(self._function, self._delivery)
-        except ParametersDiffer as error:
-            return Stray(error)
-        context = {**self._ctx, "db": self._work, "task": self._task}
-        return await perform(self._function, context, arguments, self._runtime.rng)
 
     async def _count(self, outcome: HandedBack, began: float) -> int:
         """How often this task has been set back in the last hour; 0: this is no setback.

@@ -22,7 +22,7 @@ from sqlalchemy.util import greenlet_spawn
 from uow.attempt.joining_session import JoiningSession
 from uow.attempt.open_sessions import OpenSessions
 from uow.db.attempts import Guard, guard_of
-from uow.db.begun_attempt import AttemptDatabase
+from uow.db.begun_attempt import AttemptDatabase, BegunAttempt
 from uow.db.connection import ENDED_BY_HAND, GUARD_FAILED
 from uow.db.failures import sqlstate
 from uow.db.places import place_of_caller
@@ -53,7 +53,8 @@ class UnitOfWork:
         after_commit: AfterCommit | None = None,
     ) -> None:
         self._db = db
-        self._begun = db.begin_attempt(timeout)
+        self._timeout = timeout
+        self._used: BegunAttempt | None = None
         self._joined = False
         self.sessions = OpenSessions()
         self.after_commit = AfterCommit() if after_commit is None else after_commit
@@ -98,6 +99,13 @@ class UnitOfWork:
                     raise
 
     @property
+    def _begun(self) -> BegunAttempt:
+        """Made when a session asks for it: most attempts of short tasks need none."""
+        if self._used is None:
+            self._used = self._db.begin_attempt(self._timeout)
+        return self._used
+
+    @property
     def needs_commit(self) -> bool:
         """Whether something waits for the commit, or is to be told there."""
         return self._joined or self._ended_by_hand is not None or bool(self.after_commit)
@@ -105,7 +113,7 @@ class UnitOfWork:
     @property
     def is_untouched(self) -> bool:
         """Whether no session has used a connection."""
-        return self._begun.is_untouched
+        return self._used is None or self._used.is_untouched
 
     @property
     def join_mode(self) -> JoinTransactionMode:
@@ -165,7 +173,8 @@ class UnitOfWork:
         """
         self.refuse_if_lost()
         if not (self._joined and self._begun.has_said_something):
-            self._begun.refuse_if_ended_by_hand()
+            if self._used is not None:
+                self._used.refuse_if_ended_by_hand()
             await self.rollback()
             return Guard.HELD if await self._db.execute_once(completion) else Guard.SETTLED
         try:
@@ -194,7 +203,7 @@ class UnitOfWork:
     async def rollback(self) -> None:
         """Undo everything and give the connection back, whatever still runs on it."""
         await self.sessions.close()
-        if not self._begun.is_untouched:
+        if not self.is_untouched:
             await greenlet_spawn(self._begun.give_back)
 
     def _release_pushes(self) -> None:

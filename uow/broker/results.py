@@ -1,16 +1,15 @@
 """What arq keeps of a job that has ended."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from arq.jobs import serialize_result
 
 from uow.broker import codec
 
 
-@dataclass(frozen=True, slots=True)
-class EndedJob:
+class EndedJob(NamedTuple):
     """A job and how it has ended, as arq's clients read it.
 
     Attributes:
@@ -29,8 +28,8 @@ class EndedJob:
     finished_ms: int
     succeeded: bool
     result: object
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
     def written(self, serializer: Callable[[Any], bytes] | None = codec.for_redis) -> bytes | None:
         """The bytes of arq's result key; None if they cannot be written at all.
@@ -39,7 +38,7 @@ class EndedJob:
             serializer: None: pickle, as of an arq worker that has no other.
         """
         return serialize_result(
-            self.name, tuple(self.args), dict(self.kwargs), self.tries, self.enqueued_ms,
+            self.name, self.args, dict(self.kwargs), self.tries, self.enqueued_ms,
             self.succeeded, self.result, self.started_ms, self.finished_ms, self.ref,
             self.queue, self.job_id, serializer=serializer,
         )  # fmt: skip

@@ -1,7 +1,6 @@
 """A job's result, in arq's shape, and how long it is kept."""
 
 import logging
-from dataclasses import replace
 
 from arq.cron import CronJob
 from arq.jobs import DeserializationError, deserialize_result
@@ -29,7 +28,7 @@ def written(worker: Worker, ended: EndedJob) -> bytes | None:
     except DeserializationError:
         text = f"{type(ended.result).__name__}: {ended.result}"
         logger.warning("%s: its exception cannot be read back, only its text is kept", ended.ref)
-        return replace(ended, result=JobExecutionFailed(text)).written(worker.job_serializer)
+        return ended._replace(result=JobExecutionFailed(text)).written(worker.job_serializer)
     return data
 
 
