@@ -61,7 +61,7 @@ def test_an_exception_comes_back_as_one_of_three_types(
 
 
 def test_an_ended_job_is_what_arq_writes_of_it() -> None:
-    ended = EndedJob("f", "id", "q", "ref", 2, 1, 3, 4, True, "done", (1,), {"b": 2})
+    ended = EndedJob("f", (1,), {"b": 2}, 2, 1, True, "done", 3, 4, "ref", "q", "id")
     assert ended.written(codec.serialize) == serialize_result(
         "f", (1,), {"b": 2}, 2, 1, True, "done", 3, 4, "ref", "q", "id", serializer=codec.serialize
     )

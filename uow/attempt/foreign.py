@@ -76,8 +76,8 @@ async def _store_result(runtime: Runtime, delivery: Delivery, result: object) ->
     now, queue = milliseconds(utcnow()), runtime.leases.queue_of(delivery.job_id)
     succeeded = not isinstance(result, Exception | asyncio.CancelledError)
     written = EndedJob(
-        delivery.name, delivery.job_id, queue, str(delivery), delivery.job_try,
-        delivery.enqueued_ms, now, now, succeeded, result,
+        delivery.name, (), {}, delivery.job_try, delivery.enqueued_ms, succeeded, result, now, now,
+        str(delivery), queue, delivery.job_id,
     ).written()  # fmt: skip
     if written is not None:
         with contextlib.suppress(*AWAY):

@@ -30,9 +30,10 @@ async def perform(
     work: Work = ctx["db"]
     tries, most_bytes = ctx["task"].tries, ctx["settings"].max_payload_bytes
     try:
-        given = _decoded(function, arguments)
-        if isinstance(given, ParametersDiffer):
-            return Stray(given)
+        try:
+            given = function.signature.decode_arguments(arguments)
+        except ParametersDiffer as error:
+            return Stray(error)
         result = await _call(function, ctx, given)
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
@@ -83,11 +84,3 @@ async def _call(
         raise WorkerError(f"{function.name} awaited something that was cancelled") from error
     except SystemExit as error:
         raise WorkerError(f"{function.name} called sys.exit({error.code})") from error
-
-
-def _decoded(function: TaskFunction[Any, Any], arguments: str) -> dict[str, Any] | ParametersDiffer:
-    """The arguments, or how they differ from the function's parameters."""
-    try:
-        return function.signature.decode_arguments(arguments)
-    except ParametersDiffer as error:
-        return error

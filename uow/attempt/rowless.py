@@ -64,6 +64,8 @@ async def run_rowless(
 class RowlessAttempt:
     """One attempt of a task that has no row."""
 
+    __slots__ = ("_ctx", "_delivery", "_function", "_runtime", "_task", "_work")
+
     def __init__(
         self,
         runtime: Runtime,
@@ -89,6 +91,8 @@ class RowlessAttempt:
         """
         began = time.monotonic()
         outcome = await self._perform_and_commit()
+        if isinstance(outcome, Completed):
+            return outcome
         if isinstance(outcome, Stray):
             return await waiting_in_redis(self._runtime, self._delivery, outcome.fault)
         if isinstance(outcome, Retrying | Snoozed):

@@ -1,7 +1,6 @@
 """What arq keeps of a job that has ended."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from arq.jobs import serialize_result
@@ -10,26 +9,26 @@ from uow.broker import codec
 
 
 class EndedJob(NamedTuple):
-    """A job and how it has ended, as arq's clients read it.
+    """A job and how it has ended, as arq's clients read it; in the order in which arq writes it.
 
     Attributes:
-        ref: What the log calls the job.
-        result: What the function returned, or the exception that stands for its failure.
         tries: How many there were, this one included.
+        result: What the function returned, or the exception that stands for its failure.
+        ref: What the log calls the job.
     """
 
     name: str
-    job_id: str
-    queue: str
-    ref: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     tries: int
     enqueued_ms: int
-    started_ms: int
-    finished_ms: int
     succeeded: bool
     result: object
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = MappingProxyType({})
+    started_ms: int
+    finished_ms: int
+    ref: str
+    queue: str
+    job_id: str
 
     def written(self, serializer: Callable[[Any], bytes] | None = codec.for_redis) -> bytes | None:
         """The bytes of arq's result key; None if they cannot be written at all.
@@ -37,8 +36,4 @@ class EndedJob(NamedTuple):
         Args:
             serializer: None: pickle, as of an arq worker that has no other.
         """
-        return serialize_result(
-            self.name, self.args, dict(self.kwargs), self.tries, self.enqueued_ms,
-            self.succeeded, self.result, self.started_ms, self.finished_ms, self.ref,
-            self.queue, self.job_id, serializer=serializer,
-        )  # fmt: skip
+        return serialize_result(*self, serializer=serializer)

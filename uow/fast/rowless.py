@@ -55,15 +55,17 @@ class RowlessAttempts:
             outcome = HandedBack(0.0, "the attempt was interrupted", stopped_by=stopped)
         except Occupied:
             return engine.finish(held, held.finish("unrun", held.place, held.payload))
-        return engine.finish(held, self._finish(held, delivery, began, outcome))
+        if isinstance(outcome, Completed):
+            engine.jobs_complete += 1
+            job_log.completed(delivery, began / 1000)
+            result = codec.from_bytes(outcome.result)
+            return engine.finish(held, self._with_result(held, delivery, began, result))
+        return engine.finish(held, self._after(held, delivery, began, outcome))
 
-    def _finish(self, held: Held, delivery: Delivery, began: int, outcome: Outcome) -> Finish:
+    def _after(self, held: Held, delivery: Delivery, began: int, outcome: Outcome) -> Finish:
+        """What becomes of a job that has not succeeded."""
         engine = self._engine
         match outcome:
-            case Completed(written):
-                engine.jobs_complete += 1
-                job_log.completed(delivery, began / 1000)
-                return self._with_result(held, delivery, began, codec.from_bytes(written))
             case Failed(error) | Cancelled(error):
                 engine.jobs_failed += 1
                 logger.error("%s failed for good: %s", delivery, one_line(error),
@@ -72,14 +74,14 @@ class RowlessAttempts:
             case Retrying() | Snoozed() | HandedBack():
                 engine.jobs_retried += 1
                 return _again(held, delivery, outcome)
-            case Stray():
-                raise AssertionError("an attempt makes of it that the job waits, or has failed")
+            case Completed() | Stray():
+                raise AssertionError("success was dealt with, and a stray has become another outcome")
 
     def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
         written = EndedJob(
-            delivery.name, held.job_id, held.queue, str(delivery), delivery.job_try,
-            delivery.enqueued_ms, began, timestamp_ms(), not isinstance(result, TaskFailed),
-            result, delivery.args, delivery.kwargs,
+            delivery.name, delivery.args, delivery.kwargs, delivery.job_try, delivery.enqueued_ms,
+            not isinstance(result, TaskFailed), result, began, timestamp_ms(), str(delivery),
+            held.queue, held.job_id,
         ).written()  # fmt: skip
         return held.finish("done", self._kept_ms or NO_RESULT, written or b"")
 

@@ -214,8 +214,8 @@ class ArqJob:
         held, worker, call = self.held, self.worker, self.call
         self.outcome = "complete" if success else "failed"
         ended = EndedJob(
-            call.name, held.job_id, held.queue, self.ref, self.tries, call.enqueued_ms,
-            self.started_ms, timestamp_ms(), success, result, call.args, call.kwargs,
+            call.name, call.args, call.kwargs, self.tries, call.enqueued_ms, success, result,
+            self.started_ms, timestamp_ms(), self.ref, held.queue, held.job_id,
         )  # fmt: skip
         data = written(worker, ended)
         number = kept_ms(worker, self.function, data)
