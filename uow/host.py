@@ -120,9 +120,12 @@ class Process:
         stack, settings = self._stack, self.settings
         if body is None:
             body = await start_body(stack, settings, name, client.redis, departure.patient)
-        vitals = await start_vitals(stack, settings, body, self.die)
+        departure.vitals = vitals = await start_vitals(stack, settings, body, self.die)
         self._services = services = await self._start_services(client, vitals)
-        departure.concerns(services)
+        departure.leader = services.leader
+        if departure.patient is not None:
+            solo = services.runtime.solo
+            departure.patient.occupied = lambda: solo.is_reserved
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
     async def stop(self, ctx: ProcessContext) -> None:
@@ -201,32 +204,30 @@ class Departure:
 
     Attributes:
         patient: The same, unless the process was given one of another kind.
+        vitals: What says that it lives; None: nothing has yet.
+        leader: Of this process; None: it has none yet.
     """
+
+    vitals: Vitals | None = None
+    leader: Leader | None = None
 
     def __init__(self, grace: float, redis: ArqRedis) -> None:
         self.patient = redis if isinstance(redis, PatientRedis) else None
         self._grace = grace
         self._loop = asyncio.get_running_loop()
-        self._services: Services | None = None
         self._resigns: asyncio.Future[None] | None = None
-
-    def concerns(self, services: Services) -> None:
-        """From now on there is something to leave."""
-        solo = services.runtime.solo
-        if self.patient is not None:
-            self.patient.occupied = lambda: solo.is_reserved
-        self._services = services
 
     def prepare(self) -> None:
         """Prepare to leave; between two bytecodes of the main thread."""
         if self.patient is not None:
             self.patient.stopping = True
-        if self._services is None:  # it is only just starting
+        if self.vitals is None:  # it is only just starting
             return
-        vitals, call_soon = self._services.vitals, self._loop.call_soon_threadsafe
-        vitals.prepare_to_leave()
-        call_soon(self._loop.call_later, self._grace, vitals.running.interrupt_all)
-        call_soon(self._resign, self._services.leader)
+        call_soon = self._loop.call_soon_threadsafe
+        self.vitals.prepare_to_leave()
+        call_soon(self._loop.call_later, self._grace, self.vitals.running.interrupt_all)
+        if self.leader is not None:
+            call_soon(self._resign, self.leader)
 
     def _resign(self, leader: Leader) -> None:
         # Somebody leads who stays; nobody fires ticks while nobody is there to run them.

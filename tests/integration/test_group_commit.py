@@ -62,7 +62,7 @@ class Group:
         for id_ in ids:
             held = Held(str(id_), "arq:queue", 0, b"", id_)
             delivery = Delivery("x", str(id_), id_, (), {}, 0, 0, 1)
-            started = Started(id_, "x", "{}", 1, 0, None, None, 0, None)
+            started = Started(id_, "x", "{}", 1, 0, None, 0, None)
             attempt = Attempt(self.runtime, {}, delivery, held, started)
             self.completions.add(Completion(attempt, result))
 

@@ -17,6 +17,7 @@ from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.settle import AttemptRow, retention_of
 from uow.attempt.shield import shielded
+from uow.attempt.solo import Place
 from uow.attempt.start import start, start_over
 from uow.attempt.work import work_of
 from uow.db.attempts import Started
@@ -29,12 +30,13 @@ from uow.tasks.outcome import Completed, Outcome, Stray
 
 
 class Attempt:
-    """An attempt that has been started; it ends with `answer`.
+    """An attempt that has been started; somebody completes it (`uow.attempt.completer`).
 
     Args:
         ctx: The job's, as arq makes it.
-        held: The job; it is the row's `task_id`.
+        held: The job, of the row's `task_id`.
         started: What the start has returned.
+        place: Where it is inside, until it is settled.
 
     Attributes:
         function: None: the row's name is not known here, though its job's is: it was renamed.
@@ -43,8 +45,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_arguments", "_ctx", "_deaths", "began", "delivery", "function", "held", "runtime", "task",
-        "work",
+        "_arguments", "_ctx", "_deaths", "_place", "began", "delivery", "function", "held",
+        "runtime", "task", "work",
     )  # fmt: skip
 
     def __init__(
@@ -54,11 +56,13 @@ class Attempt:
         delivery: Delivery,
         held: Held,
         started: Started,
+        place: Place | None = None,
     ) -> None:
         self.runtime = runtime
         self.delivery = delivery
         self.held = held
         self.began = time.time()
+        self._place = place
         self._ctx = ctx
         self._arguments = started.args
         self._deaths = started.deaths
@@ -68,7 +72,7 @@ class Attempt:
 
     @classmethod
     async def start(
-        cls, runtime: Runtime, ctx: ProcessContext, delivery: Delivery, held: Held
+        cls, runtime: Runtime, ctx: ProcessContext, delivery: Delivery, held: Held, place: Place
     ) -> Self | None:
         """Begin an attempt of a job that is held; None: the guard did not hold.
 
@@ -78,7 +82,7 @@ class Attempt:
         """
         assert held.task_id is not None  # noqa: S101 - it has a row
         started = await start(runtime, held.task_id) or await start_over(runtime, held.task_id)
-        return None if started is None else cls(runtime, ctx, delivery, held, started)
+        return None if started is None else cls(runtime, ctx, delivery, held, started, place)
 
     async def perform(self) -> Outcome:
         """Call the function; whatever happens is an outcome."""
@@ -100,6 +104,7 @@ class Attempt:
         row = AttemptRow(self.runtime, self.function, self.task)
         settled = await shielded(row.settle(self.work, outcome))
         reach("committed")
+        self._step_out()
         if isinstance(settled, Completed) and self.function is not None and self.task.after_commit:
             await self.task.after_commit.call_all(self.function.timeout)
         return settled
@@ -115,8 +120,13 @@ class Attempt:
 
     async def leave(self) -> None:
         """Undo what is still uncommitted, and give its connection back."""
+        self._step_out()
         if not self.work.is_untouched:
             await shielded(self.work.rollback())
+
+    def _step_out(self) -> None:
+        if self._place is not None:
+            self._place.leave()
 
     @property
     def is_suspect(self) -> bool:

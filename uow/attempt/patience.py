@@ -29,3 +29,9 @@ async def note_not_alone(redis: RedisClient, task_id: UUID) -> None:
     with contextlib.suppress(*AWAY):
         await redis.incr(key)
         await redis.expire(key, REMEMBERED_SECONDS)
+
+
+async def forget_not_alone(redis: RedisClient, task_id: UUID) -> None:
+    """It was alone: its next wait is a first one again."""
+    with contextlib.suppress(*AWAY):
+        await redis.delete(keys.not_alone(str(task_id)))

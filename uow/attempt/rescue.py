@@ -44,8 +44,7 @@ async def take_back(
         only: Judge this process alone.
 
     Returns:
-        The tasks: id, job_id, queue, due_ms, priority, state, deaths. Those that are quarantined
-        are settled.
+        The tasks; those that are quarantined are settled.
     """
     try:
         return await _take_back(db, settings, only)

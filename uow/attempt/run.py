@@ -15,7 +15,7 @@ from uow.attempt.answer import fail_unstarted, hand_back, handing_back, tell_no_
 from uow.attempt.attempt import Attempt
 from uow.attempt.completer import Completer, Guarded
 from uow.attempt.delivery import Delivery
-from uow.attempt.patience import note_not_alone, patience_for
+from uow.attempt.patience import forget_not_alone, note_not_alone, patience_for
 from uow.attempt.rowless import run_rowless
 from uow.attempt.running import Held
 from uow.attempt.runtime import Host, Runtime
@@ -67,10 +67,10 @@ async def run_held(runtime: Runtime, ctx: ProcessContext, delivery: Delivery, he
         arq.Retry, TaskFailed: As `run`.
     """
     assert held.task_id is not None  # noqa: S101 - it has a row
-    with runtime.solo.entered():
+    with runtime.solo.entered() as place:
         reach("leased")
         try:
-            attempt = await Attempt.start(runtime, ctx, delivery, held)
+            attempt = await Attempt.start(runtime, ctx, delivery, held, place)
         except StartRefused as error:
             await fail_unstarted(runtime, delivery, held.task_id, error)
             return
@@ -89,26 +89,30 @@ async def go_on(attempt: Attempt, completer: Completer) -> None:
     """
     try:
         if attempt.is_suspect:
-            await _go_on_alone(attempt, completer)
+            await _go_on_alone(attempt)
         else:
             await completer.complete(attempt, await attempt.perform())
     finally:
         await attempt.leave()
 
 
-async def _go_on_alone(attempt: Attempt, completer: Completer) -> None:
-    """Hand a suspect back if its neighbours do not end in time."""
+async def _go_on_alone(attempt: Attempt) -> None:
+    """As `go_on`, by itself; handed back if its neighbours do not end in time."""
     runtime, task_id = attempt.runtime, attempt.task.id
     assert task_id is not None  # noqa: S101 - it has a row
     try:
-        async with runtime.solo.alone(await patience_for(runtime.redis, task_id)):
+        with runtime.solo.reserved():
+            await runtime.solo.emptied(await patience_for(runtime.redis, task_id))
             await run_alone(runtime.db, task_id, attempt.task.attempt)
-            await completer.complete(attempt, await attempt.perform())
+            settled = await attempt.settle(await attempt.perform())
     except NotAlone as error:
         await note_not_alone(runtime.redis, task_id)
         reason = f"a suspect, and not alone in this process ({error})"
-        waiting = HandedBack(runtime.spread(*HAND_BACK_SECONDS), reason)
-        await completer.complete(attempt, waiting)
+        settled = await attempt.settle(HandedBack(runtime.spread(*HAND_BACK_SECONDS), reason))
+    else:
+        await forget_not_alone(runtime.redis, task_id)
+    reach("settled")
+    await attempt.answer(settled)
 
 
 async def _row_of(runtime: Runtime, function: TaskFunction[Any, Any], delivery: Delivery) -> UUID:

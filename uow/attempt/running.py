@@ -48,6 +48,10 @@ class Held:
         """What is to become of the job; see `Finish`."""
         return Finish(self.queue, self.job_id, self.token, action, number, payload)
 
+    def back(self, action: Action) -> Finish:
+        """It goes back to where it stood in its queue."""
+        return self.finish(action, self.place, self.payload)
+
 
 class Running:
     """The held jobs of this process, by job id.

@@ -9,6 +9,7 @@ claims nothing. Neighbours may be long: so the suspect waits for a limited time.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Self
 
 import arq
 
@@ -58,45 +59,78 @@ class Solo:
         if self._reserved:
             self._changed.set()
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """Be inside while the block runs.
+    def entered(self) -> "Place":
+        """Let an attempt in; what is returned is left at the end of a ``with`` block, or before.
 
         Raises:
             Occupied: As `enter`.
         """
         self.enter()
-        try:
-            yield
-        finally:
-            self.leave()
+        return Place(self)
 
-    @contextlib.asynccontextmanager
-    async def alone(self, patience: float) -> AsyncIterator[None]:
-        """Be the only one inside while the block runs; for an attempt that has entered.
+    @contextlib.contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Let nobody else in while the block runs; for an attempt that has entered.
 
         Raises:
-            NotAlone: The neighbours did not end within `patience` seconds, or another suspect was
-                first.
+            NotAlone: Another suspect was first.
         """
         if self._reserved:
             raise NotAlone("another suspect runs, or waits to run, alone in it")
         self._reserved = True
         try:
-            try:
-                async with asyncio.timeout(patience):
-                    while self._inside > 1:
-                        await self._next_change()
-            except TimeoutError:
-                raise NotAlone(f"its neighbours did not end within {patience:g} s") from None
             yield
         finally:
             self._reserved = False
             self.on_free()
 
+    async def emptied(self, patience: float) -> None:
+        """Return when the one that has reserved is the only one inside.
+
+        Raises:
+            NotAlone: The neighbours did not end within `patience` seconds.
+        """
+        try:
+            async with asyncio.timeout(patience):
+                while self._inside > 1:
+                    await self._next_change()
+        except TimeoutError:
+            raise NotAlone(f"its neighbours did not end within {patience:g} s") from None
+
+    @contextlib.asynccontextmanager
+    async def alone(self, patience: float) -> AsyncIterator[None]:
+        """`reserved` and `emptied` in one.
+
+        Raises:
+            NotAlone: As these.
+        """
+        with self.reserved():
+            await self.emptied(patience)
+            yield
+
     async def _next_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+
+class Place:
+    """An attempt's place inside; given up once, by whoever comes first to do it."""
+
+    def __init__(self, solo: Solo) -> None:
+        self._solo = solo
+        self._is_left = False
+
+    def leave(self, *_: object) -> None:
+        """The attempt is out."""
+        if not self._is_left:
+            self._is_left = True
+            self._solo.leave()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
 
 def patience_of(wait: int) -> float:

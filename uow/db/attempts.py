@@ -29,7 +29,7 @@ _START = template(
         worker = :worker, alone = false, waiting_key = NULL
     WHERE id = :id AND {unsettled} AND run_at <= now()
       AND (state <> 'running' OR :take_over)
-    RETURNING id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id, deaths, tick,
+    RETURNING id, name, CAST(args AS text) AS args, attempt, tries, user_id, deaths, tick,
               {unflushed}
     """,
     id=ID,
@@ -52,7 +52,7 @@ _START_MANY = template(
                AND state <> 'running'
              FOR UPDATE SKIP LOCKED) AS due
     WHERE task.id = due.id
-    RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id, job_id,
+    RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id,
               deaths, tick, {unflushed}
     """,
     ids=IDS,
@@ -129,7 +129,6 @@ class Started:
     attempt: int
     tries: int
     user_id: str | None
-    job_id: str | None
     deaths: int
     tick: datetime | None
 

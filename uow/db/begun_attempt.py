@@ -1,7 +1,7 @@
 """What an attempt has of the database: one transaction, or one for each of its sessions.
 
-Nothing is taken from the pool before it is needed. A test kit stands in the place of this class: an
-attempt knows `execute_once`, `transaction` and `begin_attempt` of a database, and no more.
+Nothing is taken from the pool before it is needed. An attempt knows `execute_once`, `transaction`
+and `begin_attempt` of a database, and no more (`AttemptDatabase`): a test kit stands in that place.
 """
 
 from collections.abc import Callable, Mapping
@@ -86,8 +86,9 @@ class BegunAttempt:
             self._connection.close()
             self._connection = None
         if self._connection is None:
-            self._connection = self._engine.connect()
-            self._driver = direct.driver_of(self._connection.connection)
+            connection = self._engine.connect()
+            self._driver = direct.driver_of(connection.connection)
+            self._connection = connection
 
     def begin(self) -> Connection:
         """The connection, with the transaction begun."""

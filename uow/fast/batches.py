@@ -16,7 +16,7 @@ from uow.attempt.delivery import Delivery
 from uow.attempt.run import go_on, run_held
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
-from uow.attempt.solo import Occupied
+from uow.attempt.solo import Occupied, Place
 from uow.attempt.start import start_many
 from uow.db.attempts import Started
 from uow.failpoints import reach
@@ -66,7 +66,7 @@ class Batches:
             return
         for one in batch:
             if (row := rows.get(one.row_id)) is not None:
-                self._spawn(one, self._attempt(one, row))
+                self._spawn_attempt(one, row)
             else:
                 self._spawn_outside(one, self._one_by_one(one))
 
@@ -81,8 +81,7 @@ class Batches:
     def _put_back(self, batch: list[Delivered]) -> None:
         """Put what a suspect keeps out to where it stood: another process may have it at once."""
         for one in batch:
-            held = one.held
-            self._engine.finish(held, held.finish("again", held.place, held.payload))
+            self._engine.finish(one.held, one.held.back("again"))
 
     def _spawn_outside(self, one: Delivered, work: Coroutine[Any, Any, None]) -> None:
         """Run in its slot what has not begun, or begins by itself."""
@@ -97,13 +96,17 @@ class Batches:
         """The guard did not hold: a settled task, one that is not due, or one that runs."""
         await run_held(self._runtime, self._context(one), one.delivery, one.held)
 
-    async def _attempt(self, one: Delivered, row: Started) -> None:
+    def _spawn_attempt(self, one: Delivered, row: Started) -> None:
+        place = Place(self._runtime.solo)
+        self._spawn(one, self._attempt(one, row, place))
+        if one.held.runs is not None:  # which may be cancelled before its first step
+            one.held.runs.add_done_callback(place.leave)
+
+    async def _attempt(self, one: Delivered, row: Started, place: Place) -> None:
         job_log.started(one.delivery)
-        attempt = Attempt(self._runtime, self._context(one), one.delivery, one.held, row)
-        try:
-            await go_on(attempt, self.completer)
-        finally:
-            self._runtime.solo.leave()
+        context = self._context(one)
+        attempt = Attempt(self._runtime, context, one.delivery, one.held, row, place)
+        await go_on(attempt, self.completer)
 
     def _context(self, one: Delivered) -> dict[Any, Any]:
         return {**self._engine.ctx, **one.delivery.context}

@@ -67,4 +67,7 @@ class Grouped:
 
 def _has_only_its_row(attempt: Attempt) -> bool:
     """Whether nothing but the completion is to be written, and nobody else waits for an answer."""
-    return attempt.is_ours and not attempt.is_suspect and not attempt.work.needs_commit
+    # Untouched, so that nothing is left to be undone: the slot is free at once, and what becomes of
+    # its job is the group's alone.
+    work = attempt.work
+    return attempt.is_ours and work.is_untouched and not work.needs_commit

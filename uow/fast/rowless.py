@@ -54,7 +54,7 @@ class RowlessAttempts:
         except asyncio.CancelledError as stopped:
             outcome = HandedBack(0.0, "the attempt was interrupted", stopped_by=stopped)
         except Occupied:
-            return engine.finish(held, held.finish("unrun", held.place, held.payload))
+            return engine.finish(held, held.back("unrun"))
         if isinstance(outcome, Completed):
             engine.jobs_complete += 1
             job_log.completed(delivery, began / 1000)
@@ -75,7 +75,9 @@ class RowlessAttempts:
                 engine.jobs_retried += 1
                 return _again(held, delivery, outcome)
             case Completed() | Stray():
-                raise AssertionError("success was dealt with, and a stray has become another outcome")
+                raise AssertionError(
+                    "success was dealt with, and a stray has become another outcome"
+                )
 
     def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
         written = EndedJob(
@@ -90,7 +92,7 @@ def _again(held: Held, delivery: Delivery, outcome: Retrying | Snoozed | HandedB
     delay_ms = int(outcome.delay * 1000)
     match outcome:
         case HandedBack(stopped_by=BaseException()):
-            return held.finish("unrun", held.place, held.payload)
+            return held.back("unrun")
         case HandedBack(is_stray=True):
             logger.warning("%s handed back: %s", delivery, outcome.reason)
             return held.finish("unrun", delay_ms, held.payload)

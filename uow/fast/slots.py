@@ -17,8 +17,7 @@ class Slots:
 
     Args:
         tasks: What runs, by job id: arq's own dict, which arq's engine may fill, too.
-        size: How many slots there are.
-        loop: Where the jobs run.
+        size: Says how many slots there are.
         on_free: Called when a slot is free again.
         on_unfinished: Called when a job has left its slot and nobody has finished it; with whether
             that is because the worker was told to stop.
@@ -31,23 +30,21 @@ class Slots:
     def __init__(
         self,
         tasks: dict[str, asyncio.Task[Any]],
-        size: int,
-        loop: asyncio.AbstractEventLoop,
+        size: Callable[[], int],
         on_free: Callable[[], None],
         on_unfinished: Callable[[Held, bool], None],
     ) -> None:
-        self.size = size
+        self._size = size
         self.starting = 0
         self.stopping = False
         self._tasks = tasks
-        self._loop = loop
         self._on_free = on_free
         self._on_unfinished = on_unfinished
 
     @property
     def free(self) -> int:
         """How many jobs may be started now."""
-        return self.size - len(self._tasks) - self.starting
+        return self._size() - len(self._tasks) - self.starting
 
     def are_empty(self) -> bool:
         """Whether nothing runs, or is about to."""
@@ -55,11 +52,11 @@ class Slots:
 
     def is_busy(self) -> bool:
         """Whether more is likely to end in a moment."""
-        return len(self._tasks) > self.size / 4
+        return len(self._tasks) > self._size() / 4
 
     def spawn(self, held: Held, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` in a slot."""
-        task = held.runs = self._tasks[held.job_id] = self._loop.create_task(isolated(work))
+        task = held.runs = self._tasks[held.job_id] = asyncio.create_task(isolated(work))
         task.add_done_callback(partial(self._leave, held))
 
     def watch(self) -> None:

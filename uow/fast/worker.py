@@ -98,9 +98,7 @@ class FastWorker(Worker):
         self.name, self.lease_seconds = process_name(), lease_seconds
         self.on_death: Callable[[BaseException], None] | None = None
         self.running, self.claims = Running(), Claims(self.wake)
-        self.slots = Slots(
-            self.tasks, self.max_jobs, self.loop, self._slot_is_free, self._put_back
-        )  # fmt: skip
+        self.slots = Slots(self.tasks, lambda: self.max_jobs, self._slot_is_free, self._put_back)
         served = self.queue_name if self.queue_name in self.queues else next(iter(self.queues))
         self._ticks = Ticks(self.cron_jobs, options.get("timezone"), served)
         self.timezone = self._ticks.zone
@@ -247,9 +245,11 @@ class FastWorker(Worker):
 
     async def _close_custody(self) -> None:
         custody, self._custody, self._serving = self._custody, None, None
-        await self._upkeep.stop()
-        if custody is not None:
-            await custody.close()
+        try:
+            await self._upkeep.stop()
+        finally:  # also if this is cancelled: it holds leases and connections
+            if custody is not None:
+                await custody.close()
 
     async def _leave_redis(self) -> None:
         pool, self._pool, self.slots.stopping = self.pool, None, False
@@ -278,6 +278,7 @@ class FastWorker(Worker):
 
     def finish(self, held: Held, finish: Finish) -> None:
         """Let Redis do what is to become of a job; its lease runs out if all is closed already."""
+        held.ends = True
         if self._custody is not None:
             self._custody.finish(held, finish)
 
