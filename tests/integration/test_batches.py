@@ -83,12 +83,11 @@ async def test_one_whose_context_cannot_be_made_leaves_and_goes_back(house: Hous
     assert await nobody_is_inside(house)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_one_that_is_cancelled_before_its_first_step_leaves(house: House) -> None:
     engine = Engine(house)
     await Batches(engine, house.runtime, None).start([await delivered(house)])
-    for running in engine.tasks:
-        running.cancel()
+    (running,) = engine.tasks
+    running.cancel()
     await engine.ended()
     assert await nobody_is_inside(house)
 

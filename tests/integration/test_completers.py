@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -103,7 +104,7 @@ async def complete(
     async with _completer(request.param, house) as (completer, settle):
 
         async def run(attempt: Attempt) -> None:
-            work = go_on(attempt, completer)
+            work = partial(go_on, attempt, completer)
             runtime, told = house.runtime, house.told
             await answered(told, runtime, attempt.held, attempt.delivery, work)
             await settle()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -605,7 +606,7 @@ class TestInterruptions:
         batches, held = Batches(engine, runtime, None), Held("x", "arq:queue", 1234, b"", uuid4())
         one = Delivered(held, Delivery("x", "x", None, (), {}, 1234, 0, 1), uuid4())
         async with runtime.solo.alone(60):
-            work = batches._one_by_one(one)
+            work = partial(batches._one_by_one, one)
             await answered(engine, runtime, held, one.delivery, work)
         assert finished == [(held, Finish("arq:queue", "x", "", "again", -1234))]
 

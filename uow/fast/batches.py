@@ -7,7 +7,8 @@ by one, on the way that it goes under stock arq.
 """
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -62,13 +63,13 @@ class Batches:
             rows = await self._write_start(batch)
         except Exception as error:
             for one in batch:
-                self._spawn_outside(one, _failing(error))
+                self._spawn_outside(one, partial(_fail, error))
             return
         for one in batch:
             if (row := rows.get(one.row_id)) is not None:
                 self._spawn_attempt(one, row)
             else:
-                self._spawn_outside(one, self._one_by_one(one))
+                self._spawn_outside(one, partial(self._one_by_one, one))
 
     async def _write_start(self, batch: list[Delivered]) -> dict[UUID, Started]:
         reach("claimed")
@@ -83,12 +84,12 @@ class Batches:
         for one in batch:
             self._engine.finish(one.held, one.held.back("again"))
 
-    def _spawn_outside(self, one: Delivered, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn_outside(self, one: Delivered, work: Callable[[], Awaitable[None]]) -> None:
         """Run in its slot what has not begun, or begins by itself."""
         self._runtime.solo.leave()
         self._spawn(one, work)
 
-    def _spawn(self, one: Delivered, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, one: Delivered, work: Callable[[], Awaitable[None]]) -> None:
         engine, runtime = self._engine, self._runtime
         engine.spawn(one.held, answered(engine, runtime, one.held, one.delivery, work))
 
@@ -98,7 +99,7 @@ class Batches:
 
     def _spawn_attempt(self, one: Delivered, row: Started) -> None:
         place = Place(self._runtime.solo)
-        self._spawn(one, self._attempt(one, row, place))
+        self._spawn(one, partial(self._attempt, one, row, place))
         if one.held.runs is not None:  # which may be cancelled before its first step
             one.held.runs.add_done_callback(place.leave)
 
@@ -112,5 +113,5 @@ class Batches:
         return {**self._engine.ctx, **one.delivery.context}
 
 
-async def _failing(error: Exception) -> None:
+async def _fail(error: Exception) -> None:
     raise error

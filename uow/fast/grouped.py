@@ -1,6 +1,7 @@
 """The completer of our engine: what has nothing else to commit is completed together."""
 
 from collections.abc import Callable
+from functools import partial
 
 from uow.attempt.attempt import Attempt
 from uow.attempt.runtime import Runtime
@@ -55,7 +56,7 @@ class Grouped:
         """Postgres does not take this one: it has failed by that."""
         attempt = completion.attempt
         attempt.held.ends = False
-        runtime, settling = self._runtime, self._fail(attempt, error)
+        runtime, settling = self._runtime, partial(self._fail, attempt, error)
         await answered(self._engine, runtime, attempt.held, attempt.delivery, settling)
 
     async def _fail(self, attempt: Attempt, error: Exception) -> None:

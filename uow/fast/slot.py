@@ -1,8 +1,7 @@
 """What becomes of a job when the work in its slot has ended."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import arq
 
@@ -20,14 +19,14 @@ async def answered(
     runtime: Runtime,
     held: Held,
     delivery: Delivery,
-    work: Coroutine[Any, Any, None],
+    work: Callable[[], Awaitable[None]],
 ) -> None:
     """Run `work` and let Redis do what it tells arq, unless it has seen to the job's end itself."""
     action: Action = "done"
     number = NO_RESULT
     try:
         with handing_back(runtime, delivery):
-            await work
+            await work()
         if held.ends:
             return
         engine.jobs_complete += 1
