@@ -333,3 +333,24 @@ async def test_everything_is_closed_whatever_a_hook_raises(client: ArqRedis, mak
     assert worker._pool is None
     assert worker._custody is None
     await end(worker)
+
+
+async def test_a_close_that_is_cancelled_halfway_leaves_no_heart_behind(
+    client: ArqRedis, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = asyncio.Event()
+
+    async def stop() -> None:
+        stopping.set()
+        await asyncio.Event().wait()
+
+    worker = make(FastWorker, note)
+    await worker.main()
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._upkeep, "stop", stop)
+        closing = asyncio.create_task(worker.close())
+        await stopping.wait()
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+    assert [one for one in threading.enumerate() if one.name == "uow.process.heart"] == []
+    await end(worker)
