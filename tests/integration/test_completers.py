@@ -15,7 +15,7 @@ from sqlalchemy import text
 from uow import Backoff, Cancel, Database, Retry, Settings, Snooze, TaskContext, TaskState, task
 from uow.attempt.attempt import Attempt
 from uow.attempt.completer import Completer, Guarded
-from uow.attempt.delivery import Delivery
+from uow.attempt.delivery import Delivery, HeldJob
 from uow.attempt.run import go_on
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
@@ -79,7 +79,7 @@ class House:
         held = Held(str(id_), "arq:queue", 0, b"payload", id_)
         delivery = Delivery(name, str(id_), id_, (), {}, 0, 0, 1)
         ctx = {"settings": self.runtime.settings, **delivery.context}
-        return Attempt(self.runtime, ctx, delivery, held, row)
+        return Attempt(self.runtime, HeldJob(ctx, delivery, held), row)
 
     async def row(self, attempt: Attempt) -> tuple[str, int, int, str | None]:
         found = await self.db.execute_once(ROW, {"id": attempt.task.id})

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from uow import Database, TaskState, task
 from uow.attempt.attempt import Attempt
-from uow.attempt.delivery import Delivery
+from uow.attempt.delivery import Delivery, HeldJob
 from uow.attempt.running import Held
 from uow.db.attempts import Started
 from uow.db.failures import PASSING
@@ -47,11 +47,11 @@ class Group:
         self.settled: list[UUID] = []
         self.refused: list[tuple[UUID, Exception]] = []
         self.completions = GroupCommit(
-            db, lambda done: self.settled.append(done.row_id), self._refuse
+            db, lambda done: self.settled.append(done.attempt.id), self._refuse
         )
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:
-        self.refused.append((completion.row_id, error))
+        self.refused.append((completion.attempt.id, error))
 
     async def put(self, count: int) -> list[UUID]:
         ids = [uuid4() for _ in range(count)]
@@ -63,7 +63,7 @@ class Group:
             held = Held(str(id_), "arq:queue", 0, b"", id_)
             delivery = Delivery("x", str(id_), id_, (), {}, 0, 0, 1)
             started = Started(id_, "x", "{}", 1, 0, None, 0, None)
-            attempt = Attempt(self.runtime, {}, delivery, held, started)
+            attempt = Attempt(self.runtime, HeldJob({}, delivery, held), started)
             self.completions.add(Completion(attempt, result))
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, str]:
@@ -117,7 +117,7 @@ async def test_two_batches_of_the_same_tasks_wait_for_each_other_and_never_deadl
     other = Group.__new__(Group)
     other.db, other.runtime, other.settled, other.refused = db, group.runtime, [], []
     other.completions = GroupCommit(
-        db, lambda done: other.settled.append(done.row_id), other._refuse
+        db, lambda done: other.settled.append(done.attempt.id), other._refuse
     )
     for _ in range(10):
         await db.execute_once(

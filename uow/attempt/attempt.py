@@ -11,13 +11,12 @@ import time
 from typing import Self
 
 from uow.attempt.answer import answer
-from uow.attempt.delivery import Delivery
+from uow.attempt.delivery import HeldJob
 from uow.attempt.perform import perform
-from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.settle import AttemptRow, retention_of
 from uow.attempt.shield import shielded
-from uow.attempt.solo import Place
+from uow.attempt.solo import Seat
 from uow.attempt.start import start, start_over
 from uow.attempt.work import work_of
 from uow.db.attempts import Started
@@ -25,7 +24,7 @@ from uow.db.fragments import SUSPECT_DEATHS
 from uow.errors import UnknownTask
 from uow.failpoints import reach
 from uow.tasks.after_commit import AfterCommit
-from uow.tasks.context import ProcessContext, RunningTask
+from uow.tasks.context import RunningTask
 from uow.tasks.outcome import Completed, Outcome, Stray
 
 
@@ -33,56 +32,45 @@ class Attempt:
     """An attempt that has been started; somebody completes it (`uow.attempt.completer`).
 
     Args:
-        ctx: The job's, as arq makes it.
-        held: The job, of the row's `task_id`.
         started: What the start has returned.
-        place: Where it is inside, until it is settled.
+        seat: Its own inside (`uow.attempt.solo`), until it is settled.
 
     Attributes:
+        id: The task's.
         function: None: the row's name is not known here, though its job's is: it was renamed.
         work: What `ctx["db"]` is.
         began: When it was started here, in seconds since 1970.
     """
 
     __slots__ = (
-        "_arguments", "_ctx", "_deaths", "_place", "began", "delivery", "function", "held",
+        "_arguments", "_ctx", "_deaths", "_seat", "began", "delivery", "function", "held", "id",
         "runtime", "task", "work",
     )  # fmt: skip
 
     def __init__(
-        self,
-        runtime: Runtime,
-        ctx: ProcessContext,
-        delivery: Delivery,
-        held: Held,
-        started: Started,
-        place: Place | None = None,
+        self, runtime: Runtime, job: HeldJob, started: Started, seat: Seat | None = None
     ) -> None:
         self.runtime = runtime
-        self.delivery = delivery
-        self.held = held
+        self._ctx, self.delivery, self.held = job
         self.began = time.time()
-        self._place = place
-        self._ctx = ctx
+        self._seat = seat
         self._arguments = started.args
         self._deaths = started.deaths
-        self.task = _running(runtime, held, started)
+        self.id = started.id
+        self.task = _running(runtime, started)
         self.function = runtime.registry.get(started.name)
         self.work = work_of(runtime.db, self.function, self.task)
 
     @classmethod
-    async def start(
-        cls, runtime: Runtime, ctx: ProcessContext, delivery: Delivery, held: Held, place: Place
-    ) -> Self | None:
+    async def start(cls, runtime: Runtime, job: HeldJob, seat: Seat) -> Self | None:
         """Begin an attempt of a job that is held; None: the guard did not hold.
 
         Raises:
             arq.Retry: Somebody holds the row locked.
             StartRefused: Postgres does not take it, and will not.
         """
-        assert held.task_id is not None  # noqa: S101 - it has a row
-        started = await start(runtime, held.task_id) or await start_over(runtime, held.task_id)
-        return None if started is None else cls(runtime, ctx, delivery, held, started, place)
+        started = await start(runtime, job.task_id) or await start_over(runtime, job.task_id)
+        return None if started is None else cls(runtime, job, started, seat)
 
     async def perform(self) -> Outcome:
         """Call the function; whatever happens is an outcome."""
@@ -115,8 +103,7 @@ class Attempt:
         Raises:
             arq.Retry, TaskFailed, asyncio.CancelledError: As `uow.attempt.answer.answer`.
         """
-        assert self.task.id is not None  # noqa: S101 - it has a row
-        await answer(self.runtime, self.delivery, self.task.id, settled)
+        await answer(self.runtime, self.delivery, self.id, settled)
 
     async def leave(self) -> None:
         """Undo what is still uncommitted, and give its connection back."""
@@ -125,8 +112,8 @@ class Attempt:
             await shielded(self.work.rollback())
 
     def _step_out(self) -> None:
-        if self._place is not None:
-            self._place.leave()
+        if self._seat is not None:
+            self._seat.leave()
 
     @property
     def is_suspect(self) -> bool:
@@ -141,18 +128,18 @@ class Attempt:
     @property
     def is_ours(self) -> bool:
         """Whether our client has sent its job; a stock client waits for an answer of its own."""
-        return self.delivery.job_id == str(self.held.task_id)
+        return self.delivery.job_id == str(self.id)
 
 
-def _running(runtime: Runtime, held: Held, started: Started) -> RunningTask:
+def _running(runtime: Runtime, started: Started) -> RunningTask:
     return RunningTask(
         db=runtime.db,
-        id=held.task_id,
+        id=started.id,
         name=started.name,
         attempt=started.attempt,
         tries=started.tries,
         user_id=started.user_id,
-        idempotency_key=str(held.task_id),
+        idempotency_key=str(started.id),
         tick=started.tick,
-        after_commit=AfterCommit(started.name, held.task_id),
+        after_commit=AfterCommit(started.name, started.id),
     )

@@ -7,14 +7,16 @@ tell the row. So such a job becomes a call of one of two internal functions that
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid5
 
 from asyncpg.pgproto import pgproto
 
+from uow.attempt.running import Held
 from uow.broker import codec
 from uow.clock import milliseconds
 from uow.errors import UndecodablePayload
+from uow.tasks.context import ProcessContext
 
 UNKNOWN = "worker.unknown_task"
 """Runs in place of a function that this process does not have."""
@@ -76,6 +78,24 @@ class Delivery:
     def foreign_row_id(self) -> UUID:
         """The row's id for a stock client's job: job ids may be reused, so the time is in it."""
         return uuid5(_FOREIGN_JOBS, f"{self.job_id}:{self.enqueued_ms}")
+
+
+class HeldJob(NamedTuple):
+    """A delivery that this process holds.
+
+    Attributes:
+        ctx: The job's, as arq makes it.
+    """
+
+    ctx: ProcessContext
+    delivery: Delivery
+    held: Held
+
+    @property
+    def task_id(self) -> UUID:
+        """The row's: for a job of a task that has one."""
+        assert self.held.task_id is not None  # noqa: S101 - it has a row
+        return self.held.task_id
 
 
 def row_id_of(kwargs: dict[str, Any]) -> UUID | None:

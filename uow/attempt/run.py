@@ -14,7 +14,7 @@ from uow.attempt import foreign
 from uow.attempt.answer import fail_unstarted, hand_back, handing_back, tell_no_attempt
 from uow.attempt.attempt import Attempt
 from uow.attempt.completer import Completer, Guarded
-from uow.attempt.delivery import Delivery
+from uow.attempt.delivery import Delivery, HeldJob
 from uow.attempt.patience import forget_not_alone, note_not_alone, patience_for
 from uow.attempt.rowless import run_rowless
 from uow.attempt.running import Held
@@ -56,27 +56,26 @@ async def _run(runtime: Runtime, ctx: ProcessContext, delivery: Delivery) -> obj
             # Taken for dead while it was stopped, this process is delivered what it still runs.
             raise hand_back(HAND_BACK_SECONDS[0])
         async with runtime.leases.holding(held):
-            await run_held(runtime, ctx, delivery, held)
+            await run_held(runtime, HeldJob(ctx, delivery, held))
     return None
 
 
-async def run_held(runtime: Runtime, ctx: ProcessContext, delivery: Delivery, held: Held) -> None:
-    """Run a job that this process holds, from the start of its attempt to the answer.
+async def run_held(runtime: Runtime, job: HeldJob) -> None:
+    """Run a job of a task that has a row, from the start of its attempt to the answer.
 
     Raises:
         arq.Retry, TaskFailed: As `run`.
     """
-    assert held.task_id is not None  # noqa: S101 - it has a row
-    with runtime.solo.entered() as place:
+    with runtime.solo.entered() as seat:
         reach("leased")
         try:
-            attempt = await Attempt.start(runtime, ctx, delivery, held, place)
+            attempt = await Attempt.start(runtime, job, seat)
         except StartRefused as error:
-            await fail_unstarted(runtime, delivery, held.task_id, error)
+            await fail_unstarted(runtime, job.delivery, job.task_id, error)
             return
         reach("started")
         if attempt is None:
-            await tell_no_attempt(runtime, delivery, held.task_id)
+            await tell_no_attempt(runtime, job.delivery, job.task_id)
         else:
             await go_on(attempt, GUARDED)
 
@@ -98,8 +97,7 @@ async def go_on(attempt: Attempt, completer: Completer) -> None:
 
 async def _go_on_alone(attempt: Attempt) -> None:
     """As `go_on`, by itself; handed back if its neighbours do not end in time."""
-    runtime, task_id = attempt.runtime, attempt.task.id
-    assert task_id is not None  # noqa: S101 - it has a row
+    runtime, task_id = attempt.runtime, attempt.id
     try:
         with runtime.solo.reserved():
             await runtime.solo.emptied(await patience_for(runtime.redis, task_id))

@@ -59,14 +59,14 @@ class Solo:
         if self._reserved:
             self._changed.set()
 
-    def entered(self) -> "Place":
+    def entered(self) -> "Seat":
         """Let an attempt in; what is returned is left at the end of a ``with`` block, or before.
 
         Raises:
             Occupied: As `enter`.
         """
         self.enter()
-        return Place(self)
+        return Seat(self)
 
     @contextlib.contextmanager
     def reserved(self) -> Iterator[None]:
@@ -113,8 +113,8 @@ class Solo:
         await self._changed.wait()
 
 
-class Place:
-    """An attempt's place inside; given up once, by whoever comes first to do it."""
+class Seat:
+    """An attempt's seat inside; given up once, by whoever comes first to do it."""
 
     def __init__(self, solo: Solo) -> None:
         self._solo = solo

@@ -9,15 +9,15 @@ by one, on the way that it goes under stock arq.
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from uow.attempt.attempt import Attempt
-from uow.attempt.delivery import Delivery
+from uow.attempt.delivery import Delivery, HeldJob
 from uow.attempt.run import go_on, run_held
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
-from uow.attempt.solo import Occupied, Place
+from uow.attempt.solo import Occupied, Seat
 from uow.attempt.start import start_many
 from uow.db.attempts import Started
 from uow.failpoints import reach
@@ -95,22 +95,22 @@ class Batches:
 
     async def _one_by_one(self, one: Delivered) -> None:
         """The guard did not hold: a settled task, one that is not due, or one that runs."""
-        await run_held(self._runtime, self._context(one), one.delivery, one.held)
+        await run_held(self._runtime, self._job(one))
 
     def _spawn_attempt(self, one: Delivered, row: Started) -> None:
-        place = Place(self._runtime.solo)
-        self._spawn(one, partial(self._attempt, one, row, place))
+        seat = Seat(self._runtime.solo)
+        self._spawn(one, partial(self._attempt, one, row, seat))
         if one.held.runs is not None:  # which may be cancelled before its first step
-            one.held.runs.add_done_callback(place.leave)
+            one.held.runs.add_done_callback(seat.leave)
 
-    async def _attempt(self, one: Delivered, row: Started, place: Place) -> None:
+    async def _attempt(self, one: Delivered, row: Started, seat: Seat) -> None:
         job_log.started(one.delivery)
-        context = self._context(one)
-        attempt = Attempt(self._runtime, context, one.delivery, one.held, row, place)
+        attempt = Attempt(self._runtime, self._job(one), row, seat)
         await go_on(attempt, self.completer)
 
-    def _context(self, one: Delivered) -> dict[Any, Any]:
-        return {**self._engine.ctx, **one.delivery.context}
+    def _job(self, one: Delivered) -> HeldJob:
+        ctx = {**self._engine.ctx, **one.delivery.context}
+        return HeldJob(ctx, one.delivery, one.held)
 
 
 async def _fail(error: Exception) -> None:

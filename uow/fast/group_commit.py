@@ -9,7 +9,6 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from uuid import UUID
 
 from uow.attempt.attempt import Attempt
 from uow.db.failures import PASSING, Kind, cause_of, refuses, sqlstate
@@ -37,12 +36,6 @@ class Completion:
 
     attempt: Attempt
     result: str
-
-    @property
-    def row_id(self) -> UUID:
-        """Its task's."""
-        assert self.attempt.held.task_id is not None  # noqa: S101 - it has a row
-        return self.attempt.held.task_id
 
 
 class GroupCommit(Service):
@@ -138,10 +131,10 @@ class GroupCommit(Service):
 
     async def _write(self, batch: list[Completion]) -> None:
         # In the order of their ids, as every batch locks its rows.
-        ordered = sorted(batch, key=lambda completion: completion.row_id)
+        ordered = sorted(batch, key=lambda completion: completion.attempt.id)
         settled = await succeed_many(
             self._db,
-            [completion.row_id for completion in ordered],
+            [completion.attempt.id for completion in ordered],
             [completion.result for completion in ordered],
             [completion.attempt.retention for completion in ordered],
         )
