@@ -27,11 +27,4 @@ in memory may be lost at any moment.
 A mixed fleet is safe: the lease is arq's own in-progress key, and nobody starts a job whose lease
 is there. A claimed job stands at the end of its lease in the queue, so that it does not lie in
 front of what is due; only its holder moves it. What a stock worker has claimed is never moved.
-
-| what happens | what follows |
-|---|---|
-| a process is killed or crashes | its tasks are taken over; a supervisor starts another |
-| the supervisor is told to stop | each child hears it once, and has its grace |
-| the supervisor is killed | each child is told to stop by the kernel, or by its watcher |
-| none of them can start | the supervisor gives up with exit code 1 |
 """
