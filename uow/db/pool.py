@@ -100,10 +100,26 @@ def _silent(seconds: float, proxied: bool) -> ServerUnreachable:
 
 async def _give_back(pool: Pool, pooled: PoolProxiedConnection, driver: Connection) -> None:
     """Give back what no transaction of SQLAlchemy's is on; past its greenlet, which takes 10 µs."""
-    if driver.is_as_new and isinstance(pool, QueuePool) and pool.overflow() <= 0:
-        pooled.close()
-    else:  # it may be one too many, and closing it waits
-        await greenlet_spawn(pooled.close)
+    try:
+        if not driver.is_as_new and driver.is_idle() and not driver.is_spoilt:
+            # Here and not in the pool, which would log as an error that somebody is cancelled.
+            await _reset(driver)
+    finally:
+        if driver.is_as_new and isinstance(pool, QueuePool) and pool.overflow() <= 0:
+            pooled.close()
+        else:  # it may be one too many, and closing it waits
+            await greenlet_spawn(pooled.close)
+
+
+async def _reset(driver: Connection) -> None:
+    """Let its session forget what was set in it; what cannot be done in time ends it."""
+    try:
+        with Limited(driver, RESET_SECONDS, "a RESET"):
+            await driver.make_as_new()
+    except BaseException as error:
+        driver.terminate()
+        if not isinstance(error, Exception):
+            raise
 
 
 def _make_as_new(connection: Any, _: object, state: PoolResetState) -> None:
@@ -118,13 +134,7 @@ def _make_as_new(connection: Any, _: object, state: PoolResetState) -> None:
     if driver.is_spoilt or not driver.is_idle():
         driver.terminate()
         return
-    try:
-        with Limited(driver, RESET_SECONDS, "a RESET"):
-            await_only(driver.make_as_new())
-    except BaseException as error:
-        driver.terminate()
-        if not isinstance(error, Exception):
-            raise
+    await_only(_reset(driver))
 
 
 def _refuse_unless_idle(connection: Any, *_: object) -> None:

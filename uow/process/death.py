@@ -3,6 +3,7 @@
 A worker with a dead service would look alive and lose nothing but time: better it restarts.
 """
 
+import os
 from collections.abc import Callable
 
 from uow.errors import Exhausted, WorkerDied
@@ -22,9 +23,16 @@ class Death:
     def __init__(self, stop: Callable[[], object] = stop_process) -> None:
         self.cause: BaseException | None = None
         self._stop = stop
+        self._process = os.getpid()
 
     def die(self, cause: BaseException) -> None:
-        """Let the process stop because of `cause`; from any thread."""
+        """Let the process stop because of `cause`; from any thread.
+
+        Not a fork of it that has come back to the event loop: that has an end of its own, and in it
+        every service fails.
+        """
+        if os.getpid() != self._process:
+            return
         self.cause = cause
         self._stop()
 
