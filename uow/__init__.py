@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from uow.db.database import Database
     from uow.db.models import TaskState
     from uow.schedules.by_hand import ScheduleView, TickView
-    from uow.schedules.cron import cron
-    from uow.settings.environment import Settings
+    from uow.schedules.cron import DeclaredSchedule, cron, schedule
+    from uow.services.pruning import prune
+    from uow.settings.environment import Settings, load_settings
     from uow.tasks.context import TaskContext
     from uow.tasks.definition import task
     from uow.tasks.function import TaskFunction
@@ -69,6 +70,7 @@ __all__ = [
     "Cancel",
     "ClientClosed",
     "Database",
+    "DeclaredSchedule",
     "EnqueueError",
     "InvalidArguments",
     "InvalidOptions",
@@ -112,6 +114,9 @@ __all__ = [
     "WorkerError",
     "cron",
     "include_object",
+    "load_settings",
+    "prune",
+    "schedule",
     "task",
 ]
 
@@ -120,6 +125,7 @@ _PLACES = {
     "Backoff": "tasks.retry",
     "Cancel": "tasks.outcome",
     "Database": "db.database",
+    "DeclaredSchedule": "schedules.cron",
     "Retry": "tasks.outcome",
     "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
@@ -135,6 +141,9 @@ _PLACES = {
     "TickView": "schedules.by_hand",
     "cron": "schedules.cron",
     "include_object": "db.autogenerate",
+    "load_settings": "settings.environment",
+    "prune": "services.pruning",
+    "schedule": "schedules.cron",
     "task": "tasks.definition",
 }
 """Imported when they are asked for: the commands start without an ORM."""
