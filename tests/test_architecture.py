@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,14 @@ def test_imports_point_one_way() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_layers_of_the_picture_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    checked = contracts["contracts"][0]["layers"]
+    text = (ROOT / "docs" / "internals.md").read_text().partition("\n## Layers\n")[2]
+    shown = text.split("```")[1].partition("the library, uow:\n")[2].splitlines()
+    assert [re.split(r"\s{2,}", line)[0] for line in shown] == checked
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
