@@ -127,6 +127,21 @@ except Exception as error:
     ), done.stderr
 
 
+def test_the_demo_without_what_the_clone_needs_says_how_to_install_it() -> None:
+    code = """
+import sys
+sys.modules["aiosmtpd"] = None
+sys.argv = ["worker", "demo"]
+from uow.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    told = "worker: aiosmtpd is not installed: pip install --group demo\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
 def test_a_service_that_only_enqueues_needs_no_extra() -> None:
     """Hide every optional dependency: the public names still import."""
     import subprocess
