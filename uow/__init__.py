@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from uow.schedules.cron import DeclaredSchedule, cron, schedule
     from uow.services.pruning import prune
     from uow.settings.environment import Settings, load_settings
+    from uow.settings.types import SettingValues
     from uow.tasks.context import TaskContext
     from uow.tasks.definition import task
     from uow.tasks.function import TaskFunction
@@ -89,6 +90,7 @@ __all__ = [
     "SessionEnded",
     "SessionError",
     "SessionLeftOpen",
+    "SettingValues",
     "Settings",
     "SettingsError",
     "Snooze",
@@ -129,6 +131,7 @@ _PLACES = {
     "Retry": "tasks.outcome",
     "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
+    "SettingValues": "settings.types",
     "Settings": "settings.environment",
     "Snooze": "tasks.outcome",
     "TaskClient": "client",
