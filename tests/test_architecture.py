@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,14 @@ def test_imports_point_one_way() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_layers_of_the_picture_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    checked = contracts["contracts"][0]["layers"]
+    text = (ROOT / "docs" / "internals.md").read_text().partition("\n## Layers\n")[2]
+    shown = text.split("```")[1].partition("the library, uow:\n")[2].splitlines()
+    assert [re.split(r"\s{2,}", line)[0] for line in shown] == checked
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
@@ -116,6 +125,21 @@ except Exception as error:
         "ModuleNotFoundError: import of aiosmtplib halted; None in sys.modules "
         "(worker/tasks/mail.py:7)\n"
     ), done.stderr
+
+
+def test_the_demo_without_what_the_clone_needs_says_how_to_install_it() -> None:
+    code = """
+import sys
+sys.modules["aiosmtpd"] = None
+sys.argv = ["worker", "demo"]
+from uow.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    told = "worker: aiosmtpd is not installed: pip install --group demo\n"
+    assert (done.returncode, done.stderr) == (1, told)
 
 
 def test_a_service_that_only_enqueues_needs_no_extra() -> None:

@@ -120,7 +120,8 @@ def install(one: Combination, project: Path) -> Path:
 
 def lowest(project: Path) -> Path:
     """A file of requirements: the lowest of what the package needs, not of what tests it."""
-    options = ["--resolution", "lowest-direct", "--extra", "demo", "--extra", "watch"]
+    options = ["--resolution", "lowest-direct", "--group", "demo"]
+    options += [f"--extra={one}" for one in ("run", "api", "embedded", "watch")]
     uv(project, "pip", "compile", *options, "--no-emit-package", "uow-worker",
        "--output-file", "lowest.txt", "pyproject.toml")  # fmt: skip
     return project / "lowest.txt"

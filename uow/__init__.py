@@ -50,8 +50,10 @@ if TYPE_CHECKING:
     from uow.db.database import Database
     from uow.db.models import TaskState
     from uow.schedules.by_hand import ScheduleView, TickView
-    from uow.schedules.cron import cron
-    from uow.settings.environment import Settings
+    from uow.schedules.cron import DeclaredSchedule, cron, schedule
+    from uow.services.pruning import prune
+    from uow.settings.environment import Settings, load_settings
+    from uow.settings.types import SettingValues
     from uow.tasks.context import TaskContext
     from uow.tasks.definition import task
     from uow.tasks.function import TaskFunction
@@ -69,6 +71,7 @@ __all__ = [
     "Cancel",
     "ClientClosed",
     "Database",
+    "DeclaredSchedule",
     "EnqueueError",
     "InvalidArguments",
     "InvalidOptions",
@@ -87,6 +90,7 @@ __all__ = [
     "SessionEnded",
     "SessionError",
     "SessionLeftOpen",
+    "SettingValues",
     "Settings",
     "SettingsError",
     "Snooze",
@@ -112,6 +116,9 @@ __all__ = [
     "WorkerError",
     "cron",
     "include_object",
+    "load_settings",
+    "prune",
+    "schedule",
     "task",
 ]
 
@@ -120,9 +127,11 @@ _PLACES = {
     "Backoff": "tasks.retry",
     "Cancel": "tasks.outcome",
     "Database": "db.database",
+    "DeclaredSchedule": "schedules.cron",
     "Retry": "tasks.outcome",
     "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
+    "SettingValues": "settings.types",
     "Settings": "settings.environment",
     "Snooze": "tasks.outcome",
     "TaskClient": "client",
@@ -135,6 +144,9 @@ _PLACES = {
     "TickView": "schedules.by_hand",
     "cron": "schedules.cron",
     "include_object": "db.autogenerate",
+    "load_settings": "settings.environment",
+    "prune": "services.pruning",
+    "schedule": "schedules.cron",
     "task": "tasks.definition",
 }
 """Imported when they are asked for: the commands start without an ORM."""

@@ -11,11 +11,11 @@ Importing this module reads no setting and connects to nothing.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from uow import App
+from uow import App, load_settings
 from worker.settings import WorkerAppSettings
 
 if TYPE_CHECKING:
-    from uow.schedules.cron import DeclaredSchedule
+    from uow import DeclaredSchedule
 
 
 def schedules(settings: WorkerAppSettings) -> "Sequence[DeclaredSchedule]":
@@ -39,6 +39,5 @@ def __getattr__(name: str) -> type:
     if name != "WorkerSettings":
         raise AttributeError(name)
     from uow.main import worker_settings
-    from uow.settings.environment import load_settings
 
     return worker_settings(load_settings(app.settings), app=app)

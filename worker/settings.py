@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from pydantic import Field, SecretStr
 
-from uow import Settings, SettingsError, TaskContext
-from uow.settings.types import SettingValues
+from uow import Settings, SettingsError, SettingValues, TaskContext
 
 Tls = Literal["none", "starttls", "tls"]
 

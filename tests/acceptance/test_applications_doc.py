@@ -68,3 +68,16 @@ async def test_the_application_does_what_its_page_says(
     run(f"uow migrate --down base --app {named}", application, environment)
     found = await db.execute_once(text("SELECT to_regclass('orders') IS NULL"), {})
     assert [tuple(row) for row in found] == [(True,)]
+
+
+def test_its_schedule_is_there_if_a_setting_asks_for_it(application: Path) -> None:
+    code = (
+        "from uow import load_settings; from app.main import app; "
+        "print([one.name for one in app.schedules(load_settings(app.settings))])"
+    )
+    for given, told in (({}, "[]"), ({"WORKER_TIDY_SCHEDULE": "@daily"}, "['orders.tidy']")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=application, env=environment_of(Settings(), **given),
+            capture_output=True, text=True, timeout=40, check=False,
+        )  # fmt: skip
+        assert done.stdout == f"{told}\n", done.stderr

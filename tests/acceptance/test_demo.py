@@ -71,6 +71,10 @@ def test_the_demo_shows_that_each_row_has_one_user_and_one_welcome(
     assert [file.name for file in place.iterdir()] == ["mine.csv"]  # it leaves nothing behind
 
 
+def lines_with(beginning: str, said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith(beginning)]
+
+
 def test_what_it_keeps_running_is_reached_as_it_says_and_ends_with_ctrl_c(
     users: Path, place: Path
 ) -> None:
@@ -88,6 +92,14 @@ def test_what_it_keeps_running_is_reached_as_it_says_and_ends_with_ctrl_c(
         assert {"WORKER_DATABASE_URL", "WORKER_REDIS_URL"} == set(
             re.findall(r"export (\w+)=", said)
         )
+        exported = dict(shlex.split(line)[1].split("=", 1) for line in lines_with("export ", said))
+        (enqueue,) = lines_with("uv run worker enqueue ", said)
+        done = subprocess.run(
+            [sys.executable, "-m", "uow", *shlex.split(enqueue)[3:]], cwd=ROOT,
+            env={**os.environ, **exported, "WORKER_TASK_MODULES": "json"},  # as a .env may have it
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
     assert [file.name for file in place.iterdir()] == ["mine.csv"]

@@ -41,7 +41,7 @@ async def test_prune_tasks_removes_in_batches_what_is_kept_no_longer(
     assert await handle.result(5) <= BATCH + 4  # the worker's leader prunes, too
 
 
-def test_the_schedules_of_the_built_in_tasks_are_off_unless_a_setting_says_when(
+def test_the_schedules_are_off_unless_a_setting_says_when(
     settings: WorkerAppSettings,
 ) -> None:
     assert schedules_of_settings(settings) == []

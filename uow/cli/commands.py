@@ -13,7 +13,10 @@ from uow.tasks.options import OptionValues, Unique
 @command
 def migrate(
     down: Annotated[
-        str | None, typer.Option(help="Go back to this revision; `base` removes every table.")
+        str | None,
+        typer.Option(
+            help="Go back to this revision; `base` removes every table, the App's included."
+        ),
     ] = None,
     move_from: Annotated[
         str | None,

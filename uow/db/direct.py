@@ -1,8 +1,9 @@
 """Statements that are given to the driver as they are, past SQLAlchemy's execution.
 
 That execution costs 200 to 250 µs of processor time, which is nothing for a user's query and much
-for the few statements that a worker runs for every task. What comes back is SQLAlchemy's `Result`
-all the same. Errors are asyncpg's own; `uow.db.failures` knows both kinds.
+for the few statements that a worker runs for every task. `fetch` gives the driver's records,
+`execute` SQLAlchemy's `Result` of them. Errors are asyncpg's own; `uow.db.failures` knows both
+kinds.
 """
 
 from collections.abc import Callable, Mapping, Sequence

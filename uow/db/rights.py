@@ -38,8 +38,9 @@ def to_migrate(
     """What a role lacks that has been refused something while it migrated.
 
     Args:
-        schemas: The one that is to have our tables, and one that has had them.
-        tables: Ours.
+        schemas: The one that is to have our tables, or an application's; and one that has had
+            them.
+        tables: Ours; none if it is about an application.
         error: The refusal.
     """
     found = connection.execute(_FOUND, {"schemas": [*schemas], "tables": [*tables]}).all()

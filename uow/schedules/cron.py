@@ -1,4 +1,4 @@
-"""`@cron`: a task function that is asked for by the clock."""
+"""`@cron` and `schedule`: a task function that is asked for by the clock."""
 
 import dataclasses
 import hashlib
@@ -149,6 +149,45 @@ class DeclaredSchedule:
         )
 
 
+def schedule(
+    function: TaskFunction[Any, Any],
+    expression: str | None = None,
+    *,
+    every: timedelta | None = None,
+    timezone: str = "UTC",
+    arguments: Mapping[str, object] | None = None,
+    name: str | None = None,
+    missed: Missed = "latest",
+    grace: Delay = DEFAULT_GRACE,
+    jitter: Delay = 0.0,
+    overlap: Overlap = "allow",
+) -> DeclaredSchedule:
+    """A schedule of a task function, for what `App.schedules` returns: one that a setting decides.
+
+    The function itself does not know of it. `cron` is this as a decorator.
+
+    Args:
+        function: What is asked for at each tick; all else is as `cron` has it.
+
+    Raises:
+        InvalidSchedule: As `cron`.
+    """
+    if not isinstance(function, TaskFunction):
+        raise InvalidSchedule(f"{function!r} is no task function: it lacks @task")
+    given = dict(arguments or {})
+    called = _name_of(function, given) if name is None else name
+    try:
+        values = {
+            "expression": _expression(expression, every, timezone), "timezone": timezone,
+            "missed": missed, "grace": seconds(grace), "jitter": seconds(jitter),
+            "overlap": overlap,
+        }  # fmt: skip
+        _check(function, called, values)
+    except (ValueError, TypeError) as error:
+        raise InvalidSchedule(f"schedule {called}: {error}") from None
+    return DeclaredSchedule(called, function, given, values)
+
+
 def cron(
     expression: str | None = None,
     *,
@@ -188,20 +227,13 @@ def cron(
     def decorate(task: TaskFunction[P, R]) -> TaskFunction[P, R]:
         if not isinstance(task, TaskFunction):
             raise InvalidSchedule(f"@cron stands above @task, and {task!r} has none below it")
-        given = dict(arguments or {})
-        called = _name_of(task, given) if name is None else name
-        try:
-            values = {
-                "expression": _expression(expression, every, timezone), "timezone": timezone,
-                "missed": missed, "grace": seconds(grace), "jitter": seconds(jitter),
-                "overlap": overlap,
-            }  # fmt: skip
-            _check(task, called, values)
-        except (ValueError, TypeError) as error:
-            raise InvalidSchedule(f"schedule {called}: {error}") from None
-        if any(there.name == called for there in task.schedules):
-            raise InvalidSchedule(f"two schedules are called {called}: give one of them name=…")
-        task.schedules.append(DeclaredSchedule(called, task, given, values))
+        made = schedule(
+            task, expression, every=every, timezone=timezone, arguments=arguments, name=name,
+            missed=missed, grace=grace, jitter=jitter, overlap=overlap,
+        )  # fmt: skip
+        if any(there.name == made.name for there in task.schedules):
+            raise InvalidSchedule(f"two schedules are called {made.name}: give one of them name=…")
+        task.schedules.append(made)
         return task
 
     return decorate

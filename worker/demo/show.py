@@ -18,7 +18,7 @@ from uow.process.signals import TERMINATED, cancel_on_sigterm
 from worker.demo.bars import Bars, progress
 from worker.demo.chaos import QUIET_SECONDS, Chaos, open_chaos, plan_for, told
 from worker.demo.check import summarize
-from worker.demo.house import House, open_house
+from worker.demo.house import APP, House, open_house
 from worker.demo.summary import print_summary
 from worker.demo.work import PATIENCE_SECONDS, Exports, outlast, start_import, watch
 from worker.demo.workers import Workers, open_one_worker
@@ -174,8 +174,8 @@ async def _keep(house: House, workers: Workers) -> None:
             console.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
     console.print(
         "\nuv run worker enqueue users.create username=new email=new@example.org "
-        f"--queue {house.settings.queue} --wait\n"
-        "uv run worker api    # then http://127.0.0.1:8000/users/1\n"
+        f"--queue {house.settings.queue} --wait --app {APP}\n"
+        f"uv run worker api --app {APP}    # then http://127.0.0.1:8000/users/1\n"
         f"{shlex.join(house.postgres.psql)}\n"
         f"tail -f {workers.log}\n\nCtrl-C ends it all.",
         highlight=False,

@@ -2,8 +2,7 @@
 
 from datetime import timedelta
 
-from uow import TaskContext, task
-from uow.services.pruning import prune
+from uow import TaskContext, prune, task
 
 
 @task("maintenance.prune_tasks", timeout=timedelta(hours=1), atomic=False)

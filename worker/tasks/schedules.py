@@ -1,9 +1,6 @@
 """Schedules that are off unless a setting says when."""
 
-from dataclasses import replace
-
-from uow import InvalidSchedule, SettingsError, cron
-from uow.schedules.cron import DeclaredSchedule, schedules_of
+from uow import DeclaredSchedule, InvalidSchedule, SettingsError, schedule
 from worker.settings import WorkerAppSettings
 from worker.tasks.maintenance import prune_tasks
 from worker.tasks.users import deactivate_stale
@@ -24,11 +21,9 @@ def schedules_of_settings(settings: WorkerAppSettings) -> list[DeclaredSchedule]
         if expression is None:
             continue
         try:
-            # Of a copy: in a process with other settings the function has no schedule.
-            scheduled = cron(expression, timezone=settings.schedule_timezone, overlap="skip")(
-                replace(function, schedules=[])
+            made.append(
+                schedule(function, expression, timezone=settings.schedule_timezone, overlap="skip")
             )
         except InvalidSchedule as error:
             raise SettingsError(f"{name}: {error}") from None
-        made += schedules_of([scheduled])
     return made

@@ -16,7 +16,8 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, MetaData, Table, inspect, text
+from sqlalchemy.schema import SetTableComment
 
 from uow.db.database import Database
 from uow.db.fragments import quoted
@@ -40,6 +41,10 @@ BRANCH = "tasks"
 NOT_OURS_ANY_MORE = "users_001"
 """A table `users` was a second branch of this history; it is an application's, and stays as it is.
 """
+
+MADE_BEFORE = 'an older version has made the table users in schema "{schema}"'
+"""The comment that the version table gets then: so the application that is to have this table can
+tell it from somebody else's."""
 
 
 async def upgrade(db: Database, *, rewrite: bool = False) -> None:
@@ -243,6 +248,9 @@ def _leave_users_alone(connection: Connection, schema: str) -> None:
         return
     forget = f"DELETE FROM {quoted(schema)}.{VERSION_TABLE} WHERE version_num = :gone"  # noqa: S608 - a quoted name
     if connection.execute(text(forget), {"gone": NOT_OURS_ANY_MORE}).rowcount:
+        said = MADE_BEFORE.format(schema=schema)
+        versions = Table(VERSION_TABLE, MetaData(), schema=schema, comment=said)
+        connection.execute(SetTableComment(versions))
         logger.info(
             'the table users in schema "%s" is not ours any more but an application\'s; it stays '
             "as it is", schema,

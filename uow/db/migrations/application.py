@@ -70,7 +70,7 @@ class AppMigrations:
             self._told(lambda: do(self._config, target))
             return False
 
-        await in_transaction(db, step, ())
+        await in_transaction(db, step, (), of_app=True)
 
     def _told(self, do: Callable[[], T]) -> T:
         try:

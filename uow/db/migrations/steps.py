@@ -65,7 +65,12 @@ Step = Callable[[Connection], bool]
 
 
 async def in_transaction(
-    db: Database, step: Step, tables: Sequence[str], source: str | None = None
+    db: Database,
+    step: Step,
+    tables: Sequence[str],
+    source: str | None = None,
+    *,
+    of_app: bool = False,
 ) -> bool:
     """Run `step` in a transaction; again if it does not get a lock in time.
 
@@ -74,6 +79,7 @@ async def in_transaction(
         step: What is to be done.
         tables: Whose locks it may wait for.
         source: Where the tables are, if they are not in the schema of `db`.
+        of_app: What is done are an application's migrations, whose tables are elsewhere.
 
     Raises:
         SchemaError: Our role lacks a right; somebody holds a lock all the time, or another process
@@ -84,7 +90,7 @@ async def in_transaction(
             return await _alone(db, step)
         except DBAPIError as error:
             if sqlstate(error) == rights.REFUSED:
-                raise await _lacking(db, source, tables, error) from error
+                raise await _lacking(db, source, tables, error, of_app=of_app) from error
             if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
         holders = await _holders(db, source or db.schema, tables)
@@ -161,11 +167,14 @@ def _limit(connection: Connection, scope: str, lock_seconds: float) -> None:
 
 
 async def _lacking(
-    db: Database, source: str | None, tables: Sequence[str], error: DBAPIError
+    db: Database, source: str | None, tables: Sequence[str], error: DBAPIError, *, of_app: bool
 ) -> SchemaError:
     """What our role lacks, in a transaction that has not failed."""
     schemas = [db.schema] if source is None else [db.schema, source]
     async with db.engine.connect() as connection:
+        if of_app:
+            place = await connection.scalar(text("SELECT current_schema()"))
+            schemas = [place or db.schema]
         return await connection.run_sync(rights.to_migrate, schemas, [*tables], error)
 
 

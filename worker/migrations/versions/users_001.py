@@ -6,6 +6,8 @@ Revision ID: users_001
 import sqlalchemy as sa
 from alembic import context, op
 
+from uow import SchemaError
+
 revision = "users_001"
 down_revision = None
 branch_labels = None
@@ -18,14 +20,35 @@ COLUMNS = {
 
 def upgrade() -> None:
     here = op.get_bind().scalar(sa.text("SELECT current_schema()"))
-    if is_users_table(here):
-        return
     there = context.config.attributes["schema"]
-    if is_users_table(there):
+    if sa.inspect(op.get_bind()).has_table("users", schema=here):
+        refuse_foreign(here, there)
+    elif is_users_table(there):
         quote = op.get_bind().dialect.identifier_preparer.quote
         op.execute(f"ALTER TABLE {quote(there)}.users SET SCHEMA {quote(here)}")
     else:
         create()
+
+
+def refuse_foreign(here: str, there: str) -> None:
+    """Raise unless an older version of the library has made the table that is `here`."""
+    made = f'an older version has made the table users in schema "{here}"'
+    if is_users_table(here) and comment_of_versions(there) == made:
+        return
+    raise SchemaError(
+        f'schema "{here}" has a table users that is not the application\'s; nothing was changed in '
+        "it. Give the application a schema of its own, in every process: CREATE SCHEMA app, and "
+        "?options=-csearch_path%3Dapp at the end of WORKER_DATABASE_URL"
+    )
+
+
+def comment_of_versions(schema: str) -> str | None:
+    """What the library's version table says of a table `users`."""
+    statement = sa.text("SELECT obj_description(to_regclass(:name), 'pg_class')")
+    quote = op.get_bind().dialect.identifier_preparer.quote
+    name = f"{quote(schema)}.worker_alembic_version"
+    found: str | None = op.get_bind().scalar(statement, {"name": name})
+    return found
 
 
 def is_users_table(schema: str) -> bool:

@@ -1,14 +1,23 @@
-"""`/users`: what the built-in tasks are about."""
+"""`/users`, the routes of the application, under a real server."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 
 import httpx
 import pytest
 
 from tests.integration.api.apps import api_of
-from tests.integration.api.conftest import assert_problem, assert_refused, calling, one
-from uow import Database, Settings
+from tests.integration.api.conftest import (
+    DEAD_POSTGRES,
+    DEAD_REDIS,
+    assert_problem,
+    assert_refused,
+    calling,
+    one,
+)
+from tests.servers import serving
+from uow import Database, Settings, TaskContext, task
 from uow.api.app import create_app
 from uow.broker.redis import RedisClient
 from uow.tasks.registry import Registry
@@ -26,6 +35,25 @@ BAD_USERS = [
     b'{"username": "ann", "email": "' + b"a@" * 2000 + b'"}',
     b'{"username": "ann", "email": "a@example.com", "is_active": false}',
 ]
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(api_of(settings)) as http:
+        yield http
+
+
+@pytest.fixture
+def unconnected() -> Settings:
+    """Settings for what must work, or be refused, before any server is asked."""
+    return Settings(database_url=DEAD_POSTGRES, redis_url=DEAD_REDIS)
+
+
+@pytest.fixture
+async def refusing(unconnected: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API in which whatever passes the checks is a 503."""
+    async with serving(api_of(unconnected)) as http:
+        yield http
 
 
 class TestUsers:
@@ -97,18 +125,19 @@ class TestUsers:
             assert int(response.headers["retry-after"]) > 0
         assert "hunter2" not in caplog.text
 
-    async def test_without_the_built_in_tasks_there_are_no_users(
+    async def test_without_the_application_there_are_no_users(
         self, unconnected: Settings, registry: Registry
     ) -> None:
+        @task("any", registry=registry)
+        async def of_anybody(ctx: TaskContext) -> None: ...
+
         app = create_app(unconnected, registry)
         assert "User" not in app.openapi()["components"]["schemas"]
         async with calling(app) as http:
             assert_problem(await http.get("/users/1"), 404)
 
-    async def test_the_response_model_is_called_user(
-        self, unconnected: Settings, registry: Registry
-    ) -> None:
-        schema = api_of(unconnected, registry).openapi()["components"]["schemas"]["User"]
+    async def test_the_response_model_is_called_user(self, unconnected: Settings) -> None:
+        schema = api_of(unconnected).openapi()["components"]["schemas"]["User"]
         assert list(schema["properties"]) == [
             "id", "username", "email", "is_active", "created_at", "last_seen_at", "welcomed_at",
         ]  # fmt: skip
