@@ -75,7 +75,9 @@ class RowlessAttempts:
                 engine.jobs_retried += 1
                 return _again(held, delivery, outcome)
             case Completed() | Stray():
-                raise AssertionError("success was dealt with, and a stray has become another outcome")
+                raise AssertionError(
+                    "success was dealt with, and a stray has become another outcome"
+                )
 
     def _with_result(self, held: Held, delivery: Delivery, began: int, result: object) -> Finish:
         written = EndedJob(
