@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -20,12 +21,16 @@ from uow.telemetry import logs
 logger = logging.getLogger(__name__)
 
 
+def _say_nothing() -> None: ...
+
+
 def serve(
     settings: Settings,
     host: str,
     port: int,
     registry: Registry = default_registry,
     application: App | None = None,
+    announce: Callable[[], None] = _say_nothing,
 ) -> None:
     """Serve the API until told to stop.
 
@@ -35,6 +40,7 @@ def serve(
         port: Port to listen on; 0 takes a free one and logs it.
         registry: The task functions that it enqueues.
         application: What else it serves; None: nothing.
+        announce: Called when the log is configured, before all that is logged.
 
     Raises:
         SettingsError: A setting does not fit, or the address cannot be listened on.
@@ -44,6 +50,7 @@ def serve(
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry, application)
     logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
+    announce()
     asyncio.run(wait_for_servers(settings))
     config = uvicorn.Config(
         app,

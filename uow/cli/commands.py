@@ -112,12 +112,15 @@ def api(
 ) -> None:
     """Serve the HTTP API."""
     from uow.api.server import serve
-    from uow.app import find_app
+    from uow.app import look_for_app
     from uow.settings.environment import load_settings
 
-    app = find_app(named)
+    found = look_for_app(named)
     # It configures the log, after the application.
-    serve(load_settings(app.settings), host, port, application=app)
+    serve(
+        load_settings(found.app.settings), host, port,
+        application=found.app, announce=found.tell,
+    )  # fmt: skip
 
 
 @command

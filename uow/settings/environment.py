@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
         description="Name of your service: schedules belong to it.",
     )
+    application: str | None = Field(
+        None,
+        description="Where your application is declared, as `module:name` of an `App`.",
+    )
     task_modules: Texts = Field(
         (), description="Import paths of your task modules, separated by commas."
     )
@@ -266,13 +270,13 @@ def setting_names(kind: type[Settings] = Settings) -> list[str]:
     return sorted(PREFIX + name.upper() for name in kind.model_fields)
 
 
-def is_set(name: str) -> bool:
-    """Whether the environment or ``.env`` says something about this setting; all else is unread."""
+def said_of(name: str) -> str | None:
+    """What the environment, or else ``.env``, says of this setting; all others are left unread."""
     for given in _given():
         named = {key.upper(): value for key, value in given.items()}
         if (value := named.get(f"{PREFIX}{name.upper()}")) is not None:
-            return bool(value.strip())
-    return False
+            return value.strip() or None
+    return None
 
 
 def _imported(kind: type[Settings] = Settings) -> Iterator[type[Settings]]:
