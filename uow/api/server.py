@@ -40,7 +40,7 @@ def serve(
         port: Port to listen on; 0 takes a free one and logs it.
         registry: The task functions that it enqueues.
         application: What else it serves; None: nothing.
-        announce: Called when the log is configured, before all that is logged.
+        announce: Called when the servers answer: a start that fails is told in one line.
 
     Raises:
         SettingsError: A setting does not fit, or the address cannot be listened on.
@@ -50,8 +50,8 @@ def serve(
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry, application)
     logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
-    announce()
     asyncio.run(wait_for_servers(settings))
+    announce()
     config = uvicorn.Config(
         app,
         log_config=None,  # it is written as ours is

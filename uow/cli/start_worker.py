@@ -38,12 +38,14 @@ def run_app(
     if allow_pickle:
         raise InvalidOptions("--allow-pickle is for a SETTINGS class; our tasks are JSON")
     found, settings = load(named, **_given(concurrency=concurrency, queues=tuple(queues) or None))
-
-    def configure() -> None:
-        configure_log(settings.log_level)
-        found.tell()
-
-    run_tasks(settings, found.app, stock=stock, burst=burst, configure_log=configure)
+    run_tasks(
+        settings,
+        found.app,
+        stock=stock,
+        burst=burst,
+        configure_log=partial(configure_log, settings.log_level),
+        announce=found.tell,
+    )
 
 
 def run_arq_class(
