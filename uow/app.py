@@ -4,23 +4,34 @@ Everything is named and imported when it is needed: a worker has no use for Fast
 Alembic.
 """
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uow.errors import SettingsError
-from uow.settings.environment import Settings, is_set
-from uow.user_code import imported
+from uow.settings.environment import Settings, said_of
+from uow.user_code import find
 
 if TYPE_CHECKING:
     from uow.schedules.cron import DeclaredSchedule
 
+logger = logging.getLogger(__name__)
+
 USUAL = "worker.main:app"
 """Where an application is that nobody has named, if it is in the current directory."""
 
-_SPEAKS_OF_AN_APP = re.compile(r"\bApp\b")
+_PACKAGE = "worker"
+
+# Each alone is in many a main.py: Slack has an App, too, and FastAPI an app.
+_SIGNS_OF_AN_APP = (
+    re.compile(r"^\s*(from\s+uow(\.\w+)*\s+import|import\s+uow)\b", re.MULTILINE),
+    re.compile(r"\bApp\b"),
+    re.compile(r"^app\s*(:[^=\n]+)?=(?!=)", re.MULTILINE),
+)
 
 
 def _no_schedules(_: Any) -> Sequence["DeclaredSchedule"]:
@@ -48,13 +59,36 @@ class App:
     migrations: str | None = None
 
 
-def find_app(named: str | None) -> App:
+@dataclass(frozen=True, slots=True)
+class Found:
     """The application that is run.
 
-    It is the one that is `named`. Without a name it is `app` of the package ``worker`` in the
-    current directory, if its ``main.py`` makes an `App` and nobody has set
-    ``WORKER_TASK_MODULES``; a ``worker`` of any other kind is left alone. Else it is ``App()``,
-    which has nothing but the task modules of the settings.
+    Attributes:
+        app: It. Where there is none, ``App()``: nothing but the task modules of the settings.
+        said: What the log is to say of it; None: nothing.
+    """
+
+    app: App
+    said: str | None = None
+
+    def tell(self) -> None:
+        """Log which it is; to be called when the log is configured."""
+        if self.said is not None:
+            logger.info("%s", self.said)
+
+
+def find_app(named: str | None) -> App:
+    """The application that is run: as `look_for_app`."""
+    return look_for_app(named).app
+
+
+def look_for_app(named: str | None) -> Found:
+    """The application that is run, and what is to be said of it.
+
+    It is the one that is `named`, or else the one that ``WORKER_APPLICATION`` names. Without a name
+    it is `app` of the package ``worker`` in the current directory, if its ``main.py`` makes an
+    `App` and nobody has set ``WORKER_TASK_MODULES``; a ``worker`` of any other kind, or from
+    elsewhere, is left alone.
 
     Args:
         named: As ``module:name``.
@@ -64,35 +98,47 @@ def find_app(named: str | None) -> App:
     """
     if named is not None:
         return _named(named)
-    if is_set("task_modules") or not _makes_an_app(Path("worker")):
-        return App()
+    if (given := said_of("application")) is not None:
+        return _named(given, by="WORKER_APPLICATION")
+    if not _is_here():
+        return Found(App())
+    if said_of("task_modules") is not None:
+        return Found(App(), f"no application: WORKER_TASK_MODULES is set, so not {USUAL} from here")
     found = find(USUAL)
-    return found if isinstance(found, App) else App()
+    return Found(found, f"application {USUAL}") if isinstance(found, App) else Found(App())
 
 
-def find(named: str) -> object:
-    """What is called ``module:name``; None: there is nothing of that name.
-
-    Raises:
-        SettingsError: The module cannot be imported.
-    """
-    module, _, name = named.partition(":")
-    return getattr(imported(module, named), name, None) if module else None
-
-
-def _named(named: str) -> App:
-    found = find(named)
+def _named(named: str, by: str | None = None) -> Found:
+    found = find(named, by)
     if not isinstance(found, App):
-        raise SettingsError(f"{named} is no App: name one as module:name, as in {USUAL}")
-    return found
+        start = f"{by}: " if by else ""
+        raise SettingsError(f"{start}{named} is no App: name one as module:name, as in {USUAL}")
+    return Found(found, f"application {named}")
 
 
-def _makes_an_app(package: Path) -> bool:
+def _is_here() -> bool:
+    """Whether there is a package of that name that an import would find, and it makes an `App`."""
+    package = Path(_PACKAGE)
+    return _makes_an_app(package / "main.py") and _is_found_by_import(package / "__init__.py")
+
+
+def _makes_an_app(main: Path) -> bool:
     """Read and not imported: somebody's program may do its work when it is imported."""
-    main = package / "main.py"
     try:
-        return (package / "__init__.py").is_file() and bool(
-            _SPEAKS_OF_AN_APP.search(main.read_text(encoding="utf-8"))
-        )
+        text = main.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
+    return all(sign.search(text) for sign in _SIGNS_OF_AN_APP)
+
+
+def _is_found_by_import(init: Path) -> bool:
+    """Another one may be installed, or have been imported before: that one is no business of ours.
+
+    It is asked before the import, for that would already run the other one's code.
+    """
+    try:
+        found = find_spec(_PACKAGE)
+    except ValueError:  # something in `sys.modules` that has come from no file
+        return False
+    origin = found.origin if found is not None else None
+    return origin is not None and Path(origin).resolve() == init.resolve()

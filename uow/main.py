@@ -11,7 +11,7 @@ from typing import Any
 from arq.worker import Function, func
 
 from uow import exhaustion
-from uow.app import App, find_app
+from uow.app import App, look_for_app
 from uow.attempt.delivery import deserializer
 from uow.attempt.run import run
 from uow.attempt.solo import LONGEST_PATIENCE
@@ -107,8 +107,9 @@ def arq_options(process: Process) -> dict[str, Any]:
 
 def __getattr__(name: str) -> type:
     if name == "WorkerSettings":
-        app = find_app(None)
-        return worker_settings(load_settings(app.settings), app=app)
+        found = look_for_app(None)
+        found.tell()
+        return worker_settings(load_settings(found.app.settings), app=found.app)
     raise AttributeError(name)
 
 

@@ -39,6 +39,9 @@ YOUNG_OBJECTS = 20_000
 def _as_it_is() -> None: ...
 
 
+def _say_nothing() -> None: ...
+
+
 def run_tasks(
     settings: "Settings",
     app: "App | None" = None,
@@ -46,6 +49,7 @@ def run_tasks(
     stock: bool = False,
     burst: bool = False,
     configure_log: Configure = _as_it_is,
+    announce: Callable[[], None] = _say_nothing,
 ) -> None:
     """Run our tasks until told to stop.
 
@@ -55,6 +59,7 @@ def run_tasks(
         stock: With arq's own engine instead of ours.
         burst: End when nothing is due.
         configure_log: Called when the task modules have been imported.
+        announce: Called when the servers answer: a start that fails is told in one line.
 
     Raises:
         Exhausted: The process has been out of file descriptors or memory for too long.
@@ -70,6 +75,7 @@ def run_tasks(
     options = arq_options(process)
     configure_log()
     loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
+    announce()
     if stock:
         _refuse_several_queues(settings)
     with held_back():

@@ -36,6 +36,19 @@ def imported(module: str, named_by: str) -> ModuleType:
         raise SettingsError(f"{named_by}: cannot import {module}: {why}") from error
 
 
+def find(named: str, by: str | None = None) -> object:
+    """What is called ``module:name``; None: there is nothing of that name.
+
+    Args:
+        by: What has named it, for the message; None: it says enough itself.
+
+    Raises:
+        SettingsError: As `imported`.
+    """
+    module, _, name = named.partition(":")
+    return getattr(imported(module, by or named), name, None) if module else None
+
+
 def described(error: BaseException) -> str:
     """Type, message and, if a line of somebody's own code led to it, that line's place.
 

@@ -45,7 +45,7 @@ with TestClient(create_app(load_settings(app.settings), application=app),
 """
 
 
-@pytest.mark.timeout(120)  # six processes that import everything anew
+@pytest.mark.timeout(120)  # nine processes that import everything anew
 async def test_the_application_does_what_its_page_says(
     application: Path, settings: Settings, db: Database
 ) -> None:
@@ -65,6 +65,12 @@ async def test_the_application_does_what_its_page_says(
     run("arq app.main.WorkerSettings --burst", application, environment)
     found = await db.execute_once(text("SELECT count(*) FROM task WHERE state = 'succeeded'"), {})
     assert [tuple(row) for row in found] == [(2,)]
+    without_a_name = {**environment, "WORKER_APPLICATION": named}
+    assert "there are no schedules" in run("uow cron list", application, without_a_name)
+    run("uow enqueue orders.confirm order_id=1", application, without_a_name)
+    run("arq uow.main.WorkerSettings --burst", application, without_a_name)
+    found = await db.execute_once(text("SELECT count(*) FROM task WHERE state = 'succeeded'"), {})
+    assert [tuple(row) for row in found] == [(3,)]
     run(f"uow migrate --down base --app {named}", application, environment)
     found = await db.execute_once(text("SELECT to_regclass('orders') IS NULL"), {})
     assert [tuple(row) for row in found] == [(True,)]

@@ -220,6 +220,12 @@ async def test_the_command_goes_back_to_where_it_is_told(
         done = await run_command(application, "migrate", *arguments)
         assert done.returncode == 0, done.stderr
         assert await tables(db) == left
+    for revision, said in (
+        ("users_001", "worker.migrations, the application's migrations, is at users_001\n"),
+        ("tasks_001", 'schema "worker" is at tasks_001\n'),
+    ):
+        done = await run_command(application, "migrate", "--down", revision)
+        assert done.stdout == said
     done = await run_command(application, "migrate", "--down", "nope")
     assert "no revision nope; there are base and tasks_001, " in done.stderr
     assert done.stderr.endswith("tasks_011, users_001\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from uow import App, Settings, SettingsError
-from uow.app import find_app
+from uow.app import find_app, look_for_app
 
 Write = Callable[..., None]
 
@@ -123,3 +123,94 @@ def test_a_name_that_leads_nowhere_is_told(here: Write, named: str, why: str) ->
 def test_one_that_is_named_is_found(here: Write) -> None:
     here(mine=MAIN)
     assert find_app("mine:app").modules == ["mine"]
+
+
+NAMED = 'from uow import App\napp = App(modules=["named"])\n'
+
+
+@pytest.mark.parametrize("said", ["environment", ".env"])
+def test_it_is_the_one_that_the_environment_names_unless_somebody_names_another(
+    here: Write, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(here, MAIN)
+    here(mine=NAMED)
+    if said == ".env":
+        Path(".env").write_text("WORKER_APPLICATION=mine:app\n")
+    else:
+        monkeypatch.setenv("WORKER_APPLICATION", "mine:app")
+    monkeypatch.setenv("WORKER_TASK_MODULES", "more")  # which come beside its own
+    assert find_app(None).modules == ["named"]
+    assert find_app("worker.main:app").modules == ["mine"]
+    monkeypatch.delenv("WORKER_TASK_MODULES")
+    monkeypatch.setenv("WORKER_APPLICATION", "")
+    assert find_app(None).modules == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("mine:other", "^WORKER_APPLICATION: mine:other is no App: name one as module:name"),
+        ("absent:app", "^WORKER_APPLICATION: cannot import absent: there is no absent"),
+    ],
+)
+def test_a_name_in_the_environment_that_leads_nowhere_is_told(
+    here: Write, named: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(mine=NAMED)
+    monkeypatch.setenv("WORKER_APPLICATION", named)
+    with pytest.raises(SettingsError, match=why):
+        find_app(None)
+
+
+def test_the_log_says_which_it_is(here: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look_for_app(None).said is None
+    package(here, MAIN)
+    assert look_for_app(None).said == "application worker.main:app"
+    here(mine=NAMED)
+    assert look_for_app("mine:app").said == "application mine:app"
+    monkeypatch.setenv("WORKER_TASK_MODULES", "mine")
+    assert look_for_app(None).said == (
+        "no application: WORKER_TASK_MODULES is set, so not worker.main:app from here"
+    )
+    monkeypatch.setenv("WORKER_APPLICATION", "mine:app")
+    assert look_for_app(None).said == "application mine:app"
+
+
+def test_another_worker_that_an_import_would_find_first_is_left_alone(
+    here: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(here, MAIN)
+    installed = tmp_path / "installed" / "worker"
+    installed.mkdir(parents=True)
+    for name in ("__init__.py", "main.py"):
+        (installed / name).write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(installed.parent)
+    assert find_app(None) == App()
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "from slack_bolt import App\napp = App()",
+        "from uow import SessionDep\nfrom fastapi import FastAPI\napp = FastAPI()",
+        "from uow import App\nother = App()",
+        "from uow_of_ours import App\napp = App()",
+        "# from uow import App\nApp = 1\napp = App",
+    ],
+)
+def test_a_main_that_only_resembles_ours_is_not_imported(here: Write, main: str) -> None:
+    package(here, f"{main}\nraise SystemExit('imported')")
+    assert find_app(None) == App()
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "import uow\napp = uow.App(modules=['mine'])",
+        "from uow.app import App\napp: App = App(modules=['mine'])",
+        "from uow import (\n    App,\n)\n\napp=App(modules=['mine'])",
+    ],
+)
+def test_an_app_may_be_written_in_any_way(here: Write, main: str) -> None:
+    package(here, main)
+    assert find_app(None).modules == ["mine"]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from uow import Database, TaskClient
 from uow.errors import SettingsError
 from uow.settings.environment import GivenSettings, Settings, load_settings, setting_names
 from uow.settings.types import SettingValues
@@ -149,11 +150,42 @@ def test_what_an_application_adds_is_known_where_it_is_asked_for(
 ) -> None:
     monkeypatch.setenv("WORKER_STALE_USER_DAYS", "30")
     assert load_settings(WorkerAppSettings).stale_user_days == 30
+    load_settings()  # which reads it for nobody, and knows whose it is
     assert not caplog.records
-    load_settings()
-    assert "WORKER_STALE_USER_DAYS is not a setting of ours" in caplog.text
     assert DemoSettings(stale_user_days=1).model_fields_set == {"stale_user_days"}
     assert DemoSettings().stale_user_days == 365
+
+
+class ShopSettings(Settings):
+    """An application's, as docs/applications.md has them; its name is like one of ours."""
+
+    currency: str = "EUR"
+
+
+def test_who_is_told_of_no_class_knows_the_names_of_those_that_are_imported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WORKER_CURRENCY", "USD")
+    monkeypatch.setenv("WORKER_DATABASE_URL", "postgresql://h/d")
+    assert load_settings(ShopSettings).currency == "USD"
+    assert load_settings(WorkerAppSettings).concurrency == 10
+    Database.from_settings()
+    TaskClient.from_settings()
+    assert not caplog.records
+    monkeypatch.setenv("WORKER_CURENCY", "USD")
+    with pytest.raises(SettingsError, match="did you mean WORKER_CURRENCY"):
+        load_settings()
+
+
+def test_what_is_empty_is_no_stranger(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("WORKER_OF_NOBODYS_EITHER=\nWORKER_OF_NOBODYS_AT_ALL\n")
+    monkeypatch.setenv("WORKER_OF_NOBODYS", "")
+    monkeypatch.setenv("WORKER_CONCURENCY", "")
+    load_settings()
+    assert not caplog.records
 
 
 def test_every_fault_is_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,8 +298,11 @@ def test_the_example_file_names_every_setting_and_no_other() -> None:
 def test_the_compose_file_passes_every_setting_on(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (ROOT / "docker-compose.yml").read_text().splitlines()
     given = dict(re.findall(r"^    (WORKER_\w+): (.*)$", "\n".join(lines), re.MULTILINE))
-    assert sorted(given) == setting_names(WorkerAppSettings)
-    fixed = {"WORKER_DATABASE_URL", "WORKER_REDIS_URL", "WORKER_STORAGE_DIR", "WORKER_API_TOKENS"}
+    of_the_worker_alone = {"WORKER_STORAGE_DIR"}
+    assert sorted({*given} | of_the_worker_alone) == setting_names(WorkerAppSettings)
+    assert not of_the_worker_alone & {*given}  # another application would be told of it
+    assert "      WORKER_STORAGE_DIR: /storage" in lines
+    fixed = {"WORKER_DATABASE_URL", "WORKER_REDIS_URL", "WORKER_API_TOKENS"}
     passed = {name for name, value in given.items() if value == f"${{{name}:-}}"}
     assert passed == {*given} - fixed
     defaults = load_settings(WorkerAppSettings)

@@ -20,13 +20,14 @@ from uow.api.limits import ENVELOPE_BYTES, BodyLimit
 from uow.api.routers import health, tasks
 from uow.api.schemas import Problem
 from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
-from uow.app import App, find, find_app
+from uow.app import App, Found, look_for_app
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
 from uow.settings.environment import Settings, load_settings
 from uow.tasks.registry import Registry, default_registry
 from uow.telemetry.logs import edit_logs
+from uow.user_code import find
 
 
 def create_app(
@@ -49,7 +50,9 @@ def create_app(
             not there.
     """
     if application is None:
-        application = find_app(None) if settings is None else App()
+        found = look_for_app(None) if settings is None else Found(App())
+        found.tell()
+        application = found.app
     settings = settings or load_settings(application.settings)
     settings.require_database()
     registry.load(settings.task_modules, of_app=application.modules)

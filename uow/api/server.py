@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -20,12 +21,16 @@ from uow.telemetry import logs
 logger = logging.getLogger(__name__)
 
 
+def _say_nothing() -> None: ...
+
+
 def serve(
     settings: Settings,
     host: str,
     port: int,
     registry: Registry = default_registry,
     application: App | None = None,
+    announce: Callable[[], None] = _say_nothing,
 ) -> None:
     """Serve the API until told to stop.
 
@@ -35,6 +40,7 @@ def serve(
         port: Port to listen on; 0 takes a free one and logs it.
         registry: The task functions that it enqueues.
         application: What else it serves; None: nothing.
+        announce: Called when the servers answer: a start that fails is told in one line.
 
     Raises:
         SettingsError: A setting does not fit, or the address cannot be listened on.
@@ -45,6 +51,7 @@ def serve(
     app = create_app(settings, registry, application)
     logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
     asyncio.run(wait_for_servers(settings))
+    announce()
     config = uvicorn.Config(
         app,
         log_config=None,  # it is written as ours is

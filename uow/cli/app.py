@@ -123,12 +123,18 @@ def start(**overrides: Any) -> "Settings":
 def start_app(named: str | None, **overrides: Any) -> "tuple[App, Settings]":
     """The application of that name, or the one that is here, and `start` with its settings."""
     from uow.app import find_app
-    from uow.settings.environment import load_settings
 
     found = find_app(named)
-    settings = load_settings(found.settings, **overrides)
+    return found, start_with(found, **overrides)
+
+
+def start_with(app: "App", **overrides: Any) -> "Settings":
+    """`start` with the settings of this application."""
+    from uow.settings.environment import load_settings
+
+    settings = load_settings(app.settings, **overrides)
     logs.configure(settings.log_level)
-    return found, settings
+    return settings
 
 
 def start_for_arq(**overrides: Any) -> "Settings":

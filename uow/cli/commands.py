@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 import typer
 
-from uow.cli.app import Named, command, run_async, start, start_app, start_for_arq
+from uow.cli.app import Named, command, run_async, start, start_app
 from uow.errors import InvalidOptions
 from uow.tasks.options import OptionValues, Unique
 
@@ -41,8 +41,8 @@ def run(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="An App, as module:name; or anybody's arq settings class, as module.Name, to run "
-            "its functions instead.",
+            help="An App, as module:name; or anybody's arq settings class, as module.Name (or with "
+            "a colon), to run its functions instead.",
             metavar="[SETTINGS]",
         ),
     ] = None,
@@ -79,17 +79,13 @@ def run(
     ] = None,
 ) -> None:
     """Run tasks until told to stop."""
-    app_name, arq_settings = (what, None) if what is None or ":" in what else (None, what)
-    if not check and (processes or watch or watch_dir):
-        from uow.process.supervisor import supervise
+    from uow.cli.supervised import run_supervised, told_apart
 
+    if not check and (processes or watch or watch_dir):
         watched = watch_dir or (Path() if watch else None)
         level = {"log_level": "DEBUG"} if verbose else {}
-        settings = start_for_arq(**level) if arq_settings else start_app(app_name, **level)[1]
-        raise typer.Exit(
-            supervise(settings, processes or 1, watched,
-                      burst=bool(burst), needs_database=arq_settings is None)
-        )  # fmt: skip
+        raise typer.Exit(run_supervised(what, processes or 1, watched, burst=bool(burst), **level))
+    app_name, arq_settings = told_apart(what)
     from uow.cli.start_worker import check_worker, log_configuration, run_app, run_arq_class
 
     configure_log = log_configuration(verbose=verbose, custom_log_dict=custom_log_dict)
@@ -115,12 +111,15 @@ def api(
 ) -> None:
     """Serve the HTTP API."""
     from uow.api.server import serve
-    from uow.app import find_app
+    from uow.app import look_for_app
     from uow.settings.environment import load_settings
 
-    app = find_app(named)
+    found = look_for_app(named)
     # It configures the log, after the application.
-    serve(load_settings(app.settings), host, port, application=app)
+    serve(
+        load_settings(found.app.settings), host, port,
+        application=found.app, announce=found.tell,
+    )  # fmt: skip
 
 
 @command

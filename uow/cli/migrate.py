@@ -34,7 +34,10 @@ async def migrate(
                 await theirs.upgrade(db)
         else:
             await _go_back(db, theirs, down, rewrite=rewrite)
-    typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
+    if theirs is not None and down is not None and theirs.has(down):
+        typer.echo(f"{app.migrations}, the application's migrations, is at {down}")
+    else:
+        typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
 
 
 async def _go_back(

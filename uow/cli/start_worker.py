@@ -13,7 +13,7 @@ from uow.settings.queues import weights_of
 from uow.telemetry import logs
 
 if TYPE_CHECKING:
-    from uow.app import App
+    from uow.app import Found
     from uow.settings.environment import Settings
 
 
@@ -37,13 +37,14 @@ def run_app(
     """
     if allow_pickle:
         raise InvalidOptions("--allow-pickle is for a SETTINGS class; our tasks are JSON")
-    app, settings = load(named, **_given(concurrency=concurrency, queues=tuple(queues) or None))
+    found, settings = load(named, **_given(concurrency=concurrency, queues=tuple(queues) or None))
     run_tasks(
         settings,
-        app,
+        found.app,
         stock=stock,
         burst=burst,
         configure_log=partial(configure_log, settings.log_level),
+        announce=found.tell,
     )
 
 
@@ -114,13 +115,13 @@ def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> Callable
     return configure
 
 
-def load(named: str | None, **overrides: Any) -> "tuple[App, Settings]":
+def load(named: str | None, **overrides: Any) -> "tuple[Found, Settings]":
     """The application and its settings, with some that win; an arq class has no use for either."""
-    from uow.app import find_app
+    from uow.app import look_for_app
     from uow.settings.environment import load_settings
 
-    app = find_app(named)
-    return app, load_settings(app.settings, **overrides)
+    found = look_for_app(named)
+    return found, load_settings(found.app.settings, **overrides)
 
 
 def _weights(queues: Sequence[str]) -> dict[str, float]:

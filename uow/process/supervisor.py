@@ -1,7 +1,9 @@
 """Runs several worker processes and starts a crashed one again: ``worker run --processes N``.
 
-The parent touches neither Postgres nor Redis and imports no task of yours: it starts, waits, starts
-again and passes signals on. (Its memory is that of the package's imports, nearly a worker's.)
+The parent touches neither Postgres nor Redis: it starts, waits, starts again and passes signals on.
+Of yours it imports the module of the App, for its settings, or what is named with a colon, to see
+what that is; and no task module, unless those do. (Its memory is that of the package's imports,
+nearly a worker's.)
 
 | its process … | without ``--watch`` | with ``--watch`` |
 |---|---|---|

@@ -8,7 +8,7 @@ prefix is somebody else's, and is told of once.
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -87,6 +87,10 @@ class Settings(BaseSettings):
         "worker",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
         description="Name of your service: schedules belong to it.",
+    )
+    application: str | None = Field(
+        None,
+        description="Where your application is declared, as `module:name` of an `App`.",
     )
     task_modules: Texts = Field(
         (), description="Import paths of your task modules, separated by commas."
@@ -239,17 +243,20 @@ def load_settings(
     """Read the settings from the environment and from ``.env`` in the current directory.
 
     Args:
-        kind: The application's class, if it has one: its names are settings, too.
+        kind: The application's class, if it has one. Its names are settings, and so are those of
+            every other class of settings that has been imported: what one reads is no slip for
+            another.
         **overrides: Fields by name, which win over both.
 
     Raises:
         SettingsError: A name is nearly a setting's, or a value does not fit; every fault in one
             message.
     """
+    known = sorted({name for one in (kind, *_imported()) for name in setting_names(one)})
     for given in _given():
-        if fault := slip_in(given, setting_names(kind)):
+        if fault := slip_in(given, known):
             raise SettingsError(fault)
-        for warning in ignored_in(given, setting_names(kind)):
+        for warning in ignored_in(given, known):
             _warn_once(warning)
     try:
         return kind(**overrides)
@@ -263,13 +270,20 @@ def setting_names(kind: type[Settings] = Settings) -> list[str]:
     return sorted(PREFIX + name.upper() for name in kind.model_fields)
 
 
-def is_set(name: str) -> bool:
-    """Whether the environment or ``.env`` says something about this setting; all else is unread."""
+def said_of(name: str) -> str | None:
+    """What the environment, or else ``.env``, says of this setting; all others are left unread."""
     for given in _given():
         named = {key.upper(): value for key, value in given.items()}
         if (value := named.get(f"{PREFIX}{name.upper()}")) is not None:
-            return bool(value.strip())
-    return False
+            return value.strip() or None
+    return None
+
+
+def _imported(kind: type[Settings] = Settings) -> Iterator[type[Settings]]:
+    """`kind` and every class that inherits from it."""
+    yield kind
+    for one in kind.__subclasses__():
+        yield from _imported(one)
 
 
 def _given() -> tuple[Mapping[str, str | None], ...]:

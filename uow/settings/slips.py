@@ -44,11 +44,13 @@ def ignored_in(given: Mapping[str, str | None], known: Sequence[str]) -> list[st
 
 
 def _strangers(given: Mapping[str, str | None], known: Sequence[str]) -> list[str]:
+    """What is empty is not set: a compose file passes names on that somebody else may need."""
     named = {name.upper(): value for name, value in given.items()}
     return [
         name
         for name in sorted(named)
         if name.startswith(PREFIX)
+        and (named[name] or "").strip()
         and name not in known
         and not is_from_kubernetes(name, named[name])
     ]

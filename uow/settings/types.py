@@ -30,6 +30,7 @@ class SettingValues(TypedDict, total=False):
     redis_url: str | SecretStr
     connect_timeout: float
     app: str
+    application: str | None
     task_modules: str | Sequence[str]
     queue: str
     queues: str | Sequence[str]

@@ -19,6 +19,7 @@ from arq.constants import health_check_key_suffix
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
+from uow.app import find_app
 from uow.attempt.shield import shielded
 from uow.broker import keys
 from uow.broker.redis import AWAY, RedisClient, connect
@@ -121,6 +122,7 @@ async def _configured(
     plan: BenchPlan, place: Path, stack: contextlib.AsyncExitStack
 ) -> BenchSettings:
     _ = stack
+    find_app(None)  # its settings are beside ours in the environment, and are no slips
     found = load_settings(BenchSettings)
     name = f"{NAME}_{secrets.token_hex(4)}"
     settings = _ours(found, plan.concurrency or found.concurrency, place, name, name)
