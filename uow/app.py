@@ -112,7 +112,11 @@ def _named(named: str, by: str | None = None) -> Found:
     found = find(named, by)
     if not isinstance(found, App):
         start = f"{by}: " if by else ""
-        raise SettingsError(f"{start}{named} is no App: name one as module:name, as in {USUAL}")
+        kind = type(found).__qualname__
+        there = "there is none of that name" if found is None else f"it is of type {kind}"
+        raise SettingsError(
+            f"{start}{named} is no App: name one as module:name, as in {USUAL} ({there})"
+        )
     return Found(found, f"application {named}")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -145,7 +145,7 @@ class TaskClient:
             ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
         """
         target = TaskRef(task) if isinstance(task, str) else task
-        request = target.request_many([dict(arguments) for arguments in many])
+        request = target.request_many(dict(arguments) for arguments in many)
         if request.options.bind is not None:
             raise InvalidOptions(
                 f"{request.name}: bind= is for a session of yours; this is our own"
@@ -249,7 +249,7 @@ class TaskClient:
 
     async def _insert_in_chunks(self, new: NewTasks) -> list[Job]:
         jobs: list[Job] = []
-        rows: list[Inserted] = []
+        rows: Iterable[Inserted] = ()
         async with self.db.transaction() as transaction:
             for at in range(0, len(new.ids), ROWS_PER_STATEMENT):
                 part = slice(at, at + ROWS_PER_STATEMENT)

@@ -49,13 +49,16 @@ def find(named: str, by: str | None = None) -> object:
     return getattr(imported(module, by or named), name, None) if module else None
 
 
-def described(error: BaseException) -> str:
+def described(error: BaseException, raised: BaseException | None = None) -> str:
     """Type, message and, if a line of somebody's own code led to it, that line's place.
 
     For example ``KeyError: 'REDIS_URL' (app/jobs.py:13)``. A `SyntaxError` says its place itself.
+
+    Args:
+        raised: What reached that code, if it is another: a driver's error comes wrapped.
     """
     said = " ".join(f"{type(error).__name__}: {error}".split())
-    place = None if isinstance(error, SyntaxError) else _place(error)
+    place = None if isinstance(error, SyntaxError) else _place(raised or error)
     return f"{said} ({place})" if place else said
 
 

@@ -192,6 +192,12 @@ async def test_what_is_not_there_or_is_broken_is_one_clear_line(
     await migrations.upgrade(db)
     with pytest.raises(SchemaError, match=r"^theirs: KeyError: 'NOT_SET' \(theirs/env.py:2\)$"):
         await AppMigrations("theirs").upgrade(db)
+    (tmp_path / "theirs" / "env.py").write_text(
+        "from alembic import context\n"
+        "context.config.attributes['connection'].exec_driver_sql('SELECT 1 / 0')\n"
+    )
+    with pytest.raises(SchemaError, match=r"^theirs: .*division by zero \(theirs/env.py:2\)$"):
+        await AppMigrations("theirs").upgrade(db)
 
 
 @pytest.fixture
@@ -234,7 +240,10 @@ async def test_the_command_goes_back_to_where_it_is_told(
     done = await run_command(
         application, "migrate", "--app", "worker.main:app", WORKER_TASK_MODULES="app.tasks"
     )
-    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        'schema "worker" is at the newest revision\n'
+        "worker.migrations, the application's migrations, is at the newest revision\n"
+    ), done.stderr
 
 
 async def test_alembics_own_command_works_in_a_clone(application: Settings, db: Database) -> None:

@@ -1,6 +1,6 @@
 """The statements that make a task's row, and that find who has its unique key."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -131,9 +131,9 @@ def _insertion(new: NewTasks) -> Statement:
     )
 
 
-async def insert(db: Statements, new: NewTasks) -> list[Inserted]:
-    """Make the rows; returns those that were made: not one whose key another task holds."""
-    return list(map(_inserted, await db.execute_once(_insertion(new))))
+async def insert(db: Statements, new: NewTasks) -> Iterator[Inserted]:
+    """Make the rows; those that were made come out: not one whose key another task holds."""
+    return map(_inserted, await db.execute_once(_insertion(new)))
 
 
 def insert_on(connection: Connection, schema: str, new: NewTasks) -> list[Inserted]:

@@ -75,7 +75,7 @@ class Enqueueable(ABC, Generic[P, R]):
         """Arguments by name."""
 
     @abstractmethod
-    def request_many(self, many: list[dict[str, object]]) -> Request[R]:
+    def request_many(self, many: Iterable[dict[str, object]]) -> Request[R]:
         """What enqueueing one task per element of `many` asks for."""
 
     async def enqueue(self, session: Caller, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
@@ -103,7 +103,7 @@ class Enqueueable(ABC, Generic[P, R]):
             EnqueueError: As `enqueue`, or there is a unique key and more than one task.
             SchemaError: As `enqueue`.
         """
-        return await enqueue_in(session, self.request_many([dict(one) for one in many]))
+        return await enqueue_in(session, self.request_many(dict(one) for one in many))
 
 
 async def enqueue_in(
@@ -211,7 +211,7 @@ def rows_of(request: Request[Any], outlet: Outlet) -> NewTasks:
     )
 
 
-def jobs_of(rows: Sequence[Inserted], new: NewTasks) -> list[Job]:
+def jobs_of(rows: Iterable[Inserted], new: NewTasks) -> list[Job]:
     """The jobs to push for the rows that were written; what is due much later stays in Postgres."""
     now = milliseconds(utcnow())
     jobs: list[Job] = []

@@ -1,6 +1,6 @@
 """A task function: a plain ``async def f(ctx, …)`` with a name, a policy and typed arguments."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack
@@ -81,7 +81,7 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
         return self.signature.bind(args, kwargs)
 
     def request_many(
-        self, many: list[dict[str, object]], options: Options | None = None
+        self, many: Iterable[dict[str, object]], options: Options | None = None
     ) -> Request[R]:
         """What enqueueing one task per element of `many` asks for."""
         options = options or self.defaults
@@ -108,6 +108,6 @@ class ConfiguredTask(Enqueueable[P, R], Generic[P, R]):
         """Arguments by name."""
         return self.task.bind(args, kwargs)
 
-    def request_many(self, many: list[dict[str, object]]) -> Request[R]:
+    def request_many(self, many: Iterable[dict[str, object]]) -> Request[R]:
         """What enqueueing one task per element of `many` asks for."""
         return self.task.request_many(many, self.chosen)

@@ -1,6 +1,6 @@
 """Task functions by name, for a service that does not import their code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -51,7 +51,7 @@ class TaskRef(Enqueueable[..., Any]):
             raise InvalidArguments(f"{self.name}: by name, arguments need their names, too")
         return dict(kwargs)
 
-    def request_many(self, many: list[dict[str, object]]) -> Request[Any]:
+    def request_many(self, many: Iterable[dict[str, object]]) -> Request[Any]:
         """What enqueueing one task per element of `many` asks for.
 
         Raises:

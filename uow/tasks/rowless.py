@@ -62,7 +62,11 @@ class RowlessTasks:
                 f"{request.name} is durable=False and Redis did not take it ({error})"
             ) from error
         reader = RedisReader(self._redis, queue)
-        return [TaskHandle(id_, request.name, lambda: reader, request.decode) for id_ in ids]
+
+        def reader_of_all() -> RedisReader:
+            return reader
+
+        return [TaskHandle(id_, request.name, reader_of_all, request.decode) for id_ in ids]
 
 
 class RedisReader:

@@ -80,7 +80,7 @@ class AppMigrations:
         except DBAPIError as error:
             if sqlstate(error) in (LOCK_NOT_AVAILABLE, rights.REFUSED):
                 raise
-            raise SchemaError(f"{self._folder}: {described(_cause_of(error))}") from error
+            raise SchemaError(f"{self._folder}: {described(_cause_of(error), error)}") from error
         except CommandError as error:
             raise SchemaError(f"{self._folder}: {error}") from error
         except Exception as error:
