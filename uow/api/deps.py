@@ -5,7 +5,7 @@ ours.
 """
 
 from collections.abc import AsyncGenerator
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +16,8 @@ from uow.db.database import Database
 from uow.errors import SettingsError
 from uow.tasks.registry import Registry
 
+T = TypeVar("T")
+
 
 def get_database(connection: HTTPConnection) -> Database:
     """The app's `Database`: ``app.state.db``.
@@ -23,13 +25,7 @@ def get_database(connection: HTTPConnection) -> Database:
     Raises:
         SettingsError: There is none.
     """
-    db = getattr(connection.app.state, "db", None)
-    if not isinstance(db, Database):
-        raise SettingsError(
-            "app.state.db is not a uow.Database: set it in the app's lifespan "
-            "(async with Database.from_settings() as app.state.db: yield)"
-        )
-    return db
+    return _of_app(connection, "db", Database)
 
 
 async def get_session(
@@ -50,13 +46,17 @@ def get_client(connection: HTTPConnection) -> TaskClient:
     Raises:
         SettingsError: There is none.
     """
-    client = getattr(connection.app.state, "client", None)
-    if not isinstance(client, TaskClient):
+    return _of_app(connection, "client", TaskClient)
+
+
+def _of_app(connection: HTTPConnection, name: str, kind: type[T]) -> T:
+    found = getattr(connection.app.state, name, None)
+    if not isinstance(found, kind):
         raise SettingsError(
-            "app.state.client is not a uow.TaskClient: set it in the app's lifespan "
-            "(async with TaskClient.from_settings() as app.state.client: yield)"
+            f"app.state.{name} is not a uow.{kind.__name__}: set it in the app's lifespan "
+            f"(async with {kind.__name__}.from_settings() as app.state.{name}: yield)"
         )
-    return client
+    return found
 
 
 def get_registry(connection: HTTPConnection) -> Registry:

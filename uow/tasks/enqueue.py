@@ -192,8 +192,6 @@ def _refuse_rowless(request: Request[Any]) -> None:
 def rows_of(request: Request[Any], outlet: Outlet) -> NewTasks:
     """The rows of the tasks of `request`, with ids for them."""
     options = request.options
-    if options.unique_key is not None and len(request.arguments) > 1:
-        raise InvalidOptions(f"{request.name}: one unique_key cannot be that of several tasks")
     for arguments in request.arguments:
         codec.check_size(arguments, outlet.max_payload_bytes)
     return NewTasks(
