@@ -1,6 +1,5 @@
 """``worker migrate``: our tables, then the application's; and back in the other order."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import typer
@@ -35,20 +34,10 @@ async def migrate(
                 await theirs.upgrade(db)
         else:
             await _go_back(db, theirs, down, rewrite=rewrite)
-    for line in _where(app, settings, theirs, down):
-        typer.echo(line)
-
-
-def _where(
-    app: App, settings: Settings, theirs: AppMigrations | None, down: str | None
-) -> Iterator[str]:
-    """Of a revision that one of the two has: where that one is. Else where both are."""
-    is_theirs = theirs is not None and down is not None and theirs.has(down)
-    place = down or "the newest revision"
-    if not is_theirs:
-        yield f'schema "{settings.database_schema}" is at {place}'
-    if theirs is not None and (is_theirs or down in (None, "base")):
-        yield f"{app.migrations}, the application's migrations, is at {place}"
+    if theirs is not None and down is not None and theirs.has(down):
+        typer.echo(f"{app.migrations}, the application's migrations, is at {down}")
+    else:
+        typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
 
 
 async def _go_back(
