@@ -14,7 +14,7 @@ from uow.broker import keys
 from uow.broker.access import check_access
 from uow.broker.hints import Hints
 from uow.broker.patient import PatientRedis
-from uow.broker.redis import connect, refuse_cluster
+from uow.broker.redis import connect
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.process.death import Death
@@ -27,14 +27,19 @@ from uow.service import Service
 from uow.services.leader import Leader
 from uow.services.pruner import Pruner
 from uow.services.queue_ownership import QueueOwnership
-from uow.services.readiness import other_tables, wait_for_tables
+from uow.services.readiness import (
+    other_tables,
+    wait_for_identity,
+    wait_for_redis,
+    wait_for_tables,
+)
 from uow.services.relay import Listener, Relay
 from uow.services.rescuer import Rescuer
 from uow.services.vitals import Body, Vitals, database_of, start_vitals
 from uow.settings.environment import Settings
 from uow.stock.body import start_body
 from uow.tasks.context import ProcessContext
-from uow.tasks.queue_owner import claim_or_refuse, identify
+from uow.tasks.queue_owner import claim_or_refuse
 from uow.tasks.registry import Registry
 from uow.telemetry.logs import edit_logs
 
@@ -105,7 +110,7 @@ class Process:
 
         Raises:
             SchemaError: The migrations have not been run, or our role lacks a right.
-            ServerUnreachable: Postgres did not answer in time.
+            ServerUnreachable: Postgres or Redis did not answer in time.
             SettingsError: A setting does not fit, Redis is a cluster or refuses what we need, or a
                 queue is another database's.
         """
@@ -147,13 +152,14 @@ class Process:
 
     async def _open_client(self, db: Database, arqs: ArqRedis) -> TaskClient:
         settings = self.settings
-        await refuse_cluster(arqs)
+        await wait_for_redis(arqs, settings)
         if lacks := await check_access(arqs, settings.served_queues):
             logger.warning("%s", lacks)
         # Not arq's client, which waits for ever: what keeps leases must know when Redis is away.
         redis = connect(settings.redis_url.get_secret_value(), queue=settings.queue)
         self._stack.push_async_callback(redis.aclose)
-        await claim_or_refuse(redis, settings.served_queues, await identify(db, settings.app))
+        us = await wait_for_identity(db, settings)
+        await claim_or_refuse(redis, settings.served_queues, us)
         return await self._stack.enter_async_context(TaskClient(db, redis, settings))
 
     async def _start_services(self, client: TaskClient, vitals: Vitals) -> Services:

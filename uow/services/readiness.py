@@ -1,10 +1,16 @@
-"""Whether the servers answer: waited for at the start of a process, asked by health checks."""
+"""Whether the servers answer: waited for at the start of a process, asked by health checks.
+
+A server that has answered once may be gone at the next question, so each question of a start is
+asked again until it is answered, or its time is over.
+"""
 
 import asyncio
 import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 from sqlalchemy import Text, bindparam, make_url, text
 
@@ -16,9 +22,11 @@ from uow.db.failures import PASSING, sqlstate
 from uow.db.whereabouts import SETS, VERSION_TABLE, beside, not_there
 from uow.errors import SchemaError, ServerUnreachable
 from uow.settings.environment import Settings
-from uow.tasks.queue_owner import claim_or_refuse, identify
+from uow.tasks.queue_owner import Owner, claim_or_refuse, identify
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PAUSE = 0.25
 """Seconds between two tries."""
@@ -61,10 +69,9 @@ async def wait_for_servers(settings: Settings, *, serves: Iterable[str] = ()) ->
     ):
         await wait_for_tables(db, settings.connect_timeout)
         await wait_for_redis(redis, settings)
-        await refuse_cluster(redis)
         if serves:
             await check_access(redis, serves)
-            await claim_or_refuse(redis, serves, await identify(db, settings.app))
+            await claim_or_refuse(redis, serves, await wait_for_identity(db, settings))
 
 
 async def refuse_unmigrated(db: Database) -> None:
@@ -88,9 +95,10 @@ async def refuse_unmigrated(db: Database) -> None:
 
 async def other_tables(db: Database) -> str:
     """A line about tables of ours in other schemas, if nobody has named this one; or nothing."""
-    if db.schema_is_given:
-        return ""
-    return beside(db.schema, (await db.execute_once(SETS, {})).scalars())
+    if not db.schema_is_given:
+        with contextlib.suppress(*PASSING):
+            return beside(db.schema, (await db.execute_once(SETS, {})).scalars())
+    return ""
 
 
 async def wait_for_tables(db: Database, timeout: float) -> None:
@@ -101,7 +109,7 @@ async def wait_for_tables(db: Database, timeout: float) -> None:
         ServerUnreachable: It did not answer within `timeout` seconds, or refused the login.
         SettingsError: There is a pooling proxy that the settings do not speak of.
     """
-    await _wait_for_postgres(db, lambda: refuse_unmigrated(db), timeout)
+    await _wait_for_postgres(db, partial(refuse_unmigrated, db), timeout)
 
 
 async def wait_for_postgres(db: Database, timeout: float) -> None:
@@ -114,32 +122,46 @@ async def wait_for_postgres(db: Database, timeout: float) -> None:
     await _wait_for_postgres(db, db.ping, timeout)
 
 
+async def wait_for_identity(db: Database, settings: Settings) -> Owner:
+    """Who we are, by our tables.
+
+    Raises:
+        SchemaError: Our role may not read them; with the grant.
+        ServerUnreachable: Postgres did not answer in time.
+    """
+    return await _wait_for_postgres(
+        db, partial(identify, db, settings.app), settings.connect_timeout
+    )
+
+
 async def _wait_for_postgres(
-    db: Database, question: Callable[[], Awaitable[None]], timeout: float
-) -> None:
+    db: Database, question: Callable[[], Awaitable[T]], timeout: float
+) -> T:
     url = make_url(db.engine.url)
     where = f"{url.host or url.query.get('host')}:{url.port or 5432}/{url.database}"
-    await _wait_until(question, f"Postgres at {where}", "WORKER_DATABASE_URL", timeout)
+    return await _wait_until(question, f"Postgres at {where}", "WORKER_DATABASE_URL", timeout)
 
 
 async def wait_for_redis(redis: RedisClient, settings: Settings) -> None:
-    """Return when Redis answers.
+    """Return when Redis answers and is one that we can use.
 
     Raises:
         ServerUnreachable: It did not within `settings.connect_timeout` seconds, or refused the
             login.
+        SettingsError: It is a cluster.
     """
 
-    async def ping() -> None:
+    async def question() -> None:
         await redis.ping()
+        await refuse_cluster(redis)
 
     where = address(settings.redis_url.get_secret_value())
-    await _wait_until(ping, f"Redis at {where}", "WORKER_REDIS_URL", settings.connect_timeout)
+    await _wait_until(question, f"Redis at {where}", "WORKER_REDIS_URL", settings.connect_timeout)
 
 
 async def _wait_until(
-    ping: Callable[[], Awaitable[None]], server: str, setting: str, timeout: float
-) -> None:
+    question: Callable[[], Awaitable[T]], server: str, setting: str, timeout: float
+) -> T:
     last: BaseException | None = None
     said = asyncio.get_running_loop().call_later(
         SILENT_SECONDS, logger.info, "waiting for %s, %g s at most", server, timeout
@@ -148,7 +170,7 @@ async def _wait_until(
         async with asyncio.timeout(timeout):
             while True:
                 try:
-                    return await ping()
+                    return await question()
                 except (*PASSING, *AWAY) as error:
                     last = error
                     if _is_hopeless(error):
@@ -158,7 +180,7 @@ async def _wait_until(
         # Had this process itself been stopped meanwhile, the time has passed without a question.
         with contextlib.suppress(*PASSING, *AWAY):
             async with asyncio.timeout(LAST_TRY_SECONDS):
-                return await ping()
+                return await question()
     finally:
         said.cancel()
     reason = f" ({_reason(last)})" if last else ""
