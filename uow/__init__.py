@@ -17,6 +17,7 @@ from uow.errors import (
     InvalidOptions,
     InvalidResult,
     InvalidSchedule,
+    LifespanFailed,
     ParametersDiffer,
     PayloadTooLarge,
     ScheduleBusy,
@@ -54,10 +55,12 @@ if TYPE_CHECKING:
     from uow.services.pruning import prune
     from uow.settings.environment import Settings, load_settings
     from uow.settings.types import SettingValues
-    from uow.tasks.context import TaskContext
+    from uow.tasks.context import CallNext, ProcessContext, TaskContext
     from uow.tasks.definition import task
+    from uow.tasks.extensions import lifespan, middleware, on
     from uow.tasks.function import TaskFunction
     from uow.tasks.handle import TaskHandle, TaskView
+    from uow.tasks.headers import Enqueuing, on_enqueue
     from uow.tasks.outcome import Cancel, Retry, Snooze
     from uow.tasks.reference import TaskRef
     from uow.tasks.retry import Backoff
@@ -68,17 +71,21 @@ __all__ = [
     "AttemptOver",
     "AttemptSuperseded",
     "Backoff",
+    "CallNext",
     "Cancel",
     "ClientClosed",
     "Database",
     "DeclaredSchedule",
     "EnqueueError",
+    "Enqueuing",
     "InvalidArguments",
     "InvalidOptions",
     "InvalidResult",
     "InvalidSchedule",
+    "LifespanFailed",
     "ParametersDiffer",
     "PayloadTooLarge",
+    "ProcessContext",
     "Retry",
     "ScheduleBusy",
     "ScheduleNotFound",
@@ -116,7 +123,11 @@ __all__ = [
     "WorkerError",
     "cron",
     "include_object",
+    "lifespan",
     "load_settings",
+    "middleware",
+    "on",
+    "on_enqueue",
     "prune",
     "schedule",
     "task",
@@ -125,9 +136,12 @@ __all__ = [
 _PLACES = {
     "App": "app",
     "Backoff": "tasks.retry",
+    "CallNext": "tasks.context",
     "Cancel": "tasks.outcome",
     "Database": "db.database",
     "DeclaredSchedule": "schedules.cron",
+    "Enqueuing": "tasks.headers",
+    "ProcessContext": "tasks.context",
     "Retry": "tasks.outcome",
     "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
@@ -144,7 +158,11 @@ _PLACES = {
     "TickView": "schedules.by_hand",
     "cron": "schedules.cron",
     "include_object": "db.autogenerate",
+    "lifespan": "tasks.extensions",
     "load_settings": "settings.environment",
+    "middleware": "tasks.extensions",
+    "on": "tasks.extensions",
+    "on_enqueue": "tasks.headers",
     "prune": "services.pruning",
     "schedule": "schedules.cron",
     "task": "tasks.definition",

@@ -22,10 +22,20 @@ from uow.db import enqueueing, reading
 from uow.db.database import Database
 from uow.db.enqueueing import Inserted, NewTasks
 from uow.errors import InvalidOptions
+from uow.events.spine import Spine
+from uow.events.tasks import TaskEnqueued
 from uow.failpoints import reach
 from uow.schedules.by_hand import Schedules
 from uow.settings.environment import Settings, load_settings
-from uow.tasks.enqueue import Enqueueable, Request, enqueue_in, handles_for, jobs_of, rows_of
+from uow.tasks.enqueue import (
+    Enqueueable,
+    Request,
+    enqueue_in,
+    enqueued,
+    handles_for,
+    jobs_of,
+    rows_of,
+)
 from uow.tasks.handle import Ending, TaskHandle, TaskView
 from uow.tasks.interventions import Filter, Interventions, Retryable
 from uow.tasks.outlets import Outlet, close_outlet, open_outlet
@@ -33,6 +43,7 @@ from uow.tasks.pusher import Pusher
 from uow.tasks.queue_owner import Onlooker
 from uow.tasks.reference import TaskRef
 from uow.tasks.refusal import refusal_of
+from uow.tasks.registry import default_registry
 from uow.tasks.rowless import RowlessTasks
 
 P = ParamSpec("P")
@@ -49,19 +60,26 @@ class TaskClient:
         db: The database with the table `task`.
         redis: A client with our serializer.
         settings: Queue, schema and limits.
+        events: Whom to tell what is enqueued and cancelled; None: whom `@on` has registered.
 
     Attributes:
         schedules: The schedules of `WORKER_APP`: to look at, pause, resume, run by hand.
     """
 
-    def __init__(self, db: Database, redis: ArqRedis, settings: Settings) -> None:
+    def __init__(
+        self, db: Database, redis: ArqRedis, settings: Settings, events: Spine | None = None
+    ) -> None:
+        events = events or default_registry.events
+        self._events = events
         self.db = db
         self.redis = redis
         self._connection = ScriptConnection(redis)
         self._pusher = Pusher(self._connection.run, Onlooker(db, redis, settings.app).look_at)
-        self._rowless = RowlessTasks(self._connection.run, redis, settings)
+        self._rowless = RowlessTasks(self._connection.run, redis, settings, events)
         self._hints = Hints(redis)
-        self._interventions = Interventions(db, redis, self._pusher.announce, settings.retention)
+        self._interventions = Interventions(
+            db, redis, self._pusher.announce, settings.retention, events
+        )
         self._outlet = Outlet(
             schema=db.schema,
             queue=settings.queue,
@@ -69,6 +87,7 @@ class TaskClient:
             announce=self._pusher.announce,
             reader=self,
             engine=db.engine.sync_engine,
+            events=events,
             schema_is_given=db.schema_is_given,
         )
         self._owned = contextlib.AsyncExitStack()
@@ -240,6 +259,8 @@ class TaskClient:
             raise refusal from error
         reach("enqueue_committed")
         self._pusher.announce(jobs)
+        if self._events.wants(TaskEnqueued):
+            self._events.emit_all(enqueued(new))
         return handles_for(request, new.ids, self.db.engine.sync_engine)
 
     async def _insert_rows(self, new: NewTasks) -> list[Job]:

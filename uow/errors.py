@@ -60,6 +60,10 @@ class ServerUnreachable(WorkerError, ConnectionError):
     """Postgres or Redis did not answer within the time that was given."""
 
 
+class LifespanFailed(WorkerError):
+    """A lifespan could not be entered, so the worker does not start."""
+
+
 class WorkerDied(WorkerError):
     """A service of the worker has ended by an error of its own, and the process with it."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from arq.connections import ArqRedis
 
+from uow.attempt.callbacks import Callbacks
 from uow.attempt.running import process_name
 from uow.attempt.runtime import Runtime
 from uow.broker import keys
@@ -17,6 +18,8 @@ from uow.broker.patient import PatientRedis
 from uow.broker.redis import connect
 from uow.client import TaskClient
 from uow.db.database import Database
+from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
+from uow.events.spine import Event
 from uow.process.death import Death
 from uow.process.signals import Deadline
 from uow.schedules.cron import DeclaredSchedule
@@ -25,6 +28,7 @@ from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
 from uow.services.leader import Leader
+from uow.services.lifespans import LEAVING_SECONDS, Lifespans
 from uow.services.pruner import Pruner
 from uow.services.queue_ownership import QueueOwnership
 from uow.services.readiness import (
@@ -33,6 +37,7 @@ from uow.services.readiness import (
     wait_for_redis,
     wait_for_tables,
 )
+from uow.services.redis_pulse import RedisPulse
 from uow.services.relay import Listener, Relay
 from uow.services.rescuer import Rescuer
 from uow.services.vitals import Body, Vitals, database_of, start_vitals
@@ -65,6 +70,7 @@ class Process:
 
     Attributes:
         death: What it has died of since it was started last.
+        events: Whom to tell what happens in it: those that the registry has, and who is added.
     """
 
     def __init__(
@@ -80,7 +86,9 @@ class Process:
         self.schedules = schedules
         self.burst = burst
         self.death = Death()
+        self.events = registry.events.copy()
         self._services: Services | None = None
+        self._departure: Departure | None = None
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -93,6 +101,12 @@ class Process:
     def runtime(self) -> Runtime:
         """What serves every attempt."""
         return self.services.runtime
+
+    @property
+    def _time_to_leave(self) -> float:
+        """Seconds of the grace that running tasks get; the rest is for what is to be left then."""
+        grace = self.settings.shutdown_grace
+        return grace - min(LEAVING_SECONDS, grace / 4) if self.registry.lifespans else grace
 
     def die(self, cause: BaseException) -> None:
         """Stop because of `cause`; from any thread."""
@@ -117,26 +131,53 @@ class Process:
         await self.stop(ctx)  # a worker may be run again without a close
         edit_logs()
         self.death = Death()
-        departure = Departure(self.settings.shutdown_grace, ctx["redis"])
+        self.events = self.registry.events.copy()
+        self._departure = departure = Departure(self._time_to_leave, ctx["redis"])
         self._watch_for_signals(departure)
         name = process_name() if body is None else body.name
         ctx["db"] = db = await self._open_database(name)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings
+        await self._enter_lifespans(ctx)
         if body is None:
             body = await start_body(stack, settings, name, client.redis, departure.patient)
-        departure.vitals = vitals = await start_vitals(stack, settings, body, self.die)
+        departure.vitals = vitals = await start_vitals(
+            stack, settings, body, self.die, self._teller()
+        )
         self._services = services = await self._start_services(client, vitals)
         departure.leader = services.leader
         if departure.patient is not None:
             solo = services.runtime.solo
             departure.patient.occupied = lambda: solo.is_reserved
+        self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
     async def stop(self, ctx: ProcessContext) -> None:
         """Stop the services and close the connections; arq's shutdown hook."""
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         await stack.aclose()
+
+    async def _enter_lifespans(self, ctx: ProcessContext) -> None:
+        lifespans = Lifespans(self.registry.lifespans, self.settings.connect_timeout)
+        self._stack.push_async_callback(lifespans.leave, ctx)
+        await lifespans.enter(ctx)
+
+    def _teller(self) -> Callable[[Event], object]:
+        """What takes events from any thread, and tells of them on this one."""
+        loop, events = asyncio.get_running_loop(), self.events
+
+        def tell(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have ended
+                loop.call_soon_threadsafe(events.emit, event)
+
+        return tell
+
+    def _tell_of(self, name: str) -> None:
+        """Tell that this process has started; and when it stops, of that."""
+        events, settings = self.events, self.settings
+        queues = tuple(settings.served_queues)
+        events.emit(WorkerStarted(worker=name, queues=queues, concurrency=settings.concurrency))
+        self._stack.callback(lambda: events.emit(WorkerStopped(worker=name)))
 
     def _watch_for_signals(self, departure: "Departure") -> None:
         deadline = Deadline(self.settings.shutdown_grace, departure.prepare)
@@ -160,28 +201,42 @@ class Process:
         self._stack.push_async_callback(redis.aclose)
         us = await wait_for_identity(db, settings)
         await claim_or_refuse(redis, settings.served_queues, us)
-        return await self._stack.enter_async_context(TaskClient(db, redis, settings))
+        return await self._stack.enter_async_context(TaskClient(db, redis, settings, self.events))
 
     async def _start_services(self, client: TaskClient, vitals: Vitals) -> Services:
         """Start what keeps turning."""
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
-        relay = Relay(db, redis, die, retention=settings.retention)
+        relay = Relay(db, redis, die, retention=settings.retention, events=self.events)
         leader = self._leader(client, vitals, relay.look_now)
         registrar = Registrar(db, self.schedules, settings, die, stays=not self.burst)
         hints = Hints(redis)
         await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
         turning: list[Service] = [relay, hints, registrar, leader]
+        if self.events.wants(ServerAway) or self.events.wants(ServerBack):
+            turning.append(RedisPulse(redis, self.events.emit, die))
         for service in turning if db.pooler else [*turning, Listener(db, relay.wake)]:
             self._stack.push_async_callback(service.stop)
             await service.start()
         return Services(self._runtime(client, vitals), vitals, relay, leader)
 
+    async def _end_callbacks(self, callbacks: Callbacks) -> None:
+        """Let end what was begun; who was told to stop has no time left for much."""
+        await callbacks.end(in_haste=self._departure is not None and self._departure.is_told)
+
     def _leader(self, client: TaskClient, vitals: Vitals, wake_relay: Callable[[], None]) -> Leader:
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
-        presence = vitals.presence
+        presence, events = vitals.presence, self.events
         duties: list[Service] = [
-            Rescuer(db, redis, settings, presence, wake_relay=wake_relay, on_death=die),
-            Scheduler(db, wake_relay=wake_relay, on_death=die),
+            Rescuer(
+                db,
+                redis,
+                settings,
+                presence,
+                wake_relay=wake_relay,
+                on_death=die,
+                events=events,
+            ),
+            Scheduler(db, wake_relay=wake_relay, on_death=die, events=events),
             Pruner(db, redis, die),
             Retirement(db, settings.retention, die),
             QueueOwnership(db, redis, settings.app, die),
@@ -189,6 +244,8 @@ class Process:
         return Leader(db, presence.worker, duties, die)
 
     def _runtime(self, client: TaskClient, vitals: Vitals) -> Runtime:
+        callbacks = Callbacks()
+        self._stack.push_async_callback(self._end_callbacks, callbacks)
         return Runtime(
             db=client.db,
             redis=client.redis,
@@ -198,6 +255,8 @@ class Process:
             worker=vitals.presence.worker,
             flush_pushes=client.flush,
             suspend=vitals.suspend,
+            events=self.events,
+            callbacks=callbacks,
         )
 
 
@@ -212,10 +271,12 @@ class Departure:
         patient: The same, unless the process was given one of another kind.
         vitals: What says that it lives; None: nothing has yet.
         leader: Of this process; None: it has none yet.
+        is_told: It was told to leave.
     """
 
     vitals: Vitals | None = None
     leader: Leader | None = None
+    is_told = False
 
     def __init__(self, grace: float, redis: ArqRedis) -> None:
         self.patient = redis if isinstance(redis, PatientRedis) else None
@@ -225,6 +286,7 @@ class Departure:
 
     def prepare(self) -> None:
         """Prepare to leave; between two bytecodes of the main thread."""
+        self.is_told = True
         if self.patient is not None:
             self.patient.stopping = True
         if self.vitals is None:  # it is only just starting

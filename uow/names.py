@@ -12,13 +12,18 @@ LONGEST_TEXT = 512
 _CONTROL = ("Cc", "Zl", "Zp")  # ends of lines, too
 
 
-def is_storable(value: str) -> bool:
-    """Whether Postgres can store `value` and index it."""
+def is_text(value: str) -> bool:
+    """Whether Postgres can store `value`."""
     try:
         value.encode()
     except UnicodeEncodeError:  # a lone surrogate
         return False
-    return 0 < len(value) <= LONGEST_TEXT and "\x00" not in value
+    return "\x00" not in value
+
+
+def is_storable(value: str) -> bool:
+    """Whether Postgres can store `value` and index it."""
+    return 0 < len(value) <= LONGEST_TEXT and is_text(value)
 
 
 def is_name(value: str) -> bool:

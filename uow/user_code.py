@@ -1,6 +1,7 @@
 """Somebody's own code: importing it, and where in it an error comes from, in one line."""
 
 import contextlib
+import inspect
 import sysconfig
 import traceback
 from importlib import import_module
@@ -60,6 +61,16 @@ def described(error: BaseException, raised: BaseException | None = None) -> str:
     said = " ".join(f"{type(error).__name__}: {error}".split())
     place = None if isinstance(error, SyntaxError) else _place(raised or error)
     return f"{said} ({place})" if place else said
+
+
+def whereabouts(function: object) -> str:
+    """What a function of somebody's is called, and where it is: ``audit (app/jobs.py:13)``."""
+    inner = inspect.unwrap(function) if callable(function) else function
+    name = getattr(inner, "__qualname__", None) or repr(function)
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return str(name)
+    return f"{name} ({_seen_from_here(Path(code.co_filename))}:{code.co_firstlineno})"
 
 
 def _place(error: BaseException) -> str | None:

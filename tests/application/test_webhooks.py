@@ -61,6 +61,7 @@ def call() -> Call:
             attempt=1,
             tries=0,
             user_id=None,
+            queue="arq:queue",
             idempotency_key="key-1",
         )
         ctx: Any = {"settings": settings.model_copy(update=changed), "task": task}

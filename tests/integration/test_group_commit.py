@@ -18,6 +18,7 @@ from uow.db.attempts import Started
 from uow.db.failures import PASSING
 from uow.errors import ServerUnreachable
 from uow.fast.group_commit import BATCH, FAILURES, Completion, GroupCommit
+from uow.tasks.outcome import Completed
 from uow.tasks.registry import Registry
 
 PUT = text(
@@ -46,9 +47,10 @@ class Group:
         self.runtime: Any = SimpleNamespace(db=db, registry=registry, settings=settings)
         self.settled: list[UUID] = []
         self.refused: list[tuple[UUID, Exception]] = []
-        self.completions = GroupCommit(
-            db, lambda done: self.settled.append(done.attempt.id), self._refuse
-        )
+        self.completions = GroupCommit(db, self._settle, self._refuse)
+
+    def _settle(self, ours: Sequence[Completion], others: Sequence[Completion]) -> None:
+        self.settled += [one.attempt.id for one in (*ours, *others)]
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:
         self.refused.append((completion.attempt.id, error))
@@ -62,9 +64,9 @@ class Group:
         for id_ in ids:
             held = Held(str(id_), "arq:queue", 0, b"", id_)
             delivery = Delivery("x", str(id_), id_, (), {}, 0, 0, 1)
-            started = Started(id_, "x", "{}", 1, 0, None, 0, None)
+            started = Started(id_, "x", "{}", 1, 0, None, 0, None, None, 0)
             attempt = Attempt(self.runtime, HeldJob({}, delivery, held), started)
-            self.completions.add(Completion(attempt, result))
+            self.completions.add(Completion(attempt, Completed(result.encode())))
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         found = await self.db.execute_once(STATES.bindparams(), {"ids": list(ids)})
@@ -116,9 +118,7 @@ async def test_two_batches_of_the_same_tasks_wait_for_each_other_and_never_deadl
     ids = await group.put(200)
     other = Group.__new__(Group)
     other.db, other.runtime, other.settled, other.refused = db, group.runtime, [], []
-    other.completions = GroupCommit(
-        db, lambda done: other.settled.append(done.attempt.id), other._refuse
-    )
+    other.completions = GroupCommit(db, other._settle, other._refuse)
     for _ in range(10):
         await db.execute_once(
             text("UPDATE task SET settled_at = NULL, state = 'running'").bindparams(), {}

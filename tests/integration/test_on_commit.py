@@ -15,8 +15,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from tests.conftest import Drain
 from tests.contexts import id_of
 from uow import Backoff, Database, TaskClient, TaskContext, TaskState, task
+from uow.attempt.callbacks import Callbacks
 from uow.db import interventions
-from uow.tasks import after_commit
 from uow.tasks.after_commit import AfterCommit, Block
 from uow.tasks.registry import Registry
 
@@ -237,10 +237,13 @@ async def test_an_error_of_a_callback_is_logged_and_changes_nothing(
     assert "ValueError: of the callback; what is committed stays" in said[0]
 
 
-async def test_callbacks_that_never_end_are_given_up_with_the_functions_timeout(
-    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture
-) -> None:
-    @task("hangs.afterwards", timeout=0.2, max_tries=1, registry=registry)
+async def test_callbacks_that_never_end_are_given_up(
+    client: TaskClient, registry: Registry, drain: Drain, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Callbacks, "seconds", 0.2)
+
+    @task("hangs.afterwards", max_tries=1, registry=registry)
     async def hangs(ctx: TaskContext) -> str:
         ctx["task"].on_commit(asyncio.Event().wait)
         return "done"
@@ -257,7 +260,7 @@ async def test_callbacks_of_an_attempt_that_was_interrupted_in_its_commit_keep_n
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
     interrupt_all: Callable[[], None],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(after_commit, "STOPPING_SECONDS", 0.1)
+    monkeypatch.setattr(Callbacks, "stopping_seconds", 0.1)
     called: list[str] = []
 
     @task("stops", timeout=3, max_tries=1, registry=registry, **options(kind))

@@ -123,7 +123,7 @@ async def test_nothing_is_written_anew_while_a_worker_lives(db: Database) -> Non
     with pytest.raises(SchemaError, match=said):
         await upgrade(db)
     assert await revision(db) == "tasks_008"  # what needs no rewrite is done, and stays
-    with pytest.raises(SchemaError, match="task.ended: run `worker migrate` first"):
+    with pytest.raises(SchemaError, match="task.headers: run `worker migrate` first"):
         await refuse_unmigrated(db)
     await fleet.leave(db, "host:7:a")
     await upgrade(db)

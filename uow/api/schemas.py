@@ -66,6 +66,7 @@ class NewTask(_Incoming):
     unique: Unique = "unsettled"
     queue: Queue | None = None
     priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] | None = None
+    headers: dict[Text, str] | None = Field(None, description="What travels with it; 4 KiB.")
 
     @field_validator("args")
     @classmethod
@@ -89,6 +90,7 @@ class NewTask(_Incoming):
             unique=self.unique,
             queue=self.queue,
             priority=self.priority,
+            headers=self.headers,
         )
 
 
@@ -145,6 +147,7 @@ class Task(_Outgoing):
     queue: str
     priority: int
     unique_key: str | None
+    headers: dict[str, str]
 
 
 class Problem(BaseModel):

@@ -86,7 +86,7 @@ async def fail_unstarted(
         raise await foreign.refuse(runtime, delivery, error) from None
     kept = runtime.settings.retention
     number = Numbered(row_id, standing.attempt)
-    written = await fail_without_attempt(runtime.db, number, error, kept)
+    written = await fail_without_attempt(runtime.db, number, error, kept, events=runtime.events)
     logger.error("%s failed without an attempt: %s", delivery, one_line(error))
     await answer(runtime, delivery, row_id, Failed(error, written))
 

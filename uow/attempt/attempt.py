@@ -18,6 +18,7 @@ from uow.attempt.settle import AttemptRow, retention_of
 from uow.attempt.shield import shielded
 from uow.attempt.solo import Seat
 from uow.attempt.start import start, start_over
+from uow.attempt.telling import EndedAttempt, tell_ended, tell_started
 from uow.attempt.work import work_of
 from uow.db.attempts import Started
 from uow.db.fragments import SUSPECT_DEATHS
@@ -25,6 +26,7 @@ from uow.errors import UnknownTask
 from uow.failpoints import reach
 from uow.tasks.after_commit import AfterCommit
 from uow.tasks.context import RunningTask
+from uow.tasks.headers import decode_headers
 from uow.tasks.outcome import Completed, Outcome, Stray
 
 
@@ -39,12 +41,13 @@ class Attempt:
         id: The task's.
         function: None: the row's name is not known here, though its job's is: it was renamed.
         work: What `ctx["db"]` is.
+        waited: Seconds from when its task was due until it began.
         began: When it was started here, in seconds since 1970.
     """
 
     __slots__ = (
         "_arguments", "_ctx", "_deaths", "_seat", "began", "delivery", "function", "held", "id",
-        "runtime", "task", "work",
+        "runtime", "task", "waited", "work",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +59,9 @@ class Attempt:
         self._seat = seat
         self._arguments = started.args
         self._deaths = started.deaths
+        self.waited = started.waited
         self.id = started.id
-        self.task = _running(runtime, started)
+        self.task = _running(runtime, started, self.held.queue)
         self.function = runtime.registry.get(started.name)
         self.work = work_of(runtime.db, self.function, self.task)
 
@@ -74,17 +78,18 @@ class Attempt:
 
     async def perform(self) -> Outcome:
         """Call the function; whatever happens is an outcome."""
+        tell_started(self)
         if self.function is None:
             return Stray(UnknownTask(self.runtime.registry.no_such(self.task.name)))
         context = {
             **self._ctx, "db": self.work, "task": self.task, "job_try": self.task.attempt,
         }  # fmt: skip
-        outcome = await perform(self.function, context, self._arguments, self.runtime.rng)
+        outcome = await perform(self.runtime, self.function, context, self._arguments)
         reach("performed")
         return outcome
 
     async def settle(self, outcome: Outcome) -> Outcome | None:
-        """Write `outcome`, with the effects if it is success, and call what waits for the commit.
+        """Write `outcome`, with the effects if it is success, and tell of it.
 
         Returns:
             What was written; None: the guard did not hold, somebody else has decided.
@@ -93,8 +98,9 @@ class Attempt:
         settled = await shielded(row.settle(self.work, outcome))
         reach("committed")
         self._step_out()
-        if isinstance(settled, Completed) and self.function is not None and self.task.after_commit:
-            await self.task.after_commit.call_all(self.function.timeout)
+        if isinstance(settled, Completed) and self.task.after_commit:
+            self.runtime.callbacks.call(self.task.after_commit)
+        tell_ended(self.runtime.events, (EndedAttempt(self, settled),))
         return settled
 
     async def answer(self, settled: Outcome | None) -> None:
@@ -126,12 +132,17 @@ class Attempt:
         return retention_of(self.runtime, self.function)
 
     @property
+    def job_id(self) -> str:
+        """Of its job in Redis."""
+        return self.delivery.job_id
+
+    @property
     def is_ours(self) -> bool:
         """Whether our client has sent its job; a stock client waits for an answer of its own."""
         return self.delivery.job_id == str(self.id)
 
 
-def _running(runtime: Runtime, started: Started) -> RunningTask:
+def _running(runtime: Runtime, started: Started, queue: str) -> RunningTask:
     return RunningTask(
         db=runtime.db,
         id=started.id,
@@ -140,6 +151,8 @@ def _running(runtime: Runtime, started: Started) -> RunningTask:
         tries=started.tries,
         user_id=started.user_id,
         idempotency_key=str(started.id),
+        queue=queue,
+        headers=decode_headers(started.headers),
         tick=started.tick,
         after_commit=AfterCommit(started.name, started.id),
     )

@@ -5,7 +5,7 @@ tell the row. So such a job becomes a call of one of two internal functions that
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid5
@@ -17,6 +17,7 @@ from uow.broker import codec
 from uow.clock import milliseconds
 from uow.errors import UndecodablePayload
 from uow.tasks.context import ProcessContext
+from uow.tasks.headers import NO_HEADERS, are_headers, no_headers
 
 UNKNOWN = "worker.unknown_task"
 """Runs in place of a function that this process does not have."""
@@ -34,6 +35,7 @@ class Delivery:
     Attributes:
         row_id: The row it is marked with; None: a stock arq client's job, or a rowless one.
         args: Positional arguments, which only a stock client gives.
+        headers: What travels with it in Redis; that of a task with a row is in the row.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Delivery:
     score: int
     enqueued_ms: int
     job_try: int
+    headers: Mapping[str, str] = field(default_factory=no_headers)
 
     @classmethod
     def from_call(
@@ -55,6 +58,7 @@ class Delivery:
             job_id=ctx["job_id"],
             row_id=row_id_of(kwargs),
             args=args,
+            headers=taken_headers(kwargs),
             kwargs=kwargs,
             score=ctx["score"],
             enqueued_ms=milliseconds(ctx["enqueue_time"]),
@@ -96,6 +100,14 @@ class HeldJob(NamedTuple):
         """The row's: for a job of a task that has one."""
         assert self.held.task_id is not None  # noqa: S101 - it has a row
         return self.held.task_id
+
+
+def taken_headers(kwargs: dict[str, Any]) -> Mapping[str, str]:
+    """The headers, taken out of a payload's arguments; what is none stays, and fits no function."""
+    if codec.HEADERS in kwargs and are_headers(kwargs[codec.HEADERS]):
+        headers: dict[str, str] = kwargs.pop(codec.HEADERS)
+        return headers
+    return NO_HEADERS
 
 
 def row_id_of(kwargs: dict[str, Any]) -> UUID | None:

@@ -18,6 +18,7 @@ from uow.db.models import TaskState
 from uow.errors import InvalidArguments, TaskFailed
 from uow.tasks.function import TaskFunction
 from uow.tasks.handle import Ending
+from uow.tasks.headers import encode_headers
 from uow.telemetry.description import describe, one_line
 
 KEEP_RESULT_MS = 3_600_000
@@ -41,6 +42,7 @@ async def adopt(runtime: Runtime, function: TaskFunction[Any, Any], delivery: De
             arguments=arguments.decode(),
             queue=runtime.leases.queue_of(delivery.job_id),
             job_id=delivery.job_id,
+            headers=encode_headers(str(delivery), delivery.headers),
             limit=runtime.settings.start_limit,
         )
     except Exception as error:

@@ -1,23 +1,27 @@
 """Calls the task function and turns whatever happens into an outcome."""
 
 import asyncio
-import random
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from uow import exhaustion
+from uow.attempt.middleware import Inner, surrounded
+from uow.attempt.runtime import Runtime
 from uow.attempt.work import Work
 from uow.broker import codec
 from uow.db.failures import Cause, Kind
 from uow.errors import ParametersDiffer, TaskTimeout, WorkerError
 from uow.interruption import is_interrupted
-from uow.tasks.context import ProcessContext
+from uow.tasks.context import ProcessContext, RunningTask
 from uow.tasks.function import TaskFunction
+from uow.tasks.headers import inheriting
 from uow.tasks.outcome import Completed, HandedBack, Outcome, Stray
 from uow.tasks.retry import decide
 
 
 async def perform(
-    function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str, rng: random.Random
+    runtime: Runtime, function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str
 ) -> Outcome:
     """Run one attempt of `function` with `arguments` (a JSON object).
 
@@ -28,23 +32,23 @@ async def perform(
     """
     # Read now: the function may do anything to its context.
     work: Work = ctx["db"]
-    tries, most_bytes = ctx["task"].tries, ctx["settings"].max_payload_bytes
+    task: RunningTask = ctx["task"]
     try:
         try:
             given = function.signature.decode_arguments(arguments)
         except ParametersDiffer as error:
             return Stray(error)
-        result = await _call(function, ctx, given)
+        result = await _call(function, _inside(runtime, function, ctx, given), task.headers)
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
-        codec.check_size(written, most_bytes)
+        codec.check_size(written, runtime.settings.max_payload_bytes)
         return Completed(written)
     except BaseException as error:
         if (stopped := _stopped_by(error)) is not None:
             return stopped
         if isinstance(error, OSError):
             exhaustion.here.look()
-        return decide(error, tries, function.policy, rng)
+        return decide(error, task.tries, function.policy, runtime.rng)
     finally:
         work.sessions.end()
         work.after_commit.end()
@@ -65,13 +69,27 @@ def _stopped_by(error: BaseException) -> HandedBack | None:
     return HandedBack(0.0, "the attempt was interrupted", cause=cause, stopped_by=cancelled)
 
 
+def _inside(
+    runtime: Runtime,
+    function: TaskFunction[Any, Any],
+    ctx: ProcessContext,
+    arguments: dict[str, Any],
+) -> Inner:
+    """What is called: the function, with the middleware around it."""
+    called = partial(function.function, ctx, **arguments)  # type: ignore[arg-type]
+    around = runtime.registry.middleware
+    return surrounded(around, ctx, called) if around else called
+
+
 async def _call(
-    function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: dict[str, Any]
+    function: TaskFunction[Any, Any], inside: Inner, headers: Mapping[str, str]
 ) -> object:
-    called = function.function(ctx, **arguments)  # type: ignore[arg-type]
     try:
         async with asyncio.timeout(function.timeout) as limit:
-            return await called
+            if not headers:
+                return await inside()
+            with inheriting(headers):
+                return await inside()
     except TimeoutError as error:
         if limit.expired():
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error

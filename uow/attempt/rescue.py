@@ -22,8 +22,11 @@ from uow.db.opening import mark_of
 from uow.db.rescue import DeadProcess, LeftBehind, Rescued
 from uow.db.statement import SILENT_SECONDS, Statements
 from uow.errors import StartRefused
+from uow.events.spine import Spine
+from uow.events.tasks import TaskTakenBack
 from uow.failpoints import reach
 from uow.settings.environment import Settings
+from uow.tasks.settled import tell_settled
 from uow.telemetry.description import one_line
 
 CALM_LEASES = 2
@@ -36,23 +39,50 @@ logger = logging.getLogger(__name__)
 
 
 async def take_back(
-    db: AttemptDatabase, settings: Settings, only: str | None = None
+    db: AttemptDatabase,
+    settings: Settings,
+    only: str | None = None,
+    *,
+    events: Spine | None = None,
 ) -> Sequence[Rescued]:
     """Take the tasks of dead processes back.
 
     Args:
         only: Judge this process alone.
+        events: Whom to tell.
 
     Returns:
         The tasks; those that are quarantined are settled.
     """
+    events = events or Spine()
+    rescued = await _taken_back(db, settings, only, events)
+    if events.wants(TaskTakenBack):
+        events.emit_all([*map(_event, rescued)])
+    quarantined = [task for task in rescued if task.state == TaskState.FAILED]
+    await tell_settled(db, events, [task.id for task in quarantined])
+    return rescued
+
+
+def _event(task: Rescued) -> TaskTakenBack:
+    return TaskTakenBack(
+        id=task.id,
+        queue=task.queue,
+        deaths=task.deaths,
+        quarantined=task.state == TaskState.FAILED,
+    )
+
+
+async def _taken_back(
+    db: AttemptDatabase, settings: Settings, only: str | None, events: Spine
+) -> Sequence[Rescued]:
     try:
         return await _take_back(db, settings, only)
     except Exception as error:
         if not refuses(error):
             raise
         logger.warning("tasks of dead processes are taken back one by one: %s", one_line(error))
-    return await _take_back(db, settings, only, await _one_by_one(db, settings, only))
+    apart = await _one_by_one(db, settings, only, events)
+    return await _take_back(db, settings, only, apart)
 
 
 class _Apart(NamedTuple):
@@ -100,7 +130,9 @@ async def _take_back(
     return rescued
 
 
-async def _one_by_one(db: AttemptDatabase, settings: Settings, only: str | None) -> _Apart:
+async def _one_by_one(
+    db: AttemptDatabase, settings: Settings, only: str | None, events: Spine
+) -> _Apart:
     """Take back those that can be, and fail the others; what nobody can write to stays as it is."""
     async with db.transaction(limit=_limit(settings, only)) as transaction:
         left = await _find(transaction, settings, only)
@@ -115,7 +147,7 @@ async def _one_by_one(db: AttemptDatabase, settings: Settings, only: str | None)
             apart.refused.add(task.id)
             reason = StartRefused(f"it cannot be taken back to run again: {one_line(error)}")
             number = Numbered(task.id, task.attempt)
-            await fail_without_attempt(db, number, reason, settings.retention)
+            await fail_without_attempt(db, number, reason, settings.retention, events=events)
     return apart
 
 

@@ -14,15 +14,18 @@ from uow.attempt.runtime import Runtime
 from uow.attempt.shield import shielded
 from uow.attempt.solo import Occupied
 from uow.attempt.strays import waiting_in_redis
+from uow.attempt.telling import EndedAttempt, tell_ended, tell_started
 from uow.attempt.work import work_of
 from uow.broker import codec, keys
 from uow.broker.redis import AWAY
+from uow.broker.scripts import due_of
 from uow.db.failures import PASSING
 from uow.db.server import been_up
 from uow.errors import ParametersDiffer, TaskFailed
 from uow.tasks.after_commit import AfterCommit
 from uow.tasks.context import ProcessContext, RunningTask
 from uow.tasks.function import TaskFunction
+from uow.tasks.headers import encode_headers
 from uow.tasks.outcome import (
     Cancelled,
     Completed,
@@ -64,7 +67,7 @@ async def run_rowless(
 class RowlessAttempt:
     """One attempt of a task that has no row."""
 
-    __slots__ = ("_ctx", "_delivery", "_function", "_runtime", "_task", "_work")
+    __slots__ = ("_ctx", "_delivery", "_function", "_work", "began", "runtime", "task")
 
     def __init__(
         self,
@@ -73,12 +76,13 @@ class RowlessAttempt:
         ctx: ProcessContext,
         delivery: Delivery,
     ) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
         self._function = function
         self._ctx = ctx
         self._delivery = delivery
-        self._task = _running(runtime, function, delivery)
-        self._work = work_of(runtime.db, function, self._task)
+        self.task = _running(runtime, function, delivery)
+        self.began = time.time()
+        self._work = work_of(runtime.db, function, self.task)
 
     async def run(self) -> Outcome:
         """Perform it and commit.
@@ -89,41 +93,58 @@ class RowlessAttempt:
         Raises:
             Occupied: A suspect is alone in this process.
         """
+        outcome = await self._outcome()
+        tell_ended(self.runtime.events, (EndedAttempt(self, outcome),))
+        return outcome
+
+    @property
+    def job_id(self) -> str:
+        """Of its job."""
+        return self._delivery.job_id
+
+    @property
+    def waited(self) -> float:
+        """Seconds from when its job was due until it began."""
+        due_ms = due_of(self._delivery.score, self._delivery.enqueued_ms)
+        return max(self.began - due_ms / 1000, 0.0)
+
+    async def _outcome(self) -> Outcome:
         began = time.monotonic()
         outcome = await self._perform_and_commit()
         if isinstance(outcome, Completed):
             return outcome
         if isinstance(outcome, Stray):
-            return await waiting_in_redis(self._runtime, self._delivery, outcome.fault)
+            return await waiting_in_redis(self.runtime, self._delivery, outcome.fault)
         if isinstance(outcome, Retrying | Snoozed):
             await shielded(self._end_setbacks())
         if isinstance(outcome, HandedBack):
             times = await shielded(self._count(outcome, began))
             if times >= MOST_SETBACKS:
-                tries, policy = self._task.tries, self._function.policy
-                return counted_setback(outcome, times, tries, policy, self._runtime.rng)
+                tries, policy = self.task.tries, self._function.policy
+                return counted_setback(outcome, times, tries, policy, self.runtime.rng)
         return outcome
 
     async def _perform_and_commit(self) -> Outcome:
         function, work = self._function, self._work
-        self._runtime.solo.enter()
+        self.runtime.solo.enter()
         try:
             arguments = _arguments(self._function, self._delivery)
-            context = {**self._ctx, "db": work, "task": self._task}
-            outcome = await perform(function, context, arguments, self._runtime.rng)
+            context = {**self._ctx, "db": work, "task": self.task}
+            tell_started(self)
+            outcome = await perform(self.runtime, function, context, arguments)
             if not isinstance(outcome, Completed):
                 return outcome
             if not work.is_untouched:
                 await shielded(work.commit())
-            if self._task.after_commit:
-                await self._task.after_commit.call_all(function.timeout)
+            if self.task.after_commit:
+                self.runtime.callbacks.call(self.task.after_commit)
             return outcome
         except ParametersDiffer as error:
             return Stray(error)
         except Exception as error:  # arguments that do not fit, or a commit that failed
-            return decide(error, self._task.tries, function.policy, self._runtime.rng)
+            return decide(error, self.task.tries, function.policy, self.runtime.rng)
         finally:
-            self._runtime.solo.leave()
+            self.runtime.solo.leave()
             if not work.is_untouched:
                 await shielded(work.rollback())
 
@@ -134,7 +155,7 @@ class RowlessAttempt:
         """
         if outcome.setback is None or not await self._has_been_up(time.monotonic() - began):
             return 0
-        redis, key = self._runtime.redis, keys.setbacks(self._delivery.job_id)
+        redis, key = self.runtime.redis, keys.setbacks(self._delivery.job_id)
         with contextlib.suppress(*AWAY):
             times = int(await redis.incr(key))
             await redis.expire(key, SETBACKS_SECONDS if times < MOST_SETBACKS else 0)
@@ -144,11 +165,11 @@ class RowlessAttempt:
     async def _end_setbacks(self) -> None:
         """As in a row's count: after a failure of its own, or a snooze, the next is the first."""
         with contextlib.suppress(*AWAY):
-            await self._runtime.redis.delete(keys.setbacks(self._delivery.job_id))
+            await self.runtime.redis.delete(keys.setbacks(self._delivery.job_id))
 
     async def _has_been_up(self, seconds: float) -> bool:
         with contextlib.suppress(*PASSING):
-            return await been_up(self._runtime.db, seconds)
+            return await been_up(self.runtime.db, seconds)
         return False
 
 
@@ -183,6 +204,8 @@ def _running(runtime: Runtime, function: TaskFunction[Any, Any], delivery: Deliv
         attempt=delivery.job_try,
         tries=delivery.job_try - 1,
         user_id=None,
+        queue=runtime.leases.queue_of(delivery.job_id),
+        headers=delivery.headers,
         idempotency_key=delivery.job_id,
         after_commit=AfterCommit(function.name, delivery.job_id),
     )
@@ -202,9 +225,10 @@ def _arguments(function: TaskFunction[Any, Any], delivery: Delivery) -> str:
 
 def _held(runtime: Runtime, delivery: Delivery) -> Held:
     arguments = codec.to_bytes(delivery.kwargs)
+    headers = encode_headers(str(delivery), delivery.headers)
     payload = (
         b"" if delivery.args
-        else codec.rowless_payload(delivery.name, arguments, delivery.enqueued_ms)
+        else codec.rowless_payload(delivery.name, arguments, delivery.enqueued_ms, headers)
     )  # fmt: skip
     queue = runtime.leases.queue_of(delivery.job_id)
     return Held(delivery.job_id, queue, delivery.score, payload)

@@ -7,9 +7,11 @@ from typing import Protocol
 
 from arq.connections import ArqRedis
 
+from uow.attempt.callbacks import Callbacks
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
 from uow.db.begun_attempt import AttemptDatabase
+from uow.events.spine import Spine
 from uow.settings.environment import Settings
 from uow.tasks.registry import Registry
 
@@ -22,6 +24,8 @@ class Runtime:
         worker: The process's name in the fleet.
         flush_pushes: Returns when what was enqueued here is pushed.
         suspend: Claim nothing until Postgres answers.
+        events: Whom to tell what happens.
+        callbacks: What waits for commits.
         rng: Spreads retries and returns; guards nothing.
     """
 
@@ -33,6 +37,8 @@ class Runtime:
     worker: str
     flush_pushes: Callable[[], Awaitable[None]]
     suspend: Callable[[], None]
+    events: Spine = field(default_factory=Spine)
+    callbacks: Callbacks = field(default_factory=Callbacks)
     solo: Solo = field(default_factory=Solo)
     rng: random.Random = field(default_factory=random.Random)
 

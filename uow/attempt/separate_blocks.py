@@ -104,7 +104,7 @@ class SeparateBlocks:
     @property
     def needs_commit(self) -> bool:
         """Each block has had its own commit; the completion must hear of one that was refused."""
-        return bool(self._unanswered or self.after_commit)
+        return bool(self._unanswered)
 
     async def commit_with(
         self,

@@ -19,6 +19,7 @@ from uow.db.failures import PASSING, is_infrastructure, refuses
 from uow.db.models import TaskState
 from uow.db.statement import Statements
 from uow.errors import OutcomeRefused
+from uow.events.spine import Spine
 from uow.tasks.context import RunningTask
 from uow.tasks.function import TaskFunction
 from uow.tasks.outcome import (
@@ -33,6 +34,7 @@ from uow.tasks.outcome import (
     traceback_of,
 )
 from uow.tasks.retry import MOST_SETBACKS, RetryPolicy, counted_setback, decide
+from uow.tasks.settled import tell_settled
 from uow.telemetry.description import one_line
 
 logger = logging.getLogger(__name__)
@@ -235,10 +237,14 @@ async def fail_without_attempt(
     retention: float,
     *,
     state: TaskState = TaskState.FAILED,
+    events: Spine | None = None,
 ) -> bool:
     """Settle a task for a reason that is not its function's: no try is counted.
 
     Its guard: not settled, and that attempt is still the last one.
+
+    Args:
+        events: Whom to tell; None: who asks tells of it.
 
     Returns:
         False: Postgres refuses even that, which is said: only Redis can be told.
@@ -250,6 +256,8 @@ async def fail_without_attempt(
             raise
         why = one_line(refusal)
     else:
+        if events is not None:
+            await tell_settled(db, events, [task.id], error)
         return True
     logger.error("task %s cannot be failed (%s), so its row stays as it is, and it is not run: %s",
                  task.id, why, one_line(error))  # fmt: skip

@@ -51,7 +51,7 @@ async def start_over(runtime: Runtime, task_id: UUID) -> Started | None:
     if standing is None or standing.state != TaskState.RUNNING:
         return None
     if standing.worker != runtime.worker:
-        await take_back(runtime.db, runtime.settings, only=standing.worker)
+        await take_back(runtime.db, runtime.settings, only=standing.worker, events=runtime.events)
     return await start(runtime, task_id, take_over=True)
 
 

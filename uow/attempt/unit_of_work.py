@@ -108,7 +108,7 @@ class UnitOfWork:
     @property
     def needs_commit(self) -> bool:
         """Whether something waits for the commit, or is to be told there."""
-        return self._joined or self._ended_by_hand is not None or bool(self.after_commit)
+        return self._joined or self._ended_by_hand is not None
 
     @property
     def is_untouched(self) -> bool:

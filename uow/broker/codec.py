@@ -25,6 +25,9 @@ SAFE_DEPTH = 100
 ROW = "$row"
 """The keyword argument that marks a job as having a row, and names it."""
 
+HEADERS = "$headers"
+"""The keyword argument in which the headers of a rowless task travel: arq hands on nothing else."""
+
 _ERROR = "$error"
 
 # An escaped NUL: \u0000 after an even number of backslashes.
@@ -70,8 +73,17 @@ def durable_payload(name: str, row_id: str, enqueued_ms: int) -> bytes:
     return b'{"t":null,"f":%b,"a":[],"k":%b,"et":%d}' % (to_json(name), row, enqueued_ms)
 
 
-def rowless_payload(name: str, arguments: bytes, enqueued_ms: int) -> bytes:
-    """The payload of a rowless task, which lives in Redis alone; `arguments` is a JSON object."""
+def rowless_payload(
+    name: str, arguments: bytes, enqueued_ms: int, headers: str | None = None
+) -> bytes:
+    """The payload of a rowless task, which lives in Redis alone.
+
+    Args:
+        arguments: A JSON object, as `headers` is.
+    """
+    if headers is not None:
+        rest = b"}" if arguments == b"{}" else b"," + arguments[1:]
+        arguments = b'{"%b":%b%b' % (HEADERS.encode(), headers.encode(), rest)
     return b'{"t":null,"f":%b,"a":[],"k":%b,"et":%d}' % (to_json(name), arguments, enqueued_ms)
 
 

@@ -62,6 +62,13 @@ def score(due_ms: int, priority: int) -> int:
     return max(due_ms - priority * PRIORITY_STEP_MS, 1)
 
 
+def due_of(score: int, enqueued_ms: int) -> int:
+    """When a job of that score is due, in Unix milliseconds; of any priority, within three years
+    of when it was enqueued."""
+    steps = max(-((score - enqueued_ms) // PRIORITY_STEP_MS), 0)
+    return score + steps * PRIORITY_STEP_MS
+
+
 async def push(call: Call, jobs: Iterable[Job]) -> int:
     """Push `jobs` unless they are there; returns how many were not.
 

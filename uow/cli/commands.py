@@ -136,6 +136,10 @@ def enqueue(
     ] = None,
     queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(help="What travels with it, as key=value; may be repeated."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
         float | None,
@@ -150,6 +154,7 @@ def enqueue(
     options: OptionValues = {
         "delay": delay, "user_id": user_id, "unique_key": unique_key, "queue": queue,
         "priority": priority, "unique": cast("Unique", unique),
+        "headers": parse_arguments(header) if header else None,
     }  # fmt: skip
     given = parse_arguments(arguments or [])
     load_tasks(app, settings, name)

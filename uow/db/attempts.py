@@ -30,7 +30,7 @@ _START = template(
     WHERE id = :id AND {unsettled} AND run_at <= now()
       AND (state <> 'running' OR :take_over)
     RETURNING id, name, CAST(args AS text) AS args, attempt, tries, user_id, deaths, tick,
-              {unflushed}
+              CAST(headers AS text) AS headers, {waited}, {unflushed}
     """,
     id=ID,
     take_over=BOOLEAN,
@@ -53,7 +53,7 @@ _START_MANY = template(
              FOR UPDATE SKIP LOCKED) AS due
     WHERE task.id = due.id
     RETURNING task.id, name, CAST(args AS text) AS args, attempt, tries, user_id,
-              deaths, tick, {unflushed}
+              deaths, tick, CAST(headers AS text) AS headers, {waited}, {unflushed}
     """,
     ids=IDS,
 )
@@ -121,6 +121,8 @@ class Started:
         tries: How many have failed.
         deaths: How many processes have died under it.
         tick: The tick of a schedule that it belongs to.
+        headers: As JSON; None: there are none.
+        waited: Seconds since it was due.
     """
 
     id: UUID
@@ -131,6 +133,8 @@ class Started:
     user_id: str | None
     deaths: int
     tick: datetime | None
+    headers: str | None
+    waited: float
 
 
 async def start(

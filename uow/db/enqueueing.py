@@ -28,13 +28,14 @@ _INSERT = template(
     # relay need not look at once (and the trigger does not notify it).
     """
     INSERT INTO {task} (id, name, args, state, queue, priority, user_id, unique_key,
-                        waiting_key, run_at, dispatch_at)
+                        waiting_key, run_at, dispatch_at, headers)
     SELECT given.id, :name, CAST(given.args AS json),
            CASE WHEN due.run_at > now() THEN 'scheduled' ELSE 'queued' END,
            :queue, due.priority, :user_id, :unique_key, :waiting_key, due.run_at,
            CASE {held_back}
                 WHEN CAST(:announced AS boolean) THEN now() + {look_after}
-                ELSE now() END
+                ELSE now() END,
+           CAST(:headers AS json)
     FROM unnest(CAST(:ids AS uuid[]), CAST(:arguments AS text[])) AS given (id, args),
          (SELECT coalesce(CAST(:run_at AS timestamptz),
                           now() + make_interval(secs => :delay)) AS run_at,
@@ -54,8 +55,9 @@ _INSERT = template(
 _INSERT_FOREIGN_JOB = template(
     "insert_foreign_job",
     """
-    INSERT INTO {task} (id, name, args, queue, job_id, dispatch_at)
-    VALUES (:id, :name, CAST(:args AS json), :queue, :job_id, now() + {look_after})
+    INSERT INTO {task} (id, name, args, queue, job_id, dispatch_at, headers)
+    VALUES (:id, :name, CAST(:args AS json), :queue, :job_id, now() + {look_after},
+            CAST(:headers AS json))
     ON CONFLICT (id) DO NOTHING
     """,
     id=ID,
@@ -81,6 +83,7 @@ class NewTasks:
         run_at: Wins over `delay`.
         delay: Seconds from now.
         announced: This process pushes them after the commit.
+        headers: As JSON; None: there are none.
     """
 
     ids: Sequence[UUID]
@@ -94,6 +97,7 @@ class NewTasks:
     run_at: datetime | None = None
     delay: float = 0.0
     announced: bool = False
+    headers: str | None = None
 
 
 class Inserted(NamedTuple):
@@ -128,6 +132,7 @@ def _insertion(new: NewTasks) -> Statement:
         run_at=new.run_at,
         delay=new.delay,
         announced=new.announced,
+        headers=new.headers,
     )
 
 
@@ -166,14 +171,16 @@ async def insert_foreign_job(
     arguments: str,
     queue: str,
     job_id: str,
+    headers: str | None,
     limit: float = SILENT_SECONDS,
 ) -> None:
     """Make the row of a stock arq client's job, unless it is there.
 
     Args:
         arguments: As JSON.
+        headers: As JSON; None: there are none.
     """
     statement = _INSERT_FOREIGN_JOB(
-        id=task_id, name=name, args=arguments, queue=queue, job_id=job_id
+        id=task_id, name=name, args=arguments, queue=queue, job_id=job_id, headers=headers
     )
     await db.execute_once(statement, limit=limit)

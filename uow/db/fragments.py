@@ -69,6 +69,7 @@ _FRAGMENTS = {
         dispatch_at = greatest(
             clock_timestamp() + make_interval(secs => :delay) - {lead},
             clock_timestamp() + {look_after})""",
+    "waited": "date_part('epoch', clock_timestamp() - run_at) AS waited",
     "says_nothing": """
         (:setback IS NULL
          OR ({up_since} < started_at) IS NOT TRUE)""",

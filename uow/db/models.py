@@ -7,9 +7,9 @@ holds the two against each other.
 The table `task` is made for churn: few and narrow indexes, no index on `state`, and room in each
 page (a fillfactor, set by its migration), so that the start of an attempt is a heap-only update.
 What a row may say, whoever writes it, is in the types that `name`, `args`, `ended`, `queue`,
-`priority` and `run_at` have in the database (domains, made by the migrations tasks_007 and
-tasks_009): a row that cannot be pushed would stop a whole batch, and a CHECK would cost every start
-and every completion.
+`priority`, `run_at` and `headers` have in the database (domains, made by the migrations tasks_007,
+tasks_009 and tasks_012): a row that cannot be pushed would stop a whole batch, and a CHECK would
+cost every start and every completion.
 """
 
 from datetime import datetime
@@ -111,6 +111,8 @@ class Task(Base):
     settled_at: Mapped[datetime | None]
     #: When retention ends and the pruner removes a settled task.
     expires_at: Mapped[datetime | None]
+    #: What travels with it, text by text; None: nothing.
+    headers: Mapped[dict[str, str] | None] = mapped_column(JSON)
 
     __table_args__ = (
         CheckConstraint(

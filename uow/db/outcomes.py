@@ -138,17 +138,17 @@ def succeed(task_id: UUID, result: str, retention: float) -> Statement:
 
 async def succeed_many(
     db: Statements, ids: Sequence[UUID], results: Sequence[str], retentions: Sequence[float]
-) -> int:
+) -> list[UUID]:
     """Success of each, whose attempts have nothing else to commit; fields as of `succeed`.
 
     Args:
         ids: Sorted.
 
     Returns:
-        How many it were: those whose guard held.
+        Those whose guard held.
     """
     statement = _SUCCEED_MANY(ids=ids, results=results, retentions=retentions)
-    return len(await db.execute_once(statement))
+    return [id_ for (id_,) in await db.execute_once(statement)]
 
 
 async def fail(

@@ -1,11 +1,12 @@
 """The statements that read a task for those who have asked for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from uow.db.models import TaskState
-from uow.db.statement import ID, Statements, template
+from uow.db.statement import ID, IDS, Statements, template
 
 _ENDING = template(
     "ending",
@@ -30,7 +31,7 @@ _READ = template(
     SELECT id, name, state, CAST(args AS text) AS args, CAST(result AS text) AS result,
            CAST(progress AS text) AS progress, queue, priority, user_id,
            coalesce(unique_key, waiting_key) AS unique_key, attempt, tries, worker, run_at,
-           created_at, started_at, settled_at
+           created_at, started_at, settled_at, CAST(headers AS text) AS headers
     FROM {task} WHERE id = :id
     """,
     id=ID,
@@ -43,6 +44,17 @@ _READ_ERRORS = template(
     FROM {task_error} WHERE task_id = :id ORDER BY id
     """,
     id=ID,
+)
+
+
+_READ_SETTLED = template(
+    "read_settled",
+    """
+    SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id, name, queue, user_id,
+           CAST(headers AS text) AS headers, state, attempt
+    FROM {task} WHERE id = ANY(:ids) AND settled_at IS NOT NULL
+    """,
+    ids=IDS,
 )
 
 
@@ -63,7 +75,7 @@ class LastWord:
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """A row, its errors apart. `args`, `result` and `progress` are JSON."""
+    """A row, its errors apart. `args`, `result`, `progress` and `headers` are JSON."""
 
     id: UUID
     name: str
@@ -82,6 +94,21 @@ class StoredTask:
     created_at: datetime
     started_at: datetime | None
     settled_at: datetime | None
+    headers: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettledTask:
+    """What is told of a task when it is settled. `headers` are JSON; None: there are none."""
+
+    id: UUID
+    job_id: str
+    name: str
+    queue: str
+    user_id: str | None
+    headers: str | None
+    state: TaskState
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +141,13 @@ async def read(db: Statements, task_id: UUID) -> StoredTask | None:
 async def read_errors(db: Statements, task_id: UUID) -> list[AttemptError]:
     """The errors of a task, oldest first."""
     return [AttemptError(*record) for record in await db.execute_once(_READ_ERRORS(id=task_id))]
+
+
+async def read_settled(db: Statements, task_ids: Sequence[UUID]) -> list[SettledTask]:
+    """Those of the tasks that are settled."""
+    return [
+        SettledTask(id_, job_id, name, queue, user_id, headers, TaskState(state), attempt)
+        for id_, job_id, name, queue, user_id, headers, state, attempt in await db.execute_once(
+            _READ_SETTLED(ids=task_ids)
+        )
+    ]

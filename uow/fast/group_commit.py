@@ -7,16 +7,18 @@ is asked for by repeating: what was completed is settled then, and a settled tas
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextvars import Context
 from dataclasses import dataclass
+from uuid import UUID
 
 from uow.attempt.attempt import Attempt
 from uow.db.failures import PASSING, Kind, cause_of, refuses, sqlstate
-from uow.db.outcomes import succeed_many
+from uow.db.outcomes import succeed_many, was_committed
 from uow.db.server import ping
 from uow.db.statement import Statements
-from uow.failpoints import reach
 from uow.service import Service
+from uow.tasks.outcome import Completed
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +34,23 @@ READ_ONLY = "25006"
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An attempt whose function has returned; and its result, as JSON."""
+    """An attempt whose function has returned.
+
+    Attributes:
+        outcome: With its result.
+        context: Of the attempt, if something waits for its commit.
+    """
 
     attempt: Attempt
-    result: str
+    outcome: Completed
+    context: Context | None = None
 
 
 class GroupCommit(Service):
     """Collects completions and commits them together.
 
     Args:
-        on_settled: Called with what is decided, by us or by somebody before us.
+        on_settled: Called with those that are decided: by us, and by somebody before us.
         refuse: Deals with a completion that Postgres does not take.
     """
 
@@ -51,7 +59,7 @@ class GroupCommit(Service):
     def __init__(
         self,
         db: Statements,
-        on_settled: Callable[[Completion], None],
+        on_settled: Callable[[Sequence[Completion], Sequence[Completion]], None],
         refuse: Callable[[Completion, Exception], Awaitable[None]],
         on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
@@ -61,6 +69,7 @@ class GroupCommit(Service):
         self._refuse = refuse
         self._buffer: list[Completion] = []
         self._failures = 0
+        self._unanswered: set[UUID] = set()
         self._writing = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -91,8 +100,9 @@ class GroupCommit(Service):
                 was dealt with is in the buffer no more, and is not repeated.
         """
         try:
-            await self._write(batch)
+            ours = await self._write(batch)
         except Exception as error:
+            self._unanswered.update(one.attempt.id for one in batch)
             if not await self._is_to_blame(error):
                 raise
             if len(batch) == 1:
@@ -104,9 +114,11 @@ class GroupCommit(Service):
             await self._commit(batch[middle:])
         else:
             del self._buffer[: len(batch)]
-            for completion in batch:
-                reach("committed")
-                self._on_settled(completion)
+            others = [one for one in batch if one.attempt.id not in ours]
+            if others:
+                logger.info("%d tasks had been settled by others when they completed here",
+                            len(others))  # fmt: skip
+            self._on_settled([one for one in batch if one.attempt.id in ours], others)
 
     async def _is_to_blame(self, error: Exception) -> bool:
         """Whether a batch fails by its own doing: it is refused, or fails while Postgres answers.
@@ -129,14 +141,26 @@ class GroupCommit(Service):
             return True
         return False
 
-    async def _write(self, batch: list[Completion]) -> None:
+    async def _write(self, batch: list[Completion]) -> set[UUID]:
+        """Complete them; returns those whose guard held."""
         # In the order of their ids, as every batch locks its rows.
         ordered = sorted(batch, key=lambda completion: completion.attempt.id)
         settled = await succeed_many(
             self._db,
             [completion.attempt.id for completion in ordered],
-            [completion.result for completion in ordered],
+            [completion.outcome.result.decode() for completion in ordered],
             [completion.attempt.retention for completion in ordered],
         )
-        if (others := len(batch) - settled) > 0:
-            logger.info("%d tasks had been settled by others when they completed here", others)
+        return {*settled, *await self._settled_before(batch, settled)}
+
+    async def _settled_before(
+        self, batch: list[Completion], settled: Collection[UUID]
+    ) -> list[UUID]:
+        """Those that an earlier statement of ours has completed, whose answer was lost."""
+        if not self._unanswered:
+            return []
+        attempts = [one.attempt for one in batch if one.attempt.id not in settled]
+        asked = [one for one in attempts if one.id in self._unanswered]
+        ours = [one.id for one in asked if await was_committed(self._db, one.id, one.task.attempt)]
+        self._unanswered.difference_update(one.attempt.id for one in batch)
+        return ours

@@ -1,10 +1,12 @@
 """The completer of our engine: what has nothing else to commit is completed together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from functools import partial
 
 from uow.attempt.attempt import Attempt
 from uow.attempt.runtime import Runtime
+from uow.attempt.telling import EndedAttempt, tell_ended
 from uow.failpoints import reach
 from uow.fast import job_log
 from uow.fast.engine import Engine
@@ -29,15 +31,14 @@ class Grouped:
     ) -> None:
         self._engine = engine
         self._runtime = runtime
-        self.commits = GroupCommit(
-            runtime.db, lambda done: self._was_settled(done.attempt), self._refuse, on_death
-        )
+        self.commits = GroupCommit(runtime.db, self._were_settled, self._refuse, on_death)
 
     async def complete(self, attempt: Attempt, outcome: Outcome) -> None:
         """Complete it with others, or settle and answer."""
         if isinstance(outcome, Completed) and _has_only_its_row(attempt):
             attempt.held.ends = True
-            self.commits.add(Completion(attempt, outcome.result.decode()))
+            context = copy_context() if attempt.task.after_commit else None
+            self.commits.add(Completion(attempt, outcome, context))
             return
         settled = await attempt.settle(outcome)
         reach("settled")
@@ -46,6 +47,19 @@ class Grouped:
             self._was_settled(attempt)
         else:
             await attempt.answer(settled)
+
+    def _were_settled(self, ours: Sequence[Completion], others: Sequence[Completion]) -> None:
+        for completion in ours:
+            reach("committed")
+            self._was_settled(completion.attempt)
+            if completion.context is not None:
+                after_commit = completion.attempt.task.after_commit
+                self._runtime.callbacks.call(after_commit, completion.context)
+        for completion in others:
+            self._was_settled(completion.attempt)
+        events = self._runtime.events
+        tell_ended(events, (EndedAttempt(one.attempt, one.outcome) for one in ours))
+        tell_ended(events, (EndedAttempt(one.attempt, None) for one in others))
 
     def _was_settled(self, attempt: Attempt) -> None:
         self._engine.jobs_complete += 1

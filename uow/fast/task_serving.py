@@ -10,7 +10,7 @@ from typing import Protocol
 
 from arq.worker import Worker
 
-from uow.attempt.delivery import Delivery, row_id_of
+from uow.attempt.delivery import Delivery, row_id_of, taken_headers
 from uow.attempt.running import Held
 from uow.attempt.runtime import Host
 from uow.broker.claims import Claimed
@@ -139,5 +139,5 @@ class TaskServing(Serving):
         starts = max(claimed.starts, data.get("t") or 0, 1)
         return Delivery(
             function.name, held.job_id, row_id, tuple(data["a"]), data["k"],
-            claimed.score, enqueued_ms, starts,
+            claimed.score, enqueued_ms, starts, taken_headers(data["k"]),
         )  # fmt: skip

@@ -37,16 +37,22 @@ class Heart(Service):
     Args:
         stall_limit: Seconds without a turn of the loop after which it counts as dead.
         name_of: Says what an asyncio task of the process runs.
+
+    Attributes:
+        on_blocked: Called, on this thread, when the loop turns again: with how many seconds it has
+            not, and by what.
     """
 
     def __init__(
         self, stall_limit: float, name_of: "Callable[[asyncio.Task[Any] | None], str]"
     ) -> None:
         super().__init__(interval=REPORT_SECONDS / 2)
+        self.on_blocked: Callable[[float, str], object] | None = None
         self._name_of = name_of
         self._stall_limit = stall_limit
         self._ticked = time.monotonic()
         self._blocked_since: float | None = None
+        self._blocked_by = ""
         self._ticking: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._turn, name="uow.process.heart", daemon=True)
@@ -107,12 +113,14 @@ class Heart(Service):
             self.on_death(error)
             self.on_death = None
         if self.lag > REPORT_SECONDS and self._blocked_since is None:
-            self._blocked_since = self._ticked
-            logger.warning("the event loop is blocked by %s", self._blocker())
+            self._blocked_since, self._blocked_by = self._ticked, self._blocker()
+            logger.warning("the event loop is blocked by %s", self._blocked_by)
         elif self.lag <= REPORT_SECONDS and self._blocked_since is not None:
             blocked = self._ticked - self._blocked_since
             self._blocked_since = None
             logger.warning("the event loop turns again; it was blocked for %.1f s", blocked)
+            if self.on_blocked is not None:
+                self.on_blocked(blocked, self._blocked_by)
 
     def _tick(self) -> None:
         self._ticked = time.monotonic()

@@ -21,6 +21,8 @@ from uow.db.database import Database
 from uow.db.failures import PASSING, sqlstate
 from uow.db.statement import Statements
 from uow.db.ticks import Advance, DueSchedule, TickFate, WaitingTick
+from uow.events.processes import TickFired, TickMissed
+from uow.events.spine import Spine
 from uow.failpoints import reach
 from uow.ids import new_id
 from uow.schedules.cron import ScheduleDefinition
@@ -94,8 +96,10 @@ class Scheduler(Service):
         *,
         wake_relay: Callable[[], None],
         on_death: Callable[[BaseException], None] | None = None,
+        events: Spine | None = None,
     ) -> None:
         super().__init__(INTERVAL_SECONDS, on_death)
+        self._events = events or Spine()
         self._db = db
         self._wake_relay = wake_relay
         self._began = time.monotonic()
@@ -166,6 +170,7 @@ class Scheduler(Service):
                 overlapped = [replace(one, fate="overlapped", task_id=None) for one in others]
                 await ticks.decide_ticks(transaction, [one.noted for one in overlapped])
             reach("ticked")
+        self._tell(made, [one for one in noted if one.fate == "missed"])
         return len(rows), len(made)
 
     async def _admit_waiting(self, limit: int, looked_at: list[WaitingTick]) -> tuple[int, int]:
@@ -178,7 +183,25 @@ class Scheduler(Service):
                 await ticks.decide_ticks(transaction, [one.noted for one in made])
             if hopeless:
                 await _give_up(transaction, hopeless)
+        self._tell(made, [])
         return len(made) + len(hopeless), len(made)
+
+    def _tell(self, fired: list[Tick], missed: list[Tick]) -> None:
+        """Tell of ticks, whose transaction has committed."""
+        if self._events.wants(TickFired):
+            self._events.emit_all([_fired(one) for one in fired])
+        if self._events.wants(TickMissed):
+            self._events.emit_all([_missed(one) for one in missed])
+
+
+def _fired(one: Tick) -> TickFired:
+    assert one.task_id is not None  # noqa: S101 - it has a task
+    late = max(time.time() - one.run_at.timestamp(), 0.0)
+    return TickFired(app=one.app, schedule=one.name, tick=one.tick, task_id=one.task_id, late=late)
+
+
+def _missed(one: Tick) -> TickMissed:
+    return TickMissed(app=one.app, schedule=one.name, first=one.tick, last=one.until or one.tick)
 
 
 async def _note(db: Statements, those: Sequence[Tick]) -> list[Tick]:

@@ -16,6 +16,8 @@ from uow import exhaustion
 from uow.db import fleet
 from uow.db.database import Database
 from uow.db.failures import PASSING, says_away
+from uow.events.processes import ServerAway, ServerBack
+from uow.events.spine import Event
 from uow.service import Service
 from uow.settings.environment import Settings
 from uow.settings.parts import BEATS_PER_LEASE
@@ -28,6 +30,9 @@ AWAY = "Postgres is away"
 ANSWER_SHARE = 0.6
 """Of the time after which a process counts as dead: so long a heartbeat may take. With the time
 between two of them that is less than the whole: who is taken for dead has stopped to claim."""
+
+
+def _tell_nobody(_: Event) -> None: ...
 
 
 class ClaimSwitch(Protocol):
@@ -43,6 +48,7 @@ class Presence(Service):
         worker: The process's name in the fleet.
         running: Tells the ids of the tasks it runs.
         claims: What is told when to stop claiming.
+        tell: Takes events, on the heart's thread.
     """
 
     passing = PASSING
@@ -55,6 +61,7 @@ class Presence(Service):
         *,
         running: Callable[[], Collection[UUID]],
         claims: ClaimSwitch | None = None,
+        tell: Callable[[Event], object] = _tell_nobody,
         on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
         super().__init__(settings.lease_seconds / BEATS_PER_LEASE, on_death)
@@ -65,6 +72,8 @@ class Presence(Service):
         self._app = settings.app
         self._queues = list(settings.served_queues)
         self._running = running
+        self._tell = tell
+        self._away_since: float | None = None
         self._claims = claims
         if claims is not None:
             claims.claiming = False  # until the fleet knows of this process
@@ -89,8 +98,10 @@ class Presence(Service):
             await self._beat(running)
         except self.passing as error:
             exhaustion.here.explains(error)
+            self._tell_away(error)
             self._stop_claiming(AWAY if says_away(error) else f"no heartbeat ({one_line(error)})")
             raise
+        self._tell_back()
         now = time.monotonic()
         if now - self._last > self._dead_after:
             self._since = now
@@ -127,6 +138,16 @@ class Presence(Service):
         if returned and self._beaten:
             logger.warning("taken for dead meanwhile: was this process stopped or blocked?")
             await fleet.acquit(self._db, running, limit=self._limit)
+
+    def _tell_away(self, error: Exception) -> None:
+        if self._away_since is None and says_away(error):
+            self._away_since = time.monotonic()
+            self._tell(ServerAway(server="postgres", error=error))
+
+    def _tell_back(self) -> None:
+        if self._away_since is not None:
+            seconds, self._away_since = time.monotonic() - self._away_since, None
+            self._tell(ServerBack(server="postgres", seconds=seconds))
 
     def _stop_claiming(self, trouble: str) -> None:
         self._last = float("-inf")

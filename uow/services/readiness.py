@@ -36,7 +36,7 @@ LAST_TRY_SECONDS = 1.0
 SILENT_SECONDS = 1.0
 """Who waits for longer is told what for."""
 
-NEWEST = (("task", "ended"), ("worker_identity", "id"))
+NEWEST = (("task", "headers"), ("worker_identity", "id"))
 """Columns that the newest migration has made: an older schema does not do."""
 
 COLUMNS = text(

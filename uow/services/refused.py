@@ -19,6 +19,7 @@ from uow.db import fleet
 from uow.db.database import Database
 from uow.db.delivery import Pushable
 from uow.errors import QueueRefused
+from uow.events.spine import Spine
 from uow.settings.queues import fault_in_name
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,10 @@ async def sifted(
 
 
 async def settle_refused(
-    db: Database, refused: Sequence[Refusal[Pushable]], retention: float
+    db: Database,
+    refused: Sequence[Refusal[Pushable]],
+    retention: float,
+    events: Spine | None = None,
 ) -> None:
     """Fail the tasks of refused jobs if nobody serves their queue, and say which wait.
 
@@ -93,7 +97,8 @@ async def settle_refused(
             waiting[row.queue] = str(error)
             continue
         logger.error("%s %s is failed: %s", row.name, row.id, reason)
-        await fail_without_attempt(db, Numbered(row.id, row.attempt), reason, retention)
+        number = Numbered(row.id, row.attempt)
+        await fail_without_attempt(db, number, reason, retention, events=events)
     for queue, said in waiting.items():
         logger.error("Redis refuses what belongs into queue %r; its tasks wait: %s", queue, said)
 

@@ -20,6 +20,7 @@ from uow.db import delivery
 from uow.db.database import Database
 from uow.db.delivery import Pushable
 from uow.db.failures import PASSING
+from uow.events.spine import Spine
 from uow.failpoints import reach
 from uow.service import Service
 from uow.services.refused import Refusal, settle_refused, sifted
@@ -54,6 +55,7 @@ class Relay(Service):
 
     Args:
         retention: Seconds that a task is kept that had to be failed here.
+        events: Whom to tell of what is settled here.
     """
 
     passing = (*PASSING, *AWAY)
@@ -65,10 +67,12 @@ class Relay(Service):
         on_death: Callable[[BaseException], None] | None = None,
         *,
         retention: float = RETENTION_SECONDS,
+        events: Spine | None = None,
     ) -> None:
         super().__init__(INTERVAL_SECONDS, on_death)
         self._db = db
         self._redis = redis
+        self._events = events
         self._retention = retention
         self._too_late = 0
         self._told = False
@@ -138,7 +142,7 @@ class Relay(Service):
             pushed, refused = await self._push_missing(near)
             reach("relay_pushed")
         self._in_doubt = False
-        await settle_refused(self._db, refused, self._retention)
+        await settle_refused(self._db, refused, self._retention, self._events)
         if pushed:
             logger.debug("pushed %d of %d jobs", pushed, found)
         return found, pushed

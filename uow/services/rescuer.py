@@ -33,6 +33,7 @@ from uow.db.delivery import Pushable
 from uow.db.failures import PASSING
 from uow.db.fragments import BEAT_MARGIN_SECONDS
 from uow.db.rescue import Rescued
+from uow.events.spine import Spine
 from uow.service import Service
 from uow.services.presence import Presence
 from uow.services.refused import settle_refused, sifted
@@ -78,10 +79,12 @@ class Rescuer(Service):
         *,
         wake_relay: Callable[[], None],
         on_death: Callable[[BaseException], None] | None = None,
+        events: Spine | None = None,
     ) -> None:
         super().__init__(min(INTERVAL_SECONDS, settings.lease_seconds / 10), on_death)
         self._db = db
         self._redis = redis
+        self._events = events
         self._settings = settings
         self._presence = presence
         self._wake_relay = wake_relay
@@ -127,7 +130,7 @@ class Rescuer(Service):
         self._took_back_at = time.monotonic()
         if not self._presence.may_judge:
             return 0
-        rows = await take_back(self._db, self._settings)
+        rows = await take_back(self._db, self._settings, events=self._events)
         if rows:  # let others start them, without waiting for their leases to run out
             await sifted(rows, self._release)  # what is refused there is the relay's to settle
             self._wake_relay()
@@ -187,7 +190,7 @@ class Rescuer(Service):
         for watched in by_queue(rows).values():
             some, refused = await sifted(list(watched.values()), self._push_lost)
             missing += some
-            await settle_refused(self._db, refused, self._settings.retention)
+            await settle_refused(self._db, refused, self._settings.retention, self._events)
         self._after = rows[-1].id if len(rows) == PAGE else None
         return missing
 
@@ -198,7 +201,8 @@ class Rescuer(Service):
         gone = await self._still_as_they_were([watched[id_] for id_ in ids])
         if not gone:
             return 0
-        lost = await settle_as_arq_did(self._db, self._redis, gone, self._settings.retention)
+        retention = self._settings.retention
+        lost = await settle_as_arq_did(self._db, self._redis, gone, retention, self._events)
         return await scripts.push(scripts.caller(self._redis), jobs_of_rows(lost))
 
     async def _still_as_they_were(self, rows: list[Pushable]) -> list[Pushable]:

@@ -19,6 +19,7 @@ from uow.db.database import Database
 from uow.db.delivery import Pushable
 from uow.db.models import TaskState
 from uow.errors import UndecodablePayload
+from uow.events.spine import Spine
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,11 @@ _EXPIRED = "job expired"
 
 
 async def settle_as_arq_did(
-    db: Database, redis: RedisClient, rows: Sequence[Pushable], retention: float
+    db: Database,
+    redis: RedisClient,
+    rows: Sequence[Pushable],
+    retention: float,
+    events: Spine | None = None,
 ) -> list[Pushable]:
     """Settle what is settled in Redis alone; returns the others, which are to be pushed again.
 
@@ -43,7 +48,7 @@ async def settle_as_arq_did(
         aborted = isinstance(error, asyncio.CancelledError)
         state = TaskState.CANCELLED if aborted else TaskState.FAILED
         this = Numbered(row.id, row.attempt)
-        if await fail_without_attempt(db, this, error, retention, state=state):
+        if await fail_without_attempt(db, this, error, retention, state=state, events=events):
             await redis.delete(keys.result(row.job_id))
     return lost
 

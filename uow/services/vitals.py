@@ -8,6 +8,8 @@ from typing import Protocol
 from uow.attempt.running import Leases, Running
 from uow.db.database import Database
 from uow.db.fragments import FENCE_SECONDS
+from uow.events.processes import LoopBlocked
+from uow.events.spine import Event
 from uow.process.heart import Heart
 from uow.services.presence import ClaimSwitch, Presence
 from uow.settings.environment import Settings
@@ -65,15 +67,23 @@ async def start_vitals(
     settings: Settings,
     body: Body,
     on_death: Callable[[BaseException], None],
+    tell: Callable[[Event], object],
 ) -> Vitals:
-    """Let the fleet know of this process, until `stack` is closed."""
+    """Let the fleet know of this process, until `stack` is closed.
+
+    Args:
+        tell: Takes events, from any thread.
+    """
     heart = body.heart
     heart.on_death = on_death
+    heart.on_blocked = lambda seconds, blocker: tell(
+        LoopBlocked(worker=body.name, seconds=seconds, blocker=blocker)
+    )
     db = database_of(settings, body.name, connections=1)
     stack.push_async_callback(lambda: heart.run(db.dispose()))
     presence = Presence(
         db, body.name, settings,
-        running=body.running.task_ids, claims=body.claims, on_death=on_death,
+        running=body.running.task_ids, claims=body.claims, tell=tell, on_death=on_death,
     )  # fmt: skip
     stack.push_async_callback(await heart.keep(presence))
     return Vitals(heart, body.running, body.leases, presence)

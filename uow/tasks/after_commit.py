@@ -13,14 +13,9 @@ from contextvars import ContextVar
 from typing import Self
 
 from uow.errors import AttemptOver
-from uow.interruption import is_interrupted
 from uow.telemetry.description import one_line
 
 logger = logging.getLogger(__name__)
-
-STOPPING_SECONDS = 1.0
-"""So long the callbacks of an attempt may take that was interrupted while its COMMIT ran: its
-process stops, or the task was cancelled too late, and nobody interrupts it a second time."""
 
 Callback = Callable[[], object]
 """Is awaited if what it returns is awaitable."""
@@ -64,10 +59,8 @@ class AfterCommit:
         """Call them all, after the attempt's COMMIT; whatever becomes of that is logged.
 
         Args:
-            seconds: That they may take together; fewer if the attempt was interrupted.
+            seconds: That they may take together.
         """
-        if is_interrupted(asyncio.current_task()):
-            seconds = min(seconds, STOPPING_SECONDS)
         callbacks, self._waiting = self._waiting, []
         try:
             async with asyncio.timeout(seconds):

@@ -1,6 +1,6 @@
 """What a task function gets as `ctx`: arq's dict, typed."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +16,7 @@ from uow.db.begun_attempt import AttemptDatabase
 from uow.errors import AttemptSuperseded, PayloadTooLarge
 from uow.settings.environment import Settings
 from uow.tasks.after_commit import AfterCommit, Callback
+from uow.tasks.headers import no_headers
 
 MAX_PROGRESS_BYTES = 8192
 """Of one report, as JSON: each one replaces the row's, and everybody who looks reads it."""
@@ -44,6 +45,8 @@ class RunningTask:
         tries: Failures of user code before this run.
         idempotency_key: The same in every attempt of this task: hand it to whatever has effects
             outside Postgres (a payment, a mail), which may happen more than once.
+        queue: Its queue.
+        headers: What travels with it; what it enqueues has the same, unless told otherwise.
         tick: The tick of the schedule that asked for it; None: no schedule did.
         after_commit: What `on_commit` was given.
     """
@@ -55,6 +58,8 @@ class RunningTask:
     tries: int
     user_id: str | None
     idempotency_key: str
+    queue: str
+    headers: Mapping[str, str] = field(default_factory=no_headers)
     tick: datetime | None = None
     after_commit: AfterCommit = field(default_factory=AfterCommit, repr=False, compare=False)
 
@@ -63,9 +68,10 @@ class RunningTask:
 
         That is what an `after_commit` hook of SQLAlchemy's cannot do in a task: a block that joins
         the attempt's transaction looks like a commit to it. Callbacks are called in the order in
-        which they were given, without arguments; what is awaitable is awaited. All of them may take
-        as long as the function's timeout. An error is logged and changes nothing; a process that
-        dies between the COMMIT and them never calls them: what must happen is a task of its own.
+        which they were given, without arguments, in the attempt's context; what is awaitable is
+        awaited. All of them may take 30 s, in which they keep no slot and nobody waiting. An error
+        is logged and changes nothing; a process that dies between the COMMIT and them never calls
+        them: what must happen is a task of its own.
 
         - Given in a block that is undone, it is not called. (A savepoint of yours is no block.)
         - ``atomic=False``: given in a block, it is called as soon as that block has committed; else
@@ -118,3 +124,12 @@ class TaskContext(TypedDict):
 
 ProcessContext = dict[Any, Any]
 """arq's own dict, as its hooks get it."""
+
+Lifespan = Callable[[ProcessContext], AsyncIterator[Mapping[str, object] | None]]
+"""An ``async def`` with one ``yield``: what it yields is in the ctx of each attempt."""
+
+CallNext = Callable[[], Awaitable[Any]]
+"""Calls what is inside a middleware, once; it is a middleware's second parameter."""
+
+Middleware = Callable[[Any, CallNext], Awaitable[Any]]
+"""An ``async def f(ctx, call_next)`` around the function of each attempt."""

@@ -6,7 +6,7 @@ do.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -22,6 +22,7 @@ from uow.broker.scripts import Job
 from uow.clock import milliseconds, utcnow
 from uow.db.enqueueing import Inserted, NewTasks, find_holder_on, insert_on
 from uow.errors import InvalidOptions, UniqueKeyTaken
+from uow.events.tasks import TaskEnqueued
 from uow.failpoints import reach
 from uow.ids import new_ids
 from uow.tasks.binding import (
@@ -33,9 +34,10 @@ from uow.tasks.binding import (
     refuse_autocommit,
 )
 from uow.tasks.handle import TaskHandle
+from uow.tasks.headers import decode_headers, encode_headers, headers_for
 from uow.tasks.options import Options
 from uow.tasks.outlets import Outlet, outlet_of, reader_of
-from uow.tasks.pusher import push_after_commit, push_after_commit_on
+from uow.tasks.pusher import Following, call_after_commit, call_after_commit_on
 from uow.tasks.refusal import refusal_of
 
 P = ParamSpec("P")
@@ -138,8 +140,8 @@ def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list
     new = rows_of(request, outlet)
     connection = connection_of(session, bind, request.options.bind)
     handles, jobs = _insert(connection, request, outlet, new)
-    if outlet.announce is not None and jobs:
-        push_after_commit(session, connection, jobs, outlet.announce)
+    for following in _following(outlet, new, handles, jobs):
+        call_after_commit(session, connection, following)
     return handles
 
 
@@ -151,9 +153,34 @@ def _write_on_connection(
     outlet = outlet or outlet_of(connection.engine)
     new = rows_of(request, outlet)
     handles, jobs = _insert(connection, request, outlet, new)
-    if outlet.announce is not None and jobs:
-        push_after_commit_on(connection, jobs, outlet.announce)
+    for following in _following(outlet, new, handles, jobs):
+        call_after_commit_on(connection, following)
     return handles
+
+
+def _following(
+    outlet: Outlet, new: NewTasks, handles: list[TaskHandle[Any]], jobs: list[Job]
+) -> Iterator[Following]:
+    """What is to follow the COMMIT."""
+    if outlet.announce is not None and jobs:
+        yield partial(outlet.announce, jobs)
+    if outlet.events is not None and outlet.events.wants(TaskEnqueued) and handles[0].created:
+        yield partial(outlet.events.emit_all, enqueued(new))
+
+
+def enqueued(new: NewTasks) -> list[TaskEnqueued]:
+    """What is told of tasks that were written."""
+    delay = new.delay
+    if new.run_at is not None:
+        delay = max((new.run_at - utcnow()).total_seconds(), 0.0)
+    headers = decode_headers(new.headers)
+    return [
+        TaskEnqueued(
+            id=id_, job_id=str(id_), name=new.name, queue=new.queue, user_id=new.user_id,
+            headers=headers, delay=delay,
+        )
+        for id_ in new.ids
+    ]  # fmt: skip
 
 
 def _insert(
@@ -189,16 +216,29 @@ def _refuse_rowless(request: Request[Any]) -> None:
         )
 
 
+def headers_of(request: Request[Any], queue: str) -> Mapping[str, str]:
+    """What is to travel with the tasks of `request`.
+
+    Raises:
+        InvalidOptions: A hook returns something else than text by text, or too much of it.
+        Exception: What a hook raises.
+    """
+    options, count = request.options, len(request.arguments)
+    return headers_for(request.name, queue, options.user_id, options.headers, count)
+
+
 def rows_of(request: Request[Any], outlet: Outlet) -> NewTasks:
     """The rows of the tasks of `request`, with ids for them."""
     options = request.options
     for arguments in request.arguments:
         codec.check_size(arguments, outlet.max_payload_bytes)
+    queue = options.queue or outlet.queue
+    headers = headers_of(request, queue)
     return NewTasks(
         ids=new_ids(len(request.arguments)),
         arguments=[arguments.decode() for arguments in request.arguments],
         name=request.name,
-        queue=options.queue or outlet.queue,
+        queue=queue,
         priority=options.priority or 0,
         user_id=options.user_id,
         unique_key=options.unique_key if options.unique == "unsettled" else None,
@@ -206,6 +246,7 @@ def rows_of(request: Request[Any], outlet: Outlet) -> NewTasks:
         run_at=options.run_at,
         delay=options.delay or 0.0,
         announced=outlet.announce is not None,
+        headers=encode_headers(f"{request.name}:", headers),
     )
 
 

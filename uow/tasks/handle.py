@@ -42,6 +42,7 @@ class TaskView:
     created_at: datetime
     started_at: datetime | None
     settled_at: datetime | None
+    headers: dict[str, str]
     errors: tuple[AttemptError, ...]
 
     @classmethod
@@ -49,6 +50,7 @@ class TaskView:
         """As the rows say it."""
         columns = {one.name: getattr(stored, one.name) for one in fields(stored)}
         json = {name: codec.from_bytes(columns[name]) for name in ("args", "result", "progress")}
+        json["headers"] = codec.from_bytes(stored.headers) or {}
         return cls(**{**columns, **json}, errors=tuple(errors))
 
 

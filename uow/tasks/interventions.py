@@ -21,8 +21,10 @@ from uow.db import attempts, interventions
 from uow.db.database import Database
 from uow.db.delivery import Pushable
 from uow.errors import InvalidOptions, TaskNotFound, UniqueKeyTaken
+from uow.events.spine import Spine
 from uow.names import is_storable
 from uow.tasks.jobs import jobs_of_rows
+from uow.tasks.settled import tell_settled
 
 BATCH = 1000
 """Tasks per transaction: some ten milliseconds in which their locks are held."""
@@ -97,6 +99,7 @@ class Interventions:
         redis: Where running attempts listen.
         announce: Takes the jobs of what runs again.
         retention: Seconds that a cancelled task is kept.
+        events: Whom to tell that one was cancelled.
     """
 
     def __init__(
@@ -105,11 +108,13 @@ class Interventions:
         redis: RedisClient,
         announce: Callable[[Sequence[Job]], None],
         retention: float,
+        events: Spine,
     ) -> None:
         self._db = db
         self._redis = redis
         self._announce = announce
         self._retention = retention
+        self._events = events
 
     async def cancel(self, task_id: UUID) -> bool:
         """Settle a task as cancelled, at once and for good.
@@ -124,6 +129,7 @@ class Interventions:
         with contextlib.suppress(*AWAY):
             await self._redis.publish(keys.CANCEL_CHANNEL, str(task_id))
             await self._redis.publish(keys.settled_channel(str(task_id)), "")
+        await tell_settled(self._db, self._events, [task_id])
         return True
 
     async def retry(self, task_id: UUID) -> bool:

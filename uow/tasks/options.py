@@ -1,14 +1,17 @@
 """What the caller may say about one task, apart from its arguments."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, get_args
 
 from uow.errors import InvalidOptions
 from uow.names import LONGEST_TEXT, is_name, is_storable
 from uow.settings.queues import fault_in_name
 from uow.spelling import did_you_mean
+from uow.tasks.headers import refuse_unless_headers
 from uow.tasks.outcome import LONGEST_DELAY, Delay, seconds
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class OptionValues(TypedDict, total=False):
     queue: str | None
     priority: int | None
     bind: "Bind | None"
+    headers: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Options:
         priority: 0 to 9; higher runs first, whatever waits below it.
         bind: Of a session that has several connections, the one to write on: an engine, or a mapped
             class whose rows are written on it.
+        headers: What travels with the task, instead of what it would inherit.
     """
 
     delay: float | None = None
@@ -61,6 +66,7 @@ class Options:
     queue: str | None = None
     priority: int | None = None
     bind: "Bind | None" = None
+    headers: Mapping[str, str] | None = field(default=None, hash=False)
 
     @classmethod
     def checked(cls, name: str, values: OptionValues) -> Self:
@@ -82,6 +88,7 @@ class Options:
             queue=values.get("queue"),
             priority=values.get("priority"),
             bind=values.get("bind"),
+            headers=_headers(name, values.get("headers")),
         )
         fault = options._fault()
         if fault is not None:
@@ -121,6 +128,13 @@ class Options:
             if value is not None and not is_storable(value):
                 return f"{name} is not a text of 1 to {LONGEST_TEXT} characters without NUL"
         return None if self.queue is None else fault_in_name(self.queue)
+
+
+def _headers(name: str, given: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    if given is None:
+        return None
+    refuse_unless_headers(f"{name}: headers= has", given)
+    return MappingProxyType(dict(given))
 
 
 def _is_bind(value: object) -> bool:

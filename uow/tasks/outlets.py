@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from uow.broker.scripts import Job
 from uow.errors import AmbiguousClient, ClientClosed
+from uow.events.spine import Spine
 from uow.settings.environment import Settings, load_settings
 from uow.tasks.handle import Reader
 
@@ -25,6 +26,7 @@ class Outlet:
         announce: Takes the jobs whose rows are committed; None: the relay finds them.
         reader: What handles ask; None: nobody.
         engine: The client's; None: there is no client.
+        events: Whom to tell what was enqueued; None: nobody.
         schema_is_given: Whether somebody has named the schema; else it is the default.
     """
 
@@ -34,6 +36,7 @@ class Outlet:
     announce: Callable[[list[Job]], None] | None = None
     reader: Reader | None = None
     engine: Engine | None = None
+    events: Spine | None = None
     schema_is_given: bool = True
 
     @classmethod
@@ -82,7 +85,7 @@ def outlet_of(engine: Engine) -> Outlet:
     some = _only(_open, engine)
     if _is_configured():
         return _outlet_of_environment()
-    return replace(some, announce=None, reader=None, engine=None)
+    return replace(some, announce=None, reader=None, engine=None, events=None)
 
 
 def reader_of(engine: Engine) -> Reader:

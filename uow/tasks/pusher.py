@@ -87,32 +87,31 @@ class Pusher(Service):
 
 
 class PendingPushes:
-    """The jobs of one transaction, until its outermost COMMIT.
+    """What one transaction lets follow its outermost COMMIT: jobs to push, events to tell.
 
     Follows the connection, because a savepoint may be rolled back below the session: then what was
     enqueued inside a savepoint is left to the relay, which finds only rows that were committed.
     """
 
-    def __init__(self, connection: Connection, announce: Callable[[list[Job]], None]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.root = connection.get_transaction()
-        self.announce = announce
-        self._jobs: list[tuple[bool, Job]] = []
+        self._waiting: list[tuple[bool, Following]] = []
         self._connection = connection
         self._follows = False
 
-    def add(self, jobs: Sequence[Job], *, nested: bool) -> None:
-        """Remember `jobs`; `nested`: they were enqueued inside a savepoint."""
+    def add(self, following: "Following", *, nested: bool) -> None:
+        """Remember it; `nested`: it was enqueued inside a savepoint."""
         if nested and not self._follows:
             self._follows = True
             event.listen(self._connection, "rollback_savepoint", self._drop_nested)
-        self._jobs += ((nested, job) for job in jobs)
+        self._waiting.append((nested, following))
 
     def release(self) -> None:
         """The outermost transaction has committed."""
-        jobs, self._jobs = self._jobs, []
+        waiting, self._waiting = self._waiting, []
         reach("enqueue_committed")
-        if jobs:
-            self.announce([job for _, job in jobs])
+        for _, following in waiting:
+            following()
 
     @property
     def committed(self) -> bool:
@@ -125,19 +124,18 @@ class PendingPushes:
             event.remove(self._connection, "rollback_savepoint", self._drop_nested)
 
     def _drop_nested(self, *_: Any) -> None:
-        self._jobs = [(nested, job) for nested, job in self._jobs if not nested]
+        self._waiting = [(nested, one) for nested, one in self._waiting if not nested]
 
 
-def push_after_commit(
-    session: Session,
-    connection: Connection,
-    jobs: Sequence[Job],
-    announce: Callable[[list[Job]], None],
-) -> None:
-    """Announce `jobs` once the outermost transaction of `session` has committed.
+Following = Callable[[], None]
+"""Called after a COMMIT, and quick."""
 
-    If the session has joined a transaction that somebody else commits, nobody tells us; then the
-    relay pushes them.
+
+def call_after_commit(session: Session, connection: Connection, following: Following) -> None:
+    """Call `following` once the outermost transaction of `session` has committed.
+
+    If the session has joined a transaction that somebody else commits, nobody tells us, and it is
+    not called: jobs are pushed by the relay then.
     """
     pending = pending_of(session)
     if pending is None or pending.root is not connection.get_transaction():
@@ -147,23 +145,21 @@ def push_after_commit(
         event.listen(session, "after_transaction_end", _drop_with_transaction)
         if pending is not None:
             pending.forget()
-        pending = session.info[_PENDING] = PendingPushes(connection, announce)
-    pending.add(jobs, nested=connection.in_nested_transaction())
+        pending = session.info[_PENDING] = PendingPushes(connection)
+    pending.add(following, nested=connection.in_nested_transaction())
 
 
-def push_after_commit_on(
-    connection: Connection, jobs: Sequence[Job], announce: Callable[[list[Job]], None]
-) -> None:
-    """Announce `jobs` once the transaction of a connection without a session has committed."""
+def call_after_commit_on(connection: Connection, following: Following) -> None:
+    """Call `following` once the transaction of a connection without a session has committed."""
     known = vars(connection)
     pending: PendingPushes | None = known.get(_PENDING)
     if pending is None or pending.root is not connection.get_transaction():
         if pending is not None:
             pending.forget()
-        pending = known[_PENDING] = PendingPushes(connection, announce)
+        pending = known[_PENDING] = PendingPushes(connection)
         # SQLAlchemy has an event before the COMMIT of a connection, and none after it.
         known["_commit_impl"] = partial(_commit_and_release, connection)
-    pending.add(jobs, nested=connection.in_nested_transaction())
+    pending.add(following, nested=connection.in_nested_transaction())
 
 
 def _commit_and_release(connection: Connection) -> None:

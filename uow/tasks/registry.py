@@ -4,20 +4,28 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from uow.errors import InvalidOptions, InvalidSchedule, SettingsError
+from uow.events.spine import Spine
 from uow.spelling import did_you_mean
+from uow.tasks.context import Lifespan, Middleware
 from uow.tasks.function import Scheduled, TaskFunction
 from uow.user_code import imported
 
 
 class Registry:
-    """Task functions by name.
+    """Task functions by name, and what else users bring.
 
     Attributes:
         loaded: The process has loaded its task modules, so an unknown name is an error.
+        lifespans: What lives as long as a worker process.
+        middleware: What is around the function of each attempt, the outermost first.
+        events: Whom `@on` has registered.
     """
 
     def __init__(self) -> None:
         self.loaded = False
+        self.lifespans: list[Lifespan] = []
+        self.middleware: list[Middleware] = []
+        self.events = Spine()
         self._functions: dict[str, TaskFunction[Any, Any]] = {}
 
     def add(self, function: TaskFunction[Any, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,10 +16,13 @@ from uow.broker.scripts import Call, Job
 from uow.clock import milliseconds, utcnow
 from uow.db.models import TaskState
 from uow.errors import InvalidOptions, ServerUnreachable, TaskFailed
+from uow.events.spine import Spine
+from uow.events.tasks import TaskEnqueued
 from uow.ids import new_ids
 from uow.settings.environment import Settings
-from uow.tasks.enqueue import Request
+from uow.tasks.enqueue import Request, headers_of
 from uow.tasks.handle import Ending, TaskHandle
+from uow.tasks.headers import encode_headers
 
 R = TypeVar("R")
 
@@ -33,8 +36,9 @@ _STATES = {
 class RowlessTasks:
     """Pushes tasks that live in Redis alone, and answers their handles."""
 
-    def __init__(self, call: Call, redis: ArqRedis, settings: Settings) -> None:
+    def __init__(self, call: Call, redis: ArqRedis, settings: Settings, events: Spine) -> None:
         self._call = call
+        self._events = events
         self._redis = redis
         self._queue = settings.queue
         self._max_payload_bytes = settings.max_payload_bytes
@@ -51,8 +55,9 @@ class RowlessTasks:
             codec.check_size(arguments, self._max_payload_bytes)
         ids = new_ids(len(request.arguments))
         queue = request.options.queue or self._queue
+        headers = headers_of(request, queue)
         try:
-            await scripts.push(self._call, _jobs(request, ids, queue))
+            await scripts.push(self._call, _jobs(request, ids, queue, headers))
         except EntriesRefused as error:
             raise InvalidOptions(
                 f"{request.name}: Redis refuses it in {queue!r}: {error}"
@@ -61,6 +66,8 @@ class RowlessTasks:
             raise ServerUnreachable(
                 f"{request.name} is durable=False and Redis did not take it ({error})"
             ) from error
+        if self._events.wants(TaskEnqueued):
+            self._events.emit_all(_enqueued(request, ids, queue, headers))
         reader = RedisReader(self._redis, queue)
 
         def reader_of_all() -> RedisReader:
@@ -116,10 +123,28 @@ class RedisReader:
         )
 
 
-def _jobs(request: Request[Any], ids: list[UUID], queue: str) -> Iterator[Job]:
+def _enqueued(
+    request: Request[Any], ids: list[UUID], queue: str, headers: Mapping[str, str]
+) -> list[TaskEnqueued]:
+    options, delay = request.options, request.options.delay or 0.0
+    if options.run_at is not None:
+        delay = max((options.run_at - utcnow()).total_seconds(), 0.0)
+    return [
+        TaskEnqueued(
+            id=None, job_id=str(id_), name=request.name, queue=queue, user_id=None,
+            headers=headers, delay=delay,
+        )
+        for id_ in ids
+    ]  # fmt: skip
+
+
+def _jobs(
+    request: Request[Any], ids: list[UUID], queue: str, headers: Mapping[str, str]
+) -> Iterator[Job]:
     options, now = request.options, milliseconds(utcnow())
+    written = encode_headers(f"{request.name}:", headers)
     due = milliseconds(options.run_at) if options.run_at else now
     due += int((options.delay or 0) * 1000)
     for id_, arguments in zip(ids, request.arguments, strict=True):
-        payload = codec.rowless_payload(request.name, arguments, now)
+        payload = codec.rowless_payload(request.name, arguments, now, written)
         yield Job(str(id_), queue, due, options.priority or 0, payload, due <= now)

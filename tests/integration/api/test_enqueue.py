@@ -39,7 +39,7 @@ class TestEnqueue:
         run_at = (utcnow() + timedelta(days=1)).replace(microsecond=0)
         options = {
             "user_id": "u-1", "unique_key": "k", "queue": "arq:echo", "priority": 9,
-            "run_at": run_at.isoformat(),
+            "run_at": run_at.isoformat(), "headers": {"tenant": "acme"},
         }  # fmt: skip
         response = await api.post("/tasks", json={"name": "echo", "args": {"x": None}} | options)
         found = (await api.get(response.headers["location"])).json()

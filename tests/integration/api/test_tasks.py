@@ -20,7 +20,7 @@ class TestRead:
             "id": None, "name": "math.add", "state": "queued", "args": {"a": 1, "b": 2},
             "result": None, "progress": None, "errors": [], "user_id": None, "run_at": None,
             "created_at": None, "started_at": None, "settled_at": None, "attempt": 0, "tries": 0,
-            "queue": "arq:queue", "priority": 0, "unique_key": None,
+            "queue": "arq:queue", "priority": 0, "unique_key": None, "headers": {},
         }  # fmt: skip
 
     async def test_a_task_that_succeeded(self, api: httpx.AsyncClient, drain: Drain) -> None:

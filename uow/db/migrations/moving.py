@@ -14,7 +14,10 @@ from uow.db.fragments import quoted
 from uow.db.migrations.liveness import refuse_live_workers
 from uow.db.whereabouts import VERSION_TABLE
 
-DOMAINS = ("task_name", "task_queue", "task_priority", "task_run_at", "task_args", "task_ended")
+DOMAINS = (
+    "task_name", "task_queue", "task_priority", "task_run_at", "task_args", "task_ended",
+    "task_headers",
+)  # fmt: skip
 """The types of our columns; tables of an older version may have none, or others of somebody's."""
 
 FUNCTIONS = ("worker_task_notify()",)
