@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from uow.services.pruning import prune
     from uow.settings.environment import Settings, load_settings
     from uow.settings.types import SettingValues
-    from uow.tasks.context import TaskContext
+    from uow.tasks.context import CpuContext, SyncTaskContext, TaskContext
     from uow.tasks.definition import task
     from uow.tasks.function import TaskFunction
     from uow.tasks.handle import TaskHandle, TaskView
@@ -70,6 +70,7 @@ __all__ = [
     "Backoff",
     "Cancel",
     "ClientClosed",
+    "CpuContext",
     "Database",
     "DeclaredSchedule",
     "EnqueueError",
@@ -94,6 +95,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Snooze",
+    "SyncTaskContext",
     "TaskCancelled",
     "TaskClient",
     "TaskContext",
@@ -126,6 +128,7 @@ _PLACES = {
     "App": "app",
     "Backoff": "tasks.retry",
     "Cancel": "tasks.outcome",
+    "CpuContext": "tasks.context",
     "Database": "db.database",
     "DeclaredSchedule": "schedules.cron",
     "Retry": "tasks.outcome",
@@ -134,6 +137,7 @@ _PLACES = {
     "SettingValues": "settings.types",
     "Settings": "settings.environment",
     "Snooze": "tasks.outcome",
+    "SyncTaskContext": "tasks.context",
     "TaskClient": "client",
     "TaskContext": "tasks.context",
     "TaskFunction": "tasks.function",

@@ -68,7 +68,7 @@ def _stopped_by(error: BaseException) -> HandedBack | None:
 async def _call(
     function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: dict[str, Any]
 ) -> object:
-    called = function.function(ctx, **arguments)  # type: ignore[arg-type]
+    called = function.function(ctx, **arguments)
     try:
         async with asyncio.timeout(function.timeout) as limit:
             return await called
