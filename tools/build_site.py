@@ -47,6 +47,19 @@ def stage(folder: Path) -> None:
     for name, text in pages.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(relinked(text, name))
+    for path in folder.rglob("*.md"):
+        path.write_text(titled(path.read_text(), path.parent))
+
+
+def titled(text: str, folder: Path) -> str:
+    """`text` of a page in `folder`: where a link is called as its file, it is called as the page."""
+
+    def link(found: re.Match[str]) -> str:
+        page = folder / found[2]
+        title = page.read_text().partition("\n")[0].removeprefix("# ") if page.exists() else found[1]
+        return f"[{title}]({found[2]}{found[3] or ''})"
+
+    return re.sub(r"\[([\w/-]+\.md)\]\(([^)#]+\.md)(#[^)]*)?\)", link, text)
 
 
 def section(heading: str) -> str:
