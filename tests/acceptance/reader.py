@@ -1,5 +1,6 @@
 """Somebody who does what a page says: writes its files, types its commands, compares the output."""
 
+import asyncio
 import os
 import re
 import socket
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.processes import ROOT, LoggedProcess, run_logged
+from uow import Database
 
 BLOCK = re.compile(
-    r'(?:^`(?P<file>[\w./]+)`:\n\n)?^```(?P<kind>python|console)(?: title="(?P<terminal>[^"]+)")?\n'
+    r'(?:^`(?P<file>[\w./]+)`:\n\n)?^```(?P<kind>python|console|sql)(?: title="(?P<terminal>[^"]+)")?\n'
     r"(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
@@ -40,11 +42,13 @@ class Reader:
         folder: Where files are written and commands are typed.
         environment: The commands'.
         terminals: What stays, by its command.
+        rows: What each query in SQL has found.
     """
 
     folder: Path
     environment: Mapping[str, str]
     terminals: dict[str, LoggedProcess] = field(default_factory=dict)
+    rows: list[list[tuple[object, ...]]] = field(default_factory=list)
     ports: dict[str, str] = field(default_factory=lambda: {port: free_port() for port in PORTS})
 
     def follow(self, page: str) -> None:
@@ -60,6 +64,9 @@ class Reader:
         for block in BLOCK.finditer(text):
             if block["file"]:
                 self.write(block["file"], block["text"])
+            elif block["kind"] == "sql":
+                found = asyncio.run(execute(self.environment, block["text"]))
+                self.rows += [found] if block["text"].startswith("SELECT") else []
             else:
                 self.type(block["text"], stays=block["terminal"] is not None)
 
@@ -79,8 +86,8 @@ class Reader:
 
     def start(self, command: str) -> None:
         """Start what stays; what ran in this terminal before is stopped first."""
-        kind = next(kind for kind in SERVES if command.startswith(kind))
-        terminal = kind if kind != "uvicorn" else command
+        kind = next(kind for kind in SERVES if kind in command)
+        terminal = kind if command.startswith("worker run") else command
         if terminal in self.terminals:
             self.terminals[terminal].terminate()
             self.terminals[terminal].kill9()
@@ -121,6 +128,17 @@ class Reader:
 
     def _logs(self) -> str:
         return "\n".join(f"--- {name}\n{each.log}" for name, each in self.terminals.items())
+
+
+async def execute(environment: Mapping[str, str], block: str) -> list[tuple[object, ...]]:
+    """Run a block of SQL: one query, or any statements."""
+    async with Database(environment["WORKER_DATABASE_URL"]) as db, db.engine.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        if block.startswith("SELECT"):
+            return [tuple(row) for row in await raw.fetch(block)]
+        await raw.execute(block)
+        return []
 
 
 def is_log(line: str) -> bool:
