@@ -52,11 +52,13 @@ def stage(folder: Path) -> None:
 
 
 def titled(text: str, folder: Path) -> str:
-    """`text` of a page in `folder`: where a link is called as its file, it is called as the page."""
+    """`text` of a page in `folder`, in which links that are called as files are called as pages."""
 
     def link(found: re.Match[str]) -> str:
         page = folder / found[2]
-        title = page.read_text().partition("\n")[0].removeprefix("# ") if page.exists() else found[1]
+        title = (
+            page.read_text().partition("\n")[0].removeprefix("# ") if page.exists() else found[1]
+        )
         return f"[{title}]({found[2]}{found[3] or ''})"
 
     return re.sub(r"\[([\w/-]+\.md)\]\(([^)#]+\.md)(#[^)]*)?\)", link, text)
@@ -67,7 +69,9 @@ def section(heading: str) -> str:
     readme = (ROOT / "README.md").read_text()
     body = readme.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     if not body:
-        sys.exit(f"README.md has no section {heading!r}, of which a page is made: tools/build_site.py")
+        sys.exit(
+            f"README.md has no section {heading!r}, of which a page is made: tools/build_site.py"
+        )
     definitions = re.findall(r"^\[([\w-]+)\]: (\S+)$", readme, re.MULTILINE)
     used = [f"[{name}]: {target}" for name, target in definitions if f"][{name}]" in body]
     return "\n".join([f"# {heading}", body, *used, ""])
@@ -122,15 +126,20 @@ def nav_of(configuration: str) -> list[str]:
 
 def fetched(site: Path) -> list[str]:
     """What a browser would fetch from another host to show a page."""
-    loads = r"<(?:script|img|iframe|source|link)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"' >]+)"
+    loads = (
+        r"<(?:script|img|iframe|source|link)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"' >]+)"
+    )
     found = {
         f"{path.relative_to(site)} loads {address}"
         for path in site.rglob("*.html")
         for address in re.findall(loads, path.read_text())
         if not address.startswith(documentation())  # canonical links, which nobody follows
     }
-    styles = [path for path in site.rglob("*.css") if re.search(r"url\(.?https?:", path.read_text())]
-    return sorted([*found, *(f"{path.name} loads another host's file" for path in styles)])
+    styles = [
+        path for path in site.rglob("*.css") if re.search(r"url\(.?https?:", path.read_text())
+    ]
+    found |= {f"{path.relative_to(site)} loads another host's file" for path in styles}
+    return sorted(found)
 
 
 def build() -> list[str]:

@@ -15,7 +15,8 @@ from tests.processes import ROOT, LoggedProcess, run_logged
 from uow import Database
 
 BLOCK = re.compile(
-    r'(?:^`(?P<file>[\w./]+)`:\n\n)?^```(?P<kind>python|console|sql)(?: title="(?P<terminal>[^"]+)")?\n'
+    r"(?:^`(?P<file>[\w./]+)`:\n\n)?"
+    r'^```(?P<kind>python|console|sql)(?: title="(?P<terminal>[^"]+)")?\n'
     r"(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
@@ -116,7 +117,7 @@ class Reader:
     def _output_of(self, command: str) -> str:
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=self._environment(), check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
+            capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         said = [line for line in done.stderr.splitlines(keepends=True) if not is_log(line)]
         output = done.stdout + "".join(said)
@@ -132,7 +133,10 @@ class Reader:
 
 async def execute(environment: Mapping[str, str], block: str) -> list[tuple[object, ...]]:
     """Run a block of SQL: one query, or any statements."""
-    async with Database(environment["WORKER_DATABASE_URL"]) as db, db.engine.connect() as connection:
+    async with (
+        Database(environment["WORKER_DATABASE_URL"]) as db,
+        db.engine.connect() as connection,
+    ):
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
         if block.startswith("SELECT"):

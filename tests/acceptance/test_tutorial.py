@@ -10,7 +10,9 @@ from tests.acceptance.reader import Reader
 from tests.processes import ROOT, environment_of
 from uow import Settings
 
-STEPS = re.findall(r"^\| \[\d\. [^\]]+\]\((.+\.md)\)", (ROOT / "docs/tutorial/index.md").read_text(), re.M)
+STEPS = re.findall(
+    r"^\| \[\d\. [^\]]+\]\((.+\.md)\)", (ROOT / "docs/tutorial/index.md").read_text(), re.M
+)
 
 
 @pytest.fixture
