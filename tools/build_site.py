@@ -56,10 +56,8 @@ def titled(text: str, folder: Path) -> str:
 
     def link(found: re.Match[str]) -> str:
         page = folder / found[2]
-        title = (
-            page.read_text().partition("\n")[0].removeprefix("# ") if page.exists() else found[1]
-        )
-        return f"[{title}]({found[2]}{found[3] or ''})"
+        heading = re.search(r"^# (.+)$", page.read_text(), re.MULTILINE) if page.exists() else None
+        return f"[{(heading or found)[1]}]({found[2]}{found[3] or ''})"
 
     return re.sub(r"\[([\w/-]+\.md)\]\(([^)#]+\.md)(#[^)]*)?\)", link, text)
 

@@ -97,6 +97,13 @@ def test_a_link_of_the_readme_is_defined_and_a_definition_is_used() -> None:
     assert used == set(re.findall(r"^\[([\w-]+)\]: ", README, re.MULTILINE))
 
 
+def test_the_task_on_the_home_page_is_that_of_the_readme_which_is_run() -> None:
+    (shown,) = re.findall(
+        r"`app/tasks.py`:\n\n(```python.*?```)", (DOCS / "index.md").read_text(), re.S
+    )
+    assert shown in README
+
+
 def test_the_site_is_built_for_the_address_that_the_project_names() -> None:
     assert f"site_url: {PROJECT['urls']['Documentation']} " in CONFIGURATION
     assert PROJECT["urls"]["Changelog"].startswith(PROJECT["urls"]["Documentation"])
