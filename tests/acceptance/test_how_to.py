@@ -31,11 +31,11 @@ def modules(reader: Reader, *names: str) -> Reader:
 
 
 def test_one_off_scripts(reader: Reader) -> None:
-    modules(reader, "jobs.tasks").follow("how-to/scripts.md")
+    modules(reader, "app.tasks").follow("how-to/scripts.md")
 
 
 def test_sql_without_our_client(reader: Reader) -> None:
-    modules(reader, "jobs.tasks").follow("how-to/plain-sql.md")
+    modules(reader, "app.tasks").follow("how-to/plain-sql.md")
     settled, errors = reader.rows[-2:]
     assert sorted(str(result) for _, _, result, _ in settled) == [
         "order 1 of None is confirmed",
@@ -46,7 +46,7 @@ def test_sql_without_our_client(reader: Reader) -> None:
 
 
 def test_deploys_that_change_arguments(reader: Reader) -> None:
-    modules(reader, "shop.tasks").follow("how-to/changing-arguments.md")
+    modules(reader, "app.tasks").follow("how-to/changing-arguments.md")
     both_understood, old_ones_left, too_soon = reader.rows
     assert both_understood == [("hello to ada@example.org",), ("goodbye to bob@example.org",)]
     assert old_ones_left == [(0,)]
@@ -65,11 +65,11 @@ def test_several_databases(reader: Reader, other_database_url: str) -> None:
         "ORDERS_URL": reader.environment["WORKER_DATABASE_URL"],
         "STOCK_URL": other_database_url,
     }
-    modules(reader, "shop.tasks").follow("how-to/several-databases.md")
+    modules(reader, "app.tasks").follow("how-to/several-databases.md")
     there = {**reader.environment, "WORKER_DATABASE_URL": other_database_url}
     asked_twice = """
 import asyncio, types
-from shop.handing_on import reserve
+from app.handing_on import reserve
 ctx = {"task": types.SimpleNamespace(idempotency_key="the same")}
 async def main():
     await reserve(ctx, "tea")
