@@ -12,6 +12,8 @@ from tests.processes import environment_of
 from uow import Settings
 from uow.embedded import EmbeddedPostgres
 
+pytestmark = pytest.mark.timeout(180)  # up to ten commands, each of which imports everything anew
+
 
 @pytest.fixture
 def effects() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import SecretStr
 
 import uow
+from worker.settings import WorkerAppSettings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -62,6 +64,29 @@ def test_every_public_name_has_its_place_in_the_reference_and_only_one() -> None
     assert sorted({*uow.__all__} - errors - {*named}) == [], "name them in docs/reference"
     assert sorted({*named} - {*uow.__all__} - {"errors"}) == []
     assert len(named) == len({*named})
+
+
+@pytest.mark.parametrize("field", WorkerAppSettings.model_fields)
+def test_the_table_of_settings_has_the_defaults_and_the_words_of_the_code(
+    field: str, staged: Path
+) -> None:
+    table = (staged / "reference" / "settings.md").read_text()
+    given = WorkerAppSettings.model_fields[field]
+    row = f"| `WORKER_{field.upper()}` | {shown(given.default)} | {given.description} |"
+    assert row in table.splitlines()
+
+
+def shown(default: object) -> str:
+    match default:
+        case None | ():
+            return "\N{EN DASH}"
+        case SecretStr():
+            return f"`{default.get_secret_value()}`"
+        case bool():
+            return f"`{str(default).lower()}`"
+        case float():
+            return f"`{default:g}`"
+    return f"`{default}`"
 
 
 def links_of(text: str) -> list[str]:
