@@ -4,9 +4,9 @@
 
 What is built are the pages of docs/ and, made of them, those that are parts of files of the
 repository: README's tables, the changes, how to contribute, how to report a hole. Zensical refuses
-a link or an anchor that leads nowhere. What it lets pass is looked for here: a page in no nav, a nav
-without its page, a docstring that names a parameter that is not there, and anything that a browser
-would fetch from somebody else.
+a link or an anchor that leads nowhere. What it lets pass is looked for here: a page in no nav, a
+nav without its page, a docstring that names a parameter that is not there, and anything that a
+browser would fetch from somebody else.
 """
 
 import re
