@@ -200,11 +200,16 @@ class TaskClient:
         return self._hints.waiting_for(keys.settled_channel(str(task_id)))
 
     async def cancel(self, task_id: UUID) -> bool:
-        """Cancel a task: see `Interventions.cancel`."""
+        """Settle a task as cancelled, at once and for good; False: it was settled, or is none."""
         return await self._interventions.cancel(task_id)
 
     async def retry(self, task_id: UUID) -> bool:
-        """Run a failed or cancelled task again: see `Interventions.retry`."""
+        """Run a task again, at once, with all its tries; False: it is neither failed nor cancelled.
+
+        Raises:
+            UniqueKeyTaken: Another task has its unique key.
+            TaskNotFound: It is not there.
+        """
         return await self._interventions.retry(task_id)
 
     async def retry_many(
@@ -217,7 +222,10 @@ class TaskClient:
         settled_before: datetime | None = None,
         limit: int | None = None,
     ) -> int:
-        """Run the failed tasks again that fit everything that is given: `Interventions.retry_many`.
+        """Run the failed tasks again that fit everything that is given, the oldest first.
+
+        Left alone is a task whose unique key another has; of several with one key the youngest runs
+        again. Each thousand is a transaction of its own.
 
         At least one argument beside `limit` is needed: to retry every failed task say so,
         ``state="failed"``.

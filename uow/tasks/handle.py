@@ -158,7 +158,7 @@ class TaskHandle(Generic[R_co]):
     async def cancel(self) -> bool:
         """Settle the task as cancelled, at once and for good; False: it was settled already.
 
-        See `Interventions.cancel`.
+        An attempt that runs is told, if Redis is there, and cannot commit any more.
 
         Raises:
             InvalidOptions: It is ``durable=False``.
@@ -169,9 +169,11 @@ class TaskHandle(Generic[R_co]):
     async def retry(self) -> bool:
         """Run the task again, at once; False: it is neither failed nor cancelled.
 
-        See `Interventions.retry`, whose errors it has, too.
+        It has all its tries again; what was recorded of its earlier attempts stays.
 
         Raises:
+            UniqueKeyTaken: Another task has its unique key.
+            TaskNotFound: It is not there.
             InvalidOptions: It is ``durable=False``.
             ClientClosed: No `TaskClient` is open in this process.
         """
