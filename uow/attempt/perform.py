@@ -1,7 +1,6 @@
 """Calls the task function and turns whatever happens into an outcome."""
 
 import asyncio
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,7 @@ from uow.errors import ParametersDiffer, TaskTimeout, WorkerError
 from uow.interruption import is_interrupted
 from uow.tasks.context import ProcessContext, RunningTask
 from uow.tasks.function import TaskFunction
-from uow.tasks.headers import inheriting
+from uow.tasks.headers import inherit
 from uow.tasks.outcome import Completed, HandedBack, Outcome, Stray
 from uow.tasks.retry import decide
 
@@ -38,7 +37,9 @@ async def perform(
             given = function.signature.decode_arguments(arguments)
         except ParametersDiffer as error:
             return Stray(error)
-        result = await _call(function, _inside(runtime, function, ctx, given), task.headers)
+        if task.headers:
+            inherit(task.headers)
+        result = await _call(function, _inside(runtime, function, ctx, given))
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, runtime.settings.max_payload_bytes)
@@ -81,15 +82,10 @@ def _inside(
     return surrounded(around, ctx, called) if around else called
 
 
-async def _call(
-    function: TaskFunction[Any, Any], inside: Inner, headers: Mapping[str, str]
-) -> object:
+async def _call(function: TaskFunction[Any, Any], inside: Inner) -> object:
     try:
         async with asyncio.timeout(function.timeout) as limit:
-            if not headers:
-                return await inside()
-            with inheriting(headers):
-                return await inside()
+            return await inside()
     except TimeoutError as error:
         if limit.expired():
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error
