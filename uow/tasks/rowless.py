@@ -2,17 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 from uuid import UUID
 
 from arq import jobs
 from arq.connections import ArqRedis
 
-from uow.broker import codec, scripts
+from uow.broker import codec
 from uow.broker.redis import AWAY
 from uow.broker.refusals import EntriesRefused
-from uow.broker.scripts import Call, Job
+from uow.broker.scripts import Job
 from uow.clock import milliseconds, utcnow
 from uow.db.models import TaskState
 from uow.errors import InvalidOptions, ServerUnreachable, TaskFailed
@@ -22,6 +22,9 @@ from uow.tasks.enqueue import Request
 from uow.tasks.handle import Ending, TaskHandle
 
 R = TypeVar("R")
+
+Push = Callable[[Iterable[Job]], Awaitable[object]]
+"""`scripts.push`, by some connection."""
 
 _STATES = {
     jobs.JobStatus.deferred: TaskState.SCHEDULED,
@@ -33,8 +36,8 @@ _STATES = {
 class RowlessTasks:
     """Pushes tasks that live in Redis alone, and answers their handles."""
 
-    def __init__(self, call: Call, redis: ArqRedis, settings: Settings) -> None:
-        self._call = call
+    def __init__(self, push: Push, redis: ArqRedis, settings: Settings) -> None:
+        self._push = push
         self._redis = redis
         self._queue = settings.queue
         self._max_payload_bytes = settings.max_payload_bytes
@@ -47,12 +50,21 @@ class RowlessTasks:
             ServerUnreachable: Redis did not answer; some of the tasks may be there.
             PayloadTooLarge: The arguments are too large.
         """
+        ids, reader = await self.send(request)
+
+        def reader_of_all() -> RedisReader:
+            return reader
+
+        return [TaskHandle(id_, request.name, reader_of_all, request.decode) for id_ in ids]
+
+    async def send(self, request: Request[Any]) -> tuple[list[UUID], "RedisReader"]:
+        """`push`: the ids of the tasks, and what tells how far they are."""
         for arguments in request.arguments:
             codec.check_size(arguments, self._max_payload_bytes)
         ids = new_ids(len(request.arguments))
         queue = request.options.queue or self._queue
         try:
-            await scripts.push(self._call, _jobs(request, ids, queue))
+            await self._push(_jobs(request, ids, queue))
         except EntriesRefused as error:
             raise InvalidOptions(
                 f"{request.name}: Redis refuses it in {queue!r}: {error}"
@@ -61,12 +73,7 @@ class RowlessTasks:
             raise ServerUnreachable(
                 f"{request.name} is durable=False and Redis did not take it ({error})"
             ) from error
-        reader = RedisReader(self._redis, queue)
-
-        def reader_of_all() -> RedisReader:
-            return reader
-
-        return [TaskHandle(id_, request.name, reader_of_all, request.decode) for id_ in ids]
+        return ids, RedisReader(self._redis, queue)
 
 
 class RedisReader:
