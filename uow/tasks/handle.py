@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 from uow.broker import codec
+from uow.broker.scripts import Job
 from uow.db.models import TaskState
 from uow.db.reading import AttemptError as AttemptError
 from uow.db.reading import LastWord, StoredTask
@@ -109,6 +110,9 @@ class SyncReader(Protocol):
 
     def retry(self, task_id: UUID) -> bool:
         """Run a failed or cancelled task again; False: it is neither."""
+
+    def announce(self, jobs: Sequence[Job]) -> None:
+        """Push `jobs` soon; their rows are committed."""
 
 
 def result_in(ending: Ending, task: object, decode: Callable[[bytes], R]) -> R:
