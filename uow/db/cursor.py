@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.types import TypeEngine
 
 from uow.db.statement import Records, Statement, Template
 
@@ -34,8 +35,16 @@ def run_with(cursor: Cursor, schema: str, statement: Statement) -> Records:
 
 @lru_cache(maxsize=500)
 def _written(template: Template, schema: str) -> tuple[str, Sequence[str]]:
+    """The text, in which each typed parameter says its type, and the names of its places."""
     text = template.written(schema).clause.compile(dialect=_DIALECT)
-    return str(text), text.positiontup or ()
+    names = text.positiontup or ()
+    first, *others = str(text).split("%s")
+    places = [_place(template.types.get(name)) for name in names]
+    return first + "".join(map(str.__add__, places, others)), names
+
+
+def _place(type_: TypeEngine[Any] | None) -> str:
+    return "%s" if type_ is None else f"CAST(%s AS {type_.compile(dialect=_DIALECT)})"
 
 
 def _plain(value: object) -> object:

@@ -48,7 +48,7 @@ def sync_place_of(caller: SyncCaller) -> Session | Connection:
     """`place_of` without asyncio.
 
     Raises:
-        EnqueueError: It is something else, or leads to something else than Postgres.
+        EnqueueError: It is something else.
     """
     place = caller() if isinstance(caller, scoped_session) else caller
     if isinstance(place, Session | Connection):
@@ -197,6 +197,19 @@ def refuse_autocommit(connection: Connection) -> None:
             "this connection commits each statement by itself (isolation_level "
             '"AUTOCOMMIT"), so the task would run whatever you roll back: use a session of another '
             "engine, or client.enqueue(…), which has a transaction of its own"
+        )
+
+
+def refuse_unless_postgres(bind: Engine | Connection) -> None:
+    """Raise if `bind` leads to something else, as the SQLite of somebody's tests.
+
+    Raises:
+        EnqueueError: It does.
+    """
+    if bind.dialect.name != "postgresql":
+        raise EnqueueError(
+            f"this session leads to {bind.dialect.name}, and tasks are rows in Postgres: use a "
+            "session of that database"
         )
 
 

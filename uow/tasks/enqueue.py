@@ -31,6 +31,7 @@ from uow.tasks.binding import (
     place_of,
     refuse_another,
     refuse_autocommit,
+    refuse_unless_postgres,
 )
 from uow.tasks.handle import TaskHandle
 from uow.tasks.options import Options
@@ -159,6 +160,7 @@ def write_in(
 
 def _write(session: Session, request: Request[Any], outlet: Outlet | None) -> Written:
     bind = bind_of(session, request.options.bind)
+    refuse_unless_postgres(bind)
     outlet = outlet or outlet_of(bind.engine)
     new = rows_of(request, outlet)
     connection = connection_of(session, bind, request.options.bind)
@@ -172,6 +174,7 @@ def _write_on_connection(
     connection: Connection, request: Request[Any], outlet: Outlet | None
 ) -> Written:
     refuse_another(connection, request.options.bind)
+    refuse_unless_postgres(connection)
     refuse_autocommit(connection)
     outlet = outlet or outlet_of(connection.engine)
     new = rows_of(request, outlet)
