@@ -29,7 +29,7 @@ from uow.sync.immediately import immediately
 from uow.sync.in_session import handles_for
 from uow.sync.pusher import ThreadedPusher
 from uow.sync.rowless import SyncRowlessTasks
-from uow.tasks.enqueue import Enqueueable, Request, Written, jobs_of, rows_of, write_in
+from uow.tasks.enqueue import Enqueueable, Request, WrittenTasks, jobs_of, rows_of, write_in
 from uow.tasks.handle import Ending, TaskView
 from uow.tasks.interventions import Filter, Interventions, Retryable
 from uow.tasks.outlets import Outlet, close_outlet, open_outlet
@@ -214,7 +214,7 @@ class TaskClient:
         settled_before: datetime | None = None,
         limit: int | None = None,
     ) -> int:
-        """Run the failed tasks again that fit everything that is given: `uow.TaskClient.retry_many`.
+        """Run the failed tasks again that fit everything that is given: the async `retry_many`.
 
         Raises:
             InvalidOptions: Nothing is given, or a value does not fit.
@@ -241,7 +241,7 @@ class TaskClient:
         """Push what was committed, as handles ask it."""
         self._pusher.announce(jobs)
 
-    def _written(self, request: Request[Any]) -> Written:
+    def _written(self, request: Request[Any]) -> WrittenTasks:
         if request.options.unique_key is not None:
             with self._db.transaction() as (connection, _):
                 return write_in(connection, request, self._outlet)
@@ -255,7 +255,7 @@ class TaskClient:
             raise refusal from error
         reach("enqueue_committed")
         self._pusher.announce(jobs)
-        return Written(new.ids, self._db.engine)
+        return WrittenTasks(new.ids, self._db.engine)
 
     def _insert_rows(self, new: NewTasks) -> list[Job]:
         if len(new.ids) <= ROWS_PER_STATEMENT:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, ResourceClosedE
 from uow.errors import EnqueueError, SessionEnded
 from uow.sync.handle import TaskHandle
 from uow.tasks.binding import SyncCaller, sync_place_of
-from uow.tasks.enqueue import Enqueueable, Request, Written, refuse_rowless, write_in
+from uow.tasks.enqueue import Enqueueable, Request, WrittenTasks, refuse_rowless, write_in
 from uow.tasks.outlets import sync_reader_of
 from uow.tasks.reference import target_of
 
@@ -82,7 +82,7 @@ def _written_in(session: SyncCaller, request: Request[R]) -> list[TaskHandle[R]]
         raise
 
 
-def handles_for(request: Request[R], written: Written) -> list[TaskHandle[R]]:
+def handles_for(request: Request[R], written: WrittenTasks) -> list[TaskHandle[R]]:
     """The handles of tasks of `request`; they ask the client that is open for the database."""
     reader = partial(sync_reader_of, written.engine)
     return [

@@ -133,7 +133,7 @@ async def enqueue_in(
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenTasks:
     """Tasks whose rows are in the caller's transaction.
 
     Attributes:
@@ -148,7 +148,7 @@ class Written:
 
 def write_in(
     place: Session | Connection, request: Request[Any], outlet: Outlet | None = None
-) -> Written:
+) -> WrittenTasks:
     """Write tasks in the transaction of `place`: `enqueue_in` without asyncio.
 
     An `AsyncSession` runs it in its greenlet.
@@ -158,7 +158,7 @@ def write_in(
     return _write(place, request, outlet)
 
 
-def _write(session: Session, request: Request[Any], outlet: Outlet | None) -> Written:
+def _write(session: Session, request: Request[Any], outlet: Outlet | None) -> WrittenTasks:
     bind = bind_of(session, request.options.bind)
     refuse_unless_postgres(bind)
     outlet = outlet or outlet_of(bind.engine)
@@ -172,7 +172,7 @@ def _write(session: Session, request: Request[Any], outlet: Outlet | None) -> Wr
 
 def _write_on_connection(
     connection: Connection, request: Request[Any], outlet: Outlet | None
-) -> Written:
+) -> WrittenTasks:
     refuse_another(connection, request.options.bind)
     refuse_unless_postgres(connection)
     refuse_autocommit(connection)
@@ -186,7 +186,7 @@ def _write_on_connection(
 
 def _insert(
     connection: Connection, request: Request[Any], outlet: Outlet, new: NewTasks
-) -> tuple[Written, list[Job]]:
+) -> tuple[WrittenTasks, list[Job]]:
     try:
         rows, holder = insert_or_find(partial(run_on, connection, outlet.schema), request, new)
     except ProgrammingError as error:
@@ -195,8 +195,8 @@ def _insert(
             raise
         raise refusal from error
     if holder is not None:
-        return Written([holder], connection.engine, created=False), []
-    return Written(new.ids, connection.engine), jobs_of(rows, new)
+        return WrittenTasks([holder], connection.engine, created=False), []
+    return WrittenTasks(new.ids, connection.engine), jobs_of(rows, new)
 
 
 def insert_or_find(
