@@ -218,7 +218,7 @@ class TaskClient:
 
         Raises:
             InvalidOptions: Nothing is given, or a value does not fit.
-        """  # noqa: E501
+        """
         self._refuse_if_closed()
         user = None if user_id is None else str(user_id)
         which = Filter(
