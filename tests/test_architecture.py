@@ -247,7 +247,9 @@ def _is_there(name: str) -> bool:
 
 def _is_file(name: str) -> bool:
     folders = (ROOT, ROOT / "uow", ROOT / "worker")
-    return name.startswith(("app/", "orders/")) or any((folder / name).exists() for folder in folders)
+    return name.startswith(("app/", "orders/")) or any(
+        (folder / name).exists() for folder in folders
+    )
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

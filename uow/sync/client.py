@@ -119,7 +119,7 @@ class TaskClient:
         self._redis.close()
         self._hints.close()
         if self._owned is not None:
-            self._owned.dispose()
+            self._db.dispose()
 
     def __enter__(self) -> Self:
         self._refuse_if_closed()

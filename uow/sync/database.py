@@ -36,6 +36,7 @@ class SyncDatabase:
     def __init__(self, engine: Engine, schema: str) -> None:
         self.engine = engine
         self.schema = schema
+        self._is_over = False
         self._each = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._together = engine.execution_options(isolation_level="READ COMMITTED")
 
@@ -56,6 +57,11 @@ class SyncDatabase:
                 if sqlstate(error) not in _UNDONE:
                     raise
             return _run(connection, self.schema, statement)
+
+    def dispose(self) -> None:
+        """Close the connections: those in use when they come back."""
+        self._is_over = True
+        self.engine.dispose()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[tuple[Connection, Run]]:
@@ -87,6 +93,9 @@ class SyncDatabase:
                 if sqlstate(error) == _CANCELLED:
                     raise _silent() from error
                 raise
+            finally:
+                if self._is_over and not connection.invalidated:
+                    connection.invalidate()
 
 
 def _run(connection: Connection, schema: str, statement: Statement) -> Records:

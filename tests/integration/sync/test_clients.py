@@ -1,6 +1,7 @@
 """`uow.sync.TaskClient`: its own transactions, handles, threads, forks, servers that are away."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -220,6 +221,15 @@ class TestAsked:
             with pytest.raises(TaskCancelled):
                 waiting.result(10)
 
+    def test_a_client_that_is_closed_in_the_middle_leaves_no_connection_behind(
+        self, sync_client: Client
+    ) -> None:
+        with sync_client._db.transaction() as (connection, _):
+            driver = connection.connection.dbapi_connection
+            sync_client.close()
+        assert driver is not None
+        assert driver.closed
+
     def test_a_closed_client_says_so(
         self, sync_client: Client, double: TaskFunction[..., int]
     ) -> None:
@@ -351,14 +361,16 @@ class TestRedis:
         self, driver_name: str, settings: Settings, double: TaskFunction[..., int],
         caplog: pytest.LogCaptureFixture,
     ) -> None:  # fmt: skip
-        away = changed(settings, redis_url=SecretStr("redis://192.0.2.1:6379"))  # drops everything
-        with Client.from_settings(away) as client:
-            client.enqueue(double, n=0)
-            began = time.monotonic()
-            found = [client.enqueue(double, n=n) for n in range(20)]
-            assert time.monotonic() - began < 2
-            assert {one.status() for one in found} == {TaskState.QUEUED}
-            began = time.monotonic()
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()  # and never says a word
+            url = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+            with Client.from_settings(changed(settings, redis_url=url)) as client:
+                began = time.monotonic()
+                found = [client.enqueue(double, n=n) for n in range(20)]
+                assert time.monotonic() - began < 2
+                assert {one.status() for one in found} == {TaskState.QUEUED}
+                began = time.monotonic()
         assert time.monotonic() - began < 4, "the end waits for two seconds"
 
     def test_that_refuses_the_connection_is_told_once(
@@ -425,10 +437,15 @@ import os, sys
 import uow.sync
 client = uow.sync.TaskClient.from_settings()
 print(client.enqueue("elsewhere", at="before").status().value, flush=True)
+def backend():
+    with client._db.engine.connect() as connection:
+        return connection.connection.dbapi_connection.info.backend_pid
+parents = backend()
 children = []
 for n in range(3):
     pid = os.fork()
     if not pid:
+        assert backend() != parents
         for _ in range(20):
             assert client.enqueue("elsewhere", at=n).status() == "queued"
         sys.exit(0)
@@ -436,6 +453,7 @@ for n in range(3):
 for _ in range(20):
     assert client.enqueue("elsewhere", at="parent").status() == "queued"
 print([os.waitpid(pid, 0)[1] for pid in children], flush=True)
+assert backend() == parents
 for _ in range(20):
     assert client.enqueue("elsewhere", at="after").status() == "queued"
 """

@@ -1,5 +1,6 @@
 """`uow.sync.enqueue`: in the transaction of a Session, a scoped_session or a Connection."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -189,7 +190,7 @@ class TestWithoutAClientOfItsOwn:
     async def test_the_open_client_of_asyncio_pushes_what_another_thread_commits(
         self, engine: Engine, double: TaskFunction[..., int], client: TaskClient, redis: RedisClient
     ) -> None:
-        import asyncio
+        asyncio.get_running_loop().set_debug(True)  # it refuses what is not for another thread
 
         def request() -> None:
             with Session(engine) as session, session.begin():
