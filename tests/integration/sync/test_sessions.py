@@ -1,6 +1,7 @@
 """`uow.sync.enqueue`: in the transaction of a Session, a scoped_session or a Connection."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -190,13 +191,22 @@ class TestWithoutAClientOfItsOwn:
     async def test_the_open_client_of_asyncio_pushes_what_another_thread_commits(
         self, engine: Engine, double: TaskFunction[..., int], client: TaskClient, redis: RedisClient
     ) -> None:
-        asyncio.get_running_loop().set_debug(True)  # it refuses what is not for another thread
+        woken_in: list[int] = []
+        wake = client._pusher.wake
+
+        def noted() -> None:
+            woken_in.append(threading.get_ident())
+            wake()
+
+        client._pusher.wake = noted  # type: ignore[method-assign]
 
         def request() -> None:
             with Session(engine) as session, session.begin():
                 uow.sync.enqueue(session, double, n=1)
 
         await asyncio.to_thread(request)
+        await asyncio.sleep(0)
+        assert woken_in == [threading.get_ident()], "an event of asyncio's is for its own thread"
         await client.flush()
         assert await redis.zcard("arq:queue") == 1
 
