@@ -45,5 +45,6 @@ constraints:  ## Write the exact versions in pyproject.toml anew: the newest tha
 DOCS = tests/test_architecture.py tests/unit/test_settings.py tests/integration/test_ctx.py \
        tests/integration/test_roles.py tests/acceptance/test_readme.py \
        tests/acceptance/test_migrating.py tests/acceptance/test_schedules_doc.py \
-       tests/acceptance/test_applications_doc.py tests/conformance/test_redis_rights.py \
+       tests/acceptance/test_applications_doc.py tests/acceptance/test_sync_services_doc.py \
+       tests/acceptance/test_extending_doc.py tests/conformance/test_redis_rights.py \
        tests/unit/test_site.py tests/acceptance/test_tutorial.py tests/acceptance/test_how_to.py

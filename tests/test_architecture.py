@@ -166,6 +166,8 @@ print("fine")
 TWICE = {
     "Task": "the API's schema is named as the thing that it shows",
     "TaskError": "the API's schema, and what is raised to whoever waits for a result",
+    "TaskClient": "with asyncio, and in `uow.sync` without",
+    "TaskHandle": "with asyncio, and in `uow.sync` without",
 }
 """Names that two public classes have, and why."""
 
@@ -245,7 +247,7 @@ def _is_there(name: str) -> bool:
 
 def _is_file(name: str) -> bool:
     folders = (ROOT, ROOT / "uow", ROOT / "worker")
-    examples = ("app/", "billing/")  # of the pages, which tests write and run
+    examples = ("app/", "billing/", "orders/")  # of the pages, which tests write and run
     return name.startswith(examples) or any((folder / name).exists() for folder in folders)
 
 

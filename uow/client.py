@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
@@ -13,7 +14,7 @@ import asyncpg
 from arq.connections import ArqRedis
 from sqlalchemy.util import greenlet_spawn
 
-from uow.broker import codec, keys
+from uow.broker import codec, keys, scripts
 from uow.broker.connection import ScriptConnection
 from uow.broker.hints import Hints
 from uow.broker.redis import connect
@@ -75,7 +76,8 @@ class TaskClient:
         self.redis = redis
         self._connection = ScriptConnection(redis)
         self._pusher = Pusher(self._connection.run, Onlooker(db, redis, settings.app).look_at)
-        self._rowless = RowlessTasks(self._connection.run, redis, settings, events)
+        push = partial(scripts.push, self._connection.run)
+        self._rowless = RowlessTasks(push, redis, settings, events)
         self._hints = Hints(redis)
         self._interventions = Interventions(
             db, redis, self._pusher.announce, settings.retention, events
