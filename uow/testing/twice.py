@@ -1,12 +1,12 @@
 """Runs a task, lets its worker die wherever it can, runs it again, and compares what it has done."""
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from uow.client import TaskClient
-from uow.db.models import TaskState
 from uow.tasks.enqueue import Enqueueable
 from uow.testing.errors import Crashed
 from uow.testing.growth import differences, growth_of
@@ -56,6 +56,7 @@ class Twice:
         self._effects = effects or self._counts
         self._before = before
         self._tables: list[str] | None = None
+        self._blocks = 0  # that commit by themselves, in the longest attempt
 
     async def run(
         self, f: Enqueueable[Any, Any], arguments: Mapping[str, object], *, durable: bool
@@ -66,7 +67,7 @@ class Twice:
             AssertionError: The effects differ.
         """
         once = await self._effects_of(f, arguments, None)
-        blocks = range(1, self._runner.troubles.blocks + 1)
+        blocks = range(1, self._blocks + 1)
         deaths = [*DEATHS, *map(before_block, blocks)] if durable else [AGAIN]
         said: list[str] = []
         for death in deaths:
@@ -83,11 +84,14 @@ class Twice:
         async with self._outer.undone():
             if self._before is not None:
                 await _awaited(self._before())
-            earlier = await _awaited(self._effects())
+            earlier = await self._so_far()
             handle = await self._client.enqueue(f, **arguments)
             ended = await self._to_the_end(handle.id, death)
-            later = await _awaited(self._effects())
+            later = await self._so_far()
         return {"the task": ended, "effects": growth_of(earlier, later)}
+
+    async def _so_far(self) -> Any:
+        return copy.deepcopy(await _awaited(self._effects()))  # it may be the same list each time
 
     async def _to_the_end(self, task_id: UUID, death: str | None) -> str:
         rowless: RowlessJobs = self._client._rowless  # type: ignore[assignment] # noqa: SLF001
@@ -95,7 +99,7 @@ class Twice:
         if kept is not None:
             return await self._rowless_to_the_end(kept, rowless, times=1 if death is None else 2)
         self._runner.troubles.next = death
-        rows = Rows()
+        rows, ran = Rows(), None
         for _ in range(MOST_RUNS):
             await rows.refresh(self._runner.db)
             task = next(one for one in rows.known if one.id == task_id)
@@ -103,8 +107,8 @@ class Twice:
                 await self._attempt(task)  # its job comes once more: nobody has finished it
                 break
             ran = await self._attempt(task)
-            if death is None and task.state is TaskState.FAILED and ran is not None:
-                ran.result()
+        if death is None and ran is not None:
+            ran.result()  # it has to do well by itself
         return f"ended as {task.state}"
 
     async def _attempt(self, task: EnqueuedTask) -> Ran | None:
@@ -112,6 +116,8 @@ class Twice:
             return await self._runner.attempt(task)
         except Crashed:
             return None
+        finally:
+            self._blocks = max(self._blocks, self._runner.troubles.blocks)
 
     async def _rowless_to_the_end(
         self, task: EnqueuedTask, rowless: RowlessJobs, times: int
