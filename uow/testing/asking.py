@@ -1,4 +1,4 @@
-"""What a test says about tasks, whatever they are kept in: a transaction of its own, or a database."""
+"""What a test says about tasks, be they in a transaction of its own or in a database of its own."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping

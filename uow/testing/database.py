@@ -1,4 +1,4 @@
-"""The kit's `Database`: the product's own, as far as anybody can tell, in the test's transaction."""
+"""The kit's `Database`: the product's own, for all that anybody sees, in the test's transaction."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager

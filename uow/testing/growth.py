@@ -1,6 +1,7 @@
 """By how much grew what has happened so far, and how two growths differ."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 _NONE = object()
@@ -17,7 +18,7 @@ def growth_of(earlier: Any, later: Any) -> Any:
             return later
         case Sequence(), Sequence():
             return list(later[len(earlier) :])
-        case Set(), Set():
+        case AbstractSet(), AbstractSet():
             return set(later) - set(earlier)
         case ((int() | float()), (int() | float())):
             return later - earlier

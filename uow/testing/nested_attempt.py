@@ -5,7 +5,7 @@ checked, as who the task has become; the completion is written as who we are, un
 the savepoint is released, which is as far as it goes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -122,9 +122,7 @@ class NestedAttempt:
         try:
             self._troubles.before_commit()
             self._check_constraints()
-            found = connection.execute(*completion.for_sqlalchemy(self._schema)).all()
-            if not found:
-                raise _guard_failed()
+            _refuse_if_none(connection.execute(*completion.for_sqlalchemy(self._schema)).all())
         except BaseException:
             self.give_back()
             raise
@@ -169,8 +167,7 @@ class NestedAttempt:
             DBAPIError: With the SQLSTATE of a guard that has failed.
         """
         sql, values = statement.for_driver(self._schema)
-        if not self._outer.wait_for(self._outer.fetch(sql, values)):
-            raise _guard_failed()
+        _refuse_if_none(self._outer.wait_for(self._outer.fetch(sql, values)))
         return True
 
     def _check_constraints(self) -> None:
@@ -188,6 +185,7 @@ class NestedAttempt:
         self._outer.attempt_ends()
 
 
-def _guard_failed() -> DBAPIError:
-    failed = asyncpg.DivisionByZeroError("the guard of a completion did not hold")
-    return DBAPIError("a completion", None, failed)
+def _refuse_if_none(records: Sequence[Any]) -> None:
+    if not records:
+        failed = asyncpg.DivisionByZeroError("the guard of a completion did not hold")
+        raise DBAPIError("a completion", None, failed)

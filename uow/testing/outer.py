@@ -38,8 +38,10 @@ FIXTURE = """
             await transaction.rollback()"""
 """What the test's session is made like."""
 
-_ENDS = re.compile(r"\s*(COMMIT|END|ABORT|BEGIN|START|PREPARE\s+TRANSACTION|ROLLBACK(?!.*\bTO\b))\b",
-                   re.IGNORECASE | re.DOTALL)  # fmt: skip
+_ENDS = re.compile(
+    r"\s*(COMMIT|END|ABORT|BEGIN|START|PREPARE\s+TRANSACTION|ROLLBACK(?!.*\bTO\b))\b",
+    re.IGNORECASE | re.DOTALL,
+)
 """Statements that would end the test's transaction, or begin another."""
 
 _SPOKEN = ("idle_in_transaction_session_timeout", "role", "search_path", "statement_timeout",

@@ -17,8 +17,8 @@ import arq
 from uow.app import App, look_for_app
 from uow.attempt.attempt import Attempt
 from uow.attempt.delivery import Delivery, HeldJob
-from uow.attempt.run import run_held
 from uow.attempt.rowless import RowlessAttempt
+from uow.attempt.run import run_held
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.clock import milliseconds, utcnow
@@ -139,7 +139,7 @@ class Runner:
         context: Mapping[str, Any] | None = None,
     ) -> None:
         self.troubles = troubles
-        self.app = app or (App() if settings is not None else look_for_app(None).app)
+        self.app = app or look_for_app(None).app
         self.settings = settings or load_settings(self.app.settings)
         self.db = open_database(self.settings.database_schema)
         self.registry = default_registry if registry is None else registry

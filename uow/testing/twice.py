@@ -1,4 +1,4 @@
-"""Runs a task, lets its worker die wherever it can, runs it again, and compares what it has done."""
+"""Runs a task, lets its worker die wherever it can, runs it again, and compares the effects."""
 
 import copy
 import inspect

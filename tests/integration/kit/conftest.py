@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from tests.integration.kit import shop
-from uow import Settings
+from uow import App, Settings
 
 
 @pytest.fixture
@@ -36,4 +36,4 @@ async def session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
 @pytest.fixture
 def tasks_options() -> dict[str, Any]:
     nowhere = SecretStr("postgresql+asyncpg://nobody@localhost:1/nothing")
-    return {"registry": shop.registry, "settings": Settings(database_url=nowhere)}
+    return {"app": App(), "registry": shop.registry, "settings": Settings(database_url=nowhere)}

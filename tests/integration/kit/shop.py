@@ -33,8 +33,8 @@ class Payment(Base):
 
 CREATE = [
     "CREATE TABLE orders (id serial PRIMARY KEY, state text NOT NULL DEFAULT 'new')",
-    "CREATE TABLE payments (id serial PRIMARY KEY, order_id int NOT NULL"
-    " REFERENCES orders DEFERRABLE INITIALLY DEFERRED)",
+    """CREATE TABLE payments (id serial PRIMARY KEY,
+           order_id int NOT NULL REFERENCES orders DEFERRABLE INITIALLY DEFERRED)""",
 ]
 
 

@@ -1,7 +1,6 @@
 """What can go wrong, on purpose; and `run_twice`."""
 
 import unittest
-from collections.abc import AsyncIterator
 from typing import Any, get_args
 
 import pytest
@@ -22,11 +21,11 @@ COUNT = text("SELECT count(*) FROM payments")
 
 
 @pytest.fixture
-async def order(session: AsyncSession) -> AsyncIterator[Order]:
+async def order(session: AsyncSession) -> Order:
     order = Order()
     session.add(order)
     await session.flush()
-    yield order
+    return order
 
 
 # -- fail_next -------------------------------------------------------------------------------------
@@ -150,7 +149,9 @@ async def test_blocks_that_repeat_are_found_without_being_told_where_to_look(
     with pytest.raises(AssertionError) as found:
         await tasks.run_twice(shop.charge_in_blocks, order_id=order.id)
     said = str(found.value)
-    assert "the worker dies before block 2:\n    public.payments: 2, and 1 when it runs once" in said
+    assert (
+        "the worker dies before block 2:\n    public.payments: 2, and 1 when it runs once" in said
+    )
     assert "before block 1" not in said
     assert "after the COMMIT" not in said
 
