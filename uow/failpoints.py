@@ -62,7 +62,7 @@ def arm(environment: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def failing(name: str, fail: Callable[[], object]) -> Iterator[None]:
-    """Call `fail` when the block, or what else runs meanwhile, comes to the point ``name``; once."""
+    """Call `fail` when the block, or what runs meanwhile, comes to the point ``name``; once."""
     global _armed
     before, _armed = _armed, _Armed(name, fail, 1, 0.0)
     try:

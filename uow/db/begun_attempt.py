@@ -184,7 +184,7 @@ class BegunAttempt:
 
 
 class Begun(Protocol):
-    """What an attempt works on, as its unit of work knows it; `BegunAttempt` says what each means."""
+    """What an attempt works on, as its unit of work knows it; `BegunAttempt` says more of each."""
 
     @property
     def is_nested(self) -> bool:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uow.testing.embedded import EmbeddedTasks, EmbeddedTasksSync
     from uow.testing.errors import Crashed, NotAvailable, NotRolledBack, TransactionLost
-    from uow.testing.kit import Tasks
-    from uow.testing.kit import Tasks as tasks
+    from uow.testing.kit import Tasks, tasks
     from uow.testing.pure import perform
     from uow.testing.rows import EnqueuedTask
     from uow.testing.runner import Ran
@@ -52,7 +51,7 @@ _PLACES = {
     "TransactionLost": "errors.TransactionLost",
     "Trouble": "troubles.Trouble",
     "perform": "pure.perform",
-    "tasks": "kit.Tasks",
+    "tasks": "kit.tasks",
 }
 
 

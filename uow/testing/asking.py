@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
 from uow.tasks.enqueue import Enqueueable
+from uow.tasks.handle import TaskHandle
 from uow.tasks.reference import TaskRef
 from uow.testing.draining import MOST_ATTEMPTS, Draining, Time, raise_first_failure
 from uow.testing.rowless import RowlessJobs
@@ -124,7 +125,7 @@ class Asking:
             await self._refresh()
             task = self._waiting(wanted)
             if task is None:
-                handle = await self._enqueue(wanted.function or named, arguments)
+                handle = await self._ask(wanted.function or named, arguments)
                 await self._refresh()
                 task = next(one for one in self.enqueued() if one.id == handle.id)
             ran = await self._attempt(task)
@@ -198,6 +199,12 @@ class Asking:
             return await self._runner.attempt_rowless(task, self._rowless)
         return await self._runner.attempt(task)
 
+    async def _ask(self, named: Enqueueable[Any, R], arguments: dict[str, Any]) -> TaskHandle[R]:
+        request = named.request_many([arguments])
+        if request.durable:
+            return await self._enqueue(named, arguments)
+        return (await self._rowless.push(request))[0]
+
     def _waiting(self, wanted: Wanted) -> EnqueuedTask | None:
         return next(
             (one for one in self.enqueued() if not one.settled and wanted.matches(one)), None
@@ -216,6 +223,8 @@ class Asking:
     async def _after_it_ran(self) -> None:
         """What the test has read is read again."""
 
-    async def _enqueue(self, f: Any, arguments: Mapping[str, object]) -> Any:
-        """Ask for a task; returns its handle."""
+    async def _enqueue(
+        self, named: Enqueueable[Any, R], arguments: Mapping[str, Any]
+    ) -> TaskHandle[R]:
+        """Make the row of a task."""
         raise NotImplementedError

@@ -2,21 +2,27 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from uow.broker.redis import connect
+from uow.client import TaskClient
 from uow.db.begun_attempt import Begun, BegunAttempt
 from uow.db.database import Database
 from uow.db.statement import Statement
 from uow.settings.environment import Settings
+from uow.tasks.enqueue import Enqueueable
+from uow.tasks.handle import TaskHandle
 from uow.tasks.outlets import Outlet, close_outlet, open_outlet
 from uow.testing.asking import Asking
 from uow.testing.rowless import RowlessJobs
 from uow.testing.rows import Rows
 from uow.testing.runner import Runner
 from uow.testing.troubles import Troubles
+
+
+R = TypeVar("R")
 
 
 class CommittedTasks(Asking):
@@ -35,6 +41,7 @@ class CommittedTasks(Asking):
         runner.redis = redis
         rowless = RowlessJobs(settings.queue, settings.max_payload_bytes)
         super().__init__(runner, Rows(all_of_them=True), rowless)
+        self._client = TaskClient(runner.db, redis, settings)  # not open: nothing is to be pushed
         self._outlet = Outlet(
             settings.database_schema,
             settings.queue,
@@ -62,9 +69,10 @@ class CommittedTasks(Asking):
     async def _after_it_ran(self) -> None:
         await self._refresh()
 
-    async def _enqueue(self, f: Any, arguments: Mapping[str, object]) -> Any:
-        async with self._runner.db.get_session() as session:
-            return await f.enqueue(session, **arguments)
+    async def _enqueue(
+        self, named: Enqueueable[Any, R], arguments: Mapping[str, Any]
+    ) -> TaskHandle[R]:
+        return await self._client.enqueue(named, **arguments)
 
 
 class FailingAttempt(BegunAttempt):

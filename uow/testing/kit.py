@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from uow.app import App
 from uow.settings.environment import Settings
 from uow.tasks.binding import Caller
+from uow.tasks.enqueue import Enqueueable
+from uow.tasks.handle import TaskHandle
 from uow.tasks.reference import TaskRef
 from uow.tasks.registry import Registry
 from uow.testing.asking import Asking
@@ -21,6 +23,8 @@ from uow.testing.runner import Runner
 from uow.testing.troubles import Troubles
 from uow.testing.twice import Effects, Twice
 from uow.testing.wanted import Named, Wanted
+
+R = TypeVar("R")
 
 HAS_TABLE = "SELECT has_table_privilege(to_regclass($1), 'select')"
 
@@ -138,7 +142,7 @@ class Tasks(Asking):
             await self._refresh()
             found = next(iter(self.enqueued(f, **arguments)), None)
             given = arguments if found is None else wanted.arguments_of(found)
-            twice = Twice(self._runner, self._outer, self.client, effects, before)
+            twice = Twice(self._runner, self._outer, self.client, self._rowless, effects, before)
             durable = wanted.function is None or wanted.function.durable
             return await twice.run(named, given, durable=durable)
 
@@ -151,8 +155,10 @@ class Tasks(Asking):
         await self._refresh()
         await read_again(self._outer.session)
 
-    async def _enqueue(self, f: Any, arguments: Mapping[str, object]) -> Any:
-        return await f.enqueue(self._outer.session, **arguments)
+    async def _enqueue(
+        self, named: Enqueueable[Any, R], arguments: Mapping[str, Any]
+    ) -> TaskHandle[R]:
+        return await named.enqueue(self._outer.session, **arguments)
 
     def _look(self) -> None:
         """Read the rows after a statement of somebody's, in SQLAlchemy's greenlet."""
@@ -167,3 +173,7 @@ class Tasks(Asking):
             table = f'"{self.db.schema}".task'
             self._has_table = bool(self._outer.read(HAS_TABLE, [table])[0][0])
         return self._has_table
+
+
+tasks = Tasks
+"""As it reads well: ``async with uow.testing.tasks(session) as tasks``."""

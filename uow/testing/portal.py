@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: what lives there serves sync tests as well as async ones."""
+"""An event loop in a thread of its own: what lives there serves sync tests and async ones alike."""
 
 import asyncio
 import threading

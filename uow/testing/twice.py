@@ -47,12 +47,14 @@ class Twice:
         runner: Runner,
         outer: OuterTransaction,
         client: TaskClient,
+        rowless: RowlessJobs,
         effects: Effects | None,
         before: Callable[[], object] | None,
     ) -> None:
         self._runner = runner
         self._outer = outer
         self._client = client
+        self._rowless = rowless
         self._effects = effects or self._counts
         self._before = before
         self._tables: list[str] | None = None
@@ -94,10 +96,9 @@ class Twice:
         return copy.deepcopy(await _awaited(self._effects()))  # it may be the same list each time
 
     async def _to_the_end(self, task_id: UUID, death: str | None) -> str:
-        rowless: RowlessJobs = self._client._rowless  # type: ignore[assignment] # noqa: SLF001
-        kept = next((one for one in rowless.known if one.id == task_id), None)
+        kept = next((one for one in self._rowless.known if one.id == task_id), None)
         if kept is not None:
-            return await self._rowless_to_the_end(kept, rowless, times=1 if death is None else 2)
+            return await self._rowless_to_the_end(kept, times=1 if death is None else 2)
         self._runner.troubles.next = death
         rows, ran = Rows(), None
         for _ in range(MOST_RUNS):
@@ -119,11 +120,9 @@ class Twice:
         finally:
             self._blocks = max(self._blocks, self._runner.troubles.blocks)
 
-    async def _rowless_to_the_end(
-        self, task: EnqueuedTask, rowless: RowlessJobs, times: int
-    ) -> str:
+    async def _rowless_to_the_end(self, task: EnqueuedTask, times: int) -> str:
         for _ in range(times):
-            await self._runner.attempt_rowless(task, rowless)
+            await self._runner.attempt_rowless(task, self._rowless)
         return "ended"
 
     async def _counts(self) -> dict[str, Any]:

@@ -262,7 +262,7 @@ async def test_it_works_under_unittest(engine: AsyncEngine, tasks_options: dict[
         async def test_order(self) -> None:
             await shop.confirm.enqueue(self.session, order_id=1)
             self.tasks.assert_enqueued(shop.confirm, order_id=1)
-            self.assertEqual(await self.tasks.run(shop.confirm, order_id=1), "confirmed")
+            assert await self.tasks.run(shop.confirm, order_id=1) == "confirmed"
 
     import asyncio
 
