@@ -24,7 +24,7 @@ TABLES = (
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The files of the page, in a folder of their own."""
-    files = re.findall(r"`((?:app|tests)/\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
+    files = re.findall(r"`(app/[\w/]+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(files) == PAGE.count("```python") - 1  # one is a line of the guide
     for name, source in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,14 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.timeout(120)  # two runs of pytest, the second with processes of its own
-@pytest.mark.parametrize("processes", ["0", "2"])
+@pytest.mark.timeout(120)  # a pytest that imports everything anew, and starts servers
+@pytest.mark.parametrize(
+    ("what", "passed"),
+    [("-n 0 app/tests", 9), ("-n 2 app/tests/test_orders.py", 5)],
+    ids=["all", "in two processes"],
+)
 async def test_the_tests_of_the_page_pass(
-    processes: str, project: Path, settings: Settings, db: Database
+    what: str, passed: int, project: Path, settings: Settings, db: Database
 ) -> None:
     for table in TABLES:
         await db.execute_once(text(table), {})
@@ -47,11 +51,11 @@ async def test_the_tests_of_the_page_pass(
     environment = environment_of(Settings(), TEST_DATABASE_URL=url, WORKER_TASK_MODULES="app.tasks")
     environment.pop("WORKER_DATABASE_URL", None)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", processes, "-p", "no:cacheprovider", "tests"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *what.split()],
         cwd=project, env=environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " 9 passed" in done.stdout or "\n9 passed" in done.stdout
+    assert re.search(rf"^{passed} passed", done.stdout, re.MULTILINE), done.stdout
     for table in ("orders", "payments", "worker.task"):
         left = await db.execute_once(text(f"SELECT count(*) FROM {table}"), {})
         assert left.scalar_one() == 0

@@ -21,7 +21,6 @@ from uow.testing.rows import Rows
 from uow.testing.runner import Runner
 from uow.testing.troubles import Troubles
 
-
 R = TypeVar("R")
 
 

@@ -34,24 +34,24 @@ class _Embedded:
         self._portal.wait_for(self._core.close())
 
     def enqueued(self, f: Named | None = None, /, **arguments: object) -> list[EnqueuedTask]:
-        """What was committed in this test's database: see `uow.testing.Tasks.enqueued`."""
+        """What was committed in this test's database: see `Tasks.enqueued`."""
         self._portal.wait_for(self._core.look())
         return self._core.enqueued(f, **arguments)
 
     def assert_enqueued(self, f: Named, /, **arguments: object) -> EnqueuedTask:
-        """Fail unless a task was committed: see `uow.testing.Tasks.assert_enqueued`."""
+        """Fail unless a task was committed: see `Tasks.assert_enqueued`."""
         __tracebackhide__ = True
         self._portal.wait_for(self._core.look())
         return self._core.assert_enqueued(f, **arguments)
 
     def refute_enqueued(self, f: Named, /, **arguments: object) -> None:
-        """Fail if a task was committed: see `uow.testing.Tasks.refute_enqueued`."""
+        """Fail if a task was committed: see `Tasks.refute_enqueued`."""
         __tracebackhide__ = True
         self._portal.wait_for(self._core.look())
         self._core.refute_enqueued(f, **arguments)
 
     def assert_wired(self, *, other_services: tuple[str, ...] = ()) -> None:
-        """Fail if something leads nowhere: see `uow.testing.Tasks.assert_wired`."""
+        """Fail if something leads nowhere: see `Tasks.assert_wired`."""
         __tracebackhide__ = True
         self._portal.wait_for(self._core.look())
         self._core.assert_wired(other_services=other_services)
@@ -59,11 +59,11 @@ class _Embedded:
     def travel(
         self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
     ) -> None:
-        """Let time pass: see `uow.testing.Tasks.travel`."""
+        """Let time pass: see `Tasks.travel`."""
         self._core.travel(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
     def fail_next(self, what: Trouble) -> None:
-        """Let the next attempt meet a failure: see `uow.testing.Tasks.fail_next`."""
+        """Let the next attempt meet a failure: see `Tasks.fail_next`."""
         self._core.fail_next(what)
 
     def run_twice(self, *_: object, **__: object) -> NoReturn:
@@ -87,11 +87,11 @@ class EmbeddedTasks(_Embedded):
     async def run(self, f: str, /, **arguments: object) -> Any: ...
 
     async def run(self, f: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Run one attempt of a task now: see `uow.testing.Tasks.run`."""
+        """Run one attempt of a task now: see `Tasks.run`."""
         return await asyncio.wrap_future(self._portal.submit(self._core.run(f, *args, **kwargs)))
 
     async def drain(self, *, at_most: int = MOST_ATTEMPTS, raises: bool = True) -> list[Ran]:
-        """Run everything that is due: see `uow.testing.Tasks.drain`."""
+        """Run everything that is due: see `Tasks.drain`."""
         draining = self._core.drain(at_most=at_most, raises=raises)
         return await asyncio.wrap_future(self._portal.submit(draining))
 
@@ -106,11 +106,11 @@ class EmbeddedTasksSync(_Embedded):
     def run(self, f: str, /, **arguments: object) -> Any: ...
 
     def run(self, f: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Run one attempt of a task now: see `uow.testing.Tasks.run`."""
+        """Run one attempt of a task now: see `Tasks.run`."""
         return self._portal.wait_for(self._core.run(f, *args, **kwargs))
 
     def drain(self, *, at_most: int = MOST_ATTEMPTS, raises: bool = True) -> list[Ran]:
-        """Run everything that is due: see `uow.testing.Tasks.drain`."""
+        """Run everything that is due: see `Tasks.drain`."""
         return self._portal.wait_for(self._core.drain(at_most=at_most, raises=raises))
 
 

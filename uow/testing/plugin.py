@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from uow.settings.environment import Settings
     from uow.testing.embedded import EmbeddedTasks, EmbeddedTasksSync
     from uow.testing.kit import Tasks
-    from uow.testing.servers import Servers
+    from uow.testing.servers import ThrowawayServers
 
 
 @pytest.fixture
@@ -43,19 +43,19 @@ def embedded_prepare() -> Any:
 
 
 @pytest.fixture(scope="session")
-def embedded_servers(embedded_app: Any, embedded_prepare: Any) -> "Iterator[Servers]":
+def embedded_servers(embedded_app: Any, embedded_prepare: Any) -> "Iterator[ThrowawayServers]":
     """The throwaway servers of this session."""
     from uow.app import look_for_app
-    from uow.testing.servers import Servers
+    from uow.testing.servers import ThrowawayServers
 
     app = embedded_app or look_for_app(None).app
-    servers = Servers(app.migrations, embedded_prepare)
+    servers = ThrowawayServers(app.migrations, embedded_prepare)
     yield servers
     servers.close()
 
 
 @pytest.fixture
-def embedded_database_url(embedded_servers: "Servers") -> Iterator[str]:
+def embedded_database_url(embedded_servers: "ThrowawayServers") -> Iterator[str]:
     """A migrated database of this test's own."""
     url = embedded_servers.new_database()
     yield url
@@ -64,7 +64,7 @@ def embedded_database_url(embedded_servers: "Servers") -> Iterator[str]:
 
 @pytest.fixture
 def embedded_settings(
-    embedded_servers: "Servers",
+    embedded_servers: "ThrowawayServers",
     embedded_database_url: str,
     embedded_app: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -89,7 +89,7 @@ def _embedded_options(
 
 @pytest.fixture
 def embedded_tasks(
-    embedded_servers: "Servers", _embedded_options: dict[str, Any]
+    embedded_servers: "ThrowawayServers", _embedded_options: dict[str, Any]
 ) -> "Iterator[EmbeddedTasks]":
     """The tasks of this test in its own database, where everything commits; for async tests."""
     from uow.testing.embedded import EmbeddedTasks
@@ -101,7 +101,7 @@ def embedded_tasks(
 
 @pytest.fixture
 def embedded_tasks_sync(
-    embedded_servers: "Servers", _embedded_options: dict[str, Any]
+    embedded_servers: "ThrowawayServers", _embedded_options: dict[str, Any]
 ) -> "Iterator[EmbeddedTasksSync]":
     """The same for tests that are plain functions, as those with a `TestClient` are."""
     from uow.testing.embedded import EmbeddedTasksSync

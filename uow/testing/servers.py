@@ -32,7 +32,7 @@ _FAST = {"synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "
 _OLDEST_WITH_STRATEGY = 150_000
 
 
-class Servers:
+class ThrowawayServers:
     """A Postgres and a Redis, from the start of the first test that asks to the session's end.
 
     Args:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -13,9 +14,11 @@ from tests.integration.kit import shop
 from tests.integration.kit.shop import Order, Payment
 from uow import (
     Cancel,
+    Database,
     InvalidArguments,
     Snooze,
     TaskCancelled,
+    TaskClient,
     TaskContext,
     TaskRef,
     TaskState,
@@ -452,3 +455,36 @@ async def test_someone_who_settles_it_meanwhile_wins(session: AsyncSession, task
     tasks.fail_next("the task is cancelled while it runs")
     with pytest.raises(TaskCancelled):
         await tasks.run(shop.confirm, order_id=2)
+
+
+async def test_its_queue_is_its_own_whatever_other_clients_are_open(
+    engine: AsyncEngine, session: AsyncSession, tasks_options: dict[str, Any]
+) -> None:
+    others = tasks_options["settings"].model_copy(update={"queue": "of-a-developer"})
+    db = Database(engine.url)
+    db.engine = engine
+    async with TaskClient.from_settings(others, db=db):
+        async with Tasks(session, **tasks_options) as tasks:
+            await shop.send_mail.enqueue(session, to="a@b.c")
+            queue = tasks.assert_enqueued(shop.send_mail).queue
+        assert queue.startswith("arq:queue:test:")
+        async with Tasks(session, **tasks_options) as tasks:
+            await shop.send_mail.enqueue(session, to="a@b.c")
+            assert tasks.enqueued()[-1].queue != queue
+        handle = await shop.send_mail.enqueue(session, to="a@b.c")
+        queue = await session.scalar(
+            text("SELECT queue FROM worker.task WHERE id = :id"), {"id": handle.id}
+        )
+        assert queue == "of-a-developer"
+
+
+async def test_its_database_and_client_serve_an_app_without_overrides(
+    session: AsyncSession, tasks: Tasks
+) -> None:
+    app = shop.make_app()
+    app.state.db, app.state.client = tasks.db, tasks.client
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.post("/orders")
+    tasks.assert_enqueued(shop.confirm, order_id=response.json()["id"])
+    assert await session.get(Order, response.json()["id"]) is not None

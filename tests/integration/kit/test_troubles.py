@@ -1,6 +1,8 @@
 """What can go wrong, on purpose; and `run_twice`."""
 
+import sys
 import unittest
+from types import ModuleType
 from typing import Any, get_args
 
 import pytest
@@ -210,12 +212,13 @@ async def test_a_task_that_fails_by_itself_is_not_compared(tasks: Tasks, order: 
 
 # -- assert_wired ----------------------------------------------------------------------------------
 
-typo = TaskRef("mail.sned")
-
 
 async def test_names_and_arguments_that_lead_nowhere_are_named(
-    session: AsyncSession, tasks_options: dict[str, Any]
+    session: AsyncSession, tasks_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    module: Any = ModuleType("shop_of_somebody")
+    module.typo = TaskRef("mail.sned")
+    monkeypatch.setitem(sys.modules, "shop_of_somebody", module)
     registry = Registry()
 
     @cron("@daily", arguments={"what": "no number"})
@@ -235,7 +238,10 @@ async def test_names_and_arguments_that_lead_nowhere_are_named(
             await tasks.drain()
     said = str(found.value)
     assert "mail.send(too=1) was enqueued, and its arguments do not fit: mail.send: to" in said
-    assert f"{__name__}.typo: no task function is called mail.sned; did you mean mail.send?" in said
+    assert (
+        "shop_of_somebody.typo: no task function is called mail.sned; did you mean mail.send?"
+        in said
+    )
     assert "schedule ticks(what=no number): ticks: what" in said
 
 
