@@ -7,11 +7,14 @@ from typing import Any, Self
 from uuid import UUID
 
 from arq.connections import ArqRedis
+from sqlalchemy.util import greenlet_spawn
 
 from uow.client import TaskClient
 from uow.db.database import Database
+from uow.errors import SchemaError
 from uow.settings.environment import Settings
 from uow.tasks.outlets import Outlet, close_outlet, open_outlet
+from uow.tasks.refusal import refusal_of
 from uow.testing.rowless import RowlessJobs, nobody_runs
 
 
@@ -40,6 +43,10 @@ class NestedClient(TaskClient):
     def close_outlet(self) -> None:
         """The test has ended: rows of its engine go elsewhere again."""
         close_outlet(self._outlet)
+
+    async def refusal_of(self, error: Exception) -> SchemaError | None:
+        """What an error of ours says about our tables: that they are not there, or not ours."""
+        return await greenlet_spawn(refusal_of, error, self.db.engine.sync_engine, self._outlet)
 
     async def __aenter__(self) -> Self:
         return self

@@ -5,6 +5,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
+import asyncpg
+
 from uow.app import App
 from uow.settings.environment import Settings
 from uow.tasks.binding import Caller
@@ -159,6 +161,15 @@ class Tasks(Asking):
         self, named: Enqueueable[Any, R], arguments: Mapping[str, Any]
     ) -> TaskHandle[R]:
         return await named.enqueue(self._outer.session, **arguments)
+
+    async def _refresh(self) -> None:
+        try:
+            await super()._refresh()
+        except asyncpg.PostgresError as error:
+            refusal = await self.client.refusal_of(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def _look(self) -> None:
         """Read the rows after a statement of somebody's, in SQLAlchemy's greenlet."""

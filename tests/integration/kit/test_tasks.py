@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from tests.integration.kit import shop
 from tests.integration.kit.shop import Order, Payment
@@ -16,6 +16,7 @@ from uow import (
     Cancel,
     Database,
     InvalidArguments,
+    SchemaError,
     Snooze,
     TaskCancelled,
     TaskClient,
@@ -488,3 +489,20 @@ async def test_its_database_and_client_serve_an_app_without_overrides(
         response = await client.post("/orders")
     tasks.assert_enqueued(shop.confirm, order_id=response.json()["id"])
     assert await session.get(Order, response.json()["id"]) is not None
+
+
+async def test_a_database_without_our_tables_is_not_spoilt_by_looking(
+    empty_database_url: str, tasks_options: dict[str, Any]
+) -> None:
+    engine = create_async_engine(empty_database_url)
+    async with engine.connect() as connection:
+        await connection.begin()
+        session = AsyncSession(connection, join_transaction_mode="create_savepoint")
+        async with session, Tasks(session, **tasks_options) as tasks:
+            await session.execute(text("CREATE TABLE mine (n int)"))
+            await session.execute(text("INSERT INTO mine VALUES (1)"))
+            tasks.refute_enqueued(shop.confirm)
+            assert await session.scalar(text("SELECT count(*) FROM mine")) == 1
+            with pytest.raises(SchemaError, match="worker migrate"):
+                await tasks.run(shop.confirm, order_id=1)
+    await engine.dispose()
