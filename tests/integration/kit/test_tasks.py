@@ -180,6 +180,19 @@ async def test_objects_of_the_session_show_what_the_task_has_done(
     assert order.state == "confirmed"
 
 
+async def test_what_the_session_has_not_yet_written_is_there_for_the_task(
+    session: AsyncSession, tasks: Tasks
+) -> None:
+    @task("counts", registry=shop.registry)
+    async def counts(ctx: TaskContext) -> int:
+        async with ctx["db"].get_session() as inner:
+            return await inner.scalar(text("SELECT count(*) FROM orders")) or 0
+
+    await counts.enqueue(session)
+    session.add(Order())
+    assert await tasks.run(counts) == 1
+
+
 async def test_arguments_are_checked_as_in_reality(tasks: Tasks) -> None:
     with pytest.raises(InvalidArguments):
         await tasks.run(shop.confirm, order_id="no number")  # type: ignore[call-overload]
@@ -211,6 +224,7 @@ async def test_a_deferred_constraint_fails_the_attempt(session: AsyncSession, ta
         await tasks.run(shop.charge, order_id=404)
     assert await session.scalar(COUNT) == 0
     order = await new_order(session)
+    await tasks.run(shop.charge, order_id=order.id)
     session.add(Payment(order_id=order.id + 1))  # deferred again: this test may still do it
     await session.flush()
 

@@ -1,5 +1,6 @@
 """What can go wrong, on purpose; and `run_twice`."""
 
+import contextlib
 import sys
 import unittest
 from types import ModuleType
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 import uow.testing
 from tests.integration.kit import shop
-from tests.integration.kit.shop import Order
+from tests.integration.kit.shop import Order, Payment
 from uow import InvalidSchedule, TaskCancelled, TaskContext, TaskRef, TaskState, cron, task
 from uow.failpoints import POINTS
 from uow.tasks.registry import Registry
@@ -156,6 +157,21 @@ async def test_blocks_that_repeat_are_found_without_being_told_where_to_look(
     )
     assert "before block 1" not in said
     assert "after the COMMIT" not in said
+
+
+async def test_a_function_that_swallows_everything_does_not_outlive_its_worker(
+    session: AsyncSession, tasks: Tasks, order: Order
+) -> None:
+    @task("swallows.death", registry=shop.registry, atomic=False)
+    async def swallows(ctx: TaskContext) -> None:
+        async with ctx["db"].get_session() as inner:
+            inner.add(Payment(order_id=order.id))
+        with contextlib.suppress(BaseException):
+            async with ctx["db"].get_session() as inner:
+                await inner.execute(text("SELECT 1"))
+
+    with pytest.raises(AssertionError, match="before block 2:\n    public.payments: 2, and 1"):
+        await tasks.run_twice(swallows)
 
 
 async def test_what_happens_outside_of_postgres_is_compared_by_its_growth(
