@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from uow.clock import utcnow
 from uow.schedules.cron import schedules_of
-from uow.tasks.outcome import Failed
+from uow.tasks.outcome import Failed, HandedBack
 from uow.testing.errors import Crashed
 from uow.testing.rowless import RowlessJobs
 from uow.testing.rows import EnqueuedTask, Rows
@@ -55,7 +55,8 @@ class Draining:
         with the time. What this process has no function for is left alone.
 
         Raises:
-            AssertionError: More than `at_most` attempts, or `MOST_TICKS` ticks, were due.
+            AssertionError: More than `at_most` attempts, or `MOST_TICKS` ticks, were due; or a
+                task's arguments do not fit its function, so that a worker would wait for a deploy.
         """
         ran: list[Ran] = []
         for _ in range(MOST_TICKS + at_most):
@@ -101,9 +102,13 @@ class Draining:
         if any(task.id == one.id for one in self._rowless.known):
             return [await self._runner.attempt_rowless(task, self._rowless)]
         try:
-            return [await self._runner.attempt(task)]
+            ran = await self._runner.attempt(task)
         except Crashed:  # its worker has died; another one takes it
             return [Ran(task, None)]
+        match ran.outcome:
+            case HandedBack(reason=reason, is_stray=True):
+                raise AssertionError(f"{task} waits for other code than is here: {reason}")
+        return [ran]
 
 
 def raise_first_failure(ran: Sequence[Ran]) -> None:

@@ -70,18 +70,20 @@ class Tasks(Asking):
         rowless = RowlessJobs(queue, chosen.max_payload_bytes)
         super().__init__(runner, Rows(), rowless)
         self.client = NestedClient(self.db, runner.redis, chosen, queue, rowless)
-        self._has_table = False
+        self._has_table, self._is_open = False, True
         self._outer.on_write(self._look)
 
     def close(self) -> None:
-        """Leave the session alone again.
+        """Leave the session alone again; a second time does nothing.
 
         Raises:
             AssertionError: What `fail_next` was told has not happened.
         """
-        self.client.close_outlet()
-        self._outer.close()
-        self._refuse_what_never_came()
+        if self._is_open:
+            self._is_open = False
+            self.client.close_outlet()
+            self._outer.close()
+            self._refuse_what_never_came()
 
     def __enter__(self) -> Self:
         return self

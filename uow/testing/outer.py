@@ -108,10 +108,10 @@ class OuterTransaction:
         if self.is_lost:
             raise TransactionLost(
                 self._lost
-                or "a statement was cut off in the middle, by a timeout or a cancellation, which "
-                "costs its connection. Here that is the test's own, and with it everything that "
-                "the test has done. Raise the timeout; or, if it is what you test, use the fixture "
-                "embedded_tasks, which has real connections"
+                or "the test's own connection is lost, and with it all that the test has done: a "
+                "statement was cut off in the middle, by a timeout or a cancellation, which costs "
+                "its connection, or Postgres has ended it. Raise the timeout; or, if it is what "
+                "you test, use the fixture embedded_tasks, which has real connections"
             )
 
     # -- statements of ours, each in a savepoint ---------------------------------------------------
