@@ -30,6 +30,7 @@ class Outlet:
         engine: The client's; None: there is no client.
         events: Whom to tell what was enqueued; None: nobody.
         schema_is_given: Whether somebody has named the schema; else it is the default.
+        stands_alone: While it is open, no other client's is meant for its engine.
     """
 
     schema: str
@@ -41,6 +42,7 @@ class Outlet:
     engine: Engine | None = None
     events: Spine | None = None
     schema_is_given: bool = True
+    stands_alone: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Outlet":
@@ -146,6 +148,8 @@ def _leading_to(engine: Engine) -> list[Outlet]:
     """The open outlets of this very engine, or else of another one of the same database."""
     there = [(outlet, outlet.engine) for outlet in _open if outlet.engine is not None]
     own = [outlet for outlet, known in there if known.pool is engine.pool]
+    if alone := [outlet for outlet in own if outlet.stands_alone]:
+        return alone[-1:]
     return own or [outlet for outlet, known in there if _address(known) == _address(engine)]
 
 
