@@ -208,12 +208,9 @@ class OuterTransaction:
             await greenlet_spawn(self.connection.exec_driver_sql, "SELECT 1")
             self._settings = tuple((await self._locked(_NOW, ()))[0])
 
-    def _before(
-        self, connection: Connection, cursor: Any, statement: str, values: Any, *_: Any
-    ) -> tuple[str, Any]:
+    def _before(self, connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
         if _ENDS.match(statement):
             raise ended_by_hand()
-        return statement, values
 
     def _after(self, connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("ROLLBACK TO") and self._said:

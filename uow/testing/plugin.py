@@ -46,10 +46,12 @@ def embedded_prepare() -> Any:
 def embedded_servers(embedded_app: Any, embedded_prepare: Any) -> "Iterator[ThrowawayServers]":
     """The throwaway servers of this session."""
     from uow.app import look_for_app
+    from uow.settings.environment import load_settings
     from uow.testing.servers import ThrowawayServers
 
     app = embedded_app or look_for_app(None).app
-    servers = ThrowawayServers(app.migrations, embedded_prepare)
+    schema = load_settings(app.settings).given_schema
+    servers = ThrowawayServers(app.migrations, embedded_prepare, schema)
     yield servers
     servers.close()
 

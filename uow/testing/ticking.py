@@ -5,7 +5,7 @@ has, and its ticks are noted and made tasks of by what the leader does it with.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
@@ -73,5 +73,4 @@ class Ticking:
         )
 
     def _tick(self, one: _Schedule) -> Tick:
-        tick = Tick(self._app, one.name, one.definition, one.waiting[0], "fired", task_id=new_id())
-        return replace(tick, fate="fired")
+        return Tick(self._app, one.name, one.definition, one.waiting[0], "fired", task_id=new_id())

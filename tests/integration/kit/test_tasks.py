@@ -23,6 +23,7 @@ from uow import (
     TaskContext,
     TaskRef,
     TaskState,
+    cron,
     task,
 )
 from uow.tasks.registry import Registry
@@ -520,3 +521,20 @@ async def test_a_database_without_our_tables_is_not_spoilt_by_looking(
             with pytest.raises(SchemaError, match="worker migrate"):
                 await tasks.run(shop.confirm, order_id=1)
     await engine.dispose()
+
+
+async def test_a_tick_that_waits_for_the_one_before_it_comes_after_it(
+    session: AsyncSession, tasks_options: dict[str, Any]
+) -> None:
+    registry = Registry()
+
+    @cron("@hourly", overlap="queue")
+    @task("queues", registry=registry)
+    async def queues(ctx: TaskContext) -> None: ...
+
+    async with Tasks(session, **{**tasks_options, "registry": registry}) as tasks:
+        tasks.travel(hours=3)
+        ran = await tasks.drain()
+    ticks = [one.task.run_at for one in ran]
+    assert len(ticks) == 3
+    assert ticks == sorted(ticks)
