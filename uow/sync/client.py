@@ -24,7 +24,7 @@ from uow.events.tasks import TaskEnqueued
 from uow.failpoints import reach
 from uow.settings.environment import Settings, load_settings
 from uow.sync.database import SyncDatabase
-from uow.sync.driver import make_engine
+from uow.sync.driver import make_engine, refuse_other_engine
 from uow.sync.handle import TaskHandle
 from uow.sync.immediately import immediately
 from uow.sync.in_session import handles_for
@@ -110,10 +110,12 @@ class TaskClient:
 
         Raises:
             SettingsError: A setting is missing, unknown or malformed.
+            InvalidOptions: `engine` is asyncio's, or leads to something else than Postgres.
             ImportError: There is neither psycopg nor psycopg2.
         """
         chosen = settings or load_settings()
         if engine is not None:
+            refuse_other_engine(engine)
             return cls(engine, chosen)
         client = cls(make_engine(chosen.require_database()), chosen)
         client._owned = client._db.engine

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DisconnectionError
 
 from uow.db.connection import KEEP_ALIVE
 from uow.db.statement import SILENT_SECONDS
+from uow.errors import InvalidOptions
 from uow.settings.parts import DatabaseSettings
 from uow.urls.libpq import LibpqAddress
 
@@ -75,6 +76,21 @@ def make_engine(settings: DatabaseSettings) -> Engine:
     event.listen(engine, "connect", _open)
     event.listen(engine, "checkout", _refuse_if_over)
     return engine
+
+
+def refuse_other_engine(engine: object) -> None:
+    """Raise if a client could not work on an engine of somebody's.
+
+    Raises:
+        InvalidOptions: It could not.
+    """
+    if not isinstance(engine, Engine) or engine.dialect.is_async:
+        raise InvalidOptions(
+            f"engine= is asyncio's or none ({type(engine).__name__}): give one of psycopg or "
+            "psycopg2, or leave it out"
+        )
+    if engine.dialect.name != "postgresql":
+        raise InvalidOptions(f"engine= leads to {engine.dialect.name}, and tasks are in Postgres")
 
 
 def _open(connection: Any, _: object) -> None:

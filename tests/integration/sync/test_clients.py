@@ -1,6 +1,7 @@
 """`uow.sync.TaskClient`: its own transactions, handles, threads, forks, servers that are away."""
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 from redis import Redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 import uow.sync
@@ -47,6 +49,8 @@ from uow.sync import driver, handle
 from uow.tasks.registry import Registry
 
 Client = uow.sync.TaskClient
+
+SQLITE = create_engine("sqlite://")
 
 
 @pytest.fixture
@@ -139,6 +143,17 @@ class TestEnqueueing:
         with engine.connect() as connection:  # nothing of us is left in it
             assert connection.get_isolation_level() == "READ COMMITTED"
             assert not connection.connection.dbapi_connection.autocommit  # type: ignore[union-attr]
+
+    def test_an_engine_that_it_cannot_work_on_is_refused(self, settings: Settings) -> None:
+        asyncios = create_async_engine(settings.require_database().url)
+        wrong: dict[str, list[Any]] = {
+            "asyncio's": [asyncios, asyncios.sync_engine, 1],
+            "sqlite": [SQLITE],
+        }
+        for said, engines in wrong.items():
+            for engine in engines:
+                with pytest.raises(InvalidOptions, match=said):
+                    Client.from_settings(settings, engine=engine)
 
 
 class TestAsked:
@@ -401,28 +416,23 @@ class TestRedis:
         assert any("which is that of database 'theirs'" in one for one in caplog.messages)
 
 
-def locked(engine: Engine) -> Any:
+@contextlib.contextmanager
+def locked(engine: Engine) -> Iterator[Callable[[], None]]:
     """While the table is locked, yields what ends the backend that waits for it."""
-    import contextlib
+    waits = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as lock, engine.connect() as other:
+        lock.execute(text("LOCK TABLE worker.task"))
 
-    @contextlib.contextmanager
-    def holding() -> Iterator[Callable[[], None]]:
-        with engine.connect() as lock, engine.connect() as other:
-            lock.execute(text("LOCK TABLE worker.task"))
+        def end() -> None:
+            until = time.monotonic() + 10
+            while not other.execute(waits).all():
+                other.rollback()
+                assert time.monotonic() < until
 
-            def end() -> None:
-                until = time.monotonic() + 10
-                waits = text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE wait_event_type = 'Lock' AND datname = current_database()"
-                )
-                while not other.execute(waits).all():
-                    other.rollback()
-                    assert time.monotonic() < until
-
-            yield end
-
-    return holding()
+        yield end
 
 
 def run(code: str, settings: Settings, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -434,18 +444,21 @@ def run(code: str, settings: Settings, **environment: str) -> subprocess.Complet
 
 FORKS = """
 import os, sys
+import sqlalchemy
 import uow.sync
 client = uow.sync.TaskClient.from_settings()
 print(client.enqueue("elsewhere", at="before").status().value, flush=True)
-def backend():
+def ask(question, **values):
     with client._db.engine.connect() as connection:
-        return connection.connection.dbapi_connection.info.backend_pid
-parents = backend()
+        return connection.scalar(sqlalchemy.text(question), values)
+client.flush()
+parents, forked = ask("SELECT pg_backend_pid()"), ask("SELECT clock_timestamp()")
+AGE = "SELECT backend_start > :forked FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 children = []
 for n in range(3):
     pid = os.fork()
     if not pid:
-        assert backend() != parents
+        assert ask(AGE, forked=forked)
         for _ in range(20):
             assert client.enqueue("elsewhere", at=n).status() == "queued"
         sys.exit(0)
@@ -453,7 +466,8 @@ for n in range(3):
 for _ in range(20):
     assert client.enqueue("elsewhere", at="parent").status() == "queued"
 print([os.waitpid(pid, 0)[1] for pid in children], flush=True)
-assert backend() == parents
+# Nobody has ended what was the parent's.
+assert ask("SELECT 1 FROM pg_stat_activity WHERE pid = :pid", pid=parents) == 1
 for _ in range(20):
     assert client.enqueue("elsewhere", at="after").status() == "queued"
 """

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
@@ -296,6 +297,21 @@ class TestRefused:
             with pytest.raises(SchemaError, match="run `worker migrate` first") as caught:
                 uow.sync.enqueue(session, double, n=1)
         assert "\n" not in str(caught.value)
+        engine.dispose()
+
+    def test_if_nobody_can_tell_where_the_tables_are_it_is_the_drivers_error(
+        self, driver_name: str, empty_database_url: str, double: TaskFunction[..., int],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        engine = create_engine(LibpqAddress.read(empty_database_url, driver_name).url)
+
+        def full() -> None:
+            raise engine.dialect.loaded_dbapi.OperationalError("too many clients already")
+
+        with Session(engine) as session, monkeypatch.context() as meanwhile:
+            meanwhile.setattr(engine.pool, "recreate", full)
+            with pytest.raises(ProgrammingError, match="task"):
+                uow.sync.enqueue(session, double, n=1)
         engine.dispose()
 
     def test_a_role_that_may_not(self, engine: Engine, double: TaskFunction[..., int]) -> None:
