@@ -13,6 +13,7 @@ from uow.errors import (
     AttemptSuperseded,
     ClientClosed,
     EnqueueError,
+    Exhausted,
     InvalidArguments,
     InvalidOptions,
     InvalidResult,
@@ -39,16 +40,18 @@ from uow.errors import (
     UniqueKeyTaken,
     UnitOfWorkLost,
     UnknownTask,
+    WorkerDied,
     WorkerError,
 )
 
 if TYPE_CHECKING:
     from uow.api.deps import SessionDep
-    from uow.app import App
+    from uow.application import App
     from uow.client import TaskClient
     from uow.db.autogenerate import include_object
     from uow.db.database import Database
     from uow.db.models import TaskState
+    from uow.inside import running
     from uow.schedules.by_hand import ScheduleView, TickView
     from uow.schedules.cron import DeclaredSchedule, cron, schedule
     from uow.services.pruning import prune
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from uow.tasks.handle import TaskHandle, TaskView
     from uow.tasks.outcome import Cancel, Retry, Snooze
     from uow.tasks.reference import TaskRef
+    from uow.tasks.registry import Registry
     from uow.tasks.retry import Backoff
 
 __all__ = [
@@ -73,12 +77,14 @@ __all__ = [
     "Database",
     "DeclaredSchedule",
     "EnqueueError",
+    "Exhausted",
     "InvalidArguments",
     "InvalidOptions",
     "InvalidResult",
     "InvalidSchedule",
     "ParametersDiffer",
     "PayloadTooLarge",
+    "Registry",
     "Retry",
     "ScheduleBusy",
     "ScheduleNotFound",
@@ -113,21 +119,24 @@ __all__ = [
     "UniqueKeyTaken",
     "UnitOfWorkLost",
     "UnknownTask",
+    "WorkerDied",
     "WorkerError",
     "cron",
     "include_object",
     "load_settings",
     "prune",
+    "running",
     "schedule",
     "task",
 ]
 
 _PLACES = {
-    "App": "app",
+    "App": "application",
     "Backoff": "tasks.retry",
     "Cancel": "tasks.outcome",
     "Database": "db.database",
     "DeclaredSchedule": "schedules.cron",
+    "Registry": "tasks.registry",
     "Retry": "tasks.outcome",
     "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
@@ -146,6 +155,7 @@ _PLACES = {
     "include_object": "db.autogenerate",
     "load_settings": "settings.environment",
     "prune": "services.pruning",
+    "running": "inside",
     "schedule": "schedules.cron",
     "task": "tasks.definition",
 }

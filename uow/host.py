@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 class Services:
     """What turns in a process between its start and its stop."""
 
+    client: TaskClient
     runtime: Runtime
     vitals: Vitals
     relay: Relay
@@ -62,9 +63,12 @@ class Process:
     Args:
         registry: The task modules have been loaded.
         burst: It ends when nothing is due; arq's own command does not tell.
+        stopper: Tells the worker to stop, from any thread. None: it has the process for itself,
+            heeds its signals and is stopped by one.
 
     Attributes:
         death: What it has died of since it was started last.
+        departure: How it leaves; None: it has not been started.
     """
 
     def __init__(
@@ -74,12 +78,15 @@ class Process:
         schedules: Sequence[DeclaredSchedule] = (),
         *,
         burst: bool = False,
+        stopper: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.schedules = schedules
         self.burst = burst
         self.death = Death()
+        self.departure: Departure | None = None
+        self._stopper = stopper
         self._services: Services | None = None
         self._stack = contextlib.AsyncExitStack()
 
@@ -116,9 +123,11 @@ class Process:
         """
         await self.stop(ctx)  # a worker may be run again without a close
         edit_logs()
-        self.death = Death()
-        departure = Departure(self.settings.shutdown_grace, ctx["redis"])
-        self._watch_for_signals(departure)
+        self.death = Death() if self._stopper is None else Death(self._stopper)
+        departure = self.departure = Departure(self.settings.shutdown_grace, ctx["redis"])
+        self._stack.callback(departure.end)
+        if self._stopper is None:
+            self._watch_for_signals(departure)
         name = process_name() if body is None else body.name
         ctx["db"] = db = await self._open_database(name)
         client = await self._open_client(db, ctx["redis"])
@@ -174,7 +183,7 @@ class Process:
         for service in turning if db.pooler else [*turning, Listener(db, relay.wake)]:
             self._stack.push_async_callback(service.stop)
             await service.start()
-        return Services(self._runtime(client, vitals), vitals, relay, leader)
+        return Services(client, self._runtime(client, vitals), vitals, relay, leader)
 
     def _leader(self, client: TaskClient, vitals: Vitals, wake_relay: Callable[[], None]) -> Leader:
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
@@ -221,6 +230,7 @@ class Departure:
         self.patient = redis if isinstance(redis, PatientRedis) else None
         self._grace = grace
         self._loop = asyncio.get_running_loop()
+        self._interrupts: asyncio.TimerHandle | None = None
         self._resigns: asyncio.Future[None] | None = None
 
     def prepare(self) -> None:
@@ -231,9 +241,17 @@ class Departure:
             return
         call_soon = self._loop.call_soon_threadsafe
         self.vitals.prepare_to_leave()
-        call_soon(self._loop.call_later, self._grace, self.vitals.running.interrupt_all)
+        call_soon(self._give_grace, self.vitals.running.interrupt_all)
         if self.leader is not None:
             call_soon(self._resign, self.leader)
+
+    def end(self) -> None:
+        """It has left."""
+        if self._interrupts is not None:
+            self._interrupts.cancel()
+
+    def _give_grace(self, interrupt_all: Callable[[], None]) -> None:
+        self._interrupts = self._loop.call_later(self._grace, interrupt_all)
 
     def _resign(self, leader: Leader) -> None:
         # Somebody leads who stays; nobody fires ticks while nobody is there to run them.

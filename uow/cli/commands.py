@@ -112,12 +112,11 @@ def api(
     """Serve the HTTP API."""
     from uow.api.server import serve
     from uow.app import look_for_app
-    from uow.settings.environment import load_settings
 
     found = look_for_app(named)
     # It configures the log, after the application.
     serve(
-        load_settings(found.app.settings), host, port,
+        found.app.load_settings(), host, port,
         application=found.app, announce=found.tell,
     )  # fmt: skip
 

@@ -37,14 +37,20 @@ class Heart(Service):
     Args:
         stall_limit: Seconds without a turn of the loop after which it counts as dead.
         name_of: Says what an asyncio task of the process runs.
+        signals: Whether the process's signals are the worker's, too.
     """
 
     def __init__(
-        self, stall_limit: float, name_of: "Callable[[asyncio.Task[Any] | None], str]"
+        self,
+        stall_limit: float,
+        name_of: "Callable[[asyncio.Task[Any] | None], str]",
+        *,
+        signals: bool = True,
     ) -> None:
         super().__init__(interval=REPORT_SECONDS / 2)
         self._name_of = name_of
         self._stall_limit = stall_limit
+        self._signals = signals
         self._ticked = time.monotonic()
         self._blocked_since: float | None = None
         self._ticking: asyncio.TimerHandle | None = None
@@ -56,7 +62,7 @@ class Heart(Service):
         self._own_loop = asyncio.new_event_loop()
         self._watched = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
-        forks.keep_from(self._watched)
+        forks.keep_from(self._watched, signals=self._signals)
         self._tick()
         try:
             self._thread.start()
@@ -124,7 +130,7 @@ class Heart(Service):
 
     def _turn(self) -> None:
         asyncio.set_event_loop(self._own_loop)
-        forks.keep_from(self._own_loop)
+        forks.keep_from(self._own_loop, signals=self._signals)
         self._own_loop.run_forever()
         self._watched.call_soon_threadsafe(self._ended.set)
 
