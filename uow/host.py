@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from arq.connections import ArqRedis
 
@@ -18,6 +19,8 @@ from uow.broker.redis import connect
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.process.death import Death
+from uow.process.health import Health
+from uow.process.reception import reception_of
 from uow.process.signals import Deadline
 from uow.schedules.cron import DeclaredSchedule
 from uow.schedules.registrar import Registrar
@@ -29,6 +32,7 @@ from uow.services.pruner import Pruner
 from uow.services.queue_ownership import QueueOwnership
 from uow.services.readiness import (
     other_tables,
+    unready,
     wait_for_identity,
     wait_for_redis,
     wait_for_tables,
@@ -69,6 +73,8 @@ class Process:
     Attributes:
         death: What it has died of since it was started last.
         departure: How it leaves; None: it has not been started.
+        health: How it is.
+        reception: Where it is asked for that; one inside another program is not.
     """
 
     def __init__(
@@ -84,6 +90,8 @@ class Process:
         self.registry = registry
         self.schedules = schedules
         self.burst = burst
+        self.health = Health(settings.app, [*settings.served_queues], settings.lease_seconds)
+        self.reception = reception_of(self.health, settings.health_port)
         self.death = Death()
         self.departure: Departure | None = None
         self._stopper = stopper
@@ -128,6 +136,8 @@ class Process:
         self._stack.callback(departure.end)
         if self._stopper is None:
             self._watch_for_signals(departure)
+            self.reception.open()
+            self._stack.callback(self.reception.close)
         name = process_name() if body is None else body.name
         ctx["db"] = db = await self._open_database(name)
         client = await self._open_client(db, ctx["redis"])
@@ -137,6 +147,9 @@ class Process:
         departure.vitals = vitals = await start_vitals(stack, settings, body, self.die)
         self._services = services = await self._start_services(client, vitals)
         departure.leader = services.leader
+        self._stack.callback(self.health.ends)
+        ask = partial(unready, vitals.presence, client.redis)
+        self.health.serves(vitals.heart, ask, lambda: departure.has_begun)
         if departure.patient is not None:
             solo = services.runtime.solo
             departure.patient.occupied = lambda: solo.is_reserved
@@ -221,10 +234,12 @@ class Departure:
         patient: The same, unless the process was given one of another kind.
         vitals: What says that it lives; None: nothing has yet.
         leader: Of this process; None: it has none yet.
+        has_begun: Whether it was told to.
     """
 
     vitals: Vitals | None = None
     leader: Leader | None = None
+    has_begun = False
 
     def __init__(self, grace: float, redis: ArqRedis) -> None:
         self.patient = redis if isinstance(redis, PatientRedis) else None
@@ -235,6 +250,7 @@ class Departure:
 
     def prepare(self) -> None:
         """Prepare to leave; between two bytecodes of the main thread."""
+        self.has_begun = True
         if self.patient is not None:
             self.patient.stopping = True
         if self.vitals is None:  # it is only just starting

@@ -74,14 +74,18 @@ def run_tasks(
     process = prepared(settings, app=app, burst=burst)
     options = arq_options(process)
     configure_log()
-    loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
-    announce()
-    if stock:
-        _refuse_several_queues(settings)
-    with held_back():
-        worker = (_stock_worker if stock else _task_worker)(process, options)
-    _spare_the_collector()
-    worker.run()
+    process.reception.open()
+    try:
+        loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
+        announce()
+        if stock:
+            _refuse_several_queues(settings)
+        with held_back():
+            worker = (_stock_worker if stock else _task_worker)(process, options)
+        _spare_the_collector()
+        worker.run()
+    finally:
+        process.reception.close()
     process.death.tell()
     if worker.allow_pick_jobs and not worker.burst:
         raise WorkerDied(

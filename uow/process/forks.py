@@ -45,10 +45,12 @@ class _Kept:
 
     Attributes:
         thread: It runs on this one.
+        listens: Whether what listens on it is ours, and none of a fork's.
         workers: How many there are on it: several may be in one process of somebody else's.
     """
 
     thread: int
+    listens: bool
     workers: int = 0
 
 
@@ -58,13 +60,16 @@ class _Signals:
     ours = False
 
 
-def keep_from(loop: asyncio.AbstractEventLoop, *, signals: bool = True) -> None:
+def keep_from(
+    loop: asyncio.AbstractEventLoop, *, signals: bool = True, listens: bool = False
+) -> None:
     """Keep forks of this process from `loop`, which runs on this thread.
 
     Args:
         signals: And from our handlers of signals: the process is the worker's.
+        listens: And from what listens on that loop, which would outlive us in a fork.
     """
-    _loops.setdefault(loop, _Kept(threading.get_ident())).workers += 1
+    _loops.setdefault(loop, _Kept(threading.get_ident(), listens)).workers += 1
     _Signals.ours |= signals
     _watch_forks()
 
@@ -102,7 +107,7 @@ def _part() -> None:
         _loops.clear()
         for loop, kept in ours:
             if hasattr(select, "epoll"):  # the BSDs' kqueue is not inherited
-                _part_from(loop)
+                _part_from(loop, listens=kept.listens)
             if kept.thread == threading.get_ident():
                 loop.call_soon(_end_stray)
     finally:
@@ -118,13 +123,13 @@ def _forget_signals() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _part_from(loop: asyncio.AbstractEventLoop) -> None:
+def _part_from(loop: asyncio.AbstractEventLoop, *, listens: bool) -> None:
     waits_at = _descriptor_of(loop)
     dead, end = socket.socketpair()
     with dead, select.epoll() as empty:
         end.close()
         for descriptor in _watched_at(waits_at):
-            if _is_connection(descriptor):
+            if _is_connection(descriptor) or (listens and _is_listener(descriptor)):
                 os.dup2(dead.fileno(), descriptor, inheritable=False)
         # To take something off the shared list would take it off the parent's.
         os.dup2(empty.fileno(), waits_at, inheritable=False)
@@ -154,6 +159,17 @@ def _is_connection(descriptor: int) -> bool:
         return bool(candidate.getpeername())
     except OSError:
         return False
+    finally:
+        candidate.detach()
+
+
+def _is_listener(descriptor: int) -> bool:
+    try:
+        candidate = socket.socket(fileno=descriptor)
+    except OSError:
+        return False
+    try:
+        return bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     finally:
         candidate.detach()
 

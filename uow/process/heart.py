@@ -51,7 +51,7 @@ class Heart(Service):
         self._name_of = name_of
         self._stall_limit = stall_limit
         self._signals = signals
-        self._ticked = time.monotonic()
+        self._ticked = self._turned = time.monotonic()
         self._blocked_since: float | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
@@ -107,8 +107,14 @@ class Heart(Service):
         """Seconds since the process's event loop should have turned."""
         return time.monotonic() - self._ticked - TICK_SECONDS
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the heart itself should have turned."""
+        return time.monotonic() - self._turned - self.interval
+
     async def run_once(self) -> None:
         """Report a loop that is blocked, once, and that it turns again; end what cannot go on."""
+        self._turned = time.monotonic()
         if self.on_death is not None and (error := exhaustion.here.hopeless()) is not None:
             self.on_death(error)
             self.on_death = None
