@@ -74,7 +74,7 @@ class AppParts:
         if not overrides:
             return said
         given = {name: getattr(said, name) for name in said.model_fields_set}
-        return load_settings(type(said), **given, **overrides)
+        return load_settings(type(said), **{**given, **overrides})
 
 
 @dataclass(frozen=True, slots=True)

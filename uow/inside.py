@@ -98,6 +98,10 @@ class RunningWorker:
         """What it has ended by while the block goes on; None: it has not."""
         return self._process.death.cause
 
+    async def unready(self) -> str | None:
+        """Why it cannot do its work now, in one line, for a health route; None: it can."""
+        return one_line(self.cause) if self.cause else await self._process.health.unready()
+
     async def _start(self) -> None:
         """Return when it claims; what was begun is closed if that fails."""
         await wait_for_servers(self._settings, serves=self._settings.served_queues)

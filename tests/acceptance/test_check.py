@@ -44,7 +44,9 @@ def start(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Start]
     kind = ("--stock",) if request.param == "stock" else ()
 
     def run(*arguments: str, **environment: str) -> WorkerProcess:
-        started.append(WorkerProcess(settings, arguments, environment, kind=kind))
+        fresh = "--processes" in arguments  # which starts what its own command line says
+        worker = WorkerProcess(settings, arguments, environment, kind=kind, fresh=fresh)
+        started.append(worker)
         return started[-1]
 
     yield run
@@ -55,6 +57,15 @@ def start(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Start]
 async def check(settings: Settings, *arguments: str) -> tuple[int, str]:
     done = await run_command(settings, "check", *arguments)
     return done.returncode, done.stdout + done.stderr
+
+
+async def is_ready(settings: Settings) -> None:
+    """Return when it says so: its first heartbeat comes in a moment."""
+
+    async def ready() -> bool:
+        return (await check(settings))[1].endswith("is well\n")
+
+    await wait_until(ready)
 
 
 async def logged(process: LoggedProcess, part: str, count: int = 1) -> list[str]:
@@ -69,6 +80,7 @@ def entries_of(settings: Settings) -> list[roster.Entry]:
 async def test_a_worker_that_works_is_well(settings: Settings, start: Start) -> None:
     worker = start()
     await logged(worker, READY)
+    await is_ready(settings)
     said = f"pid {worker.pid} (worker of {settings.app}, arq:queue) is well\n"
     assert await check(settings) == (0, said)
     assert await check(settings, str(worker.pid), "--queue", "arq:queue") == (0, said)
@@ -137,6 +149,7 @@ async def test_a_server_that_is_away_is_told_and_is_no_illness(
     with EmbeddedRedis(tcp=True) as other:
         worker = start(WORKER_REDIS_URL=other.url)
         await logged(worker, READY)
+        await is_ready(settings)
         other.stop()
         code, said = await check(settings)
     assert code == 0
@@ -192,10 +205,10 @@ async def test_the_port_tells_what_lives_and_what_can_do_its_work(
             assert (await http.get("/health/live")).status_code == 200, "also while it starts"
             await logged(worker, READY)
 
-            async def is_ready() -> bool:
+            async def answers() -> bool:
                 return (await http.get("/health/ready")).text == "ok\n"
 
-            await wait_until(is_ready)
+            await wait_until(answers)
             assert (await http.get("/process")).status_code == 404
             other.stop()
             answer = await http.get("/health/ready")
@@ -204,7 +217,7 @@ async def test_the_port_tells_what_lives_and_what_can_do_its_work(
             assert answer.text.count("\n") == 1
             assert (await http.get("/health/live")).status_code == 200
             other.start()
-            await wait_until(is_ready)
+            await wait_until(answers)
 
 
 async def test_a_loop_that_is_blocked_for_too_long_does_not_live(

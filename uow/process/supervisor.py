@@ -72,7 +72,7 @@ def supervise(
         patience=settings.shutdown_grace + PATIENCE_MARGIN if needs_database else None,
         burst=burst,
         waits_for_change=watched is not None,
-        app=settings.app,
+        app=settings.app if needs_database else None,
         health_port=settings.health_port,
     )
     if watched is None:
@@ -132,7 +132,7 @@ class Supervisor:
         patience: Seconds that a process gets to end after SIGTERM; then SIGKILL. None: no SIGKILL.
         burst: Who ends with 0 by itself is done.
         waits_for_change: Whoever ends by itself is started again by `restart` alone.
-        app: Whose processes they are; None: nobody is told how they are.
+        app: Whose processes they are; None: an arq class's, which nobody is told of.
         health_port: Where probes are told.
     """
 

@@ -88,7 +88,7 @@ class Presence(Service):
         if exhaustion.here.lasts():
             return "the process is out of file descriptors or memory"
         if time.monotonic() - self._last > self._dead_after:
-            return self._trouble or AWAY
+            return self._trouble or "no heartbeat yet"
         return None
 
     async def run_once(self) -> None:
