@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from uow.process import roster
 from uow.process.health import LIVE, PROCESS, READY, SERVING, STOPPING, Report, verdict
-from uow.process.http_server import Answer, HttpServer, Request, Route
-from uow.process.reception import health_doors, open_all
+from uow.process.http_server import Answer, Request, Route
+from uow.process.reception import health_doors, open_all, serving
 
 ASK_SECONDS = 2.0
 """A process that takes longer does not answer: it is stopped, or something keeps its threads."""
@@ -92,17 +92,12 @@ async def answering(muster: Muster, port: int | None) -> AsyncIterator[None]:
     """
     routes = muster.routes
     served, entry = open_all(muster.app, routes, health_doors(routes, port))
-    servers = []
     try:
-        for listener, there in served:
-            servers.append(HttpServer(there))
-            await servers[-1].serve(listener)
-        yield
+        async with serving(served):
+            yield
     finally:
         if entry is not None:
             entry.remove()
-        for server in servers:
-            await server.close()
 
 
 def _first_problem(
