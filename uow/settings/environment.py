@@ -124,6 +124,12 @@ class Settings(BaseSettings):
     log_level: Level = Field(
         "INFO", description="Level of the loggers `uow` and `arq`; all others are yours."
     )
+    health_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/health/live` and `/health/ready` of a worker; unset: none.",
+    )
     api_tokens: Tokens = Field(
         (),
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "

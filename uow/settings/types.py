@@ -42,6 +42,7 @@ class SettingValues(TypedDict, total=False):
     retention_days: float
     max_payload_bytes: int
     log_level: LogLevel
+    health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
 
 
