@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from uow.process import http_server
-from uow.process.http_server import Answer, HttpServer, Request, line, open_port
+from uow.process.http_server import Answer, HttpRequest, HttpServer, line, open_port
 
 
-async def tell(request: Request) -> Answer:
+async def tell(request: HttpRequest) -> Answer:
     return line(200, f"{request.path} {request.query} {request.headers.get('accept')}")
 
 
-async def refuse(request: Request) -> Answer:
+async def refuse(request: HttpRequest) -> Answer:
     return line(503, "Postgres is away")
 
 
-async def fail(request: Request) -> Answer:
+async def fail(request: HttpRequest) -> Answer:
     raise ZeroDivisionError
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from uow.process.heart import Heart
-from uow.process.http_server import Answer, Request, Route, line
+from uow.process.http_server import Answer, HttpRequest, Route, line
 
 LIVE, READY, PROCESS = "/health/live", "/health/ready", "/process"
 
@@ -73,6 +73,7 @@ class Health:
         self._patience = patience
         self._began = time.monotonic()
         self._served: _Served | None = None
+        self._otherwise = STARTING
 
     @property
     def routes(self) -> Mapping[str, Route]:
@@ -93,14 +94,14 @@ class Health:
 
     def ends(self) -> None:
         """It does not serve any more."""
-        self._served = None
+        self._served, self._otherwise = None, STOPPING
 
     @property
     def state(self) -> str:
         """How far it is."""
         served = self._served
         if served is None:
-            return STARTING
+            return self._otherwise
         return STOPPING if served.leaves() else SERVING
 
     def unwell(self) -> str | None:
@@ -128,13 +129,13 @@ class Health:
         except TimeoutError:
             return f"its event loop has not answered for {ANSWER_SECONDS:g} s"
 
-    async def _tell_live(self, _: Request) -> Answer:
+    async def _tell_live(self, _: HttpRequest) -> Answer:
         return verdict(self.unwell())
 
-    async def _tell_ready(self, _: Request) -> Answer:
+    async def _tell_ready(self, _: HttpRequest) -> Answer:
         return verdict(await self.unready())
 
-    async def _tell_all(self, _: Request) -> Answer:
+    async def _tell_all(self, _: HttpRequest) -> Answer:
         seconds = time.monotonic() - self._began
         return Report(
             "worker", os.getpid(), self.app, self._queues, self.state, seconds,

@@ -25,7 +25,7 @@ TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """What is asked for.
 
     Attributes:
@@ -54,7 +54,7 @@ class Answer:
     headers: Mapping[str, str] | None = None
 
 
-Route = Callable[[Request], Awaitable[Answer]]
+Route = Callable[[HttpRequest], Awaitable[Answer]]
 """Answers the requests of one path."""
 
 
@@ -142,13 +142,13 @@ class HttpServer:
                 route = self._routes.get(path)
                 if route is None:
                     return method, _refusal(HTTPStatus.NOT_FOUND)
-                return method, await _routed(route, Request(path, query, _headers(lines)))
+                return method, await _routed(route, HttpRequest(path, query, _headers(lines)))
             case [_, _, "HTTP/1.0" | "HTTP/1.1"]:
                 return "GET", _refusal(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET, HEAD")
         return "GET", _refusal(HTTPStatus.BAD_REQUEST)
 
 
-async def _routed(route: Route, request: Request) -> Answer:
+async def _routed(route: Route, request: HttpRequest) -> Answer:
     try:
         return await route(request)
     except Exception:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from uow.process import roster
 from uow.process.health import LIVE, PROCESS, READY, SERVING, STOPPING, Report, verdict
-from uow.process.http_server import Answer, Request, Route
+from uow.process.http_server import Answer, HttpRequest, Route
 from uow.process.reception import health_doors, open_all, serving
 
 ASK_SECONDS = 2.0
@@ -63,14 +63,14 @@ class Muster:
             zip(posts, await asyncio.gather(*(_ask(one, path) for one in posts)), strict=True)
         )
 
-    async def _tell_live(self, _: Request) -> Answer:
+    async def _tell_live(self, _: HttpRequest) -> Answer:
         # Who is between two processes, or starts one, is at work; who hangs is not helped by us.
         return verdict(_first_problem(await self.ask_each(LIVE), vacant_is_well=True))
 
-    async def _tell_ready(self, _: Request) -> Answer:
+    async def _tell_ready(self, _: HttpRequest) -> Answer:
         return verdict(_first_problem(await self.ask_each(READY), vacant_is_well=False))
 
-    async def _tell_all(self, _: Request) -> Answer:
+    async def _tell_all(self, _: HttpRequest) -> Answer:
         vacant = [f"{one} {one.vacancy}" for one in self._posts() if one.pid is None]
         problem = None if self._stops() or not vacant else "; ".join(vacant)
         state = STOPPING if self._stops() else SERVING
