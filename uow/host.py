@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from arq.connections import ArqRedis
 
+from uow.attempt.calling import Calling
 from uow.attempt.running import process_name
 from uow.attempt.runtime import Runtime
+from uow.attempt.solo import Solo
 from uow.broker import keys
 from uow.broker.access import check_access
 from uow.broker.hints import Hints
@@ -129,8 +131,9 @@ class Process:
         self._services = services = await self._start_services(client, vitals)
         departure.leader = services.leader
         if departure.patient is not None:
-            solo = services.runtime.solo
+            solo, threads = services.runtime.solo, services.runtime.calling.threads
             departure.patient.occupied = lambda: solo.is_reserved
+            departure.patient.room = lambda: threads.room(settings.concurrency, len(body.running))
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
     async def stop(self, ctx: ProcessContext) -> None:
@@ -189,7 +192,12 @@ class Process:
         return Leader(db, presence.worker, duties, die)
 
     def _runtime(self, client: TaskClient, vitals: Vitals) -> Runtime:
+        solo = Solo()
+        calling = Calling(self.settings.most_threads, solo)
+        self._stack.callback(calling.close)
         return Runtime(
+            solo=solo,
+            calling=calling,
             db=client.db,
             redis=client.redis,
             registry=self.registry,

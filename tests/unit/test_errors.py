@@ -37,6 +37,8 @@ CAUGHT_WITHIN = {
     "uow.tasks.passage.CannotComeBack",
     "uow.attempt.solo.NotAlone",
     "uow.attempt.solo.Occupied",
+    "uow.process.bridge.AttemptOverInThread",
+    "uow.process.threads.NoThread",
     "uow.failpoints.FailpointError",
     "uow.fast.arq.jobs.Refused",
 }

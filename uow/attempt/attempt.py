@@ -79,7 +79,9 @@ class Attempt:
         context = {
             **self._ctx, "db": self.work, "task": self.task, "job_try": self.task.attempt,
         }  # fmt: skip
-        outcome = await perform(self.function, context, self._arguments, self.runtime.rng)
+        outcome = await perform(
+            self.function, context, self._arguments, self.runtime.rng, self.runtime.calling
+        )
         reach("performed")
         return outcome
 

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from uow import exhaustion
+from uow.attempt.calling import Calling
 from uow.attempt.work import Work
 from uow.broker import codec
 from uow.db.failures import Cause, Kind
@@ -17,7 +18,11 @@ from uow.tasks.retry import decide
 
 
 async def perform(
-    function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str, rng: random.Random
+    function: TaskFunction[Any, Any],
+    ctx: ProcessContext,
+    arguments: str,
+    rng: random.Random,
+    calling: Calling,
 ) -> Outcome:
     """Run one attempt of `function` with `arguments` (a JSON object).
 
@@ -34,7 +39,7 @@ async def perform(
             given = function.signature.decode_arguments(arguments)
         except ParametersDiffer as error:
             return Stray(error)
-        result = await _call(function, ctx, given)
+        result = await _call(calling, function, ctx, given)
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, most_bytes)
@@ -66,12 +71,14 @@ def _stopped_by(error: BaseException) -> HandedBack | None:
 
 
 async def _call(
-    function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: dict[str, Any]
+    calling: Calling,
+    function: TaskFunction[Any, Any],
+    ctx: ProcessContext,
+    arguments: dict[str, Any],
 ) -> object:
-    called = function.function(ctx, **arguments)
     try:
         async with asyncio.timeout(function.timeout) as limit:
-            return await called
+            return await calling.call(function, ctx, arguments)
     except TimeoutError as error:
         if limit.expired():
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error

@@ -110,7 +110,8 @@ class RowlessAttempt:
         try:
             arguments = _arguments(self._function, self._delivery)
             context = {**self._ctx, "db": work, "task": self._task}
-            outcome = await perform(function, context, arguments, self._runtime.rng)
+            runtime = self._runtime
+            outcome = await perform(function, context, arguments, runtime.rng, runtime.calling)
             if not isinstance(outcome, Completed):
                 return outcome
             if not work.is_untouched:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from arq.connections import ArqRedis
 
+from uow.attempt.calling import Calling
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
 from uow.db.begun_attempt import AttemptDatabase
@@ -22,6 +23,7 @@ class Runtime:
         worker: The process's name in the fleet.
         flush_pushes: Returns when what was enqueued here is pushed.
         suspend: Claim nothing until Postgres answers.
+        calling: Calls the task functions.
         rng: Spreads retries and returns; guards nothing.
     """
 
@@ -34,6 +36,7 @@ class Runtime:
     flush_pushes: Callable[[], Awaitable[None]]
     suspend: Callable[[], None]
     solo: Solo = field(default_factory=Solo)
+    calling: Calling = field(default_factory=Calling)
     rng: random.Random = field(default_factory=random.Random)
 
     def spread(self, low: float, high: float) -> float:

@@ -4,11 +4,13 @@ Nothing is taken from the pool before it is needed. An attempt knows `execute_on
 and `begin_attempt` of a database, and no more (`AttemptDatabase`): a test kit stands in that place.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.util import greenlet_spawn
 
 from uow.db import direct
 from uow.db.connection import Connection as Driver
@@ -24,6 +26,11 @@ much to look at. Nobody can interrupt it, so one without an answer would hold it
 
 ROLLBACK_SECONDS = 5.0
 """So long a ROLLBACK may take, which has nothing to look at; then its connection is ended."""
+
+
+CANCEL_SECONDS = 1.0
+"""So long a statement may take to be cancelled whose thread has not returned; then its connection
+is ended, and the server finds out by itself."""
 
 
 class BegunAttempt:
@@ -49,6 +56,11 @@ class BegunAttempt:
         self._fence = fence
         self._connection: Connection | None = None
         self._driver: Driver  # of the connection, once there has been one
+
+    @property
+    def engine(self) -> Engine:
+        """Where its connections come from."""
+        return self._engine
 
     # -- one transaction for all -------------------------------------------------------------------
 
@@ -107,6 +119,12 @@ class BegunAttempt:
         """End the connection at once, whatever runs on it."""
         if self._connection is not None:
             self._driver.terminate()
+
+    async def drop(self) -> None:
+        """End the connection for good: a thread may go on with it. See `drop`."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await drop(connection)
 
     def refuse_if_ended_by_hand(self) -> None:
         """Raise if a statement of user code has ended the transaction.
@@ -169,6 +187,25 @@ class BegunAttempt:
         # Without a mark: what a statement has committed is not to be taken back here either.
         driver.commit_only_after(*statement.for_driver(self._schema), marked=False)
         return True
+
+
+async def drop(connection: Connection) -> None:
+    """End `connection` for good, and not give it back: somebody may go on with it.
+
+    A statement that runs is cancelled first, so that the server lets go of its locks.
+    """
+    if not (connection.closed or connection.invalidated):
+        driver: Any = connection.connection.driver_connection
+        with contextlib.suppress(Exception):
+            await driver.close(timeout=CANCEL_SECONDS)
+        driver.terminate()
+    await greenlet_spawn(_let_go, connection)
+
+
+def _let_go(connection: Connection) -> None:
+    if not connection.closed:
+        connection.invalidate()
+        connection.close()
 
 
 class AttemptDatabase(Statements, Protocol):
