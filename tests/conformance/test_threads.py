@@ -1,9 +1,10 @@
-"""Processes die and are stopped while a ``def`` runs in a thread of theirs."""
+"""Processes die and are stopped while a ``def`` runs in a thread, or a child process, of theirs."""
 
 import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -139,3 +140,31 @@ async def test_a_fork_that_comes_back_from_the_function_ends_there(
     assert await handle.result(30) == 1, worker.log
     assert await effects() == [way]
     await (await client.enqueue(threading_tasks.effect, what="later")).result(10)
+
+
+@pytest.mark.parametrize("how", ["kill -9", "SIGTERM"])
+async def test_a_child_process_ends_with_its_worker_and_its_task_runs_again(
+    house: House, tmp_path: Path, how: str
+) -> None:
+    says = tmp_path / "pid"
+    worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="0.5", WORKER_TASK_MODULES=MODULES)
+    handle = await house.client.enqueue(threading_tasks.hold_a_process, says=str(says))
+
+    async def runs() -> bool:
+        return says.exists() and bool(says.read_text())
+
+    await wait_until(runs, 40)
+    if how == "kill -9":
+        worker.kill9()
+    else:
+        assert await asyncio.to_thread(worker.terminate) == 0, worker.log
+
+    async def is_gone() -> bool:
+        return not Path(f"/proc/{says.read_text()}").exists()
+
+    await wait_until(is_gone, 1)
+    await house.start_worker(WORKER_TASK_MODULES=MODULES)
+    await handle.result(40)
+    view = await house.client.get(handle.id)
+    assert view is not None
+    assert (view.attempt, view.tries) == (2, 0)

@@ -1,4 +1,4 @@
-"""Tasks that are a plain ``def``, for the worker processes of these tests."""
+"""Tasks that are a plain ``def``, in threads and in child processes."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from tests.conformance.tasks import INSERT
-from uow import Backoff, SyncTaskContext, task
+from uow import Backoff, CpuContext, SyncTaskContext, task
 
 
 @task("sync.effect")
@@ -49,6 +49,15 @@ def flaky_sql(ctx: SyncTaskContext, what: str, state: str) -> None:
             session.execute(
                 text(f"DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{state}'; END $$")
             )
+
+
+@task("cpu.hold", process=True)
+def hold_a_process(ctx: CpuContext, says: str) -> None:
+    """Says which process it is, and computes; a second attempt returns."""
+    if ctx["task"].attempt == 1:
+        Path(says).write_text(str(os.getpid()))
+        while True:
+            pass
 
 
 @task("sync.stray", max_tries=1)

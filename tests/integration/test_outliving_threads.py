@@ -218,9 +218,7 @@ Start = Callable[[], Awaitable[tuple[Process, Worker]]]
 async def running(kind: str, settings: Settings, registry: Registry) -> AsyncIterator[Process]:
     """A worker that serves until the end of the block."""
     kinds: dict[str, type[TaskWorker | BurstWorker]] = {"stock": BurstWorker, "fast": TaskWorker}
-    process, worker = task_worker(
-        kinds[kind], settings, registry, burst=False, poll_delay=0.01
-    )
+    process, worker = task_worker(kinds[kind], settings, registry, burst=False, poll_delay=0.01)
     serving = asyncio.create_task(worker.async_run())
     try:
         yield process

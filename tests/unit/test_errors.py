@@ -38,7 +38,8 @@ CAUGHT_WITHIN = {
     "uow.attempt.solo.NotAlone",
     "uow.attempt.solo.Occupied",
     "uow.process.bridge.AttemptOverInThread",
-    "uow.process.threads.NoThread",
+    "uow.process.kept.NotCalled",
+    "uow.process.spawned.ChildEnded",
     "uow.failpoints.FailpointError",
     "uow.fast.arq.jobs.Refused",
 }

@@ -1,6 +1,6 @@
 """Calls a task function where it runs: on the event loop, in a thread, or in a child process."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uow.attempt.in_thread import InThreads
 from uow.attempt.solo import Solo
@@ -8,20 +8,26 @@ from uow.process.threads import Threads
 from uow.tasks.context import ProcessContext
 from uow.tasks.function import TaskFunction
 
+if TYPE_CHECKING:
+    from uow.attempt.in_process import InProcesses
+
 
 class Calling:
     """What a process calls its functions with.
 
     Args:
         threads: How many functions run at once in threads.
+        processes: How many run at once in child processes.
         solo: Who is inside.
 
     Attributes:
         threads: Those that run in threads.
     """
 
-    def __init__(self, threads: int = 1, solo: Solo | None = None) -> None:
+    def __init__(self, threads: int = 1, processes: int = 1, solo: Solo | None = None) -> None:
         self.threads = InThreads(Threads(threads), solo or Solo())
+        self._most_processes = processes
+        self._processes: InProcesses | None = None
 
     async def call(
         self, function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: dict[str, Any]
@@ -33,8 +39,19 @@ class Calling:
             case "thread":
                 return await self.threads.call(function, ctx, arguments)
             case "process":
-                raise NotImplementedError
+                return await self.processes.call(function, ctx, arguments)
+
+    @property
+    def processes(self) -> "InProcesses":
+        """Those that run in child processes."""
+        if self._processes is None:
+            from uow.attempt.in_process import InProcesses  # for who has such a function
+
+            self._processes = InProcesses(self._most_processes)
+        return self._processes
 
     def close(self) -> None:
         """Let threads and child processes end."""
         self.threads.close()
+        if self._processes is not None:
+            self._processes.close()

@@ -20,7 +20,8 @@ from uow.attempt.work import Work
 from uow.db.begun_attempt import CANCEL_SECONDS
 from uow.errors import InvalidResult
 from uow.process.bridge import Bridge
-from uow.process.threads import Call, NoThread, Threads
+from uow.process.kept import NotCalled
+from uow.process.threads import Call, Threads
 from uow.tasks.after_commit import Callback
 from uow.tasks.context import ProcessContext, RunningTask, SyncRunningTask
 from uow.tasks.function import TaskFunction
@@ -54,7 +55,7 @@ class InThreads:
         """Call `function`; its result, or what it raises.
 
         Raises:
-            NoThread: None came free while it might have run.
+            NotCalled: None came free while it might have run.
         """
         bridge, work = Bridge(asyncio.get_running_loop()), ctx["db"]
         given = self._context(ctx, bridge)
@@ -93,7 +94,7 @@ class InThreads:
         try:
             return await self._threads.begin(functools.partial(context.run, function))
         except asyncio.CancelledError:
-            raise NoThread(
+            raise NotCalled(
                 f"no thread came free for {ctx['task'].name}, so it was not called: all of "
                 "WORKER_THREADS are in use"
             ) from None

@@ -13,21 +13,17 @@ import queue
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from uow.process.forks import end_stray
+from uow.process.kept import Kept
 from uow.user_code import place_in
 
 logger = logging.getLogger(__name__)
 
 _numbers = itertools.count(1)
-
-
-class NoThread(Exception):
-    """There is no thread for a function, so that it was not called."""
 
 
 class Call:
@@ -37,11 +33,11 @@ class Call:
         ended: Is done when it has; it holds nothing.
     """
 
-    __slots__ = ("_began", "_function", "_kept", "_on_return", "_result", "ended", "error")
+    __slots__ = ("_began", "_function", "_on_return", "_result", "ended", "error", "thread")
 
-    def __init__(self, function: Callable[[], Any], kept: "_Kept") -> None:
+    def __init__(self, function: Callable[[], Any], thread: "_Thread") -> None:
         self._function = function
-        self._kept = kept
+        self.thread = thread
         self._result: Any = None
         self._began = time.monotonic()
         self._on_return: Callable[[], None] | None = None
@@ -70,7 +66,7 @@ class Call:
     def place(self) -> str:
         """Where its thread is."""
         frames = sys._current_frames()  # noqa: SLF001 - the only way
-        frame: FrameType | None = frames.get(self._kept.ident or 0)
+        frame: FrameType | None = frames.get(self.thread.ident or 0)
         return "an unknown place" if frame is None else place_in(frame)
 
     def work(self) -> None:
@@ -100,87 +96,52 @@ class Threads:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._idle: list[_Kept] = []
-        self._there = 0
-        self._waiting: deque[asyncio.Future[_Kept]] = deque()
-        self._is_closed = False
+        self._kept = Kept(most, self._started, _Thread.leave)
 
     async def begin(self, function: Callable[[], Any], *, waits: bool = True) -> Call:
         """Call `function` in a thread, as soon as there is one.
 
         Args:
-            waits: False: it runs in a thread beyond the limit, if it must be.
+            waits: False: it runs in a thread beyond the number, if it must be.
 
         Raises:
-            NoThread: This process may have no more threads.
+            NotCalled: This process may have no more threads.
             asyncio.CancelledError: While it waited; it was not called.
         """
-        kept = self._taken(waits) or await self._next()
-        call = Call(function, kept)
-        kept.calls.put(call)
+        thread = await self._kept.take(waits=waits)
+        call = Call(function, thread)
+        thread.calls.put(call)
         return call
 
     def close(self) -> None:
         """Let the threads end that do nothing, and the others when they have returned."""
-        self._is_closed = True
-        for kept in self._idle:
-            kept.calls.put(None)
-        self._idle.clear()
+        self._kept.close()
 
-    def _taken(self, waits: bool) -> "_Kept | None":
-        if self._idle:
-            return self._idle.pop()  # the one that was used last
-        if waits and self._there >= self._most:
-            return None
-        kept = _Kept(asyncio.get_running_loop(), self._returned)
-        try:
-            kept.start()
-        except RuntimeError as error:  # this process may have no more
-            if waits and self._there:
-                return None
-            raise NoThread(f"there is no thread to call it in: {error}") from error
-        self._there += 1
-        return kept
+    def _started(self) -> "_Thread":
+        thread = _Thread(asyncio.get_running_loop(), self._returned)
+        thread.start()
+        return thread
 
-    async def _next(self) -> "_Kept":
-        turn: asyncio.Future[_Kept] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._pass_on(turn.result())
-            raise
-
-    def _returned(self, kept: "_Kept", call: Call) -> None:
-        self._pass_on(kept)
+    def _returned(self, thread: "_Thread", call: Call) -> None:
+        self._kept.put(thread)
         call.told()
 
-    def _pass_on(self, kept: "_Kept") -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(kept)
-                return
-        if self._is_closed or self._there > self._most:
-            self._there -= 1
-            kept.calls.put(None)
-        else:
-            self._idle.append(kept)
 
-
-class _Kept(threading.Thread):
+class _Thread(threading.Thread):
     """A thread that calls one function after another."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, returned: "Callable[[_Kept, Call], None]"
+        self, loop: asyncio.AbstractEventLoop, returned: "Callable[[_Thread, Call], None]"
     ) -> None:
         super().__init__(name=f"uow.task-{next(_numbers)}", daemon=True)
         self.calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._loop = loop
         self._returned = returned
         self._process = os.getpid()
+
+    def leave(self) -> None:
+        """End it, as soon as it has returned."""
+        self.calls.put(None)
 
     def run(self) -> None:
         while (call := self.calls.get()) is not None:
