@@ -193,7 +193,7 @@ class Process:
 
     def _runtime(self, client: TaskClient, vitals: Vitals) -> Runtime:
         solo = Solo()
-        calling = Calling(self.settings.most_threads, self.settings.most_processes, solo)
+        calling = Calling.of(self.settings, solo)
         self._stack.callback(calling.close)
         return Runtime(
             solo=solo,

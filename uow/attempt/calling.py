@@ -1,10 +1,12 @@
 """Calls a task function where it runs: on the event loop, in a thread, or in a child process."""
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Self
 
 from uow.attempt.in_thread import InThreads
 from uow.attempt.solo import Solo
 from uow.process.threads import Threads
+from uow.settings.environment import Settings
 from uow.tasks.context import ProcessContext
 from uow.tasks.function import TaskFunction
 
@@ -28,6 +30,12 @@ class Calling:
         self.threads = InThreads(Threads(threads), solo or Solo())
         self._most_processes = processes
         self._processes: InProcesses | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, solo: Solo) -> Self:
+        """As the settings say."""
+        processes = settings.cpu_slots or min(_processors(), settings.concurrency)
+        return cls(settings.threads or settings.concurrency, processes, solo)
 
     async def call(
         self, function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: dict[str, Any]
@@ -55,3 +63,10 @@ class Calling:
         self.threads.close()
         if self._processes is not None:
             self._processes.close()
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

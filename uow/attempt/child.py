@@ -9,7 +9,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from uow.attempt.in_process import ANSWER, QUESTION, Answer, Place, Question
+from uow.attempt.in_process import ANSWER, QUESTION, Answer, Origin, Question
 from uow.errors import SessionError, UnknownTask
 from uow.process.spawned import ParentEnd
 from uow.tasks.function import TaskFunction
@@ -53,7 +53,7 @@ def _answer(question: bytes) -> bytes:
 
 
 def _done(question: Question, arguments: str) -> bytes:
-    function = _found(question.place)
+    function = _found(question.origin)
     if question.ctx is None:
         return b""
     ctx = CpuOnly((one.name, getattr(question.ctx, one.name)) for one in fields(question.ctx))
@@ -69,18 +69,18 @@ def _pickled(error: BaseException) -> bytes:
 
 
 @cache
-def _found(place: Place) -> TaskFunction[Any, Any]:
-    module = _main(place.main) if place.main else importlib.import_module(place.module)
+def _found(origin: Origin) -> TaskFunction[Any, Any]:
+    module = _main(origin.main) if origin.main else importlib.import_module(origin.module)
     found: object = module
-    for part in place.qualname.split("."):
+    for part in origin.qualname.split("."):
         found = getattr(found, part, None)
     if isinstance(found, TaskFunction):
         return found
     for one in vars(module).values():  # by another name than its function has
-        if isinstance(one, TaskFunction) and one.name == place.name:
+        if isinstance(one, TaskFunction) and one.name == origin.name:
             return one
     raise UnknownTask(
-        f"{place.name}: {place.module}.{place.qualname} is not a task function in a child process: "
+        f"{origin.name}: a child process finds no task function {origin.module}.{origin.qualname}: "
         "is it made under a condition?"
     )
 

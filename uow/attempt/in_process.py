@@ -25,7 +25,7 @@ PROGRAM = "uow.attempt.child"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Origin:
     """Where a function is found.
 
     Attributes:
@@ -58,7 +58,7 @@ class Question:
         ctx: The function is to be called with it; None: it is only to be found.
     """
 
-    place: Place
+    origin: Origin
     ctx: Context | None = None
 
 
@@ -97,10 +97,10 @@ class InProcesses:
             NotCalled: No child came free, or was there, while it might have run.
             ProcessDied: The child has ended.
         """
-        place = _place_of(function)
-        said = QUESTION.dump_json(Question(place, _context_of(ctx))) + b"\n"
+        origin = _origin_of(function)
+        said = QUESTION.dump_json(Question(origin, _context_of(ctx))) + b"\n"
         said += function.signature.encode_arguments(arguments)
-        child = await self._ready(function, place)
+        child = await self._ready(function, origin)
         answer = await self._asked(child, said, function.name)
         self._children.put(child)
         result: object = function.signature.decode_result(_read(answer))
@@ -112,16 +112,16 @@ class InProcesses:
         for child in tuple(self._all):
             self._end(child)
 
-    async def _ready(self, function: TaskFunction[Any, Any], place: Place) -> Spawned:
+    async def _ready(self, function: TaskFunction[Any, Any], origin: Origin) -> Spawned:
         """A child that has found the function.
 
         What that takes is not in the time of the function; whoever comes next has it.
         """
         try:
             child = await self._alive()
-            if place.module in child.known:
+            if origin.module in child.known:
                 return child
-            preparing = asyncio.create_task(self._prepared(child, place))
+            preparing = asyncio.create_task(self._prepared(child, origin))
             self._preparing.add(preparing)
             preparing.add_done_callback(self._preparing.discard)
             try:
@@ -140,14 +140,14 @@ class InProcesses:
             self._lose(child)
         return child
 
-    async def _prepared(self, child: Spawned, place: Place) -> Spawned:
-        answer = await self._asked(child, QUESTION.dump_json(Question(place)) + b"\n", place.name)
+    async def _prepared(self, child: Spawned, origin: Origin) -> Spawned:
+        answer = await self._asked(child, QUESTION.dump_json(Question(origin)) + b"\n", origin.name)
         try:
             _read(answer)
         except BaseException:
             self._children.put(child)
             raise
-        child.known.add(place.module)
+        child.known.add(origin.module)
         return child
 
     def _put_back(self, preparing: "asyncio.Task[Spawned]") -> None:
@@ -204,10 +204,10 @@ def _error_of(pickled: bytes, said: dict[str, str]) -> BaseException:
     return error if isinstance(error, BaseException) else TaskFailed(**said)
 
 
-def _place_of(function: TaskFunction[Any, Any]) -> Place:
+def _origin_of(function: TaskFunction[Any, Any]) -> Origin:
     called = function.function
     main = _main() if called.__module__ == "__main__" else None
-    return Place(called.__module__, called.__qualname__, function.name, main)
+    return Origin(called.__module__, called.__qualname__, function.name, main)
 
 
 def _main() -> str:

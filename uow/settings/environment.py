@@ -101,16 +101,10 @@ class Settings(BaseSettings):
     )
     concurrency: int = Field(10, ge=1, description="Tasks that run at once in one process.")
     threads: int | None = Field(
-        None,
-        ge=1,
-        description="Tasks of plain functions (`def`) that run at once in threads; default: "
-        "concurrency.",
+        None, ge=1, description="Tasks of plain functions (`def`) at once; default: concurrency."
     )
     cpu_slots: int | None = Field(
-        None,
-        ge=1,
-        description="Tasks with `process=True` that run at once; default: as many as there are "
-        "processors.",
+        None, ge=1, description="Tasks with `process=True` at once; default: one per processor."
     )
     lease_seconds: float = Field(
         LEASE_SECONDS, ge=1, description="How long a dead worker's job stays locked."
@@ -169,16 +163,6 @@ class Settings(BaseSettings):
         Less than a lease, so that a death is found, and counted, before the lease runs out.
         """
         return self.lease_seconds * 2 / 3
-
-    @property
-    def most_threads(self) -> int:
-        """How many task functions that are a plain ``def`` run at once."""
-        return self.threads or self.concurrency
-
-    @property
-    def most_processes(self) -> int:
-        """How many task functions that are `process=True` run at once."""
-        return self.cpu_slots or min(_processors(), self.concurrency)
 
     @property
     def start_limit(self) -> float:
@@ -299,13 +283,6 @@ def said_of(name: str) -> str | None:
         if (value := named.get(f"{PREFIX}{name.upper()}")) is not None:
             return value.strip() or None
     return None
-
-
-def _processors() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _imported(kind: type[Settings] = Settings) -> Iterator[type[Settings]]:
