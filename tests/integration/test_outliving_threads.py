@@ -3,12 +3,11 @@
 import asyncio
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from arq.worker import Worker
 from sqlalchemy import text
 
 from tests.conftest import Drain, task_worker
@@ -33,6 +32,8 @@ from uow.tasks.registry import Registry
 INSERT = text("INSERT INTO effect VALUES (:what)")
 
 SLEEPING = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
+
+ALIVE = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
 
 KINDS: list[dict[str, Any]] = [{}, {"atomic": False}, {"durable": False}]
 
@@ -211,9 +212,6 @@ async def test_what_a_thread_returns_after_its_timeout_is_not_committed(
     assert await applied(db) == ["2"]
 
 
-Start = Callable[[], Awaitable[tuple[Process, Worker]]]
-
-
 @asynccontextmanager
 async def running(kind: str, settings: Settings, registry: Registry) -> AsyncIterator[Process]:
     """A worker that serves until the end of the block."""
@@ -306,13 +304,17 @@ async def test_one_that_never_came_to_a_thread_burns_no_try(
         assert await second.result(10) == 0
 
 
-async def test_no_connection_is_kept(
-    settings: Settings, db: Database, client: TaskClient, registry: Registry, thread: Thread
-) -> None:
-    @task("keeps", max_tries=1, timeout=0.2, registry=registry)
+@kinds
+async def test_its_connection_is_ended_and_never_given_back(
+    settings: Settings, db: Database, client: TaskClient, registry: Registry, thread: Thread,
+    kind: dict[str, Any],
+) -> None:  # fmt: skip
+    pids: list[int] = []
+
+    @task("keeps", max_tries=1, timeout=0.2, registry=registry, **kind)
     def keeps(ctx: SyncTaskContext) -> None:
         with thread, ctx["db"].get_session() as session:
-            session.execute(text("SELECT 1"))
+            pids.extend(session.scalars(text("SELECT pg_backend_pid()")))
             thread.stay()
 
     async with running("fast", settings, registry) as process:
@@ -321,5 +323,8 @@ async def test_no_connection_is_kept(
             await handle.result(10)
         worker_db: Any = process.runtime.db
         assert checked_out(worker_db) == 0
+        async with asyncio.timeout(5):
+            while (await db.execute_once(ALIVE, {"pid": pids[0]})).scalar_one():
+                await asyncio.sleep(0.01)
         await thread.has_ended()
         assert checked_out(worker_db) == 0
