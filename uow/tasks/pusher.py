@@ -5,6 +5,7 @@ what is missing. So a push that fails is dropped, never awaited by the caller an
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
@@ -48,10 +49,20 @@ class Pusher(Service):
         self._buffer: list[Job] = []
         self._pushing = asyncio.Lock()
         self._away = False
+        self._turns_in: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Start the loop, unless it runs."""
+        self._turns_in = asyncio.get_running_loop()
+        await super().start()
 
     def announce(self, jobs: Sequence[Job]) -> None:
-        """Push `jobs` soon; their rows are committed."""
-        if len(self._buffer) < BUFFER_LIMIT:
+        """Push `jobs` soon; their rows are committed. From any thread, as that of a ``def``."""
+        ours = self._turns_in
+        if ours is not None and asyncio._get_running_loop() is not ours:  # noqa: SLF001
+            with contextlib.suppress(RuntimeError):  # it is closed: the relay pushes them
+                ours.call_soon_threadsafe(self.announce, jobs)
+        elif len(self._buffer) < BUFFER_LIMIT:
             self._buffer.extend(jobs)
             self.wake()
 
