@@ -110,26 +110,34 @@ class InThreads:
     async def _go_on_without(
         self, call: Call, task: RunningTask, bridge: Bridge, work: Work
     ) -> None:
-        if not call.ended.done() or call.ended.cancelled():
-            self._count(call, task, silently=bridge.is_crossed)
+        self._count(call, task, patience=CANCEL_SECONDS if bridge.is_crossed else 0.0)
         await bridge.interrupt(CANCEL_SECONDS)
         await work.drop()
 
-    def _count(self, call: Call, task: RunningTask, *, silently: bool = False) -> None:
-        """Count a thread that goes on; one that only waits for us will return at once."""
+    def _count(self, call: Call, task: RunningTask, *, patience: float = 0.0) -> None:
+        """Count a thread that goes on; one that only waits for us is about to return."""
+        if call.has_returned:
+            return
         self.outliving += 1
         self._solo.stay()
-        call.leave(functools.partial(self._returned, call, task, silently=silently))
-        if not silently:
+        call.leave(functools.partial(self._returned, call, task))
+        if patience:
+            asyncio.get_running_loop().call_later(patience, self._name, call, task)
+        else:
+            self._name(call, task)
+
+    def _name(self, call: Call, task: RunningTask) -> None:
+        if not call.has_returned:
+            call.is_named = True
             logger.warning("%s %s: its attempt has ended, but its thread goes on, in %s: its slot "
                            "stays taken until that returns",
                            task.name, task.id, call.place)  # fmt: skip
 
-    def _returned(self, call: Call, task: RunningTask, *, silently: bool) -> None:
+    def _returned(self, call: Call, task: RunningTask) -> None:
         self.outliving -= 1
         self._solo.leave()
         self.on_return()
-        if not silently:
+        if call.is_named:
             logger.warning("%s %s: the thread that went on has returned, after %.1f s in all",
                            task.name, task.id, call.seconds)  # fmt: skip
 

@@ -31,9 +31,14 @@ class Call:
 
     Attributes:
         ended: Is done when it has; it holds nothing.
+        has_returned: Whether it has, whoever waits for it.
+        is_named: Whether the log has said that it goes on.
     """
 
-    __slots__ = ("_began", "_function", "_on_return", "_result", "ended", "error", "thread")
+    __slots__ = (
+        "_began", "_function", "_on_return", "_result", "ended", "error", "has_returned",
+        "is_named", "thread",
+    )  # fmt: skip
 
     def __init__(self, function: Callable[[], Any], thread: "_Thread") -> None:
         self._function = function
@@ -42,6 +47,7 @@ class Call:
         self._began = time.monotonic()
         self._on_return: Callable[[], None] | None = None
         self.error: BaseException | None = None
+        self.has_returned = self.is_named = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def outcome(self) -> Any:
@@ -82,6 +88,7 @@ class Call:
 
     def told(self) -> None:
         """It has ended; on the loop."""
+        self.has_returned = True
         if self._on_return is not None:
             self._on_return()
         if not self.ended.done():  # by whoever was cancelled
