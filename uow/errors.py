@@ -37,6 +37,7 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     ├── StartRefused *               Postgres does not let an attempt of a task begin
     ├── RepeatedSetback *            a task meets a failing server again and again, alone
     ├── TaskTimeout                  the task function ran longer than its timeout
+    ├── ProcessDied                  the child process of a task function has ended under it
     ├── ClientClosed                 a handle was asked something without an open TaskClient
     └── TaskError                    how a task ended, told to whoever waits for its result
         ├── TaskNotFound             there is no such task (any more)
@@ -222,6 +223,13 @@ class RepeatedSetback(WorkerError):
 
 class TaskTimeout(WorkerError):
     """A task function ran longer than its timeout."""
+
+
+class ProcessDied(WorkerError):
+    """The child process of a task function that is ``process=True`` has ended under it.
+
+    Out of memory, a crash of a library, or somebody's signal: a failure of this attempt alone.
+    """
 
 
 class ClientClosed(WorkerError):

@@ -10,8 +10,10 @@ from functools import partial
 from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
+from uow.attempt.calling import Calling
 from uow.attempt.running import process_name
 from uow.attempt.runtime import Runtime
+from uow.attempt.solo import Solo
 from uow.broker import keys
 from uow.broker.access import check_access
 from uow.broker.hints import Hints
@@ -168,8 +170,9 @@ class Process:
         ask = partial(unready, vitals.presence, client.redis)
         self.health.serves(vitals.heart, ask, lambda: departure.has_begun)
         if departure.patient is not None:
-            solo = services.runtime.solo
+            solo, threads = services.runtime.solo, services.runtime.calling.threads
             departure.patient.occupied = lambda: solo.is_reserved
+            departure.patient.room = lambda: threads.room(settings.concurrency, len(body.running))
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
@@ -267,7 +270,12 @@ class Process:
     def _runtime(self, client: TaskClient, vitals: Vitals) -> Runtime:
         callbacks = Callbacks()
         self._stack.push_async_callback(self._end_callbacks, callbacks)
+        solo = Solo()
+        calling = Calling.of(self.settings, solo)
+        self._stack.callback(calling.close)
         return Runtime(
+            solo=solo,
+            calling=calling,
             db=client.db,
             redis=client.redis,
             registry=self.registry,

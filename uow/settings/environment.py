@@ -100,6 +100,12 @@ class Settings(BaseSettings):
         (), description="Several queues for one worker, as `name=weight`, separated by commas."
     )
     concurrency: int = Field(10, ge=1, description="Tasks that run at once in one process.")
+    threads: int | None = Field(
+        None, ge=1, description="Tasks of plain functions (`def`) at once; default: concurrency."
+    )
+    cpu_slots: int | None = Field(
+        None, ge=1, description="Tasks with `process=True` at once; default: one per processor."
+    )
     lease_seconds: float = Field(
         LEASE_SECONDS, ge=1, description="How long a dead worker's job stays locked."
     )

@@ -35,6 +35,8 @@ class SettingValues(TypedDict, total=False):
     queue: str
     queues: str | Sequence[str]
     concurrency: int
+    threads: int | None
+    cpu_slots: int | None
     lease_seconds: float
     stall_limit: float
     shutdown_grace: float
