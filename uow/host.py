@@ -46,6 +46,7 @@ from uow.stock.body import start_body
 from uow.tasks.context import ProcessContext
 from uow.tasks.queue_owner import claim_or_refuse
 from uow.tasks.registry import Registry
+from uow.telemetry import subject
 from uow.telemetry.logs import edit_logs
 
 logger = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class Process:
         self._departure = departure = Departure(self._time_to_leave, ctx["redis"])
         self._watch_for_signals(departure)
         name = process_name() if body is None else body.name
+        subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings
@@ -151,6 +153,10 @@ class Process:
             departure.patient.occupied = lambda: solo.is_reserved
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
+
+    async def begin_job(self, ctx: ProcessContext) -> None:
+        """What arq logs from now on is about this job; arq's hook at the start of each."""
+        subject.here(ctx["job_id"], self.settings.queue)
 
     async def stop(self, ctx: ProcessContext) -> None:
         """Stop the services and close the connections; arq's shutdown hook."""

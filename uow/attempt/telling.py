@@ -21,6 +21,7 @@ from uow.tasks.outcome import (
     Snoozed,
     Stray,
 )
+from uow.telemetry.description import type_of
 
 
 class Told(Protocol):
@@ -72,6 +73,16 @@ def tell_ended(events: Spine, those: Iterable[EndedAttempt]) -> None:
         events.emit_all([event for event in map(_settled, ended) if event is not None])
 
 
+def in_fields(outcome: Outcome) -> dict[str, object]:
+    """What a line of the log about an outcome is given as ``extra``."""
+    error = _error_of(outcome)
+    return {
+        "outcome": _ended_as(outcome),
+        "delay": _delay_of(outcome),
+        "error_type": None if error is None else type_of(error),
+    }
+
+
 def _task(attempt: Told) -> dict[str, Any]:
     task = attempt.task
     return {
@@ -95,7 +106,7 @@ def _ended(attempt: Told, outcome: Outcome | None, now: float) -> AttemptEnded:
         **_about(attempt),
         outcome=_ended_as(outcome),
         error=_error_of(outcome),
-        delay=outcome.delay if isinstance(outcome, Retrying | Snoozed | HandedBack) else None,
+        delay=_delay_of(outcome),
         ran=now - attempt.began,
         at=now,
     )
@@ -143,6 +154,10 @@ def _settled_as(outcome: Outcome | None) -> SettledAs | None:
             return "cancelled"
         case _:
             return None
+
+
+def _delay_of(outcome: Outcome | None) -> float | None:
+    return outcome.delay if isinstance(outcome, Retrying | Snoozed | HandedBack) else None
 
 
 def _error_of(outcome: Outcome | None) -> BaseException | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from uow.errors import WorkerError
-from uow.settings.log_level import log_level
+from uow.settings.log_level import log_format, log_level
 from uow.telemetry import logs
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def start_with(app: "App", **overrides: Any) -> "Settings":
     from uow.settings.environment import load_settings
 
     settings = load_settings(app.settings, **overrides)
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     return settings
 
 
@@ -144,8 +144,9 @@ def start_for_arq(**overrides: Any) -> "Settings":
     """
     from uow.settings.environment import GivenSettings
 
-    settings = GivenSettings(**{"log_level": log_level(), **overrides})
-    logs.configure(settings.log_level)
+    given = {"log_level": log_level(), "log_format": log_format(), **overrides}
+    settings = GivenSettings(**given)
+    logs.configure(settings.log_level, settings.log_format)
     return settings
 
 
