@@ -55,7 +55,13 @@ if TYPE_CHECKING:
     from uow.services.pruning import prune
     from uow.settings.environment import Settings, load_settings
     from uow.settings.types import SettingValues
-    from uow.tasks.context import CallNext, ProcessContext, TaskContext
+    from uow.tasks.context import (
+        CallNext,
+        CpuContext,
+        ProcessContext,
+        SyncTaskContext,
+        TaskContext,
+    )
     from uow.tasks.definition import task
     from uow.tasks.extensions import lifespan, middleware, on
     from uow.tasks.function import TaskFunction
@@ -74,6 +80,7 @@ __all__ = [
     "CallNext",
     "Cancel",
     "ClientClosed",
+    "CpuContext",
     "Database",
     "DeclaredSchedule",
     "EnqueueError",
@@ -101,6 +108,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Snooze",
+    "SyncTaskContext",
     "TaskCancelled",
     "TaskClient",
     "TaskContext",
@@ -138,6 +146,7 @@ _PLACES = {
     "Backoff": "tasks.retry",
     "CallNext": "tasks.context",
     "Cancel": "tasks.outcome",
+    "CpuContext": "tasks.context",
     "Database": "db.database",
     "DeclaredSchedule": "schedules.cron",
     "Enqueuing": "tasks.headers",
@@ -148,6 +157,7 @@ _PLACES = {
     "SettingValues": "settings.types",
     "Settings": "settings.environment",
     "Snooze": "tasks.outcome",
+    "SyncTaskContext": "tasks.context",
     "TaskClient": "client",
     "TaskContext": "tasks.context",
     "TaskFunction": "tasks.function",

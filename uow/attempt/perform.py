@@ -76,7 +76,7 @@ def _inside(
     arguments: dict[str, Any],
 ) -> Inner:
     """What is called: the function, with the middleware around it."""
-    called = partial(function.function, ctx, **arguments)  # type: ignore[arg-type]
+    called = partial(function.function, ctx, **arguments)
     around = runtime.registry.middleware
     return surrounded(around, ctx, called) if around else called
 
