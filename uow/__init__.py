@@ -13,6 +13,7 @@ from uow.errors import (
     AttemptSuperseded,
     ClientClosed,
     EnqueueError,
+    Exhausted,
     InvalidArguments,
     InvalidOptions,
     InvalidResult,
@@ -40,16 +41,18 @@ from uow.errors import (
     UniqueKeyTaken,
     UnitOfWorkLost,
     UnknownTask,
+    WorkerDied,
     WorkerError,
 )
 
 if TYPE_CHECKING:
     from uow.api.deps import SessionDep
-    from uow.app import App
+    from uow.application import App
     from uow.client import TaskClient
     from uow.db.autogenerate import include_object
     from uow.db.database import Database
     from uow.db.models import TaskState
+    from uow.inside import running
     from uow.schedules.by_hand import ScheduleView, TickView
     from uow.schedules.cron import DeclaredSchedule, cron, schedule
     from uow.services.pruning import prune
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from uow.tasks.headers import Enqueuing, on_enqueue
     from uow.tasks.outcome import Cancel, Retry, Snooze
     from uow.tasks.reference import TaskRef
+    from uow.tasks.registry import Registry
     from uow.tasks.retry import Backoff
 
 __all__ = [
@@ -85,6 +89,7 @@ __all__ = [
     "DeclaredSchedule",
     "EnqueueError",
     "Enqueuing",
+    "Exhausted",
     "InvalidArguments",
     "InvalidOptions",
     "InvalidResult",
@@ -93,6 +98,7 @@ __all__ = [
     "ParametersDiffer",
     "PayloadTooLarge",
     "ProcessContext",
+    "Registry",
     "Retry",
     "ScheduleBusy",
     "ScheduleNotFound",
@@ -128,6 +134,7 @@ __all__ = [
     "UniqueKeyTaken",
     "UnitOfWorkLost",
     "UnknownTask",
+    "WorkerDied",
     "WorkerError",
     "cron",
     "include_object",
@@ -137,12 +144,13 @@ __all__ = [
     "on",
     "on_enqueue",
     "prune",
+    "running",
     "schedule",
     "task",
 ]
 
 _PLACES = {
-    "App": "app",
+    "App": "application",
     "Backoff": "tasks.retry",
     "CallNext": "tasks.context",
     "Cancel": "tasks.outcome",
@@ -151,6 +159,7 @@ _PLACES = {
     "DeclaredSchedule": "schedules.cron",
     "Enqueuing": "tasks.headers",
     "ProcessContext": "tasks.context",
+    "Registry": "tasks.registry",
     "Retry": "tasks.outcome",
     "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
@@ -174,6 +183,7 @@ _PLACES = {
     "on": "tasks.extensions",
     "on_enqueue": "tasks.headers",
     "prune": "services.pruning",
+    "running": "inside",
     "schedule": "schedules.cron",
     "task": "tasks.definition",
 }

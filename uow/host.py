@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from arq.connections import ArqRedis
 
@@ -14,25 +15,28 @@ from uow.attempt.runtime import Runtime
 from uow.broker import keys
 from uow.broker.access import check_access
 from uow.broker.hints import Hints
-from uow.broker.patient import PatientRedis
 from uow.broker.redis import connect
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
 from uow.events.spine import Event
 from uow.process.death import Death
+from uow.process.health import Health
+from uow.process.reception import reception_of
 from uow.process.signals import Deadline
 from uow.schedules.cron import DeclaredSchedule
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
+from uow.services.departure import Departure
 from uow.services.leader import Leader
 from uow.services.lifespans import LEAVING_SECONDS, Lifespans
 from uow.services.pruner import Pruner
 from uow.services.queue_ownership import QueueOwnership
 from uow.services.readiness import (
     other_tables,
+    unready,
     wait_for_identity,
     wait_for_redis,
     wait_for_tables,
@@ -56,6 +60,7 @@ logger = logging.getLogger(__name__)
 class Services:
     """What turns in a process between its start and its stop."""
 
+    client: TaskClient
     runtime: Runtime
     vitals: Vitals
     relay: Relay
@@ -68,10 +73,15 @@ class Process:
     Args:
         registry: The task modules have been loaded.
         burst: It ends when nothing is due; arq's own command does not tell.
+        stopper: Tells the worker to stop, from any thread. None: it has the process for itself,
+            heeds its signals and is stopped by one.
 
     Attributes:
         death: What it has died of since it was started last.
         events: Whom to tell what happens in it: those that the registry has, and who is added.
+        departure: How it leaves; None: it has not been started.
+        health: How it is.
+        reception: Where it is asked for that; one inside another program is not.
     """
 
     def __init__(
@@ -81,15 +91,19 @@ class Process:
         schedules: Sequence[DeclaredSchedule] = (),
         *,
         burst: bool = False,
+        stopper: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.schedules = schedules
         self.burst = burst
+        self.health = Health(settings.app, [*settings.served_queues], settings.lease_seconds)
+        self.reception = reception_of(self.health, settings.health_port)
         self.death = Death()
         self.events = registry.events.copy()
+        self.departure: Departure | None = None
+        self._stopper = stopper
         self._services: Services | None = None
-        self._departure: Departure | None = None
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -131,10 +145,14 @@ class Process:
         """
         await self.stop(ctx)  # a worker may be run again without a close
         edit_logs()
-        self.death = Death()
+        self.death = Death() if self._stopper is None else Death(self._stopper)
         self.events = self.registry.events.copy()
-        self._departure = departure = Departure(self._time_to_leave, ctx["redis"])
-        self._watch_for_signals(departure)
+        departure = self.departure = Departure(self._time_to_leave, ctx["redis"])
+        self._stack.callback(departure.end)
+        if self._stopper is None:
+            self._watch_for_signals(departure)
+            self.reception.open()
+            self._stack.callback(self.reception.close)
         name = process_name() if body is None else body.name
         subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
@@ -148,6 +166,9 @@ class Process:
         )
         self._services = services = await self._start_services(client, vitals)
         departure.leader = services.leader
+        self._stack.callback(self.health.ends)
+        ask = partial(unready, vitals.presence, client.redis)
+        self.health.serves(vitals.heart, ask, lambda: departure.has_begun)
         if departure.patient is not None:
             solo = services.runtime.solo
             departure.patient.occupied = lambda: solo.is_reserved
@@ -185,7 +206,7 @@ class Process:
         events.emit(WorkerStarted(worker=name, queues=queues, concurrency=settings.concurrency))
         self._stack.callback(lambda: events.emit(WorkerStopped(worker=name)))
 
-    def _watch_for_signals(self, departure: "Departure") -> None:
+    def _watch_for_signals(self, departure: Departure) -> None:
         deadline = Deadline(self.settings.shutdown_grace, departure.prepare)
         self._stack.callback(lambda: deadline.release(self.death.exit_code))
         deadline.watch()
@@ -223,11 +244,11 @@ class Process:
         for service in turning if db.pooler else [*turning, Listener(db, relay.wake)]:
             self._stack.push_async_callback(service.stop)
             await service.start()
-        return Services(self._runtime(client, vitals), vitals, relay, leader)
+        return Services(client, self._runtime(client, vitals), vitals, relay, leader)
 
     async def _end_callbacks(self, callbacks: Callbacks) -> None:
         """Let end what was begun; who was told to stop has no time left for much."""
-        await callbacks.end(in_haste=self._departure is not None and self._departure.is_told)
+        await callbacks.end(in_haste=self.departure is not None and self.departure.has_begun)
 
     def _leader(self, client: TaskClient, vitals: Vitals, wake_relay: Callable[[], None]) -> Leader:
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
@@ -264,45 +285,3 @@ class Process:
             events=self.events,
             callbacks=callbacks,
         )
-
-
-class Departure:
-    """How a process leaves that is told to: nothing is waited for, and nobody is left waiting.
-
-    Args:
-        grace: Seconds that running tasks get.
-        redis: arq's connection.
-
-    Attributes:
-        patient: The same, unless the process was given one of another kind.
-        vitals: What says that it lives; None: nothing has yet.
-        leader: Of this process; None: it has none yet.
-        is_told: It was told to leave.
-    """
-
-    vitals: Vitals | None = None
-    leader: Leader | None = None
-    is_told = False
-
-    def __init__(self, grace: float, redis: ArqRedis) -> None:
-        self.patient = redis if isinstance(redis, PatientRedis) else None
-        self._grace = grace
-        self._loop = asyncio.get_running_loop()
-        self._resigns: asyncio.Future[None] | None = None
-
-    def prepare(self) -> None:
-        """Prepare to leave; between two bytecodes of the main thread."""
-        self.is_told = True
-        if self.patient is not None:
-            self.patient.stopping = True
-        if self.vitals is None:  # it is only just starting
-            return
-        call_soon = self._loop.call_soon_threadsafe
-        self.vitals.prepare_to_leave()
-        call_soon(self._loop.call_later, self._grace, self.vitals.running.interrupt_all)
-        if self.leader is not None:
-            call_soon(self._resign, self.leader)
-
-    def _resign(self, leader: Leader) -> None:
-        # Somebody leads who stays; nobody fires ticks while nobody is there to run them.
-        self._resigns = asyncio.ensure_future(leader.stop())

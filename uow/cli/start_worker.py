@@ -120,10 +120,9 @@ def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> Configur
 def load(named: str | None, **overrides: Any) -> "tuple[Found, Settings]":
     """The application and its settings, with some that win; an arq class has no use for either."""
     from uow.app import look_for_app
-    from uow.settings.environment import load_settings
 
     found = look_for_app(named)
-    return found, load_settings(found.app.settings, **overrides)
+    return found, found.app.load_settings(**overrides)
 
 
 def _weights(queues: Sequence[str]) -> dict[str, float]:

@@ -101,12 +101,19 @@ class TaskServing(Serving):
             self._batches.add(task)
             task.add_done_callback(self._batches.discard)
 
-    async def end(self) -> None:
-        """Let end what was begun, and commit it."""
+    async def idle(self) -> None:
+        """Wait for what still runs, or is about to."""
         while self._batches or self.worker.tasks:
             await asyncio.wait([*self._batches, *self.worker.tasks.values()])
-        await self._attempts.completer.commits.flush()
-        await self._attempts.completer.commits.stop()
+
+    async def end(self) -> None:
+        """Let end what was begun, and commit it."""
+        commits = self._attempts.completer.commits
+        try:
+            await self.idle()
+            await commits.flush()
+        finally:  # also if somebody has no more patience with what runs
+            await commits.stop()
 
     async def are_jobs_left(self) -> bool:
         """Whether either store has a due task; stock arq would wait for those that are not, too."""

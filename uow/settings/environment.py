@@ -134,6 +134,12 @@ class Settings(BaseSettings):
         le=65535,
         description="Port for `/metrics` of a worker (extra `metrics`); unset: none.",
     )
+    health_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/health/live` and `/health/ready` of a worker; unset: none.",
+    )
     api_tokens: Tokens = Field(
         (),
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "

@@ -44,6 +44,7 @@ class SettingValues(TypedDict, total=False):
     log_level: LogLevel
     log_format: LogFormat
     metrics_port: int | None
+    health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
 
 

@@ -28,7 +28,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{
 _NOTHING: Mapping[str, str] = {}
 
 
-class Told(Protocol):
+class Attempted(Protocol):
     """A task that runs, as far as a line tells of it."""
 
     @property
@@ -82,7 +82,7 @@ class Subject:
         """The job is a call of an arq function, and that its number."""
         self.task, self.attempt = task, attempt
 
-    def is_attempt(self, of: Told) -> None:
+    def is_attempt(self, of: Attempted) -> None:
         """An attempt of it has begun."""
         self.task_id, self.task, self.attempt = of.id, of.name, of.attempt
         self.user_id, self.headers = of.user_id, of.headers

@@ -1,0 +1,172 @@
+"""Where a worker process is asked: a thread that does nothing else.
+
+It begins before everything that may take long and is not held up by what a task does, so it answers
+while the process starts, stops, or is blocked. Whoever asks comes over a unix socket
+(`worker check`, the supervisor: `uow.process.roster`) or through a door, which is a port.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from uow.errors import SettingsError
+from uow.process import forks, roster
+from uow.process.health import LIVE, READY, Health
+from uow.process.http_server import HttpServer, Route, open_port
+from uow.process.roster import Entry
+from uow.process.supervised import is_supervised
+
+logger = logging.getLogger(__name__)
+
+Routes = Mapping[str, Route]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A port on which a part of the routes is served.
+
+    Attributes:
+        setting: Which one says the port.
+        port: 0 takes a free one.
+        routes: What is served.
+    """
+
+    setting: str
+    port: int
+    routes: Routes
+
+    def open(self) -> socket.socket:
+        """A socket on the port.
+
+        Raises:
+            SettingsError: It cannot be listened on.
+        """
+        try:
+            listener = open_port(self.port)
+        except OSError as error:
+            raise SettingsError(
+                f"{self.setting}={self.port}: {error.strerror or error}; workers on one host need "
+                "a port each, those of `worker run --processes` one together"
+            ) from None
+        port, paths = listener.getsockname()[1], ", ".join(sorted(self.routes))
+        logger.info("listening on port %d: %s", port, paths)
+        return listener
+
+
+class Reception:
+    """The thread, and what it serves. It can be opened again.
+
+    Args:
+        app: Whose process this is.
+        routes: What is answered on the unix socket.
+        doors: Where it is answered over TCP.
+    """
+
+    def __init__(self, app: str, routes: Routes, doors: Sequence[Door] = ()) -> None:
+        self._app, self._routes, self._doors = app, routes, doors
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Begin to answer, unless it does.
+
+        Raises:
+            SettingsError: A port cannot be listened on.
+        """
+        if self._thread is not None:
+            return
+        served, entry = open_all(self._app, self._routes, self._doors)
+        self._loop = loop = asyncio.new_event_loop()
+        thread = threading.Thread(
+            target=partial(_turn, loop, served, entry), name="uow.process.reception", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # this process may have no more
+            logger.warning("nobody answers for this process: %s", error)
+            _leave(loop, served, entry)
+            return
+        self._thread = thread
+
+    def close(self) -> None:
+        """Answer no more."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by an error
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+
+
+def reception_of(health: Health, port: int | None) -> Reception:
+    """That of a worker process; a supervisor's has no port, for its parent answers there.
+
+    Args:
+        health: Its health.
+        port: `WORKER_HEALTH_PORT`.
+    """
+    routes = health.routes
+    return Reception(health.app, routes, health_doors(routes, None if is_supervised() else port))
+
+
+def health_doors(routes: Routes, port: int | None) -> list[Door]:
+    """The door for probes, if there is to be one."""
+    probes = {path: routes[path] for path in (LIVE, READY)}
+    return [] if port is None else [Door("WORKER_HEALTH_PORT", port, probes)]
+
+
+Served = Sequence[tuple[socket.socket, Routes]]
+"""Sockets that listen, and what is served on each."""
+
+
+def open_all(app: str, routes: Routes, doors: Sequence[Door]) -> tuple[Served, Entry | None]:
+    """Have all sockets; a process without one of its own in the roster says so, and works.
+
+    Raises:
+        SettingsError: A port cannot be listened on.
+    """
+    served: list[tuple[socket.socket, Routes]] = []
+    try:
+        for door in doors:
+            served.append((door.open(), door.routes))  # noqa: PERF401 - those before are closed
+    except SettingsError:
+        for listener, _ in served:
+            listener.close()
+        raise
+    try:
+        listener, entry = roster.listen(app)
+    except OSError as error:
+        where = " or ".join(roster.FOLDERS)
+        logger.warning(
+            "`worker check` does not find this process: no socket in %s (%s)", where, error
+        )
+        return served, None
+    return [*served, (listener, routes)], entry
+
+
+def _turn(loop: asyncio.AbstractEventLoop, served: Served, entry: Entry | None) -> None:
+    asyncio.set_event_loop(loop)
+    forks.keep_from(loop, signals=False, listens=True)
+    servers = []
+    try:
+        for listener, routes in served:
+            servers.append(HttpServer(routes))
+            loop.run_until_complete(servers[-1].serve(listener))
+        loop.run_forever()
+    finally:
+        for server in servers:
+            loop.run_until_complete(server.close())
+        forks.release(loop)
+        _leave(loop, served, entry)
+
+
+def _leave(loop: asyncio.AbstractEventLoop, served: Served, entry: Entry | None) -> None:
+    if entry is not None:
+        entry.remove()
+    for listener, _ in served:
+        listener.close()
+    loop.close()
