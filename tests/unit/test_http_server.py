@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from uow.process import http_server
-from uow.process.http_server import Answer, HttpServer, HttpRequest, line, open_port
+from uow.process.http_server import Answer, HttpRequest, HttpServer, line, open_port
 
 
 async def tell(request: HttpRequest) -> Answer:
