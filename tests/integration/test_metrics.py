@@ -14,9 +14,10 @@ from sqlalchemy import text
 import uow
 from tests.conftest import Drain, task_worker
 from uow import Database, Settings, SettingsError, TaskClient, TaskContext, WorkerError, task
+from uow.attempt.telling import EndedAttempt
 from uow.clock import utcnow
 from uow.db.backlog import LOOKED_AT, backlog
-from uow.events import AttemptEnded, ServerAway, TickMissed
+from uow.events import ServerAway, TickMissed
 from uow.fast.task_worker import TaskWorker
 from uow.metrics import metrics as module
 from uow.metrics.backlog import BacklogWatch
@@ -244,7 +245,7 @@ async def test_nothing_is_counted_and_nobody_asked_where_nobody_wants_it(
     await client.enqueue(send)
     await drain()
     events = processes[-1].events
-    assert not events.wants(AttemptEnded)
+    assert not events.wants(EndedAttempt)
     assert not events.wants(ServerAway)
     assert not any(isinstance(d, BacklogWatch) for d in processes[-1].services.leader._duties)
 

@@ -1,35 +1,43 @@
 """What is counted, how it is shown, and that no label has more values than are good."""
 
+import time
+from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as read
 
+from uow.attempt.telling import EndedAttempt
 from uow.db.backlog import Backlog
-from uow.events import AttemptEnded, ServerAway, ServerBack
+from uow.events import ServerAway, ServerBack
 from uow.metrics.backlog import MOST_QUEUES, summed
 from uow.metrics.families import text_of
 from uow.metrics.metrics import Metrics
 from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, Attempts, Durations, Servers
 from uow.process.exposition import is_openmetrics_wanted, merged
+from uow.tasks.outcome import Completed
 
 strictly_read: Any = parser.text_string_to_metric_families
+
+NOW = 1_700_000_000.0
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def ended(name: str = "mails.send", ran: float = 0.2, trace: str = "", **more: str) -> AttemptEnded:
+@pytest.fixture(autouse=True)
+def _it_is_always_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+def ended(name: str = "mails.send", ran: float = 0.25, trace: str = "") -> EndedAttempt:
     headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-{trace}"} if trace else {}
-    return AttemptEnded(
-        id=uuid4(), job_id="job", name=name, queue=more.get("queue", "arq:queue"), user_id="ann",
-        headers=headers, worker="w", attempt=1, tries=0, waited=0.01, outcome="completed",
-        error=None, delay=None, ran=ran,
-    )  # fmt: skip
+    task = SimpleNamespace(name=name, queue="arq:queue", user_id="ann", headers=headers)
+    attempt: Any = SimpleNamespace(task=task, began=NOW - ran, waited=0.01)
+    return EndedAttempt(attempt, Completed(b"null"))
 
 
-def count(metrics: Metrics, *events: AttemptEnded) -> None:
+def count(metrics: Metrics, *events: EndedAttempt) -> None:
     metrics.attempts.listener({"mails.send"}.__contains__)(events)
 
 
@@ -81,7 +89,7 @@ def test_both_texts_are_what_their_formats_are() -> None:
     count(metrics, ended(trace="01"), ended(ran=7.0, trace="00"), ended("stranger"))
     text = text_of(metrics, openmetrics=False).decode()
     assert "# TYPE worker_tasks_total counter" in text
-    plain = [one for one in read(text) if one.type == "counter"][0]
+    plain = next(one for one in read(text) if one.type == "counter")
     strict = {one.name: one for one in strictly_read(text_of(metrics, openmetrics=True).decode())}
     for family in (plain, strict["worker_tasks_total"]):
         samples = {one.labels["task"]: one.value for one in family.samples}
@@ -92,7 +100,7 @@ def test_both_texts_are_what_their_formats_are() -> None:
     ((bound, exemplar),) = exemplars  # and none of a trace that nobody keeps
     assert bound == "0.25"
     assert exemplar.labels == {"trace_id": TRACE}
-    assert exemplar.value == 0.2
+    assert exemplar.value == 0.25
 
 
 def test_a_users_id_is_in_no_text() -> None:

@@ -49,7 +49,11 @@ class Told(Protocol):
 
 
 class EndedAttempt(NamedTuple):
-    """An attempt, and what was written of it; None: it had no say any more."""
+    """An attempt, and what was written of it; None: it had no say any more.
+
+    The spine has it, too, for listeners of ours that hear of every attempt: to make an event of it
+    takes longer than to count it.
+    """
 
     attempt: Told
     outcome: Outcome | None
@@ -64,9 +68,12 @@ def tell_started(attempt: Told) -> None:
 
 def tell_ended(events: Spine, those: Iterable[EndedAttempt]) -> None:
     """What has become of attempts that have ended together is written."""
-    if not (events.wants(AttemptEnded) or events.wants(TaskSettled)):
+    is_counted = events.wants(EndedAttempt)
+    if not (is_counted or events.wants(AttemptEnded) or events.wants(TaskSettled)):
         return
     ended, now = list(those), time.time()
+    if is_counted:
+        events.emit_all(ended)
     if events.wants(AttemptEnded):
         events.emit_all([_ended(*one, now) for one in ended])
     if events.wants(TaskSettled):
@@ -77,7 +84,7 @@ def in_fields(outcome: Outcome) -> dict[str, object]:
     """What a line of the log about an outcome is given as ``extra``."""
     error = _error_of(outcome)
     return {
-        "outcome": _ended_as(outcome),
+        "outcome": ended_as(outcome),
         "delay": _delay_of(outcome),
         "error_type": None if error is None else type_of(error),
     }
@@ -104,7 +111,7 @@ def _about(attempt: Told) -> dict[str, Any]:
 def _ended(attempt: Told, outcome: Outcome | None, now: float) -> AttemptEnded:
     return AttemptEnded(
         **_about(attempt),
-        outcome=_ended_as(outcome),
+        outcome=ended_as(outcome),
         error=_error_of(outcome),
         delay=_delay_of(outcome),
         ran=now - attempt.began,
@@ -124,7 +131,8 @@ def _settled(ended: EndedAttempt) -> TaskSettled | None:
     )
 
 
-def _ended_as(outcome: Outcome | None) -> EndedAs:
+def ended_as(outcome: Outcome | None) -> EndedAs:
+    """The outcome in a word."""
     match outcome:
         case None:
             return "overtaken"

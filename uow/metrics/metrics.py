@@ -3,10 +3,10 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+from uow.attempt.telling import EndedAttempt
 from uow.errors import WorkerError
 from uow.events.processes import ServerAway, ServerBack, TickMissed
 from uow.events.spine import Spine
-from uow.events.tasks import AttemptEnded
 from uow.metrics.tallies import Attempts, Missed, Servers
 from uow.metrics.workers import ObservedWorker
 
@@ -28,7 +28,7 @@ class Metrics:
         Args:
             is_known: Says whether it has a task function of that name.
         """
-        events.listen_to_batches(self.attempts.listener(is_known), AttemptEnded)
+        events.listen_to_batches(self.attempts.listener(is_known), EndedAttempt)
         events.listen(self.missed.hear, TickMissed)
         events.listen(self.servers.hear, ServerAway, ServerBack)
 

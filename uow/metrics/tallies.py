@@ -9,8 +9,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from uow.attempt.telling import EndedAttempt, ended_as
 from uow.events.processes import ServerAway, ServerBack, TickMissed
-from uow.events.tasks import AttemptEnded
 from uow.telemetry.subject import trace_of
 
 RAN_SECONDS = (
@@ -89,13 +89,15 @@ class TaskTally:
         self.ran = Durations(RAN_SECONDS)
         self.waited = Durations(WAITED_SECONDS)
 
-    def note(self, ended: AttemptEnded) -> None:
+    def note(self, ended: EndedAttempt, now: float) -> None:
         """One more has ended."""
-        outcomes, outcome = self.outcomes, ended.outcome
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        trace = trace_of(ended.headers, sampled=True) if ended.headers else None
-        self.ran.note(ended.ran, trace)
-        self.waited.note(ended.waited, trace)
+        attempt, outcome = ended
+        outcomes, how = self.outcomes, ended_as(outcome)
+        outcomes[how] = outcomes.get(how, 0) + 1
+        headers = attempt.task.headers
+        trace = trace_of(headers, sampled=True) if headers else None
+        self.ran.note(now - attempt.began, trace)
+        self.waited.note(attempt.waited, trace)
 
 
 class Attempts:
@@ -108,14 +110,16 @@ class Attempts:
     def __init__(self) -> None:
         self.tallies: dict[tuple[str, str], TaskTally] = {}
 
-    def listener(self, is_known: Callable[[str], bool]) -> Callable[[Sequence[AttemptEnded]], None]:
+    def listener(self, is_known: Callable[[str], bool]) -> Callable[[Sequence[EndedAttempt]], None]:
         """What counts those of a worker that has the functions which `is_known` says."""
         tallies = self.tallies
 
-        def count(ended: Sequence[AttemptEnded]) -> None:
+        def count(ended: Sequence[EndedAttempt]) -> None:
+            now = time.time()
             for one in ended:
-                tally = tallies.get((one.name, one.queue))
-                (tally or self._tally_of(one.name, one.queue, is_known)).note(one)
+                task = one.attempt.task
+                tally = tallies.get((task.name, task.queue))
+                (tally or self._tally_of(task.name, task.queue, is_known)).note(one, now)
 
         return count
 
