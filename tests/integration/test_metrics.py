@@ -24,6 +24,7 @@ from uow.metrics.backlog import BacklogWatch
 from uow.metrics.families import text_of
 from uow.metrics.metrics import Metrics, of_this_process
 from uow.process import exposition
+from uow.process.supervisor import supervise
 from uow.tasks.registry import Registry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -276,3 +277,5 @@ def test_a_port_without_the_library_is_refused_in_one_line(
     monkeypatch.setattr(exposition, "find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"pip install 'uow-worker\[metrics\]'"):
         task_worker(TaskWorker, settings.model_copy(update={"metrics_port": 0}), registry)
+    with pytest.raises(SettingsError, match=r"pip install 'uow-worker\[metrics\]'"):
+        supervise(settings.model_copy(update={"metrics_port": 0}), 2)
