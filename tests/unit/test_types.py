@@ -1,4 +1,4 @@
-"""What users write, in the eyes of type checkers that know nothing of pydantic."""
+"""Users' code in the eyes of type checkers, without a plugin that knows pydantic."""
 
 import json
 import shutil
@@ -20,8 +20,8 @@ CHECKERS = {
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("checker", CHECKERS)
-@pytest.mark.parametrize("use", ["settings_in_code", "contexts_of_tasks"])
-def test_it_type_checks_without_a_plugin(use: str, checker: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", ["settings_in_code", "contexts_of_tasks", "sync_in_code"])
+def test_users_code_type_checks_without_a_plugin(use: str, checker: str, tmp_path: Path) -> None:
     shutil.copy(TYPING / f"{use}.py", tmp_path / "use.py")
     (tmp_path / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict"}))
     program, *arguments = CHECKERS[checker]

@@ -5,8 +5,7 @@ What a task enqueues has the headers of that task, unless it is enqueued with ot
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -85,14 +84,9 @@ def forget_hook(hook: EnqueueHook) -> None:
     _hooks.remove(hook)
 
 
-@contextmanager
-def inheriting(headers: Mapping[str, str]) -> Iterator[None]:
-    """What is enqueued in the block has the headers of the task that enqueues it."""
-    before = _inherited.set(headers)
-    try:
-        yield
-    finally:
-        _inherited.reset(before)
+def inherit(headers: Mapping[str, str]) -> None:
+    """From now on what this asyncio task enqueues has these headers: it is an attempt's."""
+    _inherited.set(headers)
 
 
 def headers_for(
