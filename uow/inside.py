@@ -113,7 +113,7 @@ class RunningWorker:
         }  # fmt: skip
         self._worker = _Inside(self._process, self._serves, **options)
         create = asyncio.get_running_loop().create_task
-        main = self._main = self._worker.main_task = create(self._worker.main(), context=nothing)
+        main = self._worker.main_task = create(self._worker.main(), context=nothing)
         self._life = create(self._live(main), context=nothing)
         try:
             await asyncio.wait([main, self._serves], return_when=asyncio.FIRST_COMPLETED)

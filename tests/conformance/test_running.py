@@ -83,8 +83,16 @@ def held_by_this_process() -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_it_runs_tasks_and_leaves_the_process_as_it_was(
-    settings: Settings, registry: Registry, new_loop: Callable[[], asyncio.AbstractEventLoop]
+    settings: Settings,
+    registry: Registry,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def raise_limits(*_: int) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("uow.exhaustion.make_room", raise_limits)
+
     async def use() -> None:
         give_tasks(registry)
         redis = uow.broker.redis.connect(settings.redis_url.get_secret_value())
@@ -102,10 +110,12 @@ def test_it_runs_tasks_and_leaves_the_process_as_it_was(
         await redis.aclose()
 
     loop = new_loop()
+    theirs = signal.signal(signal.SIGTERM, lambda *_: None)  # as a web server has one
     try:
         loop.run_until_complete(use())
     finally:
         loop.close()
+        signal.signal(signal.SIGTERM, theirs)
 
 
 async def test_leaving_waits_for_what_runs(
@@ -351,6 +361,8 @@ async def test_a_task_that_ignores_its_cancellation_does_not_hold_the_block(
         left_at = time.monotonic()
     assert time.monotonic() - left_at < 6
     assert "ignore that they are cancelled" in caplog.text
+    names = {task.get_name() for task in asyncio.all_tasks() - before}
+    assert not [name for name in names if name.startswith("uow.")], "all but the task is closed"
     over.set()
     await wait_until(lambda: _are_gone(before))
 

@@ -94,6 +94,7 @@ async def test_who_sends_no_request_is_not_waited_for(
 
 async def test_so_many_connections_and_no_more(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "AT_ONCE", 2)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 60)
     open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
     for _, writer in open_ones:
         writer.write(b"GET /tell")

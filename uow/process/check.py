@@ -21,6 +21,8 @@ ANSWER_SECONDS = 2.0
 
 _ASKED = b"GET /process HTTP/1.0\r\n\r\n"
 
+_TOLD = {"kind", "pid", "app", "queues", "state", "seconds", "unwell", "unready"}
+
 _APP = re.compile(r"^\s*(?:export\s+)?WORKER_APP\s*=\s*(['\"]?)([A-Za-z0-9._-]{1,64})\1\s*$", re.M)
 
 
@@ -145,10 +147,13 @@ def _answer(entry: Entry, connection: socket.socket, deadline: float) -> dict[st
             if not part:
                 break
             said += part
-        return dict(json.loads(said.partition(b"\r\n\r\n")[2]))
+        told = json.loads(said.partition(b"\r\n\r\n")[2])
+        if isinstance(told, dict) and told.keys() >= _TOLD:
+            return told
     except (OSError, ValueError):
-        silent = f"it does not answer within {ANSWER_SECONDS:g} s: it is stopped, or hangs"
-        return {"pid": entry.pid, "state": "silent", "unwell": silent, "unready": silent}
+        pass
+    silent = f"it does not answer within {ANSWER_SECONDS:g} s: it is stopped, or hangs"
+    return {"pid": entry.pid, "state": "silent", "unwell": silent, "unready": silent}
 
 
 def _is_well(one: dict[str, Any]) -> bool:

@@ -73,6 +73,7 @@ class Health:
         self._patience = patience
         self._began = time.monotonic()
         self._served: _Served | None = None
+        self._otherwise = STARTING
 
     @property
     def routes(self) -> Mapping[str, Route]:
@@ -93,14 +94,14 @@ class Health:
 
     def ends(self) -> None:
         """It does not serve any more."""
-        self._served = None
+        self._served, self._otherwise = None, STOPPING
 
     @property
     def state(self) -> str:
         """How far it is."""
         served = self._served
         if served is None:
-            return STARTING
+            return self._otherwise
         return STOPPING if served.leaves() else SERVING
 
     def unwell(self) -> str | None:

@@ -16,8 +16,8 @@ from uow.process.exposition import (
     merged,
 )
 from uow.process.health import LIVE, PROCESS, READY, SERVING, STOPPING, Report, verdict
-from uow.process.http_server import Answer, HttpRequest, HttpServer, Route
-from uow.process.reception import Ports, doors_of, open_all
+from uow.process.http_server import Answer, HttpRequest, Route
+from uow.process.reception import Ports, doors_of, open_all, serving
 
 ASK_SECONDS = 2.0
 """A process that takes longer does not answer: it is stopped, or something keeps its threads."""
@@ -110,17 +110,12 @@ async def answering(muster: Muster, ports: Ports) -> AsyncIterator[None]:
     """
     routes = muster.routes
     served, entry = open_all(muster.app, routes, doors_of(routes, ports))
-    servers = []
     try:
-        for listener, there in served:
-            servers.append(HttpServer(there))
-            await servers[-1].serve(listener)
-        yield
+        async with serving(served):
+            yield
     finally:
         if entry is not None:
             entry.remove()
-        for server in servers:
-            await server.close()
 
 
 def _first_problem(

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Self
@@ -85,9 +85,9 @@ class Reception:
             return
         served, entry = open_all(self._app, self._routes, self._doors)
         self._loop = loop = asyncio.new_event_loop()
-        thread = threading.Thread(
-            target=partial(_turn, loop, served, entry), name="uow.process.reception", daemon=True
-        )
+        self._closed = asyncio.Event()
+        turn = partial(_turn, loop, served, entry, self._closed)
+        thread = threading.Thread(target=turn, name="uow.process.reception", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # this process may have no more
@@ -101,7 +101,7 @@ class Reception:
         thread, self._thread = self._thread, None
         if thread is not None and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by an error
-                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop.call_soon_threadsafe(self._closed.set)
             thread.join()
 
 
@@ -181,18 +181,33 @@ def open_all(app: str, routes: Routes, doors: Sequence[Door]) -> tuple[Served, E
     return [*served, (listener, routes)], entry
 
 
-def _turn(loop: asyncio.AbstractEventLoop, served: Served, entry: Entry | None) -> None:
-    asyncio.set_event_loop(loop)
-    forks.keep_from(loop, signals=False, listens=True)
-    servers = []
+@contextlib.asynccontextmanager
+async def serving(served: Served) -> AsyncIterator[None]:
+    """Serve, on the running event loop, while the block runs."""
+    servers: list[HttpServer] = []
     try:
         for listener, routes in served:
             servers.append(HttpServer(routes))
-            loop.run_until_complete(servers[-1].serve(listener))
-        loop.run_forever()
+            await servers[-1].serve(listener)
+        yield
     finally:
         for server in servers:
-            loop.run_until_complete(server.close())
+            await server.close()
+
+
+async def _serve(served: Served, closed: asyncio.Event) -> None:
+    async with serving(served):
+        await closed.wait()
+
+
+def _turn(
+    loop: asyncio.AbstractEventLoop, served: Served, entry: Entry | None, closed: asyncio.Event
+) -> None:
+    asyncio.set_event_loop(loop)
+    forks.keep_from(loop, signals=False, listens=True)
+    try:
+        loop.run_until_complete(_serve(served, closed))
+    finally:
         forks.release(loop)
         _leave(loop, served, entry)
 
