@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from uow.db.database import Database
     from uow.db.models import TaskState
     from uow.inside import running
+    from uow.metrics.asgi import metrics_app
     from uow.schedules.by_hand import ScheduleView, TickView
     from uow.schedules.cron import DeclaredSchedule, cron, schedule
     from uow.services.pruning import prune
@@ -142,6 +143,7 @@ __all__ = [
     "include_object",
     "lifespan",
     "load_settings",
+    "metrics_app",
     "middleware",
     "on",
     "on_enqueue",
@@ -181,6 +183,7 @@ _PLACES = {
     "include_object": "db.autogenerate",
     "lifespan": "tasks.extensions",
     "load_settings": "settings.environment",
+    "metrics_app": "metrics.asgi",
     "middleware": "tasks.extensions",
     "on": "tasks.extensions",
     "on_enqueue": "tasks.headers",

@@ -22,9 +22,11 @@ from uow.client import TaskClient
 from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
 from uow.events.spine import Event
+from uow.metrics.endpoint import routes_of
+from uow.metrics.observation import Observation
 from uow.process.death import Death
 from uow.process.health import Health
-from uow.process.reception import reception_of
+from uow.process.reception import Ports, reception_of
 from uow.process.signals import Deadline
 from uow.schedules.cron import DeclaredSchedule
 from uow.schedules.registrar import Registrar
@@ -52,6 +54,7 @@ from uow.stock.body import start_body
 from uow.tasks.context import ProcessContext
 from uow.tasks.queue_owner import claim_or_refuse
 from uow.tasks.registry import Registry
+from uow.telemetry import subject
 from uow.telemetry.logs import edit_logs
 
 logger = logging.getLogger(__name__)
@@ -99,7 +102,8 @@ class Process:
         self.schedules = schedules
         self.burst = burst
         self.health = Health(settings.app, [*settings.served_queues], settings.lease_seconds)
-        self.reception = reception_of(self.health, settings.health_port)
+        routes = {} if stopper else routes_of(settings)
+        self.reception = reception_of(self.health, Ports.of(settings), routes)
         self.death = Death()
         self.events = registry.events.copy()
         self.departure: Departure | None = None
@@ -147,7 +151,8 @@ class Process:
         await self.stop(ctx)  # a worker may be run again without a close
         edit_logs()
         self.death = Death() if self._stopper is None else Death(self._stopper)
-        self.events = self.registry.events.copy()
+        self.events = events = self.registry.events.copy()
+        observation = Observation(self._stack, events, self.registry.__contains__)
         departure = self.departure = Departure(self._time_to_leave, ctx["redis"])
         self._stack.callback(departure.end)
         if self._stopper is None:
@@ -155,6 +160,7 @@ class Process:
             self.reception.open()
             self._stack.callback(self.reception.close)
         name = process_name() if body is None else body.name
+        subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings
@@ -164,7 +170,10 @@ class Process:
         departure.vitals = vitals = await start_vitals(
             stack, settings, body, self.die, self._teller()
         )
-        self._services = services = await self._start_services(client, vitals)
+        self._services = services = await self._start_services(
+            client, vitals, observation.duties(db, self.die)
+        )
+        observation.show(settings, vitals.heart, vitals.running, db)
         departure.leader = services.leader
         self._stack.callback(self.health.ends)
         ask = partial(unready, vitals.presence, client.redis)
@@ -175,6 +184,10 @@ class Process:
             departure.patient.room = lambda: threads.room(settings.concurrency, len(body.running))
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
+
+    async def begin_job(self, ctx: ProcessContext) -> None:
+        """What arq logs from now on is about this job; arq's hook at the start of each."""
+        subject.here(ctx["job_id"], self.settings.queue)
 
     async def stop(self, ctx: ProcessContext) -> None:
         """Stop the services and close the connections; arq's shutdown hook."""
@@ -227,11 +240,13 @@ class Process:
         await claim_or_refuse(redis, settings.served_queues, us)
         return await self._stack.enter_async_context(TaskClient(db, redis, settings, self.events))
 
-    async def _start_services(self, client: TaskClient, vitals: Vitals) -> Services:
+    async def _start_services(
+        self, client: TaskClient, vitals: Vitals, more_duties: Sequence[Service]
+    ) -> Services:
         """Start what keeps turning."""
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
         relay = Relay(db, redis, die, retention=settings.retention, events=self.events)
-        leader = self._leader(client, vitals, relay.look_now)
+        leader = self._leader(client, vitals, relay.look_now, more_duties)
         registrar = Registrar(db, self.schedules, settings, die, stays=not self.burst)
         hints = Hints(redis)
         await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
@@ -247,7 +262,13 @@ class Process:
         """Let end what was begun; who was told to stop has no time left for much."""
         await callbacks.end(in_haste=self.departure is not None and self.departure.has_begun)
 
-    def _leader(self, client: TaskClient, vitals: Vitals, wake_relay: Callable[[], None]) -> Leader:
+    def _leader(
+        self,
+        client: TaskClient,
+        vitals: Vitals,
+        wake_relay: Callable[[], None],
+        more_duties: Sequence[Service],
+    ) -> Leader:
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
         presence, events = vitals.presence, self.events
         duties: list[Service] = [
@@ -264,6 +285,7 @@ class Process:
             Pruner(db, redis, die),
             Retirement(db, settings.retention, die),
             QueueOwnership(db, redis, settings.app, die),
+            *more_duties,
         ]
         return Leader(db, presence.worker, duties, die)
 

@@ -96,6 +96,7 @@ def arq_options(process: Process) -> dict[str, Any]:
         "ctx": {"settings": settings},
         "on_startup": process.start,
         "on_shutdown": process.stop,
+        "on_job_start": process.begin_job,
         "burst": process.burst,
         "max_jobs": settings.concurrency,
         "max_tries": OUT_OF_REACH,

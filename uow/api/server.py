@@ -49,7 +49,7 @@ def serve(
     """
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry, application)
-    logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
+    logs.configure(settings.log_level, settings.log_format, (*logs.LOGGERS, "uvicorn"))
     asyncio.run(wait_for_servers(settings))
     announce()
     config = uvicorn.Config(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from uow.errors import WorkerError
-from uow.settings.log_level import log_level
+from uow.settings.log_level import log_format, log_level
 from uow.telemetry import logs
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def start_app(named: str | None, **overrides: Any) -> "tuple[AppParts, Settings]
 def start_with(app: "AppParts", **overrides: Any) -> "Settings":
     """`start` with the settings of this application."""
     settings = app.load_settings(**overrides)
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     return settings
 
 
@@ -142,8 +142,9 @@ def start_for_arq(**overrides: Any) -> "Settings":
     """
     from uow.settings.environment import GivenSettings
 
-    settings = GivenSettings(**{"log_level": log_level(), **overrides})
-    logs.configure(settings.log_level)
+    given = {"log_level": log_level(), "log_format": log_format(), **overrides}
+    settings = GivenSettings(**given)
+    logs.configure(settings.log_level, settings.log_format)
     return settings
 
 

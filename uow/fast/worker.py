@@ -36,6 +36,7 @@ from uow.fast.serving import Serving
 from uow.fast.slots import Slots
 from uow.fast.upkeep import INTERVAL_SECONDS, Upkeep
 from uow.settings.parts import LEASE_SECONDS, STALL_LIMIT
+from uow.telemetry import subject
 from uow.telemetry.logs import listed
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ class FastWorker(Worker):
     async def main(self) -> None:
         """Start, serve until told to stop, or in burst mode until nothing is left."""
         self._has_started = False
+        subject.worker_here.set(self.name)
         self._pool = self._pool or self._given_pool or await self._connect()
         names = listed(self.functions)
         arqs_logger.info("Starting worker for %d functions: %s", len(self.functions), names)

@@ -8,9 +8,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from uow.process import roster
+from uow.process.exposition import (
+    METRICS,
+    METRICS_IN_FULL,
+    content_type,
+    is_openmetrics_wanted,
+    merged,
+)
 from uow.process.health import LIVE, PROCESS, READY, SERVING, STOPPING, Report, verdict
 from uow.process.http_server import Answer, HttpRequest, Route
-from uow.process.reception import health_doors, open_all, serving
+from uow.process.reception import Ports, doors_of, open_all, serving
 
 ASK_SECONDS = 2.0
 """A process that takes longer does not answer: it is stopped, or something keeps its threads."""
@@ -54,7 +61,10 @@ class Muster:
     @property
     def routes(self) -> Mapping[str, Route]:
         """For an `HttpServer`."""
-        return {LIVE: self._tell_live, READY: self._tell_ready, PROCESS: self._tell_all}
+        return {
+            LIVE: self._tell_live, READY: self._tell_ready, PROCESS: self._tell_all,
+            METRICS: self._tell_metrics,
+        }  # fmt: skip
 
     async def ask_each(self, path: str) -> list[tuple[Post, Answer | None]]:
         """What each process answers to `path`, all asked at once; None: there is no answer."""
@@ -70,6 +80,14 @@ class Muster:
     async def _tell_ready(self, _: HttpRequest) -> Answer:
         return verdict(_first_problem(await self.ask_each(READY), vacant_is_well=False))
 
+    async def _tell_metrics(self, request: HttpRequest) -> Answer:
+        openmetrics = is_openmetrics_wanted(request.headers.get("accept", ""), request.query)
+        answers = await self.ask_each(METRICS_IN_FULL if openmetrics else METRICS)
+        # Who starts, or hangs, has none: his series pause, and those of the others go on.
+        texts = [(str(post.number), one.body) for post, one in answers if one and one.status == 200]
+        text = merged(texts, openmetrics=openmetrics)
+        return Answer(200, text, content_type(openmetrics=openmetrics))
+
     async def _tell_all(self, _: HttpRequest) -> Answer:
         vacant = [f"{one} {one.vacancy}" for one in self._posts() if one.pid is None]
         problem = None if self._stops() or not vacant else "; ".join(vacant)
@@ -81,17 +99,17 @@ class Muster:
 
 
 @contextlib.asynccontextmanager
-async def answering(muster: Muster, port: int | None) -> AsyncIterator[None]:
+async def answering(muster: Muster, ports: Ports) -> AsyncIterator[None]:
     """Answer for all while the block runs, on the running event loop.
 
     Args:
-        port: `WORKER_HEALTH_PORT`.
+        ports: Those of the settings.
 
     Raises:
-        SettingsError: The port cannot be listened on.
+        SettingsError: A port cannot be listened on.
     """
     routes = muster.routes
-    served, entry = open_all(muster.app, routes, health_doors(routes, port))
+    served, entry = open_all(muster.app, routes, doors_of(routes, ports))
     try:
         async with serving(served):
             yield

@@ -13,13 +13,16 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple, Self
 
 from uow.errors import SettingsError
 from uow.process import forks, roster
+from uow.process.exposition import METRICS
 from uow.process.health import LIVE, READY, Health
 from uow.process.http_server import HttpServer, Route, open_port
 from uow.process.roster import Entry
 from uow.process.supervised import is_supervised
+from uow.settings.environment import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -102,21 +105,51 @@ class Reception:
             thread.join()
 
 
-def reception_of(health: Health, port: int | None) -> Reception:
+class Ports(NamedTuple):
+    """Where the doors are; None: there is none.
+
+    Attributes:
+        health: For probes.
+        metrics: For scrapers; the same one, if that is said.
+    """
+
+    health: int | None = None
+    metrics: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As they are set."""
+        return cls(settings.health_port, settings.metrics_port)
+
+
+def reception_of(health: Health, ports: Ports, routes: Routes) -> Reception:
     """That of a worker process; a supervisor's has no port, for its parent answers there.
 
     Args:
         health: Its health.
-        port: `WORKER_HEALTH_PORT`.
+        ports: Those of its settings.
+        routes: What it answers beside.
     """
-    routes = health.routes
-    return Reception(health.app, routes, health_doors(routes, None if is_supervised() else port))
+    routes = {**health.routes, **routes}
+    return Reception(health.app, routes, [] if is_supervised() else doors_of(routes, ports))
 
 
-def health_doors(routes: Routes, port: int | None) -> list[Door]:
-    """The door for probes, if there is to be one."""
-    probes = {path: routes[path] for path in (LIVE, READY)}
-    return [] if port is None else [Door("WORKER_HEALTH_PORT", port, probes)]
+def doors_of(routes: Routes, ports: Ports) -> list[Door]:
+    """The doors for what is there of `routes`."""
+    wanted = (
+        ("WORKER_HEALTH_PORT", ports.health, (LIVE, READY)),
+        ("WORKER_METRICS_PORT", ports.metrics, (METRICS,)),
+    )
+    doors: list[Door] = []
+    for setting, port, paths in wanted:
+        served = {path: routes[path] for path in paths if path in routes}
+        if port is None or not served:
+            continue
+        if port and doors and doors[0].port == port:
+            first = doors.pop()
+            setting, served = f"{first.setting}={setting}", {**first.routes, **served}
+        doors.append(Door(setting, port, served))
+    return doors
 
 
 Served = Sequence[tuple[socket.socket, Routes]]

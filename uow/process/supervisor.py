@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uow.process.child import Child, Ended
+from uow.process.exposition import check_installed
 from uow.process.muster import Muster, Post, answering
+from uow.process.reception import Ports
 from uow.process.restarts import HOPELESS_ROUNDS, STARTED_SECONDS, Restarts
 from uow.process.signals import SignalCount, end_at_once, heeded_signals
 from uow.settings.environment import Settings
@@ -35,6 +37,8 @@ PATIENCE_MARGIN = 3.0
 
 OPTIONS = {"--processes": 1, "--watch": 0, "--watch-dir": 1}
 """The supervisor's own options, and how many values follow each; its children do not get them."""
+
+NO_PORTS = Ports()
 
 NEVER_STARTED = Ended(code=1, lived=0.0, told=False)
 
@@ -66,6 +70,8 @@ def supervise(
     """
     if needs_database:
         settings.require_database()
+    if settings.metrics_port is not None:
+        check_installed()
     supervisor = Supervisor(
         child_command(sys.orig_argv),
         processes,
@@ -73,7 +79,7 @@ def supervise(
         burst=burst,
         waits_for_change=watched is not None,
         app=settings.app if needs_database else None,
-        health_port=settings.health_port,
+        ports=Ports.of(settings),
     )
     if watched is None:
         return asyncio.run(supervisor.run())
@@ -133,7 +139,7 @@ class Supervisor:
         burst: Who ends with 0 by itself is done.
         waits_for_change: Whoever ends by itself is started again by `restart` alone.
         app: Whose processes they are; None: an arq class's, which nobody is told of.
-        health_port: Where probes are told.
+        ports: Where probes and scrapers are told.
     """
 
     def __init__(
@@ -145,7 +151,7 @@ class Supervisor:
         burst: bool = False,
         waits_for_change: bool = False,
         app: str | None = None,
-        health_port: int | None = None,
+        ports: Ports = NO_PORTS,
     ) -> None:
         self._command = command
         self._slots = [Slot(number) for number in range(count)]
@@ -156,7 +162,7 @@ class Supervisor:
         self._stopping = False
         self._signals = SignalCount()
         self._is_hopeless = False
-        self._app, self._health_port = app, health_port
+        self._app, self._ports = app, ports
 
     async def run(self) -> int:
         """Start them and wait until each of them has ended for good; returns our exit code."""
@@ -245,7 +251,7 @@ class Supervisor:
             yield
             return
         muster = Muster(self._app, lambda: [_post(slot) for slot in self._slots], self._is_stopping)
-        async with answering(muster, self._health_port):
+        async with answering(muster, self._ports):
             yield
 
     def _is_stopping(self) -> bool:

@@ -32,6 +32,7 @@ from uow.settings.queues import weights_of
 from uow.settings.slips import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.types import (
     DatabaseUrl,
+    Format,
     Identifier,
     Level,
     Queue,
@@ -129,6 +130,15 @@ class Settings(BaseSettings):
 
     log_level: Level = Field(
         "INFO", description="Level of the loggers `uow` and `arq`; all others are yours."
+    )
+    log_format: Format = Field(
+        "text", description="`text`, or `json`: an object per line; where you log yourself, yours."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/metrics` of a worker (extra `metrics`); unset: none.",
     )
     health_port: int | None = Field(
         None,
