@@ -153,6 +153,7 @@ class Process:
         self.death = Death() if self._stopper is None else Death(self._stopper)
         self.events = events = self.registry.events.copy()
         observation = Observation(self._stack, events, self.registry.__contains__)
+        observation.expect(one.name for one in self.schedules)
         departure = self.departure = Departure(self._time_to_leave, ctx["redis"])
         self._stack.callback(departure.end)
         if self._stopper is None:
