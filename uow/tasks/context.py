@@ -16,7 +16,7 @@ from uow.db.begun_attempt import AttemptDatabase
 from uow.errors import AttemptSuperseded, PayloadTooLarge
 from uow.settings.environment import Settings
 from uow.tasks.after_commit import AfterCommit, Callback
-from uow.tasks.headers import no_headers
+from uow.tasks.headers import SCHEDULE, no_headers
 
 MAX_PROGRESS_BYTES = 8192
 """Of one report, as JSON: each one replaces the row's, and everybody who looks reads it."""
@@ -62,6 +62,11 @@ class RunningTask:
     headers: Mapping[str, str] = field(default_factory=no_headers)
     tick: datetime | None = None
     after_commit: AfterCommit = field(default_factory=AfterCommit, repr=False, compare=False)
+
+    @property
+    def schedule(self) -> str | None:
+        """The schedule that asked for it; None: no schedule did."""
+        return None if self.tick is None else self.headers.get(SCHEDULE)
 
     def on_commit(self, callback: Callback) -> None:
         """Call `callback` after this attempt's COMMIT, and not at all if there is none.

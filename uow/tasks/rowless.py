@@ -20,7 +20,7 @@ from uow.events.spine import Spine
 from uow.events.tasks import TaskEnqueued
 from uow.ids import new_ids
 from uow.settings.environment import Settings
-from uow.tasks.enqueue import Request, headers_of
+from uow.tasks.enqueue import Request, hooks_of
 from uow.tasks.handle import Ending, TaskHandle
 from uow.tasks.headers import encode_headers
 
@@ -55,25 +55,28 @@ class RowlessTasks:
             codec.check_size(arguments, self._max_payload_bytes)
         ids = new_ids(len(request.arguments))
         queue = request.options.queue or self._queue
-        headers = headers_of(request, queue)
-        try:
-            await scripts.push(self._call, _jobs(request, ids, queue, headers))
-        except EntriesRefused as error:
-            raise InvalidOptions(
-                f"{request.name}: Redis refuses it in {queue!r}: {error}"
-            ) from error
-        except AWAY as error:
-            raise ServerUnreachable(
-                f"{request.name} is durable=False and Redis did not take it ({error})"
-            ) from error
-        if self._events.wants(TaskEnqueued):
-            self._events.emit_all(_enqueued(request, ids, queue, headers))
         reader = RedisReader(self._redis, queue)
 
         def reader_of_all() -> RedisReader:
             return reader
 
-        return [TaskHandle(id_, request.name, reader_of_all, request.decode) for id_ in ids]
+        handles = [TaskHandle(id_, request.name, reader_of_all, request.decode) for id_ in ids]
+        with hooks_of(request, queue) as hooks:
+            await self._push(request.name, queue, _jobs(request, ids, queue, hooks.headers))
+            hooks.written(handles)
+        if self._events.wants(TaskEnqueued):
+            self._events.emit_all(_enqueued(request, ids, queue, hooks.headers))
+        return handles
+
+    async def _push(self, name: str, queue: str, those: Iterator[Job]) -> None:
+        try:
+            await scripts.push(self._call, those)
+        except EntriesRefused as error:
+            raise InvalidOptions(f"{name}: Redis refuses it in {queue!r}: {error}") from error
+        except AWAY as error:
+            raise ServerUnreachable(
+                f"{name} is durable=False and Redis did not take it ({error})"
+            ) from error
 
 
 class RedisReader:
