@@ -49,14 +49,14 @@ class Enqueuing:
     count: int
 
 
-Surrounding = Generator[Mapping[str, str] | None, Sequence[UUID], object]
+Surrounding = Generator[Mapping[str, str] | None, Sequence[UUID], None]
 """Yields headers to add, once, and gets the ids of what was written."""
 
 EnqueueHook = Callable[[Enqueuing], Mapping[str, str] | None]
 """Returns headers to add; None: none."""
 
-SurroundingHook = Callable[[Enqueuing], Surrounding]
-"""One with a ``yield``, which is around the writing."""
+SurroundingHook = Callable[[Enqueuing], Iterator[Mapping[str, str] | None]]
+"""One with a ``yield``, which is around the writing: it makes a `Surrounding`."""
 
 _inherited: ContextVar[Mapping[str, str]] = ContextVar("_inherited", default=NO_HEADERS)
 

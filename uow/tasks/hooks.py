@@ -4,13 +4,13 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
 from uow.errors import InvalidOptions
 from uow.tasks.headers import (
-    Enqueuing,
     EnqueueHook,
+    Enqueuing,
     Surrounding,
     SurroundingHook,
     inherited,
@@ -43,7 +43,7 @@ def on_enqueue(hook: H) -> H:
     One with a ``yield`` is around the writing::
 
         @on_enqueue
-        def timed(enqueuing: Enqueuing) -> Iterator[dict[str, str] | None]:
+        def timed(enqueuing: Enqueuing) -> Generator[None, Sequence[UUID], None]:
             began = time.perf_counter()
             ids = yield None                       # or headers
             log(enqueuing.name, ids, time.perf_counter() - began)
@@ -67,8 +67,8 @@ def forget_hook(hook: EnqueueHook | SurroundingHook) -> None:
     _hooks_like(hook).remove(hook)
 
 
-def _hooks_like(hook: object) -> list[object]:
-    return _surrounding if inspect.isgeneratorfunction(hook) else _adding  # type: ignore[return-value]
+def _hooks_like(hook: object) -> list[Any]:
+    return _surrounding if inspect.isgeneratorfunction(hook) else _adding
 
 
 class Written(Protocol):
@@ -91,7 +91,12 @@ class Hooks:
     __slots__ = ("_given", "_ids", "_open", "_who", "headers")
 
     def __init__(
-        self, name: str, queue: str, user_id: str | None, given: Mapping[str, str] | None, count: int
+        self,
+        name: str,
+        queue: str,
+        user_id: str | None,
+        given: Mapping[str, str] | None,
+        count: int,
     ) -> None:
         self._who = (name, queue, user_id, count)
         self._given = given
@@ -141,7 +146,7 @@ class Hooks:
             self.headers = {**self.headers, **added, **(self._given or {})}
 
     def _begin(self, hook: SurroundingHook) -> None:
-        begun = hook(self._enqueuing())
+        begun = cast("Surrounding", hook(self._enqueuing()))
         try:
             added = next(begun)
         except StopIteration:  # it has nothing to add, and nothing to wait for
@@ -159,8 +164,10 @@ class Hooks:
                 raise
             except BaseException as fault:
                 if fault is not error:
-                    logger.error("@on_enqueue: %s has failed after its yield; what was written "
-                                 "stays", whereabouts(hook), exc_info=fault)  # fmt: skip
+                    logger.exception(
+                        "@on_enqueue: %s has failed after its yield; what was written stays",
+                        whereabouts(hook),
+                    )
 
 
 def _go_on(begun: Surrounding, ids: Sequence[UUID], error: BaseException | None) -> None:
