@@ -4,7 +4,6 @@ Its context travels with them. The COMMIT of the caller's transaction is not in 
 """
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextvars import Token
 from types import MappingProxyType
@@ -14,10 +13,10 @@ from opentelemetry import context as contexts
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
+from uow.contrib.faults import Faults
 from uow.contrib.otel import names
 from uow.contrib.otel.propagation import written
 from uow.errors import WorkerError
-from uow.events.spine import REPORT_SECONDS
 from uow.tasks.headers import Enqueuing, Surrounding
 from uow.telemetry.description import message_of
 
@@ -36,7 +35,7 @@ class Sending:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._told_at = float("-inf")
+        self._faults = Faults(logger, "a span of who enqueues has failed: the task goes without")
 
     def around(self, enqueuing: Enqueuing) -> Surrounding:
         """What `on_enqueue` is given."""
@@ -54,7 +53,7 @@ class Sending:
         try:
             return _Sent(self._tracer, enqueuing)
         except Exception as error:  # whatever somebody's SDK raises
-            self._report(error)
+            self._faults.tell(error)
             return None
 
     def _end(
@@ -63,14 +62,7 @@ class Sending:
         try:
             sent.end(ids, error)
         except Exception as fault:
-            self._report(fault)
-
-    def _report(self, error: Exception) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= REPORT_SECONDS:
-            self._told_at = now
-            logger.error("a span of who enqueues could not be made; the task is enqueued without",
-                         exc_info=error)  # fmt: skip
+            self._faults.tell(fault)
 
 
 class _Sent:
