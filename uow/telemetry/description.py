@@ -89,13 +89,19 @@ def without_details(text: str, error: BaseException) -> str:
     """`text` without the DETAIL of the database errors that `error` comes from, or holds."""
     if "DETAIL:" not in text:
         return text
+    for detail in details_of(error):
+        # In the traceback of a group each line begins with a margin.
+        lines = r"\n[ |]*".join(re.escape(line) for line in detail.split("\n"))
+        text = re.sub(rf"DETAIL: +{lines}", LEFT_OUT, text)
+    return re.sub(r"DETAIL:(?! +\(left out).*", LEFT_OUT, text)
+
+
+def details_of(error: BaseException) -> Iterator[str]:
+    """What databases say of the values of rows, in the errors that `error` comes from, or holds."""
     for one in _related(error):
         detail = _attribute(one, "detail")
         if isinstance(detail, str) and detail:
-            # In the traceback of a group each line begins with a margin.
-            lines = r"\n[ |]*".join(re.escape(line) for line in detail.split("\n"))
-            text = re.sub(rf"DETAIL: +{lines}", LEFT_OUT, text)
-    return re.sub(r"DETAIL:(?! +\(left out).*", LEFT_OUT, text)
+            yield detail
 
 
 def cut(text: str, limit: int) -> str:

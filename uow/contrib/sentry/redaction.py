@@ -1,7 +1,7 @@
 """What is not sent: arguments, the values of rows, and what was told already."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sentry_sdk
@@ -10,7 +10,7 @@ from sentry_sdk.types import Event, Hint
 from uow.contrib.faults import Faults
 from uow.contrib.sentry.chosen import Current
 from uow.errors import TaskFailed
-from uow.telemetry.description import without_details
+from uow.telemetry.description import LEFT_OUT, details_of, without_details
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +43,22 @@ class Redaction:
 def without_arguments(event: Event, hint: Hint) -> Event | None:
     """Without local variables, among which are a task's arguments, and without values of rows.
 
-    All of that is sent with ``send_default_pii``. None: it could not be taken out.
+    All of that is sent with ``send_default_pii``, or, where the SDK has that in its place,
+    ``data_collection={"queues": True}``. None: it could not be taken out.
     """
     try:
-        if sentry_sdk.get_client().options.get("send_default_pii"):
-            return event
-        return _edited(event, hint)
+        may_be_sent = _are_arguments_wanted(sentry_sdk.get_client().options)
+        return event if may_be_sent else _edited(event, hint)
     except Exception as error:  # the SDK would send it as it is
         _faults.tell(error)
         return None
+
+
+def _are_arguments_wanted(options: Mapping[str, Any]) -> bool:
+    collected = options.get("data_collection")
+    if collected and collected.get("provided_by_user"):
+        return bool(collected.get("queues"))
+    return bool(options.get("send_default_pii"))
 
 
 def _edited(event: Event, hint: Hint) -> Event:
@@ -60,9 +67,17 @@ def _edited(event: Event, hint: Hint) -> Event:
             frame.pop("vars", None)
     error = (hint.get("exc_info") or (None, None))[1]
     if isinstance(error, BaseException):
+        details = list(details_of(error))
         for value in _values(event, "exception"):
-            value["value"] = without_details(value.get("value") or "", error)
+            value["value"] = _without(details, without_details(value.get("value") or "", error))
     return event
+
+
+def _without(details: Sequence[str], text: str) -> str:
+    """`text`, which may be nothing but such a detail: the SDK prefers it to what an error says."""
+    for detail in details:
+        text = text.replace(detail, LEFT_OUT)
+    return text
 
 
 def _stacks(event: Event) -> Iterator[dict[str, Any]]:
