@@ -1,4 +1,4 @@
-.PHONY: help fix check one docs types test newest lowest matrix constraints
+.PHONY: help fix check one docs site wheel types test newest lowest matrix constraints
 
 help:  ## Say what there is.
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
@@ -15,6 +15,12 @@ one:  ## One test, or a file of them, without other processes: make one T=tests/
 
 docs:  ## What README and docs/ say: names, settings, commands and examples.
 	uv run pytest -q $(DOCS)
+
+site:  ## Build the documentation, strictly, into site/.
+	uv run --group docs tools/build_site.py
+
+wheel:  ## Build the wheel, install it alone, and do a task's whole way with it.
+	uv run --no-project tools/try_wheel.py
 
 types:  ## Users' code in the eyes of mypy and pyright.
 	uv run mypy tests/typing
@@ -39,4 +45,6 @@ constraints:  ## Write the exact versions in pyproject.toml anew: the newest tha
 DOCS = tests/test_architecture.py tests/unit/test_settings.py tests/integration/test_ctx.py \
        tests/integration/test_roles.py tests/acceptance/test_readme.py \
        tests/acceptance/test_migrating.py tests/acceptance/test_schedules_doc.py \
-       tests/acceptance/test_applications_doc.py tests/conformance/test_redis_rights.py
+       tests/acceptance/test_applications_doc.py tests/acceptance/test_sync_services_doc.py \
+       tests/acceptance/test_extending_doc.py tests/conformance/test_redis_rights.py \
+       tests/unit/test_site.py tests/acceptance/test_tutorial.py tests/acceptance/test_how_to.py

@@ -23,6 +23,9 @@ END = "# End of the exact versions."
 
 OLDEST_PYTHON = "3.11"
 
+GROUPS = ("dev", "docs")
+"""What CI installs."""
+
 BUILDS = ("hatchling", "editables")
 """What builds the package, also as it lies there: `editables` is what hatchling asks for then."""
 
@@ -33,7 +36,8 @@ def pin(project: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "pyproject.toml")
         copy.write_text(bare)
-        installed = newest(str(copy), "--group", f"{copy}:dev", "--no-emit-package", "uow-worker")
+        groups = [option for name in GROUPS for option in ("--group", f"{copy}:{name}")]
+        installed = newest(str(copy), *groups, "--no-emit-package", "uow-worker")
         copy.with_name("builds.in").write_text("\n".join(BUILDS))
         builds = newest(str(copy.with_name("builds.in")))
     block = [BEGIN, *listed("constraint", installed), *listed("build-constraint", builds), END]

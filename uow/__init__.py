@@ -55,7 +55,13 @@ if TYPE_CHECKING:
     from uow.services.pruning import prune
     from uow.settings.environment import Settings, load_settings
     from uow.settings.types import SettingValues
-    from uow.tasks.context import CallNext, ProcessContext, TaskContext
+    from uow.tasks.context import (
+        CallNext,
+        CpuContext,
+        ProcessContext,
+        SyncTaskContext,
+        TaskContext,
+    )
     from uow.tasks.definition import task
     from uow.tasks.extensions import lifespan, middleware, on
     from uow.tasks.function import TaskFunction
@@ -75,6 +81,7 @@ __all__ = [
     "CallNext",
     "Cancel",
     "ClientClosed",
+    "CpuContext",
     "Database",
     "DeclaredSchedule",
     "EnqueueError",
@@ -102,6 +109,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Snooze",
+    "SyncTaskContext",
     "TaskCancelled",
     "TaskClient",
     "TaskContext",
@@ -139,6 +147,7 @@ _PLACES = {
     "Backoff": "tasks.retry",
     "CallNext": "tasks.context",
     "Cancel": "tasks.outcome",
+    "CpuContext": "tasks.context",
     "Database": "db.database",
     "DeclaredSchedule": "schedules.cron",
     "Enqueuing": "tasks.headers",
@@ -149,6 +158,7 @@ _PLACES = {
     "SettingValues": "settings.types",
     "Settings": "settings.environment",
     "Snooze": "tasks.outcome",
+    "SyncTaskContext": "tasks.context",
     "TaskClient": "client",
     "TaskContext": "tasks.context",
     "TaskFunction": "tasks.function",

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
@@ -13,7 +14,7 @@ import asyncpg
 from arq.connections import ArqRedis
 from sqlalchemy.util import greenlet_spawn
 
-from uow.broker import codec, keys
+from uow.broker import codec, keys, scripts
 from uow.broker.connection import ScriptConnection
 from uow.broker.hints import Hints
 from uow.broker.redis import connect
@@ -76,7 +77,8 @@ class TaskClient:
         self.redis = redis
         self._connection = ScriptConnection(redis)
         self._pusher = Pusher(self._connection.run, Onlooker(db, redis, settings.app).look_at)
-        self._rowless = RowlessTasks(self._connection.run, redis, settings, events)
+        push = partial(scripts.push, self._connection.run)
+        self._rowless = RowlessTasks(push, redis, settings, events)
         self._hints = Hints(redis)
         self._interventions = Interventions(
             db, redis, self._pusher.announce, settings.retention, events
@@ -201,11 +203,16 @@ class TaskClient:
         return self._hints.waiting_for(keys.settled_channel(str(task_id)))
 
     async def cancel(self, task_id: UUID) -> bool:
-        """Cancel a task: see `Interventions.cancel`."""
+        """Settle a task as cancelled, at once and for good; False: it was settled, or is none."""
         return await self._interventions.cancel(task_id)
 
     async def retry(self, task_id: UUID) -> bool:
-        """Run a failed or cancelled task again: see `Interventions.retry`."""
+        """Run a task again, at once, with all its tries; False: it is neither failed nor cancelled.
+
+        Raises:
+            UniqueKeyTaken: Another task has its unique key.
+            TaskNotFound: It is not there.
+        """
         return await self._interventions.retry(task_id)
 
     async def retry_many(
@@ -218,7 +225,10 @@ class TaskClient:
         settled_before: datetime | None = None,
         limit: int | None = None,
     ) -> int:
-        """Run the failed tasks again that fit everything that is given: `Interventions.retry_many`.
+        """Run the failed tasks again that fit everything that is given, the oldest first.
+
+        Left alone is a task whose unique key another has; of several with one key the youngest runs
+        again. Each thousand is a transaction of its own.
 
         At least one argument beside `limit` is needed: to retry every failed task say so,
         ``state="failed"``.
@@ -253,7 +263,7 @@ class TaskClient:
             new = rows_of(request, self._outlet, hooks.headers)
             jobs = await self._insert_or_explain(new)
             handles = handles_for(request, new.ids, self.db.engine.sync_engine)
-            hooks.written(handles)
+            hooks.written(new.ids)
         reach("enqueue_committed")
         self._pusher.announce(jobs)
         if self._events.wants(TaskEnqueued):

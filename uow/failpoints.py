@@ -6,11 +6,12 @@ Actions: ``kill`` (SIGKILL to this process), ``raise`` (`FailpointError`), ``sta
 event loop for ``FAILPOINT_STALL`` seconds, 60 by default, as a hung process would).
 """
 
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 POINTS = {
@@ -39,7 +40,7 @@ class _Armed:
     """What is to happen, where and when; nothing, if `point` is empty."""
 
     point: str
-    action: str
+    action: str | Callable[[], object]
     passes_left: int
     stall_seconds: float
 
@@ -59,6 +60,17 @@ def arm(environment: Mapping[str, str]) -> None:
     _armed = _read(environment)
 
 
+@contextlib.contextmanager
+def failing(name: str, fail: Callable[[], object]) -> Iterator[None]:
+    """Call `fail` when the block, or what runs meanwhile, comes to the point ``name``; once."""
+    global _armed
+    before, _armed = _armed, _Armed(name, fail, 1, 0.0)
+    try:
+        yield
+    finally:
+        _armed = before
+
+
 def reach(name: str) -> None:
     """Say that the process has come to the point ``name``; does nothing unless it is armed."""
     if name == _armed.point:
@@ -68,6 +80,9 @@ def reach(name: str) -> None:
 def _fail(armed: _Armed) -> None:
     armed.passes_left -= 1
     if armed.passes_left != 0:
+        return
+    if not isinstance(armed.action, str):
+        armed.action()
         return
     _say(armed, armed.action)
     match armed.action:

@@ -61,6 +61,21 @@ async def test_a_task_that_makes_an_error_of_its_interruption_burns_no_try(house
     assert count.scalar_one() == 0
 
 
+async def test_lifespans_are_left_in_the_last_quarter_of_the_grace(house: House) -> None:
+    """And a task that would take longer is handed back before it, without a try."""
+    modules = "tests.conformance.tasks,tests.conformance.lifespan_tasks"
+    worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="6", WORKER_TASK_MODULES=modules)
+    handle = await house.client.enqueue(tasks.hold, what="too long")
+    await wait_until_running(house.client, handle.id)
+    began = time.monotonic()
+    assert await asyncio.to_thread(worker.terminate) == 0, worker.log
+    assert 4.4 < time.monotonic() - began < 6
+    assert worker.log.index("inner was left") < worker.log.index("outer was left")
+    view = await house.client.get(handle.id)
+    assert view is not None
+    assert (view.state, view.tries) == (TaskState.QUEUED, 0)
+
+
 async def test_running_tasks_get_their_grace(house: House) -> None:
     worker = await house.start_worker(WORKER_SHUTDOWN_GRACE="10")
     handle = await house.client.enqueue(tasks.hold, what="in time", seconds=1)

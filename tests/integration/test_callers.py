@@ -229,7 +229,9 @@ class TestAConnection:
         await double.options(bind=connection.engine).enqueue(connection, n=1)
 
 
-SYNCHRONOUS = "is a synchronous one, in which no task can be enqueued yet: use an AsyncSession"
+SYNCHRONOUS = (
+    r"is a synchronous one: write uow\.sync\.enqueue\(session, f, …\), or use an AsyncSession"
+)
 
 WRONG: dict[str, tuple[Callable[[TaskClient], object], str]] = {
     "a session": (lambda _: Session(), rf"sqlalchemy\.orm\.session\.Session {SYNCHRONOUS}"),

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pytest
 from sqlalchemy import event, text
@@ -12,16 +13,20 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tests.conftest import Drain
+from tests.conftest import Drain, task_worker
 from tests.contexts import id_of
-from uow import Backoff, Database, TaskClient, TaskContext, TaskState, task
+from uow import Backoff, Database, Settings, TaskClient, TaskContext, TaskState, task
 from uow.attempt.callbacks import Callbacks
-from uow.db import interventions
+from uow.db import interventions, outcomes
+from uow.fast import group_commit
+from uow.fast.task_worker import TaskWorker
 from uow.tasks.after_commit import AfterCommit, Block
 from uow.tasks.registry import Registry
 
 INSERT = text("INSERT INTO effect VALUES (:what)")
 KINDS = ["atomic", "separate", "rowless"]
+
+number: ContextVar[int] = ContextVar("number")
 
 
 class Base(DeclarativeBase):
@@ -385,3 +390,72 @@ async def test_a_hook_of_sqlalchemys_is_called_when_a_block_joins_which_is_no_co
     await client.enqueue(hooks)
     await drain()
     assert hooked == [["joined"], []]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_they_run_in_the_attempts_context_and_keep_no_slot(
+    client: TaskClient, registry: Registry, drain: Drain, settings: Settings, kind: str
+) -> None:
+    """More attempts wait in their callbacks than there are slots, until the last one has run."""
+    last, seen = asyncio.Event(), list[int]()
+    tasks = 2 * settings.concurrency
+
+    @task("waits", max_tries=1, registry=registry, **options(kind))
+    async def waits(ctx: TaskContext, n: int) -> None:
+        number.set(n)
+
+        async def look() -> None:
+            if n == tasks:
+                last.set()
+            await last.wait()
+            seen.append(number.get())
+
+        ctx["task"].on_commit(look)
+
+    await client.enqueue_many(waits, [{"n": n} for n in range(1, tasks + 1)])
+    await drain()
+    assert sorted(seen) == [*range(1, tasks + 1)]
+
+
+async def test_a_group_whose_answer_was_lost_calls_them_all_the_same(
+    client: TaskClient, registry: Registry, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+    write, answers = outcomes.succeed_many, iter([ConnectionResetError("the answer is lost")])
+
+    async def lost(*args: Any) -> Any:
+        settled = await write(*args)
+        for error in answers:
+            raise error
+        return settled
+
+    monkeypatch.setattr(group_commit, "succeed_many", lost)
+
+    @task("counts", registry=registry)
+    async def counts(ctx: TaskContext, n: int) -> None:
+        ctx["task"].on_commit(lambda: called.append(n))
+
+    await client.enqueue_many(counts, [{"n": n} for n in range(3)])
+    _, worker = task_worker(TaskWorker, settings, registry)
+    await worker.async_run()
+    await worker.close()
+    assert sorted(called) == [0, 1, 2]
+
+
+async def test_a_group_of_which_others_have_settled_one_does_not_call_its(
+    client: TaskClient, db: Database, registry: Registry, settings: Settings
+) -> None:
+    called: list[int] = []
+
+    @task("counts", registry=registry)
+    async def counts(ctx: TaskContext, n: int) -> None:
+        ctx["task"].on_commit(lambda: called.append(n))
+        if n == 1:
+            assert ctx["task"].id is not None
+            await interventions.cancel(db, ctx["task"].id, 60)
+
+    await client.enqueue_many(counts, [{"n": n} for n in range(3)])
+    _, worker = task_worker(TaskWorker, settings, registry)
+    await worker.async_run()
+    await worker.close()
+    assert sorted(called) == [0, 2]

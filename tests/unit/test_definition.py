@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from uow import TaskContext, TaskFunction, TaskRef, task
+from uow import CpuContext, SyncTaskContext, TaskContext, TaskFunction, TaskRef, task
 from uow.errors import (
     InvalidArguments,
     InvalidOptions,
@@ -94,7 +94,13 @@ async def test_the_plain_function_can_be_called_in_a_unit_test(registry: Registr
     async def plain(ctx: TaskContext, n: int) -> int:
         return n + 1
 
-    assert await plain({}, 1) == 2  # type: ignore[typeddict-item]
+    assert await plain({}, 1) == 2
+
+
+class OwnContext(TaskContext):
+    """What a startup hook adds."""
+
+    http: object
 
 
 def not_async(ctx: TaskContext) -> None: ...
@@ -107,15 +113,73 @@ async def positional_only(ctx: TaskContext, n: int, /) -> None: ...
 @pytest.mark.parametrize(
     "function", [not_async, without_ctx, with_args, with_kwargs, positional_only]
 )
-def test_what_cannot_be_a_task_function_is_refused(function: object, registry: Registry) -> None:
+def test_what_cannot_be_a_task_function_is_refused(function: Any, registry: Registry) -> None:
     with pytest.raises(InvalidOptions, match="wrong: "):
-        task("wrong", registry=registry)(function)  # type: ignore[arg-type]
+        task("wrong", registry=registry)(function)
 
 
-class OwnContext(TaskContext):
-    """What a startup hook adds."""
+def yields(ctx: SyncTaskContext) -> Iterator[int]:
+    yield 1
 
-    http: object
+
+async def yields_async(ctx: TaskContext) -> AsyncIterator[int]:
+    yield 1
+
+
+class OwnSyncContext(SyncTaskContext):
+    path: str
+
+
+def of_an_async_task(ctx: OwnContext) -> None: ...
+async def of_a_sync_task(ctx: OwnSyncContext) -> None: ...
+def with_session(ctx: OwnSyncContext) -> None: ...
+def a_function(ctx: CpuContext, n: int) -> int: ...  # type: ignore[empty-body]
+
+
+class Callee:
+    async def __call__(self, ctx: TaskContext) -> None: ...
+
+
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    (yields, {}, "has a yield, but a task function returns, and once"),
+    (yields_async, {}, "has a yield, but a task function returns, and once"),
+    (yields, {"process": True}, "has a yield"),
+    (Callee, {}, "is neither an async def nor a def"),
+    (Callee(), {}, "is neither an async def nor a def"),
+    (of_an_async_task, {}, "it is a def, whose sessions .* of OwnContext: write ctx: SyncTaskC"),
+    (of_a_sync_task, {}, "it is an async def, whose .* of OwnSyncContext: write ctx: TaskContext"),
+    (with_session, {"process": True}, "process=True, which has no session: write ctx: CpuCont"),
+    (with_args, {"process": True}, "process=True is for a def, and .* is an async def"),
+    (lambda ctx: None, {"process": True}, "<lambda> is defined inside a function"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "options", "why"), WRONG)
+def test_what_cannot_be_called_where_it_would_run_is_refused(
+    function: Any, options: dict[str, Any], why: str, registry: Registry
+) -> None:
+    with pytest.raises(InvalidOptions, match=f"^wrong: .*{why}"):
+        task("wrong", registry=registry, **options)(function)
+    assert "wrong" not in registry
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "place"),
+    [(with_session, {}, "thread"), (a_function, {}, "thread"), (a_function, {"process": True},
+     "process"), (lambda ctx: None, {}, "thread")],
+)  # fmt: skip
+def test_a_def_runs_in_a_thread_or_a_process(
+    function: Any, options: dict[str, Any], place: str, registry: Registry
+) -> None:
+    assert task("fine", registry=registry, **options)(function).runs_in == place
+
+
+def test_a_plain_def_can_be_called_in_a_unit_test(registry: Registry) -> None:
+    @task("plain", registry=registry)
+    def plain(ctx: SyncTaskContext, n: int) -> int:
+        return n + 1
+
+    assert plain({}, 1) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`uow.Settings` in the eyes of type checkers that know nothing of pydantic."""
+"""Users' code in the eyes of type checkers, without a plugin that knows pydantic."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-USE = ROOT / "tests" / "typing" / "settings_in_code.py"
+TYPING = ROOT / "tests" / "typing"
 
 CHECKERS = {
     "mypy": ["mypy", "--strict", "--config-file=", "--no-incremental", "use.py"],
@@ -20,8 +20,9 @@ CHECKERS = {
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("checker", CHECKERS)
-def test_settings_type_check_without_a_plugin(checker: str, tmp_path: Path) -> None:
-    shutil.copy(USE, tmp_path / "use.py")
+@pytest.mark.parametrize("use", ["settings_in_code", "contexts_of_tasks", "sync_in_code"])
+def test_users_code_type_checks_without_a_plugin(use: str, checker: str, tmp_path: Path) -> None:
+    shutil.copy(TYPING / f"{use}.py", tmp_path / "use.py")
     (tmp_path / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict"}))
     program, *arguments = CHECKERS[checker]
     checked = subprocess.run(

@@ -14,6 +14,7 @@ from uow.errors import SettingsError
 from uow.settings.environment import load_settings
 from uow.urls import postgres, redis
 from uow.urls.engine import Address
+from uow.urls.libpq import LibpqAddress
 
 CANARY = "canary"
 """In each password: it is in no message."""
@@ -322,3 +323,47 @@ def test_an_address_of_a_redis_that_cannot_be_followed_is_refused_with_what_to_w
         load_settings()
     assert CANARY not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", {}),
+        ("sslmode=verify-full&sslrootcert=/ca", {"sslmode": "verify-full", "sslrootcert": "/ca"}),
+        ("sslmode=no-verify&sslrootcert=/ca", {"sslmode": "require"}),
+        ("sslrootcert=system", {"sslmode": "verify-full", "sslrootcert": "system"}),
+        ("ssl=allow&sslcert=/c&sslkey=/k", {"sslmode": "allow", "sslcert": "/c", "sslkey": "/k"}),
+        ("connect_timeout=0.5", {"connect_timeout": 2}),
+        ("timeout=7.2&command_timeout=3&statement_cache_size=0", {"connect_timeout": 8}),
+        ("sslnegotiation=direct&ssl=require", {"sslnegotiation": "direct", "sslmode": "require"}),
+        (
+            "options=-csearch_path%3Dshop&application_name=web&target_session_attrs=read-write",
+            {
+                "options": "-csearch_path=shop", "application_name": "web",
+                "target_session_attrs": "read-write",
+            },
+        ),
+        ("keepalives=1&channel_binding=prefer", {}),
+    ],
+)  # fmt: skip
+def test_an_address_says_the_same_in_the_words_of_libpq(words: str, said: object) -> None:
+    found = LibpqAddress.read(f"postgresql+asyncpg://u:p%40@h:1/d?{words}", "psycopg")
+    assert found.arguments == said
+    assert found.url == URL.create("postgresql+psycopg", "u", "p@", "h", 1, "d")
+
+
+def test_several_hosts_and_a_socket_are_read_by_both_drivers_of_libpq() -> None:
+    for driver in ("psycopg", "psycopg2"):
+        several = LibpqAddress.read("postgres://u@a,b:2/d", driver)
+        assert several.arguments == {"target_session_attrs": "primary"}
+        dialect = several.url.get_dialect()()
+        _, options = dialect.create_connect_args(several.url)
+        assert (options["host"], options["port"]) == ("a,b", "5432,2")
+        socket = LibpqAddress.read("postgres:///d?host=/run/postgres", driver).url
+        assert dialect.create_connect_args(socket)[1]["host"] == "/run/postgres"
+
+
+def test_what_is_wrong_with_an_address_is_told_without_its_password() -> None:
+    with pytest.raises(SettingsError, match="has the parameter nonsense") as caught:
+        LibpqAddress.read(f"postgres://u:{CANARY}@h/d?nonsense=1", "psycopg")
+    assert CANARY not in str(caught.value)

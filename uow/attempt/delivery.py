@@ -7,6 +7,7 @@ tell the row. So such a job becomes a call of one of two internal functions that
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid5
 
@@ -105,8 +106,7 @@ class HeldJob(NamedTuple):
 def taken_headers(kwargs: dict[str, Any]) -> Mapping[str, str]:
     """The headers, taken out of a payload's arguments; what is none stays, and fits no function."""
     if codec.HEADERS in kwargs and are_headers(kwargs[codec.HEADERS]):
-        headers: dict[str, str] = kwargs.pop(codec.HEADERS)
-        return headers
+        return MappingProxyType(kwargs.pop(codec.HEADERS))
     return NO_HEADERS
 
 

@@ -6,11 +6,10 @@ taken back whatever runs on it, and each later use is refused.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from uow.db import direct
 from uow.db.places import place_of_caller
 from uow.db.session import WorkerSession
 from uow.errors import AttemptOver, SessionLeftOpen
@@ -93,11 +92,11 @@ class OpenSessions:
         for session in self._open:
             session.sync_session.end(AttemptOver, f"in {_AFTER_THE_ATTEMPT}")
 
-    async def close(self) -> None:
-        """Take the connections of those that are still open, whatever runs on them."""
+    async def close(self, take_back: Callable[[WorkerSession], Awaitable[None]]) -> None:
+        """Take the connections of those that are still open, whatever runs on them.
+
+        Args:
+            take_back: Takes that of one session.
+        """
         for session in tuple(self._open):
-            connection = session.sync_session.current
-            if connection is not None and not (connection.closed or connection.invalidated):
-                direct.driver_of(connection.connection).terminate()
-            with contextlib.suppress(SQLAlchemyError):  # who uses it closes it, on meeting its end
-                await session.invalidate()
+            await take_back(session)

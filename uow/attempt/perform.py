@@ -1,27 +1,44 @@
 """Calls the task function and turns whatever happens into an outcome."""
 
 import asyncio
-from collections.abc import Mapping
+import random
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from uow import exhaustion
 from uow.attempt.middleware import Inner, surrounded
-from uow.attempt.runtime import Runtime
 from uow.attempt.work import Work
 from uow.broker import codec
 from uow.db.failures import Cause, Kind
 from uow.errors import ParametersDiffer, TaskTimeout, WorkerError
 from uow.interruption import is_interrupted
+from uow.settings.environment import Settings
 from uow.tasks.context import ProcessContext, RunningTask
 from uow.tasks.function import TaskFunction
-from uow.tasks.headers import inheriting
+from uow.tasks.headers import inherit
 from uow.tasks.outcome import Completed, HandedBack, Outcome, Stray
+from uow.tasks.registry import Registry
 from uow.tasks.retry import decide
 
 
+class Surroundings(Protocol):
+    """What the call of a function needs of its process; `Runtime` is one."""
+
+    @property
+    def registry(self) -> Registry:
+        """Where the middleware is."""
+
+    @property
+    def settings(self) -> Settings:
+        """How large a result may be."""
+
+    @property
+    def rng(self) -> random.Random:
+        """Spreads retries."""
+
+
 async def perform(
-    runtime: Runtime, function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str
+    runtime: Surroundings, function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: str
 ) -> Outcome:
     """Run one attempt of `function` with `arguments` (a JSON object).
 
@@ -38,7 +55,9 @@ async def perform(
             given = function.signature.decode_arguments(arguments)
         except ParametersDiffer as error:
             return Stray(error)
-        result = await _call(function, _inside(runtime, function, ctx, given), task.headers)
+        if task.headers:
+            inherit(task.headers)
+        result = await _call(function, _inside(runtime, function, ctx, given))
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, runtime.settings.max_payload_bytes)
@@ -70,26 +89,21 @@ def _stopped_by(error: BaseException) -> HandedBack | None:
 
 
 def _inside(
-    runtime: Runtime,
+    runtime: Surroundings,
     function: TaskFunction[Any, Any],
     ctx: ProcessContext,
     arguments: dict[str, Any],
 ) -> Inner:
     """What is called: the function, with the middleware around it."""
-    called = partial(function.function, ctx, **arguments)  # type: ignore[arg-type]
+    called = partial(function.function, ctx, **arguments)
     around = runtime.registry.middleware
     return surrounded(around, ctx, called) if around else called
 
 
-async def _call(
-    function: TaskFunction[Any, Any], inside: Inner, headers: Mapping[str, str]
-) -> object:
+async def _call(function: TaskFunction[Any, Any], inside: Inner) -> object:
     try:
         async with asyncio.timeout(function.timeout) as limit:
-            if not headers:
-                return await inside()
-            with inheriting(headers):
-                return await inside()
+            return await inside()
     except TimeoutError as error:
         if limit.expired():
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error

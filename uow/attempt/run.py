@@ -60,7 +60,7 @@ async def _run(runtime: Runtime, ctx: ProcessContext, delivery: Delivery) -> obj
     return None
 
 
-async def run_held(runtime: Runtime, job: HeldJob) -> None:
+async def run_held(runtime: Runtime, job: HeldJob, completer: Completer = GUARDED) -> None:
     """Run a job of a task that has a row, from the start of its attempt to the answer.
 
     Raises:
@@ -77,7 +77,7 @@ async def run_held(runtime: Runtime, job: HeldJob) -> None:
         if attempt is None:
             await tell_no_attempt(runtime, job.delivery, job.task_id)
         else:
-            await go_on(attempt, GUARDED)
+            await go_on(attempt, completer)
 
 
 async def go_on(attempt: Attempt, completer: Completer) -> None:

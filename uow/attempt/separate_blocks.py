@@ -126,7 +126,7 @@ class SeparateBlocks:
 
     async def rollback(self) -> None:
         """Take back the connection of a block that goes on after the function."""
-        await self.sessions.close()
+        await self.sessions.close(self._begun.take_back)
 
     def guard(self, connection: Connection) -> None:
         """Let the COMMIT that comes on `connection` be one only if the attempt is current."""

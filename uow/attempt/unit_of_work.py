@@ -22,7 +22,7 @@ from sqlalchemy.util import greenlet_spawn
 from uow.attempt.joining_session import JoiningSession
 from uow.attempt.open_sessions import OpenSessions
 from uow.db.attempts import Guard, guard_of
-from uow.db.begun_attempt import AttemptDatabase, BegunAttempt
+from uow.db.begun_attempt import AttemptDatabase, Begun
 from uow.db.connection import ENDED_BY_HAND, GUARD_FAILED
 from uow.db.failures import sqlstate
 from uow.db.places import place_of_caller
@@ -54,7 +54,7 @@ class UnitOfWork:
     ) -> None:
         self._db = db
         self._timeout = timeout
-        self._used: BegunAttempt | None = None
+        self._used: Begun | None = None
         self._joined = False
         self.sessions = OpenSessions()
         self.after_commit = AfterCommit() if after_commit is None else after_commit
@@ -99,7 +99,7 @@ class UnitOfWork:
                     raise
 
     @property
-    def _begun(self) -> BegunAttempt:
+    def _begun(self) -> Begun:
         """Made when a session asks for it: most attempts of short tasks need none."""
         if self._used is None:
             self._used = self._db.begin_attempt(self._timeout)
@@ -118,7 +118,8 @@ class UnitOfWork:
     @property
     def join_mode(self) -> JoinTransactionMode:
         """How a session begins on the connection, in SQLAlchemy's words."""
-        return "create_savepoint" if self._joined else "rollback_only"
+        nested = self._joined or self._begun.is_nested
+        return "create_savepoint" if nested else "rollback_only"
 
     def connection(self) -> Connection:
         """The connection with the transaction begun (in SQLAlchemy's greenlet)."""
@@ -202,7 +203,8 @@ class UnitOfWork:
 
     async def rollback(self) -> None:
         """Undo everything and give the connection back, whatever still runs on it."""
-        await self.sessions.close()
+        if self.sessions.open_at is not None:
+            await self.sessions.close(self._begun.take_back)
         if not self.is_untouched:
             await greenlet_spawn(self._begun.give_back)
 

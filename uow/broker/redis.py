@@ -45,7 +45,7 @@ def connect(
     from uow.broker import codec  # pydantic: an arq class, with a client of its own, needs none
 
     redis = kind.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=timeout, **_tls(url)
+        url, socket_timeout=timeout, socket_connect_timeout=timeout, **tls(url)
     )  # what the URL says wins
     pool = redis.connection_pool
     pool.connection_class = _cancellable(pool.connection_class)
@@ -124,7 +124,7 @@ def arq_settings(url: str) -> RedisSettings:
     a connection one second to be there.
     """
     said: dict[str, Any] = {
-        "socket_connect_timeout": SOCKET_TIMEOUT, **_tls(url), **parse_url(url),
+        "socket_connect_timeout": SOCKET_TIMEOUT, **tls(url), **parse_url(url),
     }  # fmt: skip
     names = {
         "path": "unix_socket_path", "db": "database", "socket_connect_timeout": "conn_timeout",
@@ -141,7 +141,7 @@ def is_tls(url: str) -> bool:
     return urlsplit(url).scheme == "rediss"
 
 
-def _tls(url: str) -> dict[str, bool]:
+def tls(url: str) -> dict[str, bool]:
     """The host's name is in the certificate, unless the URL says that it need not be.
 
     redis-py takes any certificate that somebody trusted has signed, for whatever name.

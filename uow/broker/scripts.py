@@ -80,16 +80,13 @@ async def push(call: Call, jobs: Iterable[Job]) -> int:
     refused: dict[str, str] = {}
     under_way: deque[asyncio.Future[tuple[int, list[bytes]]]] = deque()
     try:
-        for queue, arguments in _batches(jobs):
-            if (fault := fault_in_name(queue)) is not None:  # it would be made, and in the way
-                refused |= dict.fromkeys(map(str, arguments[::FIELDS]), fault)
-                continue
+        for queue, arguments in batches(jobs, refused):
             under_way.append(asyncio.ensure_future(call("push", [queue], arguments)))
             await asyncio.sleep(0)  # it is sent while the next one is made
             if len(under_way) == PUSHES_AT_ONCE:
-                pushed += _taken(await under_way.popleft(), refused)
+                pushed += taken(await under_way.popleft(), refused)
         while under_way:
-            pushed += _taken(await under_way.popleft(), refused)
+            pushed += taken(await under_way.popleft(), refused)
     finally:
         for one in under_way:
             one.cancel()
@@ -98,8 +95,8 @@ async def push(call: Call, jobs: Iterable[Job]) -> int:
     return pushed
 
 
-def _taken(answer: tuple[int, list[bytes]], refused: dict[str, str]) -> int:
-    """How many a call has pushed; notes what was refused."""
+def taken(answer: tuple[int, list[bytes]], refused: dict[str, str]) -> int:
+    """How many a call of ``push`` has pushed; notes in `refused` what was."""
     pushed, reasons = answer
     refused |= reasons_of(reasons)
     return pushed
@@ -113,8 +110,18 @@ def reasons_of(said: Sequence[bytes]) -> dict[str, str]:
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
-def _batches(jobs: Iterable[Job]) -> Iterator[tuple[str, list[str | int | bytes]]]:
-    """Queue and arguments of each call."""
+def batches(
+    jobs: Iterable[Job], refused: dict[str, str]
+) -> Iterator[tuple[str, list[str | int | bytes]]]:
+    """Queue and arguments of each call of ``push``; notes in `refused` what none can be of."""
+    for queue, arguments in _by_queue(jobs):
+        if (fault := fault_in_name(queue)) is None:
+            yield queue, arguments
+        else:  # it would be made, and in the way
+            refused |= dict.fromkeys(map(str, arguments[::FIELDS]), fault)
+
+
+def _by_queue(jobs: Iterable[Job]) -> Iterator[tuple[str, list[str | int | bytes]]]:
     by_queue: dict[str, list[str | int | bytes]] = {}
     for job in jobs:
         arguments = by_queue.setdefault(job.queue, [])

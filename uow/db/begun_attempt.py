@@ -4,17 +4,19 @@ Nothing is taken from the pool before it is needed. An attempt knows `execute_on
 and `begin_attempt` of a database, and no more (`AttemptDatabase`): a test kit stands in that place.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from uow.db import direct
 from uow.db.connection import Connection as Driver
 from uow.db.failures import PASSING
 from uow.db.limit import Limited
-from uow.db.session import refuse_if_ended_by_hand, what_ended
+from uow.db.session import WorkerSession, refuse_if_ended_by_hand, what_ended
 from uow.db.statement import SILENT_SECONDS, Statement, Statements
 from uow.db.transaction import Transaction
 
@@ -35,6 +37,8 @@ class BegunAttempt:
         fence: Lets the transaction that begins next on a connection be this attempt's: nothing that
             the attempt leaves behind holds a lock for long.
     """
+
+    is_nested: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -151,6 +155,14 @@ class BegunAttempt:
             if not self._driver.is_closed():  # the end of a connection rolls back, too
                 raise
 
+    async def take_back(self, session: WorkerSession) -> None:
+        """End the connection of a session that is still open, whatever runs on it."""
+        connection = session.sync_session.current
+        if connection is not None and not (connection.closed or connection.invalidated):
+            direct.driver_of(connection.connection).terminate()
+        with contextlib.suppress(SQLAlchemyError):  # who uses it closes it, on meeting its end
+            await session.invalidate()
+
     # -- a transaction for each session ------------------------------------------------------------
 
     def fence(self, connection: Connection) -> None:
@@ -171,6 +183,71 @@ class BegunAttempt:
         return True
 
 
+class Begun(Protocol):
+    """What an attempt works on, as its unit of work knows it; `BegunAttempt` says more of each."""
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether its transaction is inside another one, which nobody may end."""
+
+    @property
+    def session_options(self) -> Mapping[str, Any]:
+        """Of a session that has a transaction of its own."""
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it holds no connection."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its connection is of no use any more."""
+
+    @property
+    def lost_by(self) -> BaseException | None:
+        """The error with which it was lost."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its transaction has begun."""
+
+    @property
+    def has_said_something(self) -> bool:
+        """Whether Postgres knows of the transaction."""
+
+    def connect(self) -> None:
+        """Take a connection, unless it holds one."""
+
+    def begin(self) -> Connection:
+        """The connection, with the transaction begun."""
+
+    def replace(self) -> None:
+        """Let the next use take another connection."""
+
+    def terminate(self) -> None:
+        """End the connection at once."""
+
+    def refuse_if_ended_by_hand(self) -> None:
+        """Raise if a statement of user code has ended the transaction."""
+
+    def commit_after(self, completion: Statement) -> None:
+        """COMMIT with `completion`, and only if that returns a row."""
+
+    def commit(self) -> None:
+        """COMMIT without a completion."""
+
+    def give_back(self) -> None:
+        """Undo what is not committed."""
+
+    async def take_back(self, session: WorkerSession) -> None:
+        """Take the connection of a session that is still open."""
+
+    def fence(self, connection: Connection) -> None:
+        """Let the transaction that begins on a session's `connection` be the attempt's."""
+
+    def commit_only_after(self, connection: Connection, statement: Statement) -> bool:
+        """Let the COMMIT that comes on `connection` be one only if `statement` returns a row."""
+
+
 class AttemptDatabase(Statements, Protocol):
     """All that an attempt knows of a database; `uow.db.database.Database` is one."""
 
@@ -179,5 +256,5 @@ class AttemptDatabase(Statements, Protocol):
     ) -> AbstractAsyncContextManager[Transaction]:
         """A transaction for several statements of ours."""
 
-    def begin_attempt(self, timeout: float) -> BegunAttempt:
+    def begin_attempt(self, timeout: float) -> Begun:
         """What an attempt works on that may take `timeout` seconds."""

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from uow.db.statement import (
     ID,
     IDS,
@@ -17,6 +15,7 @@ from uow.db.statement import (
     REAL,
     SILENT_SECONDS,
     TEXTS,
+    Run,
     Statement,
     Statements,
     template,
@@ -141,26 +140,15 @@ async def insert(db: Statements, new: NewTasks) -> Iterator[Inserted]:
     return map(_inserted, await db.execute_once(_insertion(new)))
 
 
-def insert_on(connection: Connection, schema: str, new: NewTasks) -> list[Inserted]:
-    """`insert`, in a transaction of somebody else's.
-
-    Raises:
-        DBAPIError: As SQLAlchemy says it.
-    """
-    clause, values = _insertion(new).for_sqlalchemy(schema)
-    return list(map(_inserted, connection.execute(clause, values).all()))
+def insert_by(run: Run, new: NewTasks) -> list[Inserted]:
+    """`insert`, in a transaction of somebody else's."""
+    return list(map(_inserted, run(_insertion(new))))
 
 
-def find_holder_on(connection: Connection, schema: str, new: NewTasks) -> UUID | None:
-    """The unsettled task that holds a key of `new`, in a transaction of somebody else's.
-
-    Raises:
-        DBAPIError: As SQLAlchemy says it.
-    """
-    keys = _FIND_HOLDER(unique_key=new.unique_key, waiting_key=new.waiting_key)
-    clause, values = keys.for_sqlalchemy(schema)
-    holder: UUID | None = connection.scalar(clause, values)
-    return holder
+def find_holder_by(run: Run, new: NewTasks) -> UUID | None:
+    """The unsettled task that holds a key of `new`, in a transaction of somebody else's."""
+    found = run(_FIND_HOLDER(unique_key=new.unique_key, waiting_key=new.waiting_key))
+    return found[0][0] if found else None
 
 
 async def insert_foreign_job(

@@ -102,9 +102,10 @@ or an operator's hand."""
 def sqlstate(error: BaseException) -> str | None:
     """The SQLSTATE of a database error, if it has one."""
     for candidate in (error, getattr(error, "orig", None)):
-        state = getattr(candidate, "sqlstate", None)
-        if isinstance(state, str):
-            return state
+        for name in ("sqlstate", "pgcode"):  # as asyncpg and psycopg call it, and as psycopg2 does
+            state = getattr(candidate, name, None)
+            if isinstance(state, str):
+                return state
     return None
 
 

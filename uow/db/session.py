@@ -241,7 +241,10 @@ def _check_before_commit(session: CheckedSession) -> None:
     if connection is None or connection.closed or not connection.in_transaction():
         return
     if not connection.invalidated:
-        refuse_if_ended_by_hand(driver_of(connection.connection))
+        driver: Any = connection.connection.driver_connection
+        # Of somebody's own engine nothing is known; and isinstance says yes to any of asyncpg's.
+        if issubclass(type(driver), Driver):
+            refuse_if_ended_by_hand(driver)
     refuse_if_aborted(connection)
     if session.guard is not None and session.get_nested_transaction() is None:
         session.guard(connection)

@@ -5,11 +5,11 @@ statements, each beside the function that runs it. A `Template` is the text; cal
 is a `Statement`, which can be run, or be sent along with an attempt's COMMIT.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import Boolean, Double, Integer, Text, TypeEngine, Uuid
@@ -112,6 +112,15 @@ def template(name: str, sql: str, **types: TypeEngine[Any]) -> Template:
         raise ValueError(f"there are two statements {name}")
     one = TEMPLATES[name] = Template(sql, types)
     return one
+
+
+Run = Callable[[Statement], Records]
+"""Runs a statement in a transaction of somebody else's; errors are as that says them."""
+
+
+def run_on(connection: Connection, schema: str, statement: Statement) -> Records:
+    """A `Run` on a connection of SQLAlchemy's."""
+    return connection.execute(*statement.for_sqlalchemy(schema)).all()
 
 
 class InSession:

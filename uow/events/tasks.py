@@ -42,8 +42,9 @@ class TaskEvent(Event):
 class TaskEnqueued(TaskEvent):
     """A task was asked for, and that is committed.
 
-    Told by the process that has asked, if a `TaskClient` is open in it; a task of a tick, a stock
-    client's and one that SQL has inserted are not.
+    Told by the process that has asked, if a `TaskClient` is open in it (one of `uow.sync` tells on
+    the thread that has asked); a task of a tick, a stock client's and one that SQL has inserted are
+    not.
 
     Attributes:
         delay: Seconds until it is due.

@@ -159,18 +159,9 @@ class Scheduler(Service):
             looked_at[:] = rows = await ticks.find_due(transaction, limit, uptime)
             if not rows:
                 return 0, 0
-            decided = [_decide(row) for row in rows]
-            await ticks.advance(transaction, [one.advance for one in decided])
-            noted = await _note(transaction, [tick for one in decided for tick in one.ticks()])
-            fired = [one for one in noted if one.fate == "fired"]
-            made = await _make_tasks(transaction, fired)
-            if len(made) < len(fired):
-                ids = {one.task_id for one in made}
-                others = [one for one in fired if one.task_id not in ids]
-                overlapped = [replace(one, fate="overlapped", task_id=None) for one in others]
-                await ticks.decide_ticks(transaction, [one.noted for one in overlapped])
+            made, missed = await fire(transaction, [decide(row) for row in rows])
             reach("ticked")
-        self._tell(made, [one for one in noted if one.fate == "missed"])
+        self._tell(made, missed)
         return len(rows), len(made)
 
     async def _admit_waiting(self, limit: int, looked_at: list[WaitingTick]) -> tuple[int, int]:
@@ -178,9 +169,7 @@ class Scheduler(Service):
         async with self._db.transaction() as transaction:
             looked_at[:] = await ticks.find_waiting(transaction, limit)
             waited, hopeless = _waited(looked_at)
-            made = await _make_tasks(transaction, waited)
-            if made:
-                await ticks.decide_ticks(transaction, [one.noted for one in made])
+            made = await admit(transaction, waited)
             if hopeless:
                 await _give_up(transaction, hopeless)
         self._tell(made, [])
@@ -204,6 +193,32 @@ def _missed(one: Tick) -> TickMissed:
     return TickMissed(app=one.app, schedule=one.name, first=one.tick, last=one.until or one.tick)
 
 
+async def fire(db: Statements, decided: Sequence[Decided]) -> tuple[list[Tick], list[Tick]]:
+    """Note the ticks of schedules that are due and make their tasks.
+
+    Returns:
+        The ticks that have a task now, and those that nobody was there for.
+    """
+    await ticks.advance(db, [one.advance for one in decided])
+    noted = await _note(db, [tick for one in decided for tick in one.ticks()])
+    fired = [one for one in noted if one.fate == "fired"]
+    made = await _make_tasks(db, fired)
+    if len(made) < len(fired):
+        ids = {one.task_id for one in made}
+        others = [one for one in fired if one.task_id not in ids]
+        overlapped = [replace(one, fate="overlapped", task_id=None) for one in others]
+        await ticks.decide_ticks(db, [one.noted for one in overlapped])
+    return made, [one for one in noted if one.fate == "missed"]
+
+
+async def admit(db: Statements, waited: Sequence[Tick]) -> list[Tick]:
+    """Make the tasks of ticks that have waited; returns those whose time has come."""
+    made = await _make_tasks(db, waited)
+    if made:
+        await ticks.decide_ticks(db, [one.noted for one in made])
+    return made
+
+
 async def _note(db: Statements, those: Sequence[Tick]) -> list[Tick]:
     """Note ticks; returns those that nobody has noted before."""
     new = await ticks.note_ticks(db, [one.noted for one in those])
@@ -221,7 +236,8 @@ async def _make_tasks(db: Statements, those: Sequence[Tick]) -> list[Tick]:
     return made
 
 
-def _decide(row: DueSchedule) -> Decided:
+def decide(row: DueSchedule) -> Decided:
+    """What is to be done about a schedule that is due, at `row.now`."""
     try:
         definition = ScheduleDefinition.from_json(row.definition)
         table = definition.timetable

@@ -26,6 +26,9 @@ Bind = AsyncEngine | Engine | type
 Caller = AsyncSession | async_scoped_session[Any] | AsyncConnection
 """In whose transaction a row may be written."""
 
+SyncCaller = Session | scoped_session[Any] | Connection
+"""In whose transaction one may be without asyncio: `uow.sync`."""
+
 
 def place_of(caller: Caller) -> AsyncSession | AsyncConnection:
     """The session or connection that a row is written through.
@@ -39,6 +42,18 @@ def place_of(caller: Caller) -> AsyncSession | AsyncConnection:
     if isinstance(caller, AsyncSession | AsyncConnection):
         return caller
     raise EnqueueError(_wrong(caller))
+
+
+def sync_place_of(caller: SyncCaller) -> Session | Connection:
+    """`place_of` without asyncio.
+
+    Raises:
+        EnqueueError: It is something else.
+    """
+    place = caller() if isinstance(caller, scoped_session) else caller
+    if isinstance(place, Session | Connection):
+        return place
+    raise EnqueueError(_wrong_without_asyncio(caller))
 
 
 def bind_of(session: Session, named: Bind | None) -> Engine | Connection:
@@ -93,8 +108,8 @@ def _wrong(caller: object) -> str:
     kind = type(caller).__name__
     if isinstance(caller, Session | scoped_session | Connection):
         return (
-            f"{type(caller).__module__}.{kind} is a synchronous one, in which no task can be "
-            "enqueued yet: use an AsyncSession, or in a transaction of its own client.enqueue(f, …)"
+            f"{type(caller).__module__}.{kind} is a synchronous one: write "
+            "uow.sync.enqueue(session, f, …), or use an AsyncSession"
         )
     if hasattr(caller, "enqueue"):  # a TaskClient, which knows this module
         return (
@@ -104,6 +119,21 @@ def _wrong(caller: object) -> str:
     return (
         f"{kind} is no session: f.enqueue(session, …) needs an AsyncSession, an "
         "async_scoped_session or an AsyncConnection, as the first argument"
+    )
+
+
+def _wrong_without_asyncio(caller: object) -> str:
+    kind = type(caller).__name__
+    if isinstance(caller, AsyncSession | async_scoped_session | AsyncConnection):
+        return f"{kind} is asyncio's: write await f.enqueue(session, …)"
+    if hasattr(caller, "execute") or hasattr(caller, "cursor"):  # a driver's own, or Django's
+        return (
+            f"{type(caller).__module__}.{kind} is none of SQLAlchemy's: write "
+            "uow.sync.enqueue_with_cursor(cursor, f, …)"
+        )
+    return (
+        f"{kind} is no session: uow.sync.enqueue(session, f, …) needs a Session, a scoped_session "
+        "or a Connection, as the first argument"
     )
 
 
@@ -167,6 +197,19 @@ def refuse_autocommit(connection: Connection) -> None:
             "this connection commits each statement by itself (isolation_level "
             '"AUTOCOMMIT"), so the task would run whatever you roll back: use a session of another '
             "engine, or client.enqueue(…), which has a transaction of its own"
+        )
+
+
+def refuse_unless_postgres(bind: Engine | Connection) -> None:
+    """Raise if `bind` leads to something else, as the SQLite of somebody's tests.
+
+    Raises:
+        EnqueueError: It does.
+    """
+    if bind.dialect.name != "postgresql":
+        raise EnqueueError(
+            f"this session leads to {bind.dialect.name}, and tasks are rows in Postgres: use a "
+            "session of that database"
         )
 
 

@@ -1,14 +1,16 @@
 """What a task function gets as `ctx`: arq's dict, typed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, Self, TypedDict, TypeVar
 from uuid import UUID
 
 from arq.connections import ArqRedis
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from typing_extensions import ReadOnly
 
 from uow.broker import codec
 from uow.db.attempts import report_progress
@@ -17,6 +19,8 @@ from uow.errors import AttemptSuperseded, PayloadTooLarge
 from uow.settings.environment import Settings
 from uow.tasks.after_commit import AfterCommit, Callback
 from uow.tasks.headers import SCHEDULE, no_headers
+
+T = TypeVar("T")
 
 MAX_PROGRESS_BYTES = 8192
 """Of one report, as JSON: each one replaces the row's, and everybody who looks reads it."""
@@ -35,9 +39,17 @@ class Sessions(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class RunningTask:
-    """The task that is running: `ctx["task"]`.
+class SyncSessions(Protocol):
+    """What `ctx["db"]` is inside a task that is a plain ``def``: the same unit of work."""
+
+    @property
+    def get_session(self) -> Callable[[], AbstractContextManager[Session]]:
+        """``with ctx["db"].get_session() as session``; as that of `Sessions`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskInfo:
+    """Which task it is that runs.
 
     Attributes:
         id: The row's id; of a rowless task, None.
@@ -48,10 +60,8 @@ class RunningTask:
         queue: Its queue.
         headers: What travels with it; what it enqueues has the same, unless told otherwise.
         tick: The tick of the schedule that asked for it; None: no schedule did.
-        after_commit: What `on_commit` was given.
     """
 
-    db: AttemptDatabase
     id: UUID | None
     name: str
     attempt: int
@@ -61,6 +71,17 @@ class RunningTask:
     queue: str
     headers: Mapping[str, str] = field(default_factory=no_headers)
     tick: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask(TaskInfo):
+    """The task that is running: `ctx["task"]`.
+
+    Attributes:
+        after_commit: What `on_commit` was given.
+    """
+
+    db: AttemptDatabase = field(repr=False, compare=False)
     after_commit: AfterCommit = field(default_factory=AfterCommit, repr=False, compare=False)
 
     @property
@@ -114,17 +135,90 @@ class RunningTask:
             raise AttemptSuperseded(f"{self.name} {self.id} was settled or taken over meanwhile")
 
 
-class TaskContext(TypedDict):
-    """The context of one attempt. More keys may be in it: what your startup hook puts there."""
+class Loop(Protocol):
+    """The event loop, as a thread that runs a task function knows it."""
 
-    db: Sessions
-    redis: ArqRedis
-    task: RunningTask
-    settings: Settings
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]], /) -> T:
+        """Run `work` there, and wait for it."""
+
+    def off(self, callback: Callback, /) -> Callback:
+        """What the loop may call in place of `callback`: it is called in a thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncRunningTask(TaskInfo):
+    """The task that is running, for a ``def``: `ctx["task"]`."""
+
+    loop: Loop = field(repr=False, compare=False)
+    running: RunningTask = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, running: RunningTask, loop: Loop) -> Self:
+        """The same task, for a thread."""
+        info = {one.name: getattr(running, one.name) for one in fields(TaskInfo)}
+        return cls(**info, running=running, loop=loop)
+
+    def on_commit(self, callback: Callback) -> None:
+        """As `RunningTask.on_commit`; a callback that is a plain function is called in a thread.
+
+        Raises:
+            AttemptOver: The attempt has ended.
+            TypeError: It cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_commit: {callback!r} cannot be called: give it a function")
+        self.running.after_commit.add(self.loop.off(callback))
+
+    def report(self, **progress: object) -> None:
+        """As `RunningTask.report`.
+
+        Raises:
+            PayloadTooLarge: It is more than 8 KiB of JSON.
+            InvalidArguments: It is not JSON.
+            AttemptSuperseded: The task was cancelled or taken over meanwhile; let it leave the
+                function.
+        """
+        self.loop.run(lambda: self.running.report(**progress))
+
+
+class BaseContext(TypedDict):
+    """What is in the context of every attempt, wherever its function runs."""
+
+    task: ReadOnly[TaskInfo]
     job_id: str
     job_try: int
     enqueue_time: datetime
     score: int
+
+
+class TaskContext(BaseContext):
+    """The context of one attempt of an ``async def``.
+
+    More keys may be in it: what your startup hook puts there. Inherit from this class to read them
+    in a typed way.
+    """
+
+    task: RunningTask
+    db: Sessions
+    redis: ArqRedis
+    settings: Settings
+
+
+class SyncTaskContext(BaseContext):
+    """The context of one attempt of a ``def``, which runs in a thread.
+
+    Without `redis`, whose client belongs to the event loop.
+    """
+
+    task: SyncRunningTask
+    db: SyncSessions
+    settings: Settings
+
+
+class CpuContext(BaseContext):
+    """The context of one attempt of a ``def`` that is ``process=True``: it has no session."""
+
+    task: TaskInfo
 
 
 ProcessContext = dict[Any, Any]

@@ -1,14 +1,13 @@
-"""`@task`: a plain ``async def f(ctx, …)`` with a stable name, typed arguments and a policy."""
+"""`@task`: a plain function ``f(ctx, …)`` with a stable name, typed arguments and a policy."""
 
-import inspect
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from uow.errors import InvalidOptions
-from uow.tasks.context import TaskContext
-from uow.tasks.first_parameter import is_context
-from uow.tasks.function import DEFAULT_TIMEOUT, TaskFunction
+from uow.tasks.context import CpuContext, SyncTaskContext, TaskContext
+from uow.tasks.fitness import place_of
+from uow.tasks.function import DEFAULT_TIMEOUT, SyncTaskFunction, TaskFunction
 from uow.tasks.options import Options
 from uow.tasks.outcome import LONGEST_DELAY, Delay, seconds
 from uow.tasks.registry import Registry, default_registry
@@ -16,6 +15,35 @@ from uow.tasks.retry import Backoff, RetryPolicy
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=TaskContext)
+S = TypeVar("S", bound=SyncTaskContext | CpuContext)
+
+
+class TaskDecorator(Protocol):
+    """What `task` returns.
+
+    By the hint of ctx, and not by what is returned: a checker to which both would do, as it happens
+    where there is an `Any`, would know nothing of the result. The others are for a ctx of a wider
+    type, as `object`.
+    """
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[C, P], Awaitable[R]], /
+    ) -> TaskFunction[P, R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[TaskContext, P], Awaitable[R]], /
+    ) -> TaskFunction[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[S, P], R], /) -> SyncTaskFunction[P, R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[SyncTaskContext, P], R], /
+    ) -> SyncTaskFunction[P, R]: ...
 
 
 def task(
@@ -27,12 +55,15 @@ def task(
     timeout: Delay = DEFAULT_TIMEOUT,
     atomic: bool = True,
     durable: bool = True,
+    process: bool = False,
     retention: Delay | None = None,
     queue: str | None = None,
     priority: int | None = None,
     registry: Registry | None = None,
-) -> Callable[[Callable[Concatenate[TaskContext, P], Awaitable[R]]], TaskFunction[P, R]]:
+) -> TaskDecorator:
     """Make a function a task function.
+
+    An ``async def`` runs on the event loop, a ``def`` in a thread.
 
     Args:
         name: Stable and explicit, for example ``"users.send_welcome"``: renaming the function must
@@ -44,6 +75,8 @@ def task(
         atomic: All sessions of an attempt are one transaction, committed with the completion.
             ``False``: each session commits for itself, so blocks may repeat on a retry.
         durable: ``False``: no row; the task lives in Redis alone and runs at least once.
+        process: ``True``: a ``def`` runs in a child process, for what needs a processor of its own.
+            It has no session (`CpuContext`), and is killed at its timeout.
         retention: Seconds (or timedelta) that a settled task, its result and its errors are kept;
             without one the setting ``WORKER_RETENTION_DAYS`` decides.
         queue: Queue of its tasks, unless the caller says otherwise.
@@ -51,7 +84,7 @@ def task(
         registry: Where it is registered; for tests.
 
     Raises:
-        InvalidOptions: A value does not fit, the function is not ``async def f(ctx, …)``, the
+        InvalidOptions: A value does not fit, the function is none that can be a task function, the
             name is taken, or values of a type hint could not be read back from JSON.
     """
     _refuse_without_name(name)
@@ -61,16 +94,17 @@ def task(
     kept = None if retention is None else seconds(retention)
     _check_definition(name, max_tries, limit, kept)
 
-    def decorate(
-        function: Callable[Concatenate[TaskContext, P], Awaitable[R]],
-    ) -> TaskFunction[P, R]:
-        _check_function(name, function)
-        made = TaskFunction(name, function, policy, limit, atomic, durable, kept, defaults)
+    def decorate(function: Callable[..., Any]) -> TaskFunction[Any, Any]:
+        place = place_of(name, function, in_process=process)
+        kind = TaskFunction if place == "loop" else SyncTaskFunction
+        made: TaskFunction[Any, Any] = kind(
+            name, function, policy, limit, atomic, durable, kept, defaults, place
+        )
         made.signature.check_early()
         (registry or default_registry).add(made)
         return made
 
-    return decorate
+    return decorate  # type: ignore[return-value] # which kind it is, its function says
 
 
 def _refuse_without_name(name: object) -> None:
@@ -89,24 +123,3 @@ def _check_definition(name: str, max_tries: int, timeout: float, kept: float | N
         raise InvalidOptions(f"{name}: timeout={timeout} is not between 0 s and 7 days")
     if kept is not None and not 0 <= kept <= LONGEST_DELAY:
         raise InvalidOptions(f"{name}: retention={kept} is not between 0 s and ten years")
-
-
-def _check_function(name: str, function: Callable[..., object]) -> None:
-    if not inspect.iscoroutinefunction(function):
-        raise InvalidOptions(f"{name}: {function!r} is not an async def")
-    parameters = list(inspect.signature(function).parameters.values())
-    if not parameters or not is_context(function, parameters[0]):
-        raise InvalidOptions(f"{name}: {_without_ctx(function, parameters)}")
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    for parameter in parameters[1:]:
-        if parameter.kind not in named:
-            raise InvalidOptions(f"{name}: parameter {parameter} has no name of its own")
-
-
-def _without_ctx(function: Callable[..., object], parameters: list[inspect.Parameter]) -> str:
-    """What is wrong with its first parameter, and what to write instead."""
-    there = f"which {parameters[0]} is not" if parameters else "but there is none"
-    others = [str(each) for each in parameters if each.name not in ("self", "cls", "ctx")]
-    right = ", ".join(["ctx: TaskContext", *others])
-    called = getattr(function, "__name__", "f")
-    return f"the first parameter gets the context, {there}: write async def {called}({right})"

@@ -14,13 +14,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
 from uow.broker import codec
 from uow.broker.scripts import Job
 from uow.clock import milliseconds, utcnow
-from uow.db.enqueueing import Inserted, NewTasks, find_holder_on, insert_on
+from uow.db.enqueueing import Inserted, NewTasks, find_holder_by, insert_by
+from uow.db.statement import Run, run_on
 from uow.errors import InvalidOptions, UniqueKeyTaken
 from uow.events.tasks import TaskEnqueued
 from uow.failpoints import reach
@@ -32,6 +32,7 @@ from uow.tasks.binding import (
     place_of,
     refuse_another,
     refuse_autocommit,
+    refuse_unless_postgres,
 )
 from uow.tasks.handle import TaskHandle
 from uow.tasks.headers import decode_headers, encode_headers
@@ -126,50 +127,77 @@ async def enqueue_in(
         SessionError: The session has ended.
         UniqueKeyTaken: Its unique key changes hands faster than we can look.
     """
-    _refuse_rowless(request)
+    refuse_rowless(request)
     place = place_of(session)
     if not request.arguments:
         return []
-    if isinstance(place, AsyncConnection):
-        return await place.run_sync(_write_on_connection, request, outlet)
-    return await place.run_sync(_write, request, outlet)
+    written = await place.run_sync(write_in, request, outlet)
+    return handles_for(request, written.ids, written.engine, created=written.created)
 
 
-def _write(session: Session, request: Request[R], outlet: Outlet | None) -> list[TaskHandle[R]]:
+@dataclass(frozen=True, slots=True)
+class WrittenTasks:
+    """Tasks whose rows are in the caller's transaction.
+
+    Attributes:
+        engine: What it is written through.
+        created: False: it was there, an unsettled task with the same unique key.
+    """
+
+    ids: Sequence[UUID]
+    engine: Engine
+    created: bool = True
+
+
+def write_in(
+    place: Session | Connection, request: Request[Any], outlet: Outlet | None = None
+) -> WrittenTasks:
+    """Write tasks in the transaction of `place`: `enqueue_in` without asyncio.
+
+    An `AsyncSession` runs it in its greenlet.
+    """
+    if isinstance(place, Connection):
+        return _write_on_connection(place, request, outlet)
+    return _write(place, request, outlet)
+
+
+def _write(session: Session, request: Request[Any], outlet: Outlet | None) -> WrittenTasks:
     bind = bind_of(session, request.options.bind)
+    refuse_unless_postgres(bind)
     outlet = outlet or outlet_of(bind.engine)
     with hooks_of(request, outlet.queue) as hooks:
         new = rows_of(request, outlet, hooks.headers)
         connection = connection_of(session, bind, request.options.bind)
-        handles, jobs = _insert(connection, request, outlet, new)
-        hooks.written(handles)
-    for following in _following(outlet, new, handles, jobs):
+        written, jobs = _insert(connection, request, outlet, new)
+        hooks.written(written.ids)
+    for following in _following(outlet, new, written, jobs):
         call_after_commit(session, connection, following)
-    return handles
+    return written
 
 
 def _write_on_connection(
-    connection: Connection, request: Request[R], outlet: Outlet | None
-) -> list[TaskHandle[R]]:
+    connection: Connection, request: Request[Any], outlet: Outlet | None
+) -> WrittenTasks:
     refuse_another(connection, request.options.bind)
+    refuse_unless_postgres(connection)
     refuse_autocommit(connection)
     outlet = outlet or outlet_of(connection.engine)
     with hooks_of(request, outlet.queue) as hooks:
         new = rows_of(request, outlet, hooks.headers)
-        handles, jobs = _insert(connection, request, outlet, new)
-        hooks.written(handles)
-    for following in _following(outlet, new, handles, jobs):
+        written, jobs = _insert(connection, request, outlet, new)
+        hooks.written(written.ids)
+    for following in _following(outlet, new, written, jobs):
         call_after_commit_on(connection, following)
-    return handles
+    return written
 
 
 def _following(
-    outlet: Outlet, new: NewTasks, handles: list[TaskHandle[Any]], jobs: list[Job]
+    outlet: Outlet, new: NewTasks, written: WrittenTasks, jobs: list[Job]
 ) -> Iterator[Following]:
     """What is to follow the COMMIT."""
     if outlet.announce is not None and jobs:
         yield partial(outlet.announce, jobs)
-    if outlet.events is not None and outlet.events.wants(TaskEnqueued) and handles[0].created:
+    if outlet.events is not None and outlet.events.wants(TaskEnqueued) and written.created:
         yield partial(outlet.events.emit_all, enqueued(new))
 
 
@@ -189,31 +217,44 @@ def enqueued(new: NewTasks) -> list[TaskEnqueued]:
 
 
 def _insert(
-    connection: Connection,
-    request: Request[R],
-    outlet: Outlet,
-    new: NewTasks,
-) -> tuple[list[TaskHandle[R]], list[Job]]:
-    """Write the rows; or find who has their unique key."""
+    connection: Connection, request: Request[Any], outlet: Outlet, new: NewTasks
+) -> tuple[WrittenTasks, list[Job]]:
+    try:
+        rows, holder = insert_or_find(partial(run_on, connection, outlet.schema), request, new)
+    except ProgrammingError as error:
+        refusal = refusal_of(error, connection.engine, outlet)
+        if refusal is None:
+            raise
+        raise refusal from error
+    if holder is not None:
+        return WrittenTasks([holder], connection.engine, created=False), []
+    return WrittenTasks(new.ids, connection.engine), jobs_of(rows, new)
+
+
+def insert_or_find(
+    run: Run, request: Request[Any], new: NewTasks
+) -> tuple[list[Inserted], UUID | None]:
+    """Write the rows of `request`; or find who has their unique key.
+
+    Raises:
+        UniqueKeyTaken: It changes hands faster than we can look.
+    """
     for _ in range(LOOKS_FOR_A_HOLDER):
-        try:
-            rows = insert_on(connection, outlet.schema, new)
-        except ProgrammingError as error:
-            refusal = refusal_of(error, connection.engine, outlet)
-            if refusal is None:
-                raise
-            raise refusal from error
-        if rows:
+        if rows := insert_by(run, new):
             reach("enqueue_written")
-            return handles_for(request, new.ids, connection.engine), jobs_of(rows, new)
-        holder = find_holder_on(connection, outlet.schema, new)
-        if holder is not None:
-            return handles_for(request, [holder], connection.engine, created=False), []
+            return rows, None
+        if (holder := find_holder_by(run, new)) is not None:
+            return rows, holder
         # The holder was settled, or started, between the two statements: the key is free.
     raise UniqueKeyTaken(f"{request.name}: its unique key changes hands all the time")
 
 
-def _refuse_rowless(request: Request[Any]) -> None:
+def refuse_rowless(request: Request[Any]) -> None:
+    """Raise if the tasks have no row.
+
+    Raises:
+        InvalidOptions: They have none.
+    """
     if not request.durable:
         raise InvalidOptions(
             f"{request.name} is durable=False, so it has no row to write in your transaction: "
@@ -231,17 +272,8 @@ def hooks_of(request: Request[Any], queue: str) -> Hooks:
     return Hooks(request.name, options.queue or queue, options.user_id, options.headers, count)
 
 
-def rows_of(
-    request: Request[Any], outlet: Outlet, headers: Mapping[str, str] | None = None
-) -> NewTasks:
-    """The rows of the tasks of `request`, with ids for them.
-
-    Args:
-        headers: What travels with them; None: what the hooks say, which are not around anything.
-    """
-    if headers is None:
-        with hooks_of(request, outlet.queue) as hooks:
-            headers = hooks.headers
+def rows_of(request: Request[Any], outlet: Outlet, headers: Mapping[str, str]) -> NewTasks:
+    """The rows of the tasks of `request`, with ids for them."""
     options = request.options
     for arguments in request.arguments:
         codec.check_size(arguments, outlet.max_payload_bytes)

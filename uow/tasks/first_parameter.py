@@ -28,12 +28,22 @@ def is_context(function: Callable[..., object], first: inspect.Parameter) -> boo
         return False
     if first.kind is inspect.Parameter.VAR_POSITIONAL:
         return True
-    try:
-        hint = hints_of(function, [first.name]).get(first.name, Any)
-    except Exception:  # what is not there yet, or for type checkers alone: its own name tells
+    hint = hint_of(function, first)
+    if hint is None:  # its own name tells
         return _is_named_so(first.name) or _is_named_so(str(first.annotation))
     takes = _takes_dict(hint)
     return _is_named_so(first.name) if takes is None else takes
+
+
+def hint_of(function: Callable[..., object], first: inspect.Parameter) -> Any:
+    """The type hint of `first`, the first parameter of `function`.
+
+    None: it is of something that is not there yet, or for type checkers alone.
+    """
+    try:
+        return hints_of(function, [first.name]).get(first.name, Any)
+    except Exception:
+        return None
 
 
 def _takes_dict(hint: Any) -> bool | None:

@@ -1,12 +1,11 @@
-"""A task function: a plain ``async def f(ctx, …)`` with a name, a policy and typed arguments."""
+"""A task function: a plain ``f(ctx, …)`` with a name, a policy and typed arguments."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, Unpack
 
 from uow.errors import InvalidOptions
-from uow.tasks.context import TaskContext
 from uow.tasks.enqueue import Enqueueable, Request
 from uow.tasks.options import Options, OptionValues
 from uow.tasks.retry import RetryPolicy
@@ -17,6 +16,10 @@ R = TypeVar("R")
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds, arq's own default."""
+
+
+Place = Literal["loop", "thread", "process"]
+"""Where a function runs: on the event loop, in a thread of its own, or in a child process."""
 
 
 class Scheduled(Protocol):
@@ -37,29 +40,32 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
 
     Attributes:
         name: Its stable name, in rows and payloads.
-        function: The function.
+        function: The function: ``async def``, or ``def``.
         policy: What happens when it fails.
         timeout: Seconds one attempt may take.
         atomic: One transaction per attempt; otherwise one per session.
         durable: Has a row in Postgres; otherwise it lives in Redis alone.
         retention: Seconds that a settled task is kept; None: what `WORKER_RETENTION_DAYS` says.
         defaults: Options that each task of it has unless the caller says otherwise.
+        runs_in: Where it runs.
         schedules: What `@cron` has given it.
     """
 
     name: str
-    function: Callable[Concatenate[TaskContext, P], Awaitable[R]]
+    function: Callable[..., Any]
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     timeout: float = DEFAULT_TIMEOUT
     atomic: bool = True
     durable: bool = True
     retention: float | None = None
     defaults: Options = field(default_factory=Options)
+    runs_in: Place = "loop"
     schedules: list[Scheduled] = field(default_factory=list, compare=False, repr=False)
 
-    def __call__(self, ctx: TaskContext, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+    def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """Call the plain function."""
-        return self.function(ctx, *args, **kwargs)
+        called: Awaitable[R] = self.function(ctx, *args, **kwargs)
+        return called
 
     @cached_property
     def signature(self) -> TypedSignature[R]:
@@ -95,6 +101,18 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
                 f"{self.name} is durable=False, so it has no row that could keep "
                 f"{' and '.join(options.needs_row)}"
             )
+
+
+@dataclass(frozen=True)
+class SyncTaskFunction(TaskFunction[P, R]):
+    """A registered task function that is a plain ``def``."""
+
+    def __call__(  # type: ignore[override] # there is nothing to await
+        self, ctx: Any, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call the plain function."""
+        called: R = self.function(ctx, *args, **kwargs)
+        return called
 
 
 @dataclass(frozen=True)

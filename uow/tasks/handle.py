@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
 from uow.broker import codec
+from uow.broker.scripts import Job
 from uow.db.models import TaskState
 from uow.db.reading import AttemptError as AttemptError
 from uow.db.reading import LastWord, StoredTask
 from uow.errors import TaskCancelled, TaskFailed, TaskNotFound
 
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 POLL_SECONDS = (0.05, 1.0)
@@ -96,6 +98,41 @@ class Reader(Protocol):
         """Run a failed or cancelled task again; False: it is neither."""
 
 
+class SyncReader(Protocol):
+    """What a handle without asyncio asks: an open `uow.sync.TaskClient`."""
+
+    def ending(self, task_id: UUID) -> Ending | None:
+        """How far the task is; None: it is not there."""
+
+    def waiting(self, task_id: UUID) -> AbstractContextManager[Callable[[float], None]]:
+        """What waits for so many seconds, or until the task may have been settled."""
+
+    def cancel(self, task_id: UUID) -> bool:
+        """Cancel; False: it was settled already, or is not there."""
+
+    def retry(self, task_id: UUID) -> bool:
+        """Run a failed or cancelled task again; False: it is neither."""
+
+    def announce(self, jobs: Sequence[Job]) -> None:
+        """Push `jobs` soon; their rows are committed."""
+
+
+def result_in(ending: Ending, task: object, decode: Callable[[bytes], R]) -> R:
+    """What a settled task has returned.
+
+    Args:
+        task: How it is called in a message.
+
+    Raises:
+        TaskFailed, TaskCancelled, InvalidResult: As `TaskHandle.result`.
+    """
+    if ending.error is not None:
+        raise ending.error
+    if ending.state is TaskState.CANCELLED:
+        raise TaskCancelled(f"{task!r} was cancelled{_because(ending.reason)}")
+    return decode(ending.result or b"null")
+
+
 class TaskHandle(Generic[R_co]):
     """A task that was asked for. The id is known before the commit.
 
@@ -149,16 +186,12 @@ class TaskHandle(Generic[R_co]):
                 ending = await self._wait_until_settled()
         except TimeoutError:
             raise TimeoutError(f"{self!r} was not settled within {timeout} s") from None
-        if ending.error is not None:
-            raise ending.error
-        if ending.state is TaskState.CANCELLED:
-            raise TaskCancelled(f"{self!r} was cancelled{_because(ending.reason)}")
-        return self._decode(ending.result or b"null")
+        return result_in(ending, self, self._decode)
 
     async def cancel(self) -> bool:
         """Settle the task as cancelled, at once and for good; False: it was settled already.
 
-        See `Interventions.cancel`.
+        An attempt that runs is told, if Redis is there, and cannot commit any more.
 
         Raises:
             InvalidOptions: It is ``durable=False``.
@@ -169,9 +202,11 @@ class TaskHandle(Generic[R_co]):
     async def retry(self) -> bool:
         """Run the task again, at once; False: it is neither failed nor cancelled.
 
-        See `Interventions.retry`, whose errors it has, too.
+        It has all its tries again; what was recorded of its earlier attempts stays.
 
         Raises:
+            UniqueKeyTaken: Another task has its unique key.
+            TaskNotFound: It is not there.
             InvalidOptions: It is ``durable=False``.
             ClientClosed: No `TaskClient` is open in this process.
         """

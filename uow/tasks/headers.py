@@ -5,7 +5,6 @@ What a task enqueues has the headers of that task, unless it is enqueued with ot
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -66,14 +65,9 @@ def inherited() -> Mapping[str, str]:
     return _inherited.get()
 
 
-@contextmanager
-def inheriting(headers: Mapping[str, str]) -> Iterator[None]:
-    """What is enqueued in the block has the headers of the task that enqueues it."""
-    before = _inherited.set(headers)
-    try:
-        yield
-    finally:
-        _inherited.reset(before)
+def inherit(headers: Mapping[str, str]) -> None:
+    """From now on what this asyncio task enqueues has these headers: it is an attempt's."""
+    _inherited.set(headers)
 
 
 def refuse_unless_headers(said_by: str, headers: object) -> None:

@@ -4,7 +4,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 from uow.errors import InvalidOptions
@@ -71,12 +71,6 @@ def _hooks_like(hook: object) -> list[Any]:
     return _surrounding if inspect.isgeneratorfunction(hook) else _adding
 
 
-class Written(Protocol):
-    """A task that was written; its handle."""
-
-    id: UUID
-
-
 class Hooks:
     """The hooks of one enqueueing: entered before anything is written, left when all is.
 
@@ -121,10 +115,9 @@ class Hooks:
             raise
         return self
 
-    def written(self, tasks: Sequence[Written]) -> None:
-        """These were written."""
-        if self._open:
-            self._ids = [task.id for task in tasks]
+    def written(self, ids: Sequence[UUID]) -> None:
+        """These tasks were written."""
+        self._ids = ids
 
     def __exit__(
         self,

@@ -12,19 +12,24 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-import asyncpg
-
 from uow.broker import keys
 from uow.broker.redis import AWAY, RedisClient
 from uow.broker.scripts import Job
 from uow.db import attempts, interventions
-from uow.db.database import Database
 from uow.db.delivery import Pushable
+from uow.db.failures import PASSING, sqlstate
+from uow.db.statement import Statements
 from uow.errors import InvalidOptions, TaskNotFound, UniqueKeyTaken
 from uow.events.spine import Spine
 from uow.names import is_storable
 from uow.tasks.jobs import jobs_of_rows
 from uow.tasks.settled import tell_settled
+
+TAKEN = "23505"
+"""SQLSTATE: a unique index refuses it."""
+
+DEADLOCK = "40P01"
+"""SQLSTATE."""
 
 BATCH = 1000
 """Tasks per transaction: some ten milliseconds in which their locks are held."""
@@ -78,7 +83,7 @@ class Filter:
                 return f"{name} is none that a task can have"
         return None
 
-    async def find(self, db: Database) -> list[UUID]:
+    async def find(self, db: Statements) -> list[UUID]:
         """The tasks that are meant."""
         return await interventions.find_retryable(
             db,
@@ -104,7 +109,7 @@ class Interventions:
 
     def __init__(
         self,
-        db: Database,
+        db: Statements,
         redis: RedisClient,
         announce: Callable[[Sequence[Job]], None],
         retention: float,
@@ -170,7 +175,9 @@ class Interventions:
         while True:
             try:
                 return await interventions.retry_settled(self._db, task_id)
-            except asyncpg.UniqueViolationError as error:
+            except PASSING as error:
+                if sqlstate(error) != TAKEN:
+                    raise
                 holder = await interventions.find_key_holder(self._db, task_id)
                 if holder is not None:
                     raise UniqueKeyTaken(
@@ -186,10 +193,11 @@ class Interventions:
         """Halve it on a race for a key, so that only the task whose key was taken stays behind."""
         try:
             rows = await interventions.retry_settled_many(self._db, ids)
-        except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError) as error:
-            if len(ids) == 1:
-                if isinstance(error, asyncpg.UniqueViolationError):
-                    return 0
+        except PASSING as error:
+            state = sqlstate(error)
+            if state == TAKEN and len(ids) == 1:
+                return 0
+            if state not in (TAKEN, DEADLOCK) or len(ids) == 1:
                 raise
             middle = len(ids) // 2
             return await self._retry_batch(ids[:middle]) + await self._retry_batch(ids[middle:])

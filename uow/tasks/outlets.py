@@ -15,7 +15,8 @@ from uow.broker.scripts import Job
 from uow.errors import AmbiguousClient, ClientClosed
 from uow.events.spine import Spine
 from uow.settings.environment import Settings, load_settings
-from uow.tasks.handle import Reader
+from uow.tasks.handle import Reader, SyncReader
+from uow.urls.engine import PORT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,9 +26,11 @@ class Outlet:
     Attributes:
         announce: Takes the jobs whose rows are committed; None: the relay finds them.
         reader: What handles ask; None: nobody.
+        sync_reader: What those without asyncio ask.
         engine: The client's; None: there is no client.
         events: Whom to tell what was enqueued; None: nobody.
         schema_is_given: Whether somebody has named the schema; else it is the default.
+        stands_alone: While it is open, no other client's is meant for its engine.
     """
 
     schema: str
@@ -35,9 +38,11 @@ class Outlet:
     max_payload_bytes: int
     announce: Callable[[list[Job]], None] | None = None
     reader: Reader | None = None
+    sync_reader: SyncReader | None = None
     engine: Engine | None = None
     events: Spine | None = None
     schema_is_given: bool = True
+    stands_alone: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Outlet":
@@ -80,12 +85,25 @@ def outlet_of(engine: Engine) -> Outlet:
     """
     if found := _leading_to(engine):
         return _only(found, engine)
+    return _outlet_without_client(engine)
+
+
+def outlet_of_cursor() -> Outlet:
+    """The outlet for a row that is written through a cursor, which does not say where it leads.
+
+    Raises:
+        AmbiguousClient: Several open clients could be meant, and they differ.
+    """
+    return _outlet_without_client(None)
+
+
+def _outlet_without_client(engine: Engine | None) -> Outlet:
     if not _open:
         return _outlet_of_environment()
     some = _only(_open, engine)
     if _is_configured():
         return _outlet_of_environment()
-    return replace(some, announce=None, reader=None, engine=None, events=None)
+    return replace(some, announce=None, reader=None, sync_reader=None, engine=None, events=None)
 
 
 def reader_of(engine: Engine) -> Reader:
@@ -94,39 +112,69 @@ def reader_of(engine: Engine) -> Reader:
     Raises:
         ClientClosed: No client is open for that database.
     """
-    found = _leading_to(engine) or (_open if len(_open) == 1 else [])
-    reader = found[-1].reader if found else None
-    if reader is None:
+    found = [outlet.reader for outlet in _asked_about(engine) if outlet.reader is not None]
+    if not found:
         raise ClientClosed(
             "this needs a client that is open for the task's database: "
             "async with TaskClient.from_settings() as client: …"
         )
-    return reader
+    return found[-1]
+
+
+def sync_reader_of(engine: Engine | None) -> SyncReader:
+    """`reader_of` without asyncio.
+
+    Args:
+        engine: None: the row was written through a cursor.
+
+    Raises:
+        ClientClosed: No `uow.sync.TaskClient` is open for that database.
+    """
+    outlets = _open if engine is None else _asked_about(engine)
+    found = [outlet.sync_reader for outlet in outlets if outlet.sync_reader is not None]
+    if not found or (engine is None and len(found) > 1):
+        raise ClientClosed(
+            "this needs one client that is open for the task's database: "
+            "client = uow.sync.TaskClient.from_settings()"
+        )
+    return found[-1]
+
+
+def _asked_about(engine: Engine) -> list[Outlet]:
+    return _leading_to(engine) or (_open if len(_open) == 1 else [])
 
 
 def _leading_to(engine: Engine) -> list[Outlet]:
     """The open outlets of this very engine, or else of another one of the same database."""
     there = [(outlet, outlet.engine) for outlet in _open if outlet.engine is not None]
     own = [outlet for outlet, known in there if known.pool is engine.pool]
+    if alone := [outlet for outlet in own if outlet.stands_alone]:
+        return alone[-1:]
     return own or [outlet for outlet, known in there if _address(known) == _address(engine)]
 
 
 def _address(engine: Engine) -> tuple[object, ...]:
     url = engine.url
-    return url.host or url.query.get("host"), url.port or url.query.get("port"), url.database
+    port = url.port or url.query.get("port") or PORT
+    return url.host or url.query.get("host"), str(port), url.database
 
 
-def _only(outlets: list[Outlet], engine: Engine) -> Outlet:
+def _only(outlets: list[Outlet], engine: Engine | None) -> Outlet:
     destinations = {outlet.destination for outlet in outlets}
     if len(destinations) > 1:
         queues = " and ".join(sorted({repr(outlet.queue) for outlet in outlets}))
         raise AmbiguousClient(
-            f"{len(outlets)} clients are open, with the queues {queues}, and the engine of this "
-            f"session ({engine.url.host or ''}/{engine.url.database}) does not tell which one is "
-            "meant: give its database a client, TaskClient.from_settings(settings, db=…), or "
-            "enqueue through the client itself"
+            f"{len(outlets)} clients are open, with the queues {queues}, and {_told_by(engine)} "
+            "does not tell which one is meant: give its database a client, "
+            "TaskClient.from_settings(settings, db=…), or enqueue through the client itself"
         )
     return outlets[-1]
+
+
+def _told_by(engine: Engine | None) -> str:
+    if engine is None:
+        return "a cursor"
+    return f"the engine of this session ({engine.url.host or ''}/{engine.url.database})"
 
 
 @cache

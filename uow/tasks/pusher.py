@@ -5,7 +5,9 @@ what is missing. So a push that fails is dropped, never awaited by the caller an
 """
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any
@@ -46,11 +48,24 @@ class Pusher(Service):
         self._look_at = look_at
         self._queues: set[str] = set()
         self._buffer: list[Job] = []
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._pushing = asyncio.Lock()
         self._away = False
 
+    async def start(self) -> None:
+        """Start the loop, unless it runs."""
+        self._home = threading.get_ident(), asyncio.get_running_loop()
+        await super().start()
+
     def announce(self, jobs: Sequence[Job]) -> None:
-        """Push `jobs` soon; their rows are committed."""
+        """Push `jobs` soon; their rows are committed, in whichever thread."""
+        if self._home is None or self._home[0] == threading.get_ident():
+            self._take(jobs)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the relay pushes
+            self._home[1].call_soon_threadsafe(self._take, jobs)
+
+    def _take(self, jobs: Sequence[Job]) -> None:
         if len(self._buffer) < BUFFER_LIMIT:
             self._buffer.extend(jobs)
             self.wake()

@@ -10,15 +10,18 @@ import json
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Protocol, Self
+
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from uow.broker import keys
 from uow.broker.redis import AWAY, RedisClient
 from uow.broker.refusals import is_refusal
 from uow.db import fleet, rights
-from uow.db.database import SILENT_SECONDS, Database
 from uow.db.failures import PASSING, sqlstate
 from uow.db.fleet import Identity
+from uow.db.statement import SILENT_SECONDS, Statements
 from uow.errors import InvalidOptions, SettingsError
 from uow.telemetry.description import one_line
 
@@ -75,7 +78,19 @@ def _plain(said: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(said)[:LONGEST_WORD])
 
 
-async def identify(db: Database, app: str, *, limit: float = SILENT_SECONDS) -> Owner:
+class Tables(Statements, Protocol):
+    """A set of our tables, and who asks it: a `Database`."""
+
+    @property
+    def schema(self) -> str:
+        """Where they are."""
+
+    @property
+    def engine(self) -> AsyncEngine | Engine:
+        """What leads to them."""
+
+
+async def identify(db: Tables, app: str, *, limit: float = SILENT_SECONDS) -> Owner:
     """Who we are, by our tables.
 
     Raises:
@@ -90,7 +105,7 @@ async def identify(db: Database, app: str, *, limit: float = SILENT_SECONDS) -> 
     return Owner(str(row.id), row.database, db.schema, app)
 
 
-async def _identity(db: Database, limit: float) -> Identity:
+async def _identity(db: Tables, limit: float) -> Identity:
     found = await fleet.identity(db, limit=limit)
     if found is None:  # somebody has emptied every table there is
         await fleet.make_identity(db, limit=limit)
@@ -174,7 +189,7 @@ async def take_over(
 class Onlooker:
     """Warns, once for each queue, that a client pushes to another database's."""
 
-    def __init__(self, db: Database, redis: RedisClient, app: str) -> None:
+    def __init__(self, db: Tables, redis: RedisClient, app: str) -> None:
         self._db = db
         self._redis = redis
         self._app = app

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter
 
 from uow.broker import codec
-from uow.errors import InvalidArguments, UnknownTask
+from uow.errors import EnqueueError, InvalidArguments, UnknownTask
 from uow.tasks.enqueue import Enqueueable, Request
 from uow.tasks.options import Options, OptionValues
 from uow.tasks.registry import default_registry
@@ -72,6 +72,22 @@ class TaskRef(Enqueueable[..., Any]):
                 if _holds_secret(_ANYTHING.dump_python(value)):
                     raise InvalidArguments(f"{self.name}: {name}: {CONFIDENTIAL}")
         return written
+
+
+def target_of(task: object) -> Enqueueable[Any, Any]:
+    """What is to be enqueued: a name stands for the function of that name.
+
+    Raises:
+        EnqueueError: It is something else.
+    """
+    if isinstance(task, str):
+        return TaskRef(task)
+    if isinstance(task, Enqueueable):
+        return task
+    called = getattr(task, "__qualname__", type(task).__name__)
+    raise EnqueueError(
+        f"{called} is no task function: give one that @task has made, f.options(…) of it, or a name"
+    )
 
 
 def _holds_secret(value: object) -> bool:

@@ -35,9 +35,10 @@ def refusal_of(error: BaseException, engine: Engine, outlet: Outlet) -> SchemaEr
 
 
 def _no_tables(engine: Engine, outlet: Outlet) -> SchemaError | None:
+    of_driver: type[Exception] = engine.dialect.loaded_dbapi.Error
     try:
         sets = _sets_in(engine)
-    except PASSING as error:  # then the first error is all that is known
+    except (*PASSING, of_driver) as error:  # then the first error is all that is known
         logger.debug("where our tables are cannot be asked: %r", error)
         return None
     if outlet.schema in sets:

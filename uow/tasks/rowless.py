@@ -2,17 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
 from arq import jobs
 from arq.connections import ArqRedis
 
-from uow.broker import codec, scripts
+from uow.broker import codec
 from uow.broker.redis import AWAY
 from uow.broker.refusals import EntriesRefused
-from uow.broker.scripts import Call, Job
+from uow.broker.scripts import Job
 from uow.clock import milliseconds, utcnow
 from uow.db.models import TaskState
 from uow.errors import InvalidOptions, ServerUnreachable, TaskFailed
@@ -26,6 +26,9 @@ from uow.tasks.headers import encode_headers
 
 R = TypeVar("R")
 
+Push = Callable[[Iterable[Job]], Awaitable[object]]
+"""`scripts.push`, by some connection."""
+
 _STATES = {
     jobs.JobStatus.deferred: TaskState.SCHEDULED,
     jobs.JobStatus.queued: TaskState.QUEUED,
@@ -36,8 +39,8 @@ _STATES = {
 class RowlessTasks:
     """Pushes tasks that live in Redis alone, and answers their handles."""
 
-    def __init__(self, call: Call, redis: ArqRedis, settings: Settings, events: Spine) -> None:
-        self._call = call
+    def __init__(self, push: Push, redis: ArqRedis, settings: Settings, events: Spine) -> None:
+        self._push = push
         self._events = events
         self._redis = redis
         self._queue = settings.queue
@@ -51,31 +54,38 @@ class RowlessTasks:
             ServerUnreachable: Redis did not answer; some of the tasks may be there.
             PayloadTooLarge: The arguments are too large.
         """
-        for arguments in request.arguments:
-            codec.check_size(arguments, self._max_payload_bytes)
-        ids = new_ids(len(request.arguments))
-        queue = request.options.queue or self._queue
-        reader = RedisReader(self._redis, queue)
+        ids, reader = await self.send(request)
 
         def reader_of_all() -> RedisReader:
             return reader
 
-        handles = [TaskHandle(id_, request.name, reader_of_all, request.decode) for id_ in ids]
+        return [TaskHandle(id_, request.name, reader_of_all, request.decode) for id_ in ids]
+
+    async def send(self, request: Request[Any]) -> tuple[list[UUID], "RedisReader"]:
+        """`push`: the ids of the tasks, and what tells how far they are."""
+        for arguments in request.arguments:
+            codec.check_size(arguments, self._max_payload_bytes)
+        ids = new_ids(len(request.arguments))
+        queue = request.options.queue or self._queue
         with hooks_of(request, queue) as hooks:
-            await self._push(request.name, queue, _jobs(request, ids, queue, hooks.headers))
-            hooks.written(handles)
+            await self._push_or_explain(request, queue, _jobs(request, ids, queue, hooks.headers))
+            hooks.written(ids)
         if self._events.wants(TaskEnqueued):
             self._events.emit_all(_enqueued(request, ids, queue, hooks.headers))
-        return handles
+        return ids, RedisReader(self._redis, queue)
 
-    async def _push(self, name: str, queue: str, those: Iterator[Job]) -> None:
+    async def _push_or_explain(
+        self, request: Request[Any], queue: str, jobs: Iterator[Job]
+    ) -> None:
         try:
-            await scripts.push(self._call, those)
+            await self._push(jobs)
         except EntriesRefused as error:
-            raise InvalidOptions(f"{name}: Redis refuses it in {queue!r}: {error}") from error
+            raise InvalidOptions(
+                f"{request.name}: Redis refuses it in {queue!r}: {error}"
+            ) from error
         except AWAY as error:
             raise ServerUnreachable(
-                f"{name} is durable=False and Redis did not take it ({error})"
+                f"{request.name} is durable=False and Redis did not take it ({error})"
             ) from error
 
 

@@ -1,7 +1,7 @@
 """What a task function takes and gives, as JSON: checked against its type hints both ways."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 from typing import Any, Generic, NotRequired, TypeVar, get_type_hints
@@ -28,7 +28,7 @@ class TypedSignature(Generic[R]):
     """The parameters of `function` but the first (ctx), and its result."""
 
     name: str
-    function: Callable[..., Awaitable[R]]
+    function: Callable[..., Any]
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         """Arguments by name.

@@ -6,5 +6,6 @@ what to write. It never holds a piece that could be of the password.
 
 - `parts.py`: what any such URL is made of.
 - `postgres.py` with `meaning.py`, and `redis.py`: what its words mean to our drivers.
+- `engine.py` and `libpq.py`: as asyncpg takes it, and as drivers of libpq's do.
 - `certificates.py`: the files that it names.
 """

@@ -46,12 +46,13 @@ class Address:
             arguments = {**found.arguments, **_tls(found)}
         except ValueError as error:
             raise SettingsError(f"the database URL {error}") from None
-        return cls(_url(found), arguments, dict(found.server_settings), found.is_pooled)
+        return cls(url_of(found, _DRIVER), arguments, dict(found.server_settings), found.is_pooled)
 
 
-def _url(found: PostgresUrl) -> URL:
+def url_of(found: PostgresUrl, driver: str) -> URL:
+    """Where it leads, as SQLAlchemy has it for `driver`."""
     create = partial(
-        URL.create, _DRIVER,
+        URL.create, driver,
         username=found.user, password=found.password, database=found.database,
     )  # fmt: skip
     if len(found.hosts) == 1 and not found.hosts[0][0].startswith("/"):
