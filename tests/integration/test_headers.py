@@ -19,7 +19,7 @@ from uow import (
     on_enqueue,
     task,
 )
-from uow.tasks import hooks
+from uow.tasks import headers, hooks
 from uow.tasks.registry import Registry
 
 KINDS: dict[str, Any] = {"atomic": {}, "separate": {"atomic": False}, "rowless": {"durable": False}}
@@ -96,7 +96,7 @@ async def test_what_a_task_enqueues_inherits_them_unless_others_are_given(
         await drain()
     acme = {"tenant": "acme"}
     assert sorted(map(str, seen)) == sorted(map(str, [acme, {}, {"tenant": "other"}, acme, acme]))
-    assert headers_module._inherited.get() == {}
+    assert headers._inherited.get() == {}
 
 
 async def test_hooks_add_and_what_is_given_wins(

@@ -1,9 +1,10 @@
 """The trace context in a task's headers, as W3C has it: ``traceparent`` and ``tracestate``."""
 
+import re
 from collections.abc import Mapping
 
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from uow.tasks.headers import fit
@@ -13,6 +14,9 @@ TRACESTATE = "tracestate"
 
 _propagator = TraceContextTextMapPropagator()
 _nowhere = Context()
+
+_PLAIN = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+"""What nearly all look like, read in a third of the time; the propagator has the last word."""
 
 
 def written(context: Context, others: Mapping[str, str]) -> dict[str, str] | None:
@@ -33,8 +37,13 @@ def written(context: Context, others: Mapping[str, str]) -> dict[str, str] | Non
 
 def read(headers: Mapping[str, str]) -> SpanContext | None:
     """The span in which a task was asked for; None: there is none, or what there is makes none."""
-    if TRACEPARENT not in headers:
+    traceparent = headers.get(TRACEPARENT)
+    if traceparent is None:
         return None
+    if not headers.get(TRACESTATE) and (plain := _PLAIN.fullmatch(traceparent)) is not None:
+        trace_id, span_id, flags = plain.groups()
+        made = SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)))
+        return made if made.is_valid else None
     context = _propagator.extract(headers, _nowhere)
     found = get_current_span(context).get_span_context()
     return found if found.is_valid else None
