@@ -1,4 +1,4 @@
-"""Faults of what is optional: logged once a minute, and nothing else."""
+"""FaultLog of what is optional: logged once a minute, and nothing else."""
 
 import logging
 import time
@@ -6,7 +6,7 @@ import time
 from uow.events.spine import REPORT_SECONDS
 
 
-class Faults:
+class FaultLog:
     """Tells of faults of one kind.
 
     Args:

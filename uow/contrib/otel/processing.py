@@ -34,7 +34,7 @@ CHILD_SECONDS = 60.0
 _nowhere = Context()
 
 
-class Running(NamedTuple):
+class RunningSpan(NamedTuple):
     """An attempt that has begun.
 
     Attributes:
@@ -53,7 +53,7 @@ class Processing:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._running: dict[tuple[str, int], Running] = {}
+        self._running: dict[tuple[str, int], RunningSpan] = {}
 
     def started(self, event: AttemptStarted) -> None:
         """Begin a span, and make it the current one of the attempt."""
@@ -70,7 +70,9 @@ class Processing:
             span.set_attributes(_about(event))
         before = contexts.get_current()
         current = set_span_in_context(span, before)
-        self._running[event.job_id, event.attempt] = Running(event.worker, span, before, current)
+        self._running[event.job_id, event.attempt] = RunningSpan(
+            event.worker, span, before, current
+        )
         contexts.attach(current)
 
     def ended(self, event: AttemptEnded) -> None:

@@ -13,7 +13,7 @@ from opentelemetry import context as contexts
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
-from uow.contrib.faults import Faults
+from uow.contrib.faults import FaultLog
 from uow.contrib.otel import names
 from uow.contrib.otel.propagation import written
 from uow.errors import WorkerError
@@ -35,7 +35,7 @@ class Sending:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._faults = Faults(logger, "a span of who enqueues has failed: the task goes without")
+        self._faults = FaultLog(logger, "a span of who enqueues has failed: the task goes without")
 
     def around(self, enqueuing: Enqueuing) -> Surrounding:
         """What `on_enqueue` is given."""

@@ -29,7 +29,7 @@ _STATUS: dict[EndedAs, Status] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningScope:
     """An attempt that has begun, and its scopes: its end may be told in another's."""
 
     worker: str
@@ -43,7 +43,7 @@ class Attempts:
 
     def __init__(self, current: Current) -> None:
         self._current = current
-        self._running: dict[tuple[str, int], Running] = {}
+        self._running: dict[tuple[str, int], RunningScope] = {}
         self._reported: set[tuple[str, int]] = set()
 
     def started(self, event: AttemptStarted) -> None:
@@ -54,7 +54,7 @@ class Attempts:
         _describe(isolation, event, event.attempt)
         isolation.set_context("task", _context_of(event))
         isolation.add_event_processor(without_arguments)
-        self._running[event.job_id, event.attempt] = Running(
+        self._running[event.job_id, event.attempt] = RunningScope(
             event.worker, isolation, sentry_sdk.get_current_scope(), begin(event)
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import sentry_sdk
 
-from uow.contrib.faults import Faults
+from uow.contrib.faults import FaultLog
 from uow.contrib.sentry.chosen import Current
 from uow.contrib.sentry.segment import ORIGIN
 from uow.tasks.headers import Enqueuing, Surrounding, fit
@@ -19,7 +19,7 @@ BAGGAGE = "baggage"
 
 def around(current: Current) -> Callable[[Enqueuing], Surrounding]:
     """What `on_enqueue` is given."""
-    faults = Faults(logger, "Sentry's trace of who enqueues has failed: the task goes without")
+    faults = FaultLog(logger, "Sentry's trace of who enqueues has failed: the task goes without")
 
     def sending(enqueuing: Enqueuing) -> Surrounding:
         with contextlib.ExitStack() as ending:

@@ -7,7 +7,7 @@ from typing import Any
 import sentry_sdk
 from sentry_sdk.types import Event, Hint
 
-from uow.contrib.faults import Faults
+from uow.contrib.faults import FaultLog
 from uow.contrib.sentry.chosen import Current
 from uow.errors import TaskFailed
 from uow.telemetry.description import LEFT_OUT, details_of, without_details
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _TOLD_ELSEWHERE = ("failed for good", "failed without an attempt", "is quarantined")
 """Of lines of our log about what is an event of the spine, too."""
 
-_faults = Faults(logger, "an event for Sentry could not be edited, and is not sent")
+_faults = FaultLog(logger, "an event for Sentry could not be edited, and is not sent")
 
 _OURS = ("uow.", "arq.worker")
 
