@@ -75,13 +75,16 @@ class Printed(Transport):
 
 init, ours = sentry_sdk.init, {"dsn": "https://k@localhost/1", "transport": Printed}
 sentry_sdk.init = lambda **options: init(**{**options, **ours})
-from uow.__main__ import main
-sys.argv = ["worker", *sys.argv[1:]]
+if sys.argv[1] == "arq":
+    from arq.cli import cli as main
+else:
+    from uow.__main__ import main
+sys.argv = sys.argv[1:]
 main()
 """
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)  # nine processes that import everything anew
 async def test_what_fails_is_reported_once_with_all_of_sentrys_own_integrations(
     tmp_path: Path, settings: Settings
 ) -> None:
@@ -89,11 +92,12 @@ async def test_what_fails_is_reported_once_with_all_of_sentrys_own_integrations(
     (tmp_path / "reported.py").write_text(REPORTED)
     environment = environment_of(settings, WORKER_TASK_MODULES="shop")
     command = ("-m", "uow", "enqueue", "orders.charge", "card=4000-0000")
-    for kind in ((), ("--stock",)):
+    ours = ("worker", "run", "--burst")
+    for worker in (ours, (*ours, "--stock"), ("arq", "uow.main.WorkerSettings", "--burst")):
         run(tmp_path, environment, *command)
         output = ""
         for _ in range(2):
-            output += run(tmp_path, environment, "reported.py", "run", "--burst", *kind)
+            output += run(tmp_path, environment, "reported.py", *worker)
         reported = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
         (event,) = [one for one in reported if "exception" in one]
         assert event["exception"]["values"][-1]["type"] == "ValueError"

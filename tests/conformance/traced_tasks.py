@@ -1,4 +1,4 @@
-"""Tasks of a process that traces: a line in the file `SPANS` when a span begins, and when it ends."""
+"""Tasks of a process that traces: in `SPANS` is a line when a span begins, and when it ends."""
 
 import json
 import os

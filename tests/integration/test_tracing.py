@@ -43,6 +43,7 @@ from uow import (
 )
 from uow.attempt.settle import AttemptRow
 from uow.contrib.otel import instrument
+from uow.events import AttemptEnded, AttemptStarted, WorkerStopped
 from uow.tasks.registry import Registry
 
 KINDS: dict[str, Any] = {"atomic": {}, "separate": {"atomic": False}, "rowless": {"durable": False}}
@@ -436,6 +437,35 @@ async def test_an_sdk_that_raises_is_logged_once_and_changes_nothing(
     told = [record.getMessage() for record in caplog.records if record.name.startswith("uow.")]
     assert len(told) == 2, told  # once for who enqueues, once for the attempts
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_what_was_current_before_an_attempt_is_so_after_it(
+    registry: Registry, traces: Traces
+) -> None:
+    """As where attempts run in the asyncio task of who drains them."""
+    about: dict[str, Any] = {
+        "id": None, "job_id": "j", "name": "n", "queue": "q", "user_id": None, "headers": {},
+        "worker": "w", "attempt": 1, "tries": 0, "waited": 0.0,
+    }  # fmt: skip
+    with traces.tracer.start_as_current_span("outer") as outer:
+        registry.events.emit(AttemptStarted(**about))
+        assert trace.get_current_span() is not outer
+        ended = AttemptEnded(**about, outcome="completed", error=None, delay=None, ran=0.0)
+        registry.events.emit(ended)
+        assert trace.get_current_span() is outer
+
+
+def test_a_worker_that_stops_ends_the_spans_that_nobody_will_end_and_no_others(
+    registry: Registry, traces: Traces
+) -> None:
+    about: dict[str, Any] = {
+        "id": None, "name": "n", "queue": "q", "user_id": None, "headers": {},
+        "attempt": 1, "tries": 0, "waited": 0.0,
+    }  # fmt: skip
+    for worker in ("one", "other"):
+        registry.events.emit(AttemptStarted(**about, job_id=worker, worker=worker))
+    registry.events.emit(WorkerStopped(worker="one"))
+    assert said_by(traces.one("process"))["messaging.client.id"] == "one"
 
 
 async def test_what_the_sampler_leaves_out_is_left_out_as_a_whole(
