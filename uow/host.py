@@ -214,7 +214,14 @@ class Process:
         """Tell that this process has started; and when it stops, of that."""
         events, settings = self.events, self.settings
         queues = tuple(settings.served_queues)
-        events.emit(WorkerStarted(worker=name, queues=queues, concurrency=settings.concurrency))
+        events.emit(
+            WorkerStarted(
+                worker=name,
+                queues=queues,
+                concurrency=settings.concurrency,
+                schedules=tuple(one.in_code for one in self.schedules),
+            )
+        )
         self._stack.callback(lambda: events.emit(WorkerStopped(worker=name)))
 
     def _watch_for_signals(self, departure: Departure) -> None:
