@@ -152,12 +152,7 @@ class Process:
         self.events = events = self.registry.events.copy()
         observation = Observation(self._stack, events, self.registry.__contains__)
         observation.expect(one.name for one in self.schedules)
-        departure = self.departure = Departure(self._time_to_leave, ctx["redis"])
-        self._stack.callback(departure.end)
-        if self._stopper is None:
-            self._watch_for_signals(departure)
-            self.reception.open()
-            self._stack.callback(self.reception.close)
+        departure = self._open_to_the_outside(ctx["redis"])
         name = process_name() if body is None else body.name
         subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
@@ -173,15 +168,29 @@ class Process:
             client, vitals, observation.duties(db, self.die)
         )
         observation.show(settings, vitals.heart, vitals.running, db)
-        departure.leader = services.leader
+        self._serve(services, departure)
+        self._tell_of(name)
+        logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
+
+    def _open_to_the_outside(self, arqs: ArqRedis) -> Departure:
+        """From now on it may be told to leave, and asked how it is."""
+        departure = self.departure = Departure(self._time_to_leave, arqs)
+        self._stack.callback(departure.end)
+        if self._stopper is None:
+            self._watch_for_signals(departure)
+            self.reception.open()
+            self._stack.callback(self.reception.close)
+        return departure
+
+    def _serve(self, services: Services, departure: Departure) -> None:
+        """Everything turns: what is asked and told from outside gets there."""
+        departure.leader, vitals = services.leader, services.vitals
         self._stack.callback(self.health.ends)
-        ask = partial(unready, vitals.presence, client.redis)
+        ask = partial(unready, vitals.presence, services.client.redis)
         self.health.serves(vitals.heart, ask, lambda: departure.has_begun)
         if departure.patient is not None:
             solo = services.runtime.solo
             departure.patient.occupied = lambda: solo.is_reserved
-        self._tell_of(name)
-        logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
     async def begin_job(self, ctx: ProcessContext) -> None:
         """What arq logs from now on is about this job; arq's hook at the start of each."""
