@@ -66,6 +66,7 @@ def test_only_the_settings_read_the_environment(path: Path) -> None:
     """Children get an environment of ours, and the failpoints are read before anything else."""
     allowed = {"failpoints.py", "launch.py", "home.py", "process.py", "binaries.py"}
     allowed.add("environment.py")  # of the settings
+    allowed |= {"check.py", "supervised.py"}  # which has no time for those; which is about children
     allowed.add("wallclock.py")  # TZ, which is the machine's
     allowed.add("log_level.py")  # the only one that counts for an arq class
     allowed.add("tracing.py")  # of the settings, too: names of OpenTelemetry's

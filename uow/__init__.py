@@ -13,6 +13,7 @@ from uow.errors import (
     AttemptSuperseded,
     ClientClosed,
     EnqueueError,
+    Exhausted,
     InvalidArguments,
     InvalidOptions,
     InvalidResult,
@@ -20,6 +21,7 @@ from uow.errors import (
     LifespanFailed,
     ParametersDiffer,
     PayloadTooLarge,
+    ProcessDied,
     ScheduleBusy,
     ScheduleNotFound,
     SchemaError,
@@ -40,16 +42,19 @@ from uow.errors import (
     UniqueKeyTaken,
     UnitOfWorkLost,
     UnknownTask,
+    WorkerDied,
     WorkerError,
 )
 
 if TYPE_CHECKING:
     from uow.api.deps import SessionDep
-    from uow.app import App
+    from uow.application import App
     from uow.client import TaskClient
     from uow.db.autogenerate import include_object
     from uow.db.database import Database
     from uow.db.models import TaskState
+    from uow.inside import running
+    from uow.metrics.asgi import metrics_app
     from uow.schedules.by_hand import ScheduleView, TickView
     from uow.schedules.cron import DeclaredSchedule, cron, schedule
     from uow.services.pruning import prune
@@ -70,6 +75,7 @@ if TYPE_CHECKING:
     from uow.tasks.hooks import on_enqueue
     from uow.tasks.outcome import Cancel, Retry, Snooze
     from uow.tasks.reference import TaskRef
+    from uow.tasks.registry import Registry
     from uow.tasks.retry import Backoff
 
 __all__ = [
@@ -86,6 +92,7 @@ __all__ = [
     "DeclaredSchedule",
     "EnqueueError",
     "Enqueuing",
+    "Exhausted",
     "InvalidArguments",
     "InvalidOptions",
     "InvalidResult",
@@ -94,6 +101,8 @@ __all__ = [
     "ParametersDiffer",
     "PayloadTooLarge",
     "ProcessContext",
+    "ProcessDied",
+    "Registry",
     "Retry",
     "ScheduleBusy",
     "ScheduleNotFound",
@@ -129,21 +138,24 @@ __all__ = [
     "UniqueKeyTaken",
     "UnitOfWorkLost",
     "UnknownTask",
+    "WorkerDied",
     "WorkerError",
     "cron",
     "include_object",
     "lifespan",
     "load_settings",
+    "metrics_app",
     "middleware",
     "on",
     "on_enqueue",
     "prune",
+    "running",
     "schedule",
     "task",
 ]
 
 _PLACES = {
-    "App": "app",
+    "App": "application",
     "Backoff": "tasks.retry",
     "CallNext": "tasks.context",
     "Cancel": "tasks.outcome",
@@ -152,6 +164,7 @@ _PLACES = {
     "DeclaredSchedule": "schedules.cron",
     "Enqueuing": "tasks.headers",
     "ProcessContext": "tasks.context",
+    "Registry": "tasks.registry",
     "Retry": "tasks.outcome",
     "ScheduleView": "schedules.by_hand",
     "SessionDep": "api.deps",
@@ -171,10 +184,12 @@ _PLACES = {
     "include_object": "db.autogenerate",
     "lifespan": "tasks.extensions",
     "load_settings": "settings.environment",
+    "metrics_app": "metrics.asgi",
     "middleware": "tasks.extensions",
     "on": "tasks.extensions",
     "on_enqueue": "tasks.hooks",
     "prune": "services.pruning",
+    "running": "inside",
     "schedule": "schedules.cron",
     "task": "tasks.definition",
 }

@@ -11,6 +11,11 @@ def main() -> None:
         )
 
         end_at_once()
+    if sys.argv[1:2] == ["check"]:
+        from uow.process.check import check, question  # the others would take most of its time
+
+        if (asked := question(sys.argv[2:])) is not None:
+            sys.exit(check(asked))
     try:
         from uow.cli import app
     except ModuleNotFoundError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uow.errors import SettingsError
-from uow.settings.environment import Settings, said_of
+from uow.settings.environment import Settings, load_settings, said_of
 from uow.user_code import find
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ def _no_schedules(_: Any) -> Sequence["DeclaredSchedule"]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class App:
-    """An application of the library: what its worker, its API and its commands are made of.
+class AppParts:
+    """What an application's worker, its API and its commands are made of: `uow.App` runs them.
 
     Attributes:
-        settings: The class of its settings, which inherits from `Settings`.
+        settings: The class of its settings, which inherits from `Settings` and is read when
+            something starts; or settings that the code has made, which are taken as they are.
         modules: Import paths of its task modules; those of ``WORKER_TASK_MODULES`` come beside
             them.
         schedules: Those that its settings ask for; the ones of `@cron` need no mention.
@@ -52,11 +53,28 @@ class App:
         migrations: Import path of the folder of its Alembic; `worker migrate` runs them after ours.
     """
 
-    settings: type[Settings] = Settings
+    settings: type[Settings] | Settings = Settings
     modules: Sequence[str] = ()
     schedules: Callable[[Any], Sequence["DeclaredSchedule"]] = _no_schedules
     routers: Sequence[str] = ()
     migrations: str | None = None
+
+    def load_settings(self, **overrides: Any) -> Settings:
+        """Its settings.
+
+        Args:
+            **overrides: Fields by name, which win over what they say.
+
+        Raises:
+            SettingsError: A setting is missing, unknown or malformed.
+        """
+        said = self.settings
+        if not isinstance(said, Settings):
+            return load_settings(said, **overrides)
+        if not overrides:
+            return said
+        given = {name: getattr(said, name) for name in said.model_fields_set}
+        return load_settings(type(said), **{**given, **overrides})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +82,11 @@ class Found:
     """The application that is run.
 
     Attributes:
-        app: It. Where there is none, ``App()``: nothing but the task modules of the settings.
+        app: It. Where there is none: nothing but the task modules of the settings.
         said: What the log is to say of it; None: nothing.
     """
 
-    app: App
+    app: AppParts
     said: str | None = None
 
     def tell(self) -> None:
@@ -77,7 +95,7 @@ class Found:
             logger.info("%s", self.said)
 
 
-def find_app(named: str | None) -> App:
+def find_app(named: str | None) -> AppParts:
     """The application that is run: as `look_for_app`."""
     return look_for_app(named).app
 
@@ -87,7 +105,7 @@ def look_for_app(named: str | None) -> Found:
 
     It is the one that is `named`, or else the one that ``WORKER_APPLICATION`` names. Without a name
     it is `app` of the package ``worker`` in the current directory, if its ``main.py`` makes an
-    `App` and nobody has set ``WORKER_TASK_MODULES``; a ``worker`` of any other kind, or from
+    `uow.App` and nobody has set ``WORKER_TASK_MODULES``; a ``worker`` of any other kind, or from
     elsewhere, is left alone.
 
     Args:
@@ -101,16 +119,19 @@ def look_for_app(named: str | None) -> Found:
     if (given := said_of("application")) is not None:
         return _named(given, by="WORKER_APPLICATION")
     if not _is_here():
-        return Found(App())
+        return Found(AppParts())
     if said_of("task_modules") is not None:
-        return Found(App(), f"no application: WORKER_TASK_MODULES is set, so not {USUAL} from here")
+        said = f"no application: WORKER_TASK_MODULES is set, so not {USUAL} from here"
+        return Found(AppParts(), said)
     found = find(USUAL)
-    return Found(found, f"application {USUAL}") if isinstance(found, App) else Found(App())
+    if not isinstance(found, AppParts):
+        return Found(AppParts())
+    return Found(found, f"application {USUAL}")
 
 
 def _named(named: str, by: str | None = None) -> Found:
     found = find(named, by)
-    if not isinstance(found, App):
+    if not isinstance(found, AppParts):
         start = f"{by}: " if by else ""
         kind = type(found).__qualname__
         there = "there is none of that name" if found is None else f"it is of type {kind}"

@@ -82,6 +82,10 @@ class Exhaustion:
         self._give_up_spare()
         return Exhausted(f"{self._what}, for more than {LIMIT_SECONDS:g} s: ends")
 
+    def begin_again(self) -> None:
+        """Another worker begins in a process that an earlier one has left because of a lack."""
+        self._ends = False
+
     def keep_spare(self) -> None:
         """Keep `SPARE_DESCRIPTORS` in hand."""
         if not self._spare:

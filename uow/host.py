@@ -5,34 +5,42 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
+from uow.attempt.calling import Calling
 from uow.attempt.running import process_name
 from uow.attempt.runtime import Runtime
+from uow.attempt.solo import Solo
 from uow.broker import keys
 from uow.broker.access import check_access
 from uow.broker.hints import Hints
-from uow.broker.patient import PatientRedis
 from uow.broker.redis import connect
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
 from uow.events.spine import Event
+from uow.metrics.endpoint import routes_of
+from uow.metrics.observation import Observation
 from uow.process.death import Death
+from uow.process.health import Health
+from uow.process.reception import Ports, reception_of
 from uow.process.signals import Deadline
 from uow.schedules.cron import DeclaredSchedule
 from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
+from uow.services.departure import Departure
 from uow.services.leader import Leader
 from uow.services.lifespans import LEAVING_SECONDS, Lifespans
 from uow.services.pruner import Pruner
 from uow.services.queue_ownership import QueueOwnership
 from uow.services.readiness import (
     other_tables,
+    unready,
     wait_for_identity,
     wait_for_redis,
     wait_for_tables,
@@ -46,6 +54,7 @@ from uow.stock.body import start_body
 from uow.tasks.context import ProcessContext
 from uow.tasks.queue_owner import claim_or_refuse
 from uow.tasks.registry import Registry
+from uow.telemetry import subject
 from uow.telemetry.logs import edit_logs
 
 logger = logging.getLogger(__name__)
@@ -55,6 +64,7 @@ logger = logging.getLogger(__name__)
 class Services:
     """What turns in a process between its start and its stop."""
 
+    client: TaskClient
     runtime: Runtime
     vitals: Vitals
     relay: Relay
@@ -67,10 +77,15 @@ class Process:
     Args:
         registry: The task modules have been loaded.
         burst: It ends when nothing is due; arq's own command does not tell.
+        stopper: Tells the worker to stop, from any thread. None: it has the process for itself,
+            heeds its signals and is stopped by one.
 
     Attributes:
         death: What it has died of since it was started last.
         events: Whom to tell what happens in it: those that the registry has, and who is added.
+        departure: How it leaves; None: it has not been started.
+        health: How it is.
+        reception: Where it is asked for that; one inside another program is not.
     """
 
     def __init__(
@@ -80,15 +95,20 @@ class Process:
         schedules: Sequence[DeclaredSchedule] = (),
         *,
         burst: bool = False,
+        stopper: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.schedules = schedules
         self.burst = burst
+        self.health = Health(settings.app, [*settings.served_queues], settings.lease_seconds)
+        routes = {} if stopper else routes_of(settings)
+        self.reception = reception_of(self.health, Ports.of(settings), routes)
         self.death = Death()
         self.events = registry.events.copy()
+        self.departure: Departure | None = None
+        self._stopper = stopper
         self._services: Services | None = None
-        self._departure: Departure | None = None
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -130,11 +150,18 @@ class Process:
         """
         await self.stop(ctx)  # a worker may be run again without a close
         edit_logs()
-        self.death = Death()
-        self.events = self.registry.events.copy()
-        self._departure = departure = Departure(self._time_to_leave, ctx["redis"])
-        self._watch_for_signals(departure)
+        self.death = Death() if self._stopper is None else Death(self._stopper)
+        self.events = events = self.registry.events.copy()
+        observation = Observation(self._stack, events, self.registry.__contains__)
+        observation.expect(one.name for one in self.schedules)
+        departure = self.departure = Departure(self._time_to_leave, ctx["redis"])
+        self._stack.callback(departure.end)
+        if self._stopper is None:
+            self._watch_for_signals(departure)
+            self.reception.open()
+            self._stack.callback(self.reception.close)
         name = process_name() if body is None else body.name
+        subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings
@@ -144,13 +171,24 @@ class Process:
         departure.vitals = vitals = await start_vitals(
             stack, settings, body, self.die, self._teller()
         )
-        self._services = services = await self._start_services(client, vitals)
+        self._services = services = await self._start_services(
+            client, vitals, observation.duties(db, self.die)
+        )
+        observation.show(settings, vitals.heart, vitals.running, db)
         departure.leader = services.leader
+        self._stack.callback(self.health.ends)
+        ask = partial(unready, vitals.presence, client.redis)
+        self.health.serves(vitals.heart, ask, lambda: departure.has_begun)
         if departure.patient is not None:
-            solo = services.runtime.solo
+            solo, threads = services.runtime.solo, services.runtime.calling.threads
             departure.patient.occupied = lambda: solo.is_reserved
+            departure.patient.room = lambda: threads.room(settings.concurrency, len(body.running))
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
+
+    async def begin_job(self, ctx: ProcessContext) -> None:
+        """What arq logs from now on is about this job; arq's hook at the start of each."""
+        subject.here(ctx["job_id"], self.settings.queue)
 
     async def stop(self, ctx: ProcessContext) -> None:
         """Stop the services and close the connections; arq's shutdown hook."""
@@ -186,7 +224,7 @@ class Process:
         )
         self._stack.callback(lambda: events.emit(WorkerStopped(worker=name)))
 
-    def _watch_for_signals(self, departure: "Departure") -> None:
+    def _watch_for_signals(self, departure: Departure) -> None:
         deadline = Deadline(self.settings.shutdown_grace, departure.prepare)
         self._stack.callback(lambda: deadline.release(self.death.exit_code))
         deadline.watch()
@@ -210,11 +248,13 @@ class Process:
         await claim_or_refuse(redis, settings.served_queues, us)
         return await self._stack.enter_async_context(TaskClient(db, redis, settings, self.events))
 
-    async def _start_services(self, client: TaskClient, vitals: Vitals) -> Services:
+    async def _start_services(
+        self, client: TaskClient, vitals: Vitals, more_duties: Sequence[Service]
+    ) -> Services:
         """Start what keeps turning."""
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
         relay = Relay(db, redis, die, retention=settings.retention, events=self.events)
-        leader = self._leader(client, vitals, relay.look_now)
+        leader = self._leader(client, vitals, relay.look_now, more_duties)
         registrar = Registrar(db, self.schedules, settings, die, stays=not self.burst)
         hints = Hints(redis)
         await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
@@ -224,13 +264,19 @@ class Process:
         for service in turning if db.pooler else [*turning, Listener(db, relay.wake)]:
             self._stack.push_async_callback(service.stop)
             await service.start()
-        return Services(self._runtime(client, vitals), vitals, relay, leader)
+        return Services(client, self._runtime(client, vitals), vitals, relay, leader)
 
     async def _end_callbacks(self, callbacks: Callbacks) -> None:
         """Let end what was begun; who was told to stop has no time left for much."""
-        await callbacks.end(in_haste=self._departure is not None and self._departure.is_told)
+        await callbacks.end(in_haste=self.departure is not None and self.departure.has_begun)
 
-    def _leader(self, client: TaskClient, vitals: Vitals, wake_relay: Callable[[], None]) -> Leader:
+    def _leader(
+        self,
+        client: TaskClient,
+        vitals: Vitals,
+        wake_relay: Callable[[], None],
+        more_duties: Sequence[Service],
+    ) -> Leader:
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
         presence, events = vitals.presence, self.events
         duties: list[Service] = [
@@ -247,13 +293,19 @@ class Process:
             Pruner(db, redis, die),
             Retirement(db, settings.retention, die),
             QueueOwnership(db, redis, settings.app, die),
+            *more_duties,
         ]
         return Leader(db, presence.worker, duties, die)
 
     def _runtime(self, client: TaskClient, vitals: Vitals) -> Runtime:
         callbacks = Callbacks()
         self._stack.push_async_callback(self._end_callbacks, callbacks)
+        solo = Solo()
+        calling = Calling.of(self.settings, solo)
+        self._stack.callback(calling.close)
         return Runtime(
+            solo=solo,
+            calling=calling,
             db=client.db,
             redis=client.redis,
             registry=self.registry,
@@ -265,45 +317,3 @@ class Process:
             events=self.events,
             callbacks=callbacks,
         )
-
-
-class Departure:
-    """How a process leaves that is told to: nothing is waited for, and nobody is left waiting.
-
-    Args:
-        grace: Seconds that running tasks get.
-        redis: arq's connection.
-
-    Attributes:
-        patient: The same, unless the process was given one of another kind.
-        vitals: What says that it lives; None: nothing has yet.
-        leader: Of this process; None: it has none yet.
-        is_told: It was told to leave.
-    """
-
-    vitals: Vitals | None = None
-    leader: Leader | None = None
-    is_told = False
-
-    def __init__(self, grace: float, redis: ArqRedis) -> None:
-        self.patient = redis if isinstance(redis, PatientRedis) else None
-        self._grace = grace
-        self._loop = asyncio.get_running_loop()
-        self._resigns: asyncio.Future[None] | None = None
-
-    def prepare(self) -> None:
-        """Prepare to leave; between two bytecodes of the main thread."""
-        self.is_told = True
-        if self.patient is not None:
-            self.patient.stopping = True
-        if self.vitals is None:  # it is only just starting
-            return
-        call_soon = self._loop.call_soon_threadsafe
-        self.vitals.prepare_to_leave()
-        call_soon(self._loop.call_later, self._grace, self.vitals.running.interrupt_all)
-        if self.leader is not None:
-            call_soon(self._resign, self.leader)
-
-    def _resign(self, leader: Leader) -> None:
-        # Somebody leads who stays; nobody fires ticks while nobody is there to run them.
-        self._resigns = asyncio.ensure_future(leader.stop())

@@ -5,13 +5,14 @@ nothing; the settings are read and the task modules loaded when somebody asks fo
 `WorkerSettings`.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from arq.worker import Function, func
 
 from uow import exhaustion
-from uow.app import App, look_for_app
+from uow.app import AppParts, look_for_app
 from uow.attempt.delivery import deserializer
 from uow.attempt.run import run
 from uow.attempt.solo import LONGEST_PATIENCE
@@ -21,7 +22,7 @@ from uow.broker.patient import PatientRedis
 from uow.broker.redis import arq_settings, connect
 from uow.host import Process
 from uow.schedules.cron import schedules_of
-from uow.settings.environment import Settings, load_settings
+from uow.settings.environment import Settings
 from uow.tasks.function import TaskFunction
 from uow.tasks.registry import Registry, default_registry
 from uow.telemetry.logs import edit_logs
@@ -45,7 +46,7 @@ HEALTH_SECONDS = 10
 
 
 def worker_settings(
-    settings: Settings, registry: Registry = default_registry, app: App | None = None
+    settings: Settings, registry: Registry = default_registry, app: AppParts | None = None
 ) -> type:
     """The settings class that arq runs; loads the task modules.
 
@@ -58,25 +59,28 @@ def worker_settings(
 def prepared(
     settings: Settings,
     registry: Registry = default_registry,
-    app: App | None = None,
+    app: AppParts | None = None,
     *,
     burst: bool = False,
+    stopper: Callable[[], object] | None = None,
 ) -> Process:
     """A process that can be started; loads the task modules.
 
     Args:
         burst: It is to end when nothing is due.
+        stopper: As `Process` has it: a process that is somebody else's is left as it is.
 
     Raises:
         SettingsError: A setting is missing or does not fit another, or a task module is not there.
     """
-    app = app or App()
+    app = app or AppParts()
     settings.check_concurrency_fits_pool()
-    exhaustion.make_room(settings.concurrency, settings.require_database().pool_size)
+    if stopper is None:
+        exhaustion.make_room(settings.concurrency, settings.require_database().pool_size)
     registry.load(settings.task_modules, of_app=app.modules)
     edit_logs()  # before arq's first line
     schedules = [*schedules_of(registry), *app.schedules(settings)]
-    return Process(settings, registry, schedules, burst=burst)
+    return Process(settings, registry, schedules, burst=burst, stopper=stopper)
 
 
 def arq_options(process: Process) -> dict[str, Any]:
@@ -92,6 +96,7 @@ def arq_options(process: Process) -> dict[str, Any]:
         "ctx": {"settings": settings},
         "on_startup": process.start,
         "on_shutdown": process.stop,
+        "on_job_start": process.begin_job,
         "burst": process.burst,
         "max_jobs": settings.concurrency,
         "max_tries": OUT_OF_REACH,
@@ -105,11 +110,21 @@ def arq_options(process: Process) -> dict[str, Any]:
     }
 
 
+def engine_options(process: Process) -> dict[str, Any]:
+    """What our own engine is to be told beyond that."""
+    settings = process.settings
+    return {
+        "queues": settings.served_queues,
+        "lease_seconds": settings.lease_seconds,
+        "stall_limit": settings.stall_limit,
+    }
+
+
 def __getattr__(name: str) -> type:
     if name == "WorkerSettings":
         found = look_for_app(None)
         found.tell()
-        return worker_settings(load_settings(found.app.settings), app=found.app)
+        return worker_settings(found.app.load_settings(), app=found.app)
     raise AttributeError(name)
 
 

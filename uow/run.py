@@ -24,7 +24,7 @@ from uow.process.signals import Deadline, given_back, held_back
 from uow.user_code import described
 
 if TYPE_CHECKING:
-    from uow.app import App
+    from uow.app import AppParts
     from uow.host import Process
     from uow.settings.environment import Settings
 
@@ -45,7 +45,7 @@ def _say_nothing() -> None: ...
 
 def run_tasks(
     settings: "Settings",
-    app: "App | None" = None,
+    app: "AppParts | None" = None,
     *,
     stock: bool = False,
     burst: bool = False,
@@ -75,14 +75,18 @@ def run_tasks(
     process = prepared(settings, app=app, burst=burst)
     options = arq_options(process)
     configure_log()
-    loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
-    announce()
-    if stock:
-        _refuse_several_queues(settings)
-    with held_back():
-        worker = (_stock_worker if stock else _task_worker)(process, options)
-    _spare_the_collector()
-    worker.run()
+    process.reception.open()
+    try:
+        loop.run_until_complete(wait_for_servers(settings, serves=settings.served_queues))
+        announce()
+        if stock:
+            _refuse_several_queues(settings)
+        with held_back():
+            worker = (_stock_worker if stock else _task_worker)(process, options)
+        _spare_the_collector()
+        worker.run()
+    finally:
+        process.reception.close()
     process.death.tell()
     if worker.allow_pick_jobs and not worker.burst:
         raise WorkerDied(
@@ -210,15 +214,9 @@ def _stock_worker(process: "Process", options: Mapping[str, Any]) -> Worker:
 
 def _task_worker(process: "Process", options: Mapping[str, Any]) -> Worker:
     from uow.fast.task_worker import TaskWorker
+    from uow.main import engine_options
 
-    settings = process.settings
-    return TaskWorker(
-        process,
-        **options,
-        queues=settings.served_queues,
-        lease_seconds=settings.lease_seconds,
-        stall_limit=settings.stall_limit,
-    )
+    return TaskWorker(process, **options, **engine_options(process))
 
 
 def _refuse_several_queues(settings: "Settings") -> None:

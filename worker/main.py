@@ -11,7 +11,7 @@ Importing this module reads no setting and connects to nothing.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from uow import App, load_settings
+from uow import App
 from worker.settings import WorkerAppSettings
 
 if TYPE_CHECKING:
@@ -40,4 +40,4 @@ def __getattr__(name: str) -> type:
         raise AttributeError(name)
     from uow.main import worker_settings
 
-    return worker_settings(load_settings(app.settings), app=app)
+    return worker_settings(app.load_settings(), app=app)

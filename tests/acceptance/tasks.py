@@ -1,6 +1,7 @@
 """The task module that the worker processes of these tests load."""
 
 import asyncio
+import time
 
 from sqlalchemy import text
 
@@ -44,3 +45,9 @@ async def chain(ctx: TaskContext, length: int) -> None:
     if length:
         async with ctx["db"].get_session() as session:
             await chain.enqueue(session, length=length - 1)
+
+
+@task("accept.block")
+async def block(ctx: TaskContext, seconds: float) -> None:
+    """Keeps the event loop."""
+    time.sleep(seconds)

@@ -37,15 +37,13 @@ def run(command: str, where: Path, environment: dict[str, str]) -> str:
 CALL = """
 from fastapi.testclient import TestClient
 from app.main import app
-from uow.api.app import create_app
-from uow.settings.environment import load_settings
-with TestClient(create_app(load_settings(app.settings), application=app),
+with TestClient(app.api(),
                 base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as http:
     print(http.post("/orders").raise_for_status().json()["task"])
 """
 
 
-@pytest.mark.timeout(120)  # nine processes that import everything anew
+@pytest.mark.timeout(180)  # ten processes that import everything anew
 async def test_the_application_does_what_its_page_says(
     application: Path, settings: Settings, db: Database
 ) -> None:
@@ -65,12 +63,15 @@ async def test_the_application_does_what_its_page_says(
     run("arq app.main.WorkerSettings --burst", application, environment)
     found = await db.execute_once(text("SELECT count(*) FROM task WHERE state = 'succeeded'"), {})
     assert [tuple(row) for row in found] == [(2,)]
+    run("app.work", application, environment)
+    found = await db.execute_once(text("SELECT count(*) FROM task WHERE state = 'succeeded'"), {})
+    assert [tuple(row) for row in found] == [(3,)]
     without_a_name = {**environment, "WORKER_APPLICATION": named}
     assert "there are no schedules" in run("uow cron list", application, without_a_name)
     run("uow enqueue orders.confirm order_id=1", application, without_a_name)
     run("arq uow.main.WorkerSettings --burst", application, without_a_name)
     found = await db.execute_once(text("SELECT count(*) FROM task WHERE state = 'succeeded'"), {})
-    assert [tuple(row) for row in found] == [(3,)]
+    assert [tuple(row) for row in found] == [(4,)]
     run(f"uow migrate --down base --app {named}", application, environment)
     found = await db.execute_once(text("SELECT to_regclass('orders') IS NULL"), {})
     assert [tuple(row) for row in found] == [(True,)]
@@ -78,8 +79,7 @@ async def test_the_application_does_what_its_page_says(
 
 def test_its_schedule_is_there_if_a_setting_asks_for_it(application: Path) -> None:
     code = (
-        "from uow import load_settings; from app.main import app; "
-        "print([one.name for one in app.schedules(load_settings(app.settings))])"
+        "from app.main import app; print([one.name for one in app.schedules(app.load_settings())])"
     )
     for given, told in (({}, "[]"), ({"WORKER_TIDY_SCHEDULE": "@daily"}, "['orders.tidy']")):
         done = subprocess.run(

@@ -24,9 +24,11 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """The two files of the README, in a folder of their own."""
+    """The files of the README, in a folder of their own."""
     files = re.findall(r"`(app/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL)
-    assert [name for name, _ in files] == ["app/tasks.py", "app/api.py", "app/order.py"]
+    assert [name for name, _ in files] == [
+        "app/tasks.py", "app/api.py", "app/order.py", "app/small.py",
+    ]  # fmt: skip
     (tmp_path / "app").mkdir()
     for name, source in files:
         (tmp_path / name).write_text(source)
@@ -95,6 +97,36 @@ async def test_a_plain_script_enqueues_and_waits_for_the_result(
     assert found.all() == [(True,)]
 
 
+async def test_a_small_service_runs_its_worker_itself(
+    app: Path, db: Database, environment: dict[str, str]
+) -> None:
+    await db.execute_once(
+        text("CREATE TABLE orders (id bigserial PRIMARY KEY, confirmed boolean DEFAULT false)"), {}
+    )
+    await db.execute_once(text("INSERT INTO orders DEFAULT VALUES"), {})
+    command = [sys.executable, "-m", "uvicorn", "app.small:app", "--port", "0", "--app-dir", "."]
+    server = subprocess.Popen(command, cwd=app, env=environment, stderr=subprocess.PIPE)
+    try:
+        url = await asyncio.to_thread(address_of, server)
+        async with httpx.AsyncClient(base_url=url) as http:
+            response = await http.post("/orders/1/confirm")
+        assert response.status_code == 202, response.text
+
+        async def confirmed() -> bool:
+            found = await db.execute_once(text("SELECT confirmed FROM orders"), {})
+            return bool(found.scalar_one())
+
+        await wait_until(confirmed)
+        server.terminate()
+        _, errors = await asyncio.to_thread(server.communicate, timeout=20)
+        assert b"Application shutdown complete" in errors, "the signal is the server's to hear"
+        found = await db.execute_once(text("SELECT leaving FROM worker_process"), {})
+        assert found.scalars().all() == [True], "the worker has left the fleet"
+    finally:
+        server.kill()
+        server.wait()
+
+
 def test_the_readme_lists_all_that_is_in_ctx_and_in_its_task() -> None:
     section = README.partition("## What is in `ctx`\n")[2].partition("\n## ")[0]
     keys = re.findall(r'^\| `"(\w+)"` \|', section, re.MULTILINE)
@@ -129,7 +161,7 @@ def test_every_command_in_the_readme_is_there() -> None:
         [sys.executable, "-m", "uow", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert listed == {
-        "migrate", "run", "api", "enqueue", "cancel", "retry", "queue", "cron", "demo", "chaos",
-        "bench",
+        "migrate", "run", "check", "api", "enqueue", "cancel", "retry", "queue", "cron", "demo",
+        "chaos", "bench",
     }  # fmt: skip
     assert all(command in shown for command in listed)

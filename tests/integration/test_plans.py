@@ -61,3 +61,13 @@ async def test_what_the_dead_left_behind_is_taken_back_by_the_key(db: Database) 
     plan = await generic_plan(db, "rescue", "enable_seqscan = off")
     assert "pk_task" in plan
     assert "Seq Scan on task" not in plan
+
+
+async def test_the_backlog_is_looked_at_through_its_index_alone(db: Database) -> None:
+    off = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sort")]
+    plan = await generic_plan(db, "backlog", *off)  # as `by_index` says it
+    assert plan.count("Index Scan using ix_task_dispatch") == 2
+    assert "Index Cond: (dispatch_at < 'infinity'" in plan
+    assert "Index Cond: (dispatch_at >= 'infinity'" in plan
+    assert "Sort" not in plan
+    assert "Seq Scan" not in plan

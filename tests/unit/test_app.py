@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from uow import App, Settings, SettingsError
-from uow.app import find_app, look_for_app
+from uow.app import AppParts, find_app, look_for_app
 
 Write = Callable[..., None]
 
@@ -49,6 +49,7 @@ def package(here: Write, main: str, init: str = "") -> None:
 def test_it_is_the_one_that_is_here(here: Write) -> None:
     package(here, MAIN)
     found = find_app(None)
+    assert isinstance(found.settings, type)
     assert (found.settings.__name__, found.modules) == ("Mine", ["mine"])
 
 
@@ -61,7 +62,7 @@ def test_whoever_sets_task_modules_has_them_alone(
         Path(".env").write_text("WORKER_TASK_MODULES=mine\n")
     else:
         monkeypatch.setenv("worker_task_modules", "mine")
-    assert find_app(None) == App()
+    assert find_app(None) == AppParts()
     assert find_app("worker.main:app") != App()
     monkeypatch.setenv("worker_task_modules", "")  # which wins, and means that it is not set
     assert find_app(None) != App()
@@ -71,7 +72,7 @@ def test_whoever_sets_task_modules_has_them_alone(
 
 
 def test_it_is_none_where_nothing_is(here: Write) -> None:
-    assert find_app(None) == App()
+    assert find_app(None) == AppParts()
     assert App().settings is Settings
 
 
@@ -80,19 +81,19 @@ def test_somebody_elses_package_is_left_alone(here: Write, main: str | None) -> 
     package(here, main or "", init="" if main == "# no App" else "raise SystemExit('imported')")
     if main is None:
         Path("worker/main.py").unlink()
-    assert find_app(None) == App()
+    assert find_app(None) == AppParts()
 
 
 @pytest.mark.parametrize("text", ["raise SystemExit('imported')", MAIN])
 def test_somebody_elses_module_is_left_alone(here: Write, text: str) -> None:
     here(worker=text)
-    assert find_app(None) == App()
+    assert find_app(None) == AppParts()
     assert "worker" not in sys.modules
 
 
 def test_an_app_that_is_no_app_of_ours_is_left_alone(here: Write) -> None:
     package(here, "class App: ...\napp = App()")
-    assert find_app(None) == App()
+    assert find_app(None) == AppParts()
 
 
 def test_one_that_cannot_be_imported_is_told_with_its_place(here: Write) -> None:
@@ -185,7 +186,7 @@ def test_another_worker_that_an_import_would_find_first_is_left_alone(
     for name in ("__init__.py", "main.py"):
         (installed / name).write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(installed.parent)
-    assert find_app(None) == App()
+    assert find_app(None) == AppParts()
 
 
 @pytest.mark.parametrize(
@@ -200,14 +201,14 @@ def test_another_worker_that_an_import_would_find_first_is_left_alone(
 )
 def test_a_main_that_only_resembles_ours_is_not_imported(here: Write, main: str) -> None:
     package(here, f"{main}\nraise SystemExit('imported')")
-    assert find_app(None) == App()
+    assert find_app(None) == AppParts()
 
 
 @pytest.mark.parametrize(
     "main",
     [
         "import uow\napp = uow.App(modules=['mine'])",
-        "from uow.app import App\napp: App = App(modules=['mine'])",
+        "from uow.application import App\napp: App = App(modules=['mine'])",
         "from uow import (\n    App,\n)\n\napp=App(modules=['mine'])",
     ],
 )

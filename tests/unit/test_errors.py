@@ -37,6 +37,9 @@ CAUGHT_WITHIN = {
     "uow.tasks.passage.CannotComeBack",
     "uow.attempt.solo.NotAlone",
     "uow.attempt.solo.Occupied",
+    "uow.process.bridge.AttemptOverInThread",
+    "uow.process.kept.NotCalled",
+    "uow.process.spawned.ChildEnded",
     "uow.failpoints.FailpointError",
     "uow.fast.arq.jobs.Refused",
 }

@@ -50,6 +50,57 @@ loop.run_until_complete(main())
 """
 
 
+OF_AN_APPLICATION = """
+import asyncio, os, signal, socket, sys
+import uvloop
+from uow.process import forks
+
+def in_a_fork(look):
+    if (pid := os.fork()) == 0:
+        os._exit(0 if look() else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+def listens(listener):
+    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+async def main():
+    signal.signal(signal.SIGTERM, mine := lambda *_: None)
+    loop = asyncio.get_running_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = await asyncio.start_server(lambda *_: None, sock=listener)
+    for _ in range(2):
+        forks.keep_from(loop, signals=False)
+    assert in_a_fork(lambda: signal.getsignal(signal.SIGTERM) is mine)
+    assert in_a_fork(lambda: listens(socket.socket(fileno=listener.fileno())))
+    peer = socket.create_connection(listener.getsockname())
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    number = writer.get_extra_info("socket").fileno()
+    has_died = lambda: not socket.socket(fileno=number).getpeername()
+    forks.release(loop)
+    assert in_a_fork(has_died), "another worker is still there"
+    forks.release(loop)
+    assert not in_a_fork(has_died)
+    forks.keep_from(loop, signals=False, listens=True)
+    assert in_a_fork(lambda: not listens(socket.socket(fileno=listener.fileno())))
+    print("fine")
+    for one in (server, writer, peer):
+        one.close()
+
+loop = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[sys.argv[1]]()
+loop.run_until_complete(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells what a loop waits for")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_fork_of_an_application_keeps_its_handlers_and_what_it_listens_on(loop: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OF_AN_APPLICATION, loop],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.stdout == "fine\n", done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells what a loop waits for")
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_fork_takes_its_own_signals_and_has_dead_connections(

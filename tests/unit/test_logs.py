@@ -1,6 +1,7 @@
 """One record is one line, whoever has configured the log, and no error in it is too long."""
 
 import io
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -125,6 +126,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Alone]:
         return stream
 
     yield begin
+    logging.lastResort.setFormatter(None)  # type: ignore[union-attr]
     monkeypatch.undo()
     _forget_levels()
 
@@ -188,6 +190,37 @@ def test_a_handler_that_does_not_take_a_line_leaves_it_to_us(alone: Alone, where
     logging.getLogger("arq.worker").error("failed")
     assert for_errors.stream.getvalue() == "failed\n"
     assert [line.split(": ")[1] for line in said.getvalue().splitlines()] == ["from arq.worker"]
+
+
+def test_what_nobody_else_handles_is_json_as_well(alone: Alone) -> None:
+    said = alone()
+    configure("INFO", "json")
+    say("uow.tested", "arq.worker", "library")  # of these, logging itself does not write the last
+    logging.getLogger("library").warning("a warning")
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert [one["message"] for one in lines] == ["from uow.tested", "from arq.worker", "a warning"]
+
+
+def test_a_format_can_be_changed(alone: Alone) -> None:
+    said = alone()
+    configure("INFO", "json")
+    configure("INFO", "text")
+    say("uow.tested")
+    logging.getLogger("library").warning("a warning")
+    ours, theirs = said.getvalue().splitlines()
+    assert ours.endswith("INFO    uow.tested: from uow.tested")
+    assert theirs == "a warning"
+
+
+def test_what_the_application_formats_is_not_made_json(alone: Alone) -> None:
+    said = alone()
+    theirs = logging.StreamHandler(io.StringIO())
+    logging.root.addHandler(theirs)
+    configure("INFO", "json")
+    say("uow.tested")
+    logging.root.removeHandler(theirs)
+    assert theirs.stream.getvalue() == "from uow.tested\n"
+    assert said.getvalue() == ""
 
 
 def test_a_level_of_the_applications_own_stays(alone: Alone) -> None:

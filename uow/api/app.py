@@ -20,11 +20,11 @@ from uow.api.limits import ENVELOPE_BYTES, BodyLimit
 from uow.api.routers import health, tasks
 from uow.api.schemas import Problem
 from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
-from uow.app import App, Found, look_for_app
+from uow.app import AppParts, Found, look_for_app
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
-from uow.settings.environment import Settings, load_settings
+from uow.settings.environment import Settings
 from uow.tasks.registry import Registry, default_registry
 from uow.telemetry.logs import edit_logs
 from uow.user_code import find
@@ -33,7 +33,7 @@ from uow.user_code import find
 def create_app(
     settings: Settings | None = None,
     registry: Registry = default_registry,
-    application: App | None = None,
+    application: AppParts | None = None,
 ) -> FastAPI:
     """The API, with the task modules loaded; nothing connects before it starts.
 
@@ -50,10 +50,10 @@ def create_app(
             not there.
     """
     if application is None:
-        found = look_for_app(None) if settings is None else Found(App())
+        found = look_for_app(None) if settings is None else Found(AppParts())
         found.tell()
         application = found.app
-    settings = settings or load_settings(application.settings)
+    settings = settings or application.load_settings()
     settings.require_database()
     registry.load(settings.task_modules, of_app=application.modules)
     app = FastAPI(
@@ -103,7 +103,7 @@ def _queues(settings: Settings, registry: Registry) -> frozenset[str]:
     return frozenset({settings.queue, *settings.served_queues, *named})
 
 
-def _include_routers(app: FastAPI, settings: Settings, application: App) -> None:
+def _include_routers(app: FastAPI, settings: Settings, application: AppParts) -> None:
     # The AccessGuard checks the token; this only tells OpenAPI about it.
     bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
     app.include_router(health.router)

@@ -11,7 +11,7 @@ import uvicorn
 
 from uow.api.app import create_app
 from uow.api.security import is_loopback
-from uow.app import App
+from uow.app import AppParts
 from uow.errors import SettingsError
 from uow.services.readiness import wait_for_servers
 from uow.settings.environment import Settings
@@ -29,7 +29,7 @@ def serve(
     host: str,
     port: int,
     registry: Registry = default_registry,
-    application: App | None = None,
+    application: AppParts | None = None,
     announce: Callable[[], None] = _say_nothing,
 ) -> None:
     """Serve the API until told to stop.
@@ -49,7 +49,7 @@ def serve(
     """
     _refuse_strangers_without_tokens(settings, host)
     app = create_app(settings, registry, application)
-    logs.configure(settings.log_level, (*logs.LOGGERS, "uvicorn"))
+    logs.configure(settings.log_level, settings.log_format, (*logs.LOGGERS, "uvicorn"))
     asyncio.run(wait_for_servers(settings))
     announce()
     config = uvicorn.Config(

@@ -28,6 +28,7 @@ from uow.tasks.after_commit import AfterCommit
 from uow.tasks.context import RunningTask
 from uow.tasks.headers import decode_headers
 from uow.tasks.outcome import Completed, Outcome, Stray
+from uow.telemetry import subject
 
 
 class Attempt:
@@ -43,11 +44,12 @@ class Attempt:
         work: What `ctx["db"]` is.
         waited: Seconds from when its task was due until it began.
         began: When it was started here, in seconds since 1970.
+        about: What the lines of the log about it have.
     """
 
     __slots__ = (
-        "_arguments", "_ctx", "_deaths", "_seat", "began", "delivery", "function", "held", "id",
-        "runtime", "task", "waited", "work",
+        "_arguments", "_ctx", "_deaths", "_seat", "about", "began", "delivery", "function", "held",
+        "id", "runtime", "task", "waited", "work",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +66,8 @@ class Attempt:
         self.task = _running(runtime, started, self.held.queue)
         self.function = runtime.registry.get(started.name)
         self.work = work_of(runtime.db, self.function, self.task)
+        self.about = subject.here(self.delivery.job_id, self.held.queue)
+        self.about.is_attempt(self.task)
 
     @classmethod
     async def start(cls, runtime: Runtime, job: HeldJob, seat: Seat) -> Self | None:

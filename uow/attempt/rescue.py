@@ -28,6 +28,7 @@ from uow.failpoints import reach
 from uow.settings.environment import Settings
 from uow.tasks.settled import tell_settled
 from uow.telemetry.description import one_line
+from uow.telemetry.subject import fields_of
 
 CALM_LEASES = 2
 """Leases without a death that a suspect cannot have caused, before its own deaths count again."""
@@ -206,4 +207,6 @@ def _log(gone: Sequence[DeadProcess], rescued: Sequence[Rescued]) -> None:
     logger.warning("%s ended (%s): %s taken back: %s%s", ended, names, tasks, ", ".join(ids), more)
     for row in rescued:
         if row.state == TaskState.FAILED:
-            logger.error("task %s is quarantined: %d processes died under it", row.id, row.deaths)
+            about = fields_of(task_id=row.id, job_id=row.job_id, queue=row.queue)
+            logger.error("task %s is quarantined: %d processes died under it", row.id, row.deaths,
+                         extra=about)  # fmt: skip

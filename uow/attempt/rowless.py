@@ -14,7 +14,13 @@ from uow.attempt.runtime import Runtime
 from uow.attempt.shield import shielded
 from uow.attempt.solo import Occupied
 from uow.attempt.strays import waiting_in_redis
-from uow.attempt.telling import UNWRITTEN, EndedAttempt, tell_ended, tell_started
+from uow.attempt.telling import (
+    UNWRITTEN,
+    EndedAttempt,
+    in_fields,
+    tell_ended,
+    tell_started,
+)
 from uow.attempt.work import work_of
 from uow.broker import codec, keys
 from uow.broker.redis import AWAY
@@ -38,6 +44,7 @@ from uow.tasks.outcome import (
     traceback_of,
 )
 from uow.tasks.retry import MOST_SETBACKS, counted_setback, decide
+from uow.telemetry import subject
 from uow.telemetry.description import describe, one_line
 
 logger = logging.getLogger(__name__)
@@ -68,7 +75,8 @@ class RowlessAttempt:
     """One attempt of a task that has no row."""
 
     __slots__ = (
-        "_ctx", "_delivery", "_function", "_has_begun", "_work", "began", "runtime", "task",
+        "_ctx", "_delivery", "_function", "_has_begun", "_work", "about", "began", "runtime",
+        "task",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +94,8 @@ class RowlessAttempt:
         self.began = time.time()
         self._has_begun = False
         self._work = work_of(runtime.db, function, self.task)
+        self.about = subject.here(delivery.job_id, self.task.queue)
+        self.about.is_attempt(self.task)
 
     async def run(self) -> Outcome:
         """Perform it and commit.
@@ -189,17 +199,18 @@ async def _answer(runtime: Runtime, delivery: Delivery, outcome: Outcome) -> obj
             return codec.from_bytes(result)
         case Failed(error) | Cancelled(error):
             logger.error("%s failed for good: %s", delivery, one_line(error),
-                         exc_info=traceback_of(error))  # fmt: skip
+                         exc_info=traceback_of(error), extra=in_fields(outcome))  # fmt: skip
             raise TaskFailed(**describe(error)) from error
         case HandedBack(stopped_by=BaseException() as stopped):
             await shielded(take_start_back(runtime, delivery))
             raise stopped
         case HandedBack(is_stray=True):
-            logger.warning("%s handed back: %s", delivery, outcome.reason)
+            logger.warning("%s handed back: %s", delivery, outcome.reason,
+                           extra=in_fields(outcome))  # fmt: skip
             await take_start_back(runtime, delivery)
             raise hand_back(outcome.delay)
         case Retrying(delay) | Snoozed(delay) | HandedBack(delay):
-            logger.warning("%s again in %.1f s", delivery, delay)
+            logger.warning("%s again in %.1f s", delivery, delay, extra=in_fields(outcome))
             raise hand_back(delay)
         case Stray():
             raise AssertionError("an attempt makes of it that the job waits, or has failed")

@@ -29,6 +29,7 @@ from uow.tasks.context import ProcessContext
 from uow.tasks.function import TaskFunction
 from uow.tasks.outcome import HandedBack
 from uow.tasks.retry import HAND_BACK_SECONDS
+from uow.telemetry import subject
 from uow.telemetry.sentry import isolated
 
 GUARDED = Guarded()
@@ -42,6 +43,8 @@ async def run(host: Host, name: str, ctx: ProcessContext, /, *args: Any, **kwarg
         TaskFailed: The task has failed for good.
     """
     delivery = Delivery.from_call(name, ctx, args, kwargs)
+    queue = host.runtime.leases.queue_of(delivery.job_id)
+    subject.here(delivery.job_id, queue).is_delivery(name, delivery.row_id)
     return await isolated(_run(host.runtime, ctx, delivery))
 
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from uow.broker.claims import NO_RESULT, Action, Finish, back_to
 from uow.interruption import interrupt
+from uow.telemetry.subject import fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,10 @@ class Held:
     def finish(self, action: Action, number: int = NO_RESULT, payload: bytes = b"") -> Finish:
         """What is to become of the job; see `Finish`."""
         return Finish(self.queue, self.job_id, self.token, action, number, payload)
+
+    def fields(self) -> dict[str, object]:
+        """The ``extra`` of a line about it that is logged outside of its slot."""
+        return fields_of(task_id=self.task_id, job_id=self.job_id, queue=self.queue)
 
     def back(self, action: Action) -> Finish:
         """It goes back to where it stood in its queue."""
@@ -100,7 +105,7 @@ class Running:
         """
         for held in self.all():
             if str(held.task_id) == task_id and held.runs is not None:
-                logger.info("task %s was cancelled while it ran", task_id)
+                logger.info("task %s was cancelled while it ran", task_id, extra=held.fields())
                 interrupt(held.runs)
 
     def interrupt_all(self) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from uow.attempt import deploys
 from uow.attempt.runtime import Runtime
+from uow.attempt.telling import in_fields
 from uow.attempt.work import Work
 from uow.db import attempts, outcomes
 from uow.db.attempts import Guard
@@ -36,6 +37,7 @@ from uow.tasks.outcome import (
 from uow.tasks.retry import MOST_SETBACKS, RetryPolicy, counted_setback, decide
 from uow.tasks.settled import tell_settled
 from uow.telemetry.description import one_line
+from uow.telemetry.subject import fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -214,13 +216,14 @@ def _log(task: RunningTask, outcome: Outcome) -> None:
     match outcome:
         case Retrying(delay, error):
             logger.warning("%s %s failed, again in %.1f s: %s", task.name, task.id, delay,
-                           one_line(error))  # fmt: skip
+                           one_line(error), extra=in_fields(outcome))  # fmt: skip
         case Failed(error):
             logger.error("%s %s failed for good (try %d): %s", task.name, task.id,
                          task.tries + 1, one_line(error),
-                         exc_info=traceback_of(error))  # fmt: skip
+                         exc_info=traceback_of(error), extra=in_fields(outcome))  # fmt: skip
         case HandedBack(_, reason):
-            logger.warning("%s %s handed back: %s", task.name, task.id, reason)
+            logger.warning("%s %s handed back: %s", task.name, task.id, reason,
+                           extra=in_fields(outcome))  # fmt: skip
 
 
 class Numbered(NamedTuple):
@@ -260,7 +263,8 @@ async def fail_without_attempt(
             await tell_settled(db, events, [task.id], error)
         return True
     logger.error("task %s cannot be failed (%s), so its row stays as it is, and it is not run: %s",
-                 task.id, why, one_line(error))  # fmt: skip
+                 task.id, why, one_line(error),
+                 extra=fields_of(task_id=task.id, attempt=task.attempt))  # fmt: skip
     return False
 
 

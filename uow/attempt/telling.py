@@ -21,6 +21,7 @@ from uow.tasks.outcome import (
     Snoozed,
     Stray,
 )
+from uow.telemetry.description import type_of
 
 
 class Told(Protocol):
@@ -52,7 +53,11 @@ UNWRITTEN = HandedBack(0.0, "what became of it could not be written")
 
 
 class EndedAttempt(NamedTuple):
-    """An attempt, and what was written of it; None: it had no say any more."""
+    """An attempt, and what was written of it; None: it had no say any more.
+
+    The spine has it, too, for listeners of ours that hear of every attempt: to make an event of it
+    takes longer than to count it.
+    """
 
     attempt: Told
     outcome: Outcome | None
@@ -67,13 +72,26 @@ def tell_started(attempt: Told) -> None:
 
 def tell_ended(events: Spine, those: Iterable[EndedAttempt]) -> None:
     """What has become of attempts that have ended together is written."""
-    if not (events.wants(AttemptEnded) or events.wants(TaskSettled)):
+    is_counted = events.wants(EndedAttempt)
+    if not (is_counted or events.wants(AttemptEnded) or events.wants(TaskSettled)):
         return
     ended, now = list(those), time.time()
+    if is_counted:
+        events.emit_all(ended)
     if events.wants(AttemptEnded):
         events.emit_all([_ended(*one, now) for one in ended])
     if events.wants(TaskSettled):
         events.emit_all([event for event in map(_settled, ended) if event is not None])
+
+
+def in_fields(outcome: Outcome) -> dict[str, object]:
+    """What a line of the log about an outcome is given as ``extra``."""
+    error = _error_of(outcome)
+    return {
+        "outcome": ended_as(outcome),
+        "delay": _delay_of(outcome),
+        "error_type": None if error is None else type_of(error),
+    }
 
 
 def _task(attempt: Told) -> dict[str, Any]:
@@ -97,9 +115,9 @@ def _about(attempt: Told) -> dict[str, Any]:
 def _ended(attempt: Told, outcome: Outcome | None, now: float) -> AttemptEnded:
     return AttemptEnded(
         **_about(attempt),
-        outcome=_ended_as(outcome),
+        outcome=ended_as(outcome),
         error=_error_of(outcome),
-        delay=outcome.delay if isinstance(outcome, Retrying | Snoozed | HandedBack) else None,
+        delay=_delay_of(outcome),
         ran=now - attempt.began,
         at=now,
     )
@@ -117,7 +135,8 @@ def _settled(ended: EndedAttempt) -> TaskSettled | None:
     )
 
 
-def _ended_as(outcome: Outcome | None) -> EndedAs:
+def ended_as(outcome: Outcome | None) -> EndedAs:
+    """The outcome in a word."""
     match outcome:
         case None:
             return "overtaken"
@@ -147,6 +166,10 @@ def _settled_as(outcome: Outcome | None) -> SettledAs | None:
             return "cancelled"
         case _:
             return None
+
+
+def _delay_of(outcome: Outcome | None) -> float | None:
+    return outcome.delay if isinstance(outcome, Retrying | Snoozed | HandedBack) else None
 
 
 def _error_of(outcome: Outcome | None) -> BaseException | None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from uow.errors import WorkerError
-from uow.settings.log_level import log_level
+from uow.settings.log_level import log_format, log_level
 from uow.telemetry import logs
 
 if TYPE_CHECKING:
-    from uow.app import App
+    from uow.app import AppParts
     from uow.settings.environment import Settings
 
 P = ParamSpec("P")
@@ -120,7 +120,7 @@ def start(**overrides: Any) -> "Settings":
     return start_app(None, **overrides)[1]
 
 
-def start_app(named: str | None, **overrides: Any) -> "tuple[App, Settings]":
+def start_app(named: str | None, **overrides: Any) -> "tuple[AppParts, Settings]":
     """The application of that name, or the one that is here, and `start` with its settings."""
     from uow.app import find_app
 
@@ -128,12 +128,10 @@ def start_app(named: str | None, **overrides: Any) -> "tuple[App, Settings]":
     return found, start_with(found, **overrides)
 
 
-def start_with(app: "App", **overrides: Any) -> "Settings":
+def start_with(app: "AppParts", **overrides: Any) -> "Settings":
     """`start` with the settings of this application."""
-    from uow.settings.environment import load_settings
-
-    settings = load_settings(app.settings, **overrides)
-    logs.configure(settings.log_level)
+    settings = app.load_settings(**overrides)
+    logs.configure(settings.log_level, settings.log_format)
     return settings
 
 
@@ -144,8 +142,9 @@ def start_for_arq(**overrides: Any) -> "Settings":
     """
     from uow.settings.environment import GivenSettings
 
-    settings = GivenSettings(**{"log_level": log_level(), **overrides})
-    logs.configure(settings.log_level)
+    given = {"log_level": log_level(), "log_format": log_format(), **overrides}
+    settings = GivenSettings(**given)
+    logs.configure(settings.log_level, settings.log_format)
     return settings
 
 

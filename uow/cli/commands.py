@@ -104,6 +104,22 @@ def run(
 
 
 @command
+def check(
+    pids: Annotated[
+        list[int] | None, typer.Argument(help="These processes alone.", metavar="[PID]...")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="Those that serve this queue.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say whether the worker processes of this host are well: exit code 0, else 1."""
+    from uow.process.check import Question, app_of_environment
+    from uow.process.check import check as check_all
+
+    asked = Question(tuple(pids or ()), queue, app_of_environment(), as_json)
+    raise typer.Exit(check_all(asked))
+
+
+@command
 def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
@@ -112,12 +128,11 @@ def api(
     """Serve the HTTP API."""
     from uow.api.server import serve
     from uow.app import look_for_app
-    from uow.settings.environment import load_settings
 
     found = look_for_app(named)
     # It configures the log, after the application.
     serve(
-        load_settings(found.app.settings), host, port,
+        found.app.load_settings(), host, port,
         application=found.app, announce=found.tell,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import typer
 
-from uow.app import App
+from uow.app import AppParts
 from uow.broker import codec
 from uow.cli.client import open_client
 from uow.errors import InvalidArguments, InvalidOptions, UnknownTask
@@ -31,7 +31,7 @@ def parse_arguments(given: list[str]) -> dict[str, str]:
     return arguments
 
 
-def load_tasks(app: App, settings: Settings, name: str) -> None:
+def load_tasks(app: AppParts, settings: Settings, name: str) -> None:
     """Import the task modules, one of which has the task function `name`.
 
     Raises:
@@ -71,7 +71,7 @@ async def enqueue_one(
             typer.echo(codec.to_bytes(await handle.result(timeout)).decode())
 
 
-def _where_looked(app: App, settings: Settings) -> str:
+def _where_looked(app: AppParts, settings: Settings) -> str:
     places = [f"the application's {module}" for module in app.modules]
     if settings.task_modules:
         places.append(f"WORKER_TASK_MODULES={','.join(settings.task_modules)}")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import typer
 
-from uow.app import App
+from uow.app import AppParts
 from uow.db import migrations
 from uow.db.database import Database
 from uow.db.migrations.application import AppMigrations
@@ -13,7 +13,7 @@ from uow.settings.environment import Settings
 
 
 async def migrate(
-    app: App, settings: Settings, *, down: str | None, move_from: str | None, rewrite: bool
+    app: AppParts, settings: Settings, *, down: str | None, move_from: str | None, rewrite: bool
 ) -> None:
     """Go to the newest revisions, or back to `down`, and say where everything is.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uow.errors import InvalidOptions, ServerUnreachable
 from uow.fast.arq.settings_class import find, options_of
 from uow.run import run_arq_settings, run_tasks
-from uow.settings.log_level import LogLevel, log_level
+from uow.settings.log_level import LogFormat, LogLevel, log_format, log_level
 from uow.settings.queues import weights_of
 from uow.telemetry import logs
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from uow.app import Found
     from uow.settings.environment import Settings
 
+ConfigureLog = Callable[[LogLevel, LogFormat], None]
+
 
 def run_app(
     named: str | None,
-    configure_log: Callable[[LogLevel], None],
+    configure_log: ConfigureLog,
     *,
     stock: bool,
     burst: bool,
@@ -43,14 +45,14 @@ def run_app(
         found.app,
         stock=stock,
         burst=burst,
-        configure_log=partial(configure_log, settings.log_level),
+        configure_log=partial(configure_log, settings.log_level, settings.log_format),
         announce=found.tell,
     )
 
 
 def run_arq_class(
     path: str,
-    configure_log: Callable[[LogLevel], None],
+    configure_log: ConfigureLog,
     *,
     stock: bool,
     burst: bool | None,
@@ -69,14 +71,14 @@ def run_arq_class(
         path,
         _given(burst=burst, max_jobs=concurrency, queues=_weights(queues) or None),
         allow_pickle=allow_pickle,
-        configure_log=partial(configure_log, log_level()),
+        configure_log=partial(configure_log, log_level(), log_format()),
     )
 
 
 def check_worker(
     named: str | None,
     arq_settings: str | None,
-    configure_log: Callable[[LogLevel], None],
+    configure_log: ConfigureLog,
 ) -> int:
     """Ask Redis whether such a worker lives, as ``arq --check`` does; 0 if one does, else 1.
 
@@ -92,10 +94,10 @@ def check_worker(
         _, settings = load(named)
         url, queue = settings.redis_url.get_secret_value(), settings.queue
         options: Mapping[str, Any] = {"redis_settings": as_arq_says(url), "queue_name": queue}
-        configure_log(settings.log_level)
+        configure_log(settings.log_level, settings.log_format)
     else:
         found = find(arq_settings)
-        configure_log(log_level())
+        configure_log(log_level(), log_format())
         options = options_of(found, arq_settings, allow_pickle=True)
     names = ("redis_settings", "health_check_key", "queue_name")
     try:
@@ -104,13 +106,13 @@ def check_worker(
         raise ServerUnreachable(f"no Redis to ask ({error})") from error
 
 
-def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> Callable[[LogLevel], None]:
-    """What configures the log as these options and a level say."""
+def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> ConfigureLog:
+    """What configures the log as these options, a level and a format say."""
 
-    def configure(level: LogLevel) -> None:
+    def configure(level: LogLevel, form: LogFormat) -> None:
         if custom_log_dict is not None:
             logs.configure_as_told(custom_log_dict)
-        logs.configure("DEBUG" if verbose else level)
+        logs.configure("DEBUG" if verbose else level, form)
 
     return configure
 
@@ -118,10 +120,9 @@ def log_configuration(*, verbose: bool, custom_log_dict: str | None) -> Callable
 def load(named: str | None, **overrides: Any) -> "tuple[Found, Settings]":
     """The application and its settings, with some that win; an arq class has no use for either."""
     from uow.app import look_for_app
-    from uow.settings.environment import load_settings
 
     found = look_for_app(named)
-    return found, load_settings(found.app.settings, **overrides)
+    return found, found.app.load_settings(**overrides)
 
 
 def _weights(queues: Sequence[str]) -> dict[str, float]:

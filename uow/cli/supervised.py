@@ -55,4 +55,4 @@ def run_supervised(
 def _is_an_app(found: object) -> bool:
     """Asked without an import of the class, which somebody's arq class is to be spared."""
     module = sys.modules.get("uow.app")
-    return module is not None and isinstance(found, module.App)
+    return module is not None and isinstance(found, module.AppParts)

@@ -42,14 +42,17 @@ class Spine:
     """
 
     def __init__(self) -> None:
-        self._heard: dict[type[Event], list[_Ear]] = {}
+        self._heard: dict[type[object], list[_Ear]] = {}
 
     def listen(self, listener: Listener, *kinds: type[Event]) -> None:
         """Call `listener` with each event of these kinds."""
         self._add(_Ear(listener), kinds)
 
-    def listen_to_batches(self, listener: BatchListener, *kinds: type[Event]) -> None:
-        """Call `listener` with all events of one of these kinds that have happened together."""
+    def listen_to_batches(self, listener: BatchListener, *kinds: type[object]) -> None:
+        """Call `listener` with all events of one of these kinds that have happened together.
+
+        It may be a kind that is no `Event`, if somebody tells of those.
+        """
         self._add(_BatchEar(listener), kinds)
 
     def forget(self, listener: Callable[[Any], object]) -> None:
@@ -59,7 +62,7 @@ class Spine:
             if not self._heard[kind]:
                 del self._heard[kind]
 
-    def wants(self, kind: type[Event]) -> bool:
+    def wants(self, kind: type[object]) -> bool:
         """Whether anybody listens: if not, the event need not be made."""
         return kind in self._heard
 
@@ -67,7 +70,7 @@ class Spine:
         """Tell of an event; on the event loop's thread."""
         self.emit_all((event,))
 
-    def emit_all(self, events: Sequence[Event]) -> None:
+    def emit_all(self, events: Sequence[object]) -> None:
         """Tell of events of one kind that have happened together, if there are any."""
         if events:
             for ear in self._heard.get(type(events[0]), ()):
@@ -80,7 +83,7 @@ class Spine:
             copied._heard[kind] = list(ears)  # noqa: SLF001 - of this class
         return copied
 
-    def _add(self, ear: "_Ear", kinds: tuple[type[Event], ...]) -> None:
+    def _add(self, ear: "_Ear", kinds: tuple[type[object], ...]) -> None:
         for kind in kinds:
             self._heard.setdefault(kind, []).append(ear)
 
@@ -94,11 +97,11 @@ class _Ear:
         self.listener = listener
         self._told_at = float("-inf")
 
-    def hear(self, events: Sequence[Event]) -> None:
+    def hear(self, events: Sequence[object]) -> None:
         for event in events:
             self._hear(event, type(event))
 
-    def _hear(self, told: object, kind: type[Event]) -> None:
+    def _hear(self, told: object, kind: type[object]) -> None:
         try:
             self.listener(told)
         except KeyboardInterrupt:  # which is for the process, wherever it comes
@@ -106,7 +109,7 @@ class _Ear:
         except BaseException as error:
             self._report(kind, error)
 
-    def _report(self, kind: type[Event], error: BaseException) -> None:
+    def _report(self, kind: type[object], error: BaseException) -> None:
         now = time.monotonic()
         if now - self._told_at >= REPORT_SECONDS:
             self._told_at = now
@@ -120,5 +123,5 @@ class _BatchEar(_Ear):
 
     __slots__ = ()
 
-    def hear(self, events: Sequence[Event]) -> None:
+    def hear(self, events: Sequence[object]) -> None:
         self._hear(events, type(events[0]))

@@ -104,8 +104,8 @@ class Batches:
             one.held.runs.add_done_callback(seat.leave)
 
     async def _attempt(self, one: Delivered, row: Started, seat: Seat) -> None:
-        job_log.started(one.delivery)
         attempt = Attempt(self._runtime, self._job(one), row, seat)
+        job_log.started(one.delivery)
         await go_on(attempt, self.completer)
 
     def _job(self, one: Delivered) -> HeldJob:

@@ -38,12 +38,14 @@ class Terms:
         queues: Names with weights: how often each is served first, in proportion.
         lease_seconds: A killed worker's jobs start again within this.
         stall_limit: Seconds after which a blocked event loop counts as dead.
+        signals: Whether the process's signals are the worker's, too.
     """
 
     name: str
     queues: Mapping[str, float]
     lease_seconds: float
     stall_limit: float
+    signals: bool
 
 
 class Claims:
@@ -89,7 +91,7 @@ class Custody:
     ) -> None:
         self.name, self.queues = terms.name, list(terms.queues)
         self.running, self.claims = running, claims
-        self.heart = Heart(terms.stall_limit, running.describe)
+        self.heart = Heart(terms.stall_limit, running.describe, signals=terms.signals)
         self.heart.on_death = on_death
         self._redis, self._beats = apart(pool), apart(pool)
         self._intake = intake

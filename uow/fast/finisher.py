@@ -18,6 +18,7 @@ from uow.broker.scripts import Call
 from uow.errors import SettingsError
 from uow.fast import company
 from uow.service import Service
+from uow.telemetry.subject import fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ class Finisher(Service):
             answer = [], {_shown(batch[0].job_id): str(answer)}
         lost, refused = answer
         for job_id in lost:
-            logger.warning("job %s was taken over before it was finished here", _shown(job_id))
+            logger.warning("job %s was taken over before it was finished here", _shown(job_id),
+                           extra=fields_of(job_id=_shown(job_id)))  # fmt: skip
         self._drop(batch)
         self._note(refused, len(batch))
 
@@ -134,7 +136,8 @@ class Finisher(Service):
 
     def _note(self, refused: dict[str, str], of: int) -> None:
         for job_id, reason in refused.items():
-            logger.error("job %s: Redis refuses to finish it as it should be: %s", job_id, reason)
+            logger.error("job %s: Redis refuses to finish it as it should be: %s", job_id, reason,
+                         extra=fields_of(job_id=job_id))  # fmt: skip
         self._refusals = 0 if len(refused) < of else self._refusals + of
         if (refusals := self._refusals) >= REFUSALS_IN_A_ROW:
             self._refusals = 0

@@ -63,7 +63,7 @@ class Grouped:
 
     def _was_settled(self, attempt: Attempt) -> None:
         self._engine.jobs_complete += 1
-        job_log.completed(attempt.delivery, attempt.began)
+        job_log.completed(attempt.delivery, attempt.began, attempt.about)
         self._engine.finish(attempt.held, attempt.held.finish("settled"))
 
     async def _refuse(self, completion: Completion, error: Exception) -> None:

@@ -1,10 +1,11 @@
-"""A job's lines in arq's log, in arq's words; arguments are left out."""
+"""A job's lines in arq's log, in arq's words; arguments are left out, and seconds are added."""
 
 import logging
 
 from arq.utils import timestamp_ms
 
 from uow.attempt.delivery import Delivery
+from uow.telemetry.subject import Subject
 
 logger = logging.getLogger("arq.worker")
 
@@ -21,11 +22,13 @@ def started(delivery: Delivery) -> None:
     if (late := now - delivery.score) > LATE_MS:
         extra += f" delayed={late / 1000:0.2f}s"
     waited = (now - delivery.enqueued_ms) / 1000
-    logger.info("%6.2fs → %s:%s(…)%s", waited, delivery.job_id, delivery.name, extra)
+    logger.info("%6.2fs → %s:%s(…)%s", waited, delivery.job_id, delivery.name, extra,
+                extra={"waited": waited})  # fmt: skip
 
 
-def completed(delivery: Delivery, began: float) -> None:
+def completed(delivery: Delivery, began: float, about: Subject) -> None:
     """The function has returned, and what it did is committed."""
     if logger.isEnabledFor(logging.INFO):
         took = timestamp_ms() / 1000 - began
-        logger.info("%6.2fs ← %s:%s ●", took, delivery.job_id, delivery.name)
+        logger.info("%6.2fs ← %s:%s ●", took, delivery.job_id, delivery.name,
+                    extra={**about.fields(), "ran": took, "outcome": "completed"})  # fmt: skip

@@ -109,7 +109,8 @@ class TokenLeases(Service):
 
     def _lose(self, held: Held) -> None:
         if self._is_running(held):
-            logger.warning("job %s: its lease was lost to another worker", held.job_id)
+            logger.warning("job %s: its lease was lost to another worker", held.job_id,
+                           extra=held.fields())  # fmt: skip
             if held.runs is not None:
                 self._call_soon(partial(interrupt, held.runs))
 

@@ -10,6 +10,7 @@ from uow.attempt.rowless import RowlessAttempt
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Occupied
+from uow.attempt.telling import in_fields
 from uow.broker import codec
 from uow.broker.claims import NO_RESULT, Finish
 from uow.broker.results import EndedJob
@@ -48,16 +49,17 @@ class RowlessAttempts:
         """Run a job and let Redis do what comes of it."""
         function, engine = self._runtime.registry[delivery.name], self._engine
         began, context = timestamp_ms(), {**engine.ctx, **delivery.context}
+        attempt = RowlessAttempt(self._runtime, function, context, delivery)
         job_log.started(delivery)
         try:
-            outcome = await RowlessAttempt(self._runtime, function, context, delivery).run()
+            outcome = await attempt.run()
         except asyncio.CancelledError as stopped:
             outcome = HandedBack(0.0, "the attempt was interrupted", stopped_by=stopped)
         except Occupied:
             return engine.finish(held, held.back("unrun"))
         if isinstance(outcome, Completed):
             engine.jobs_complete += 1
-            job_log.completed(delivery, began / 1000)
+            job_log.completed(delivery, began / 1000, attempt.about)
             result = codec.from_bytes(outcome.result)
             return engine.finish(held, self._with_result(held, delivery, began, result))
         return engine.finish(held, self._after(held, delivery, began, outcome))
@@ -69,7 +71,7 @@ class RowlessAttempts:
             case Failed(error) | Cancelled(error):
                 engine.jobs_failed += 1
                 logger.error("%s failed for good: %s", delivery, one_line(error),
-                             exc_info=traceback_of(error))  # fmt: skip
+                             exc_info=traceback_of(error), extra=in_fields(outcome))  # fmt: skip
                 return self._with_result(held, delivery, began, TaskFailed(**describe(error)))
             case Retrying() | Snoozed() | HandedBack():
                 engine.jobs_retried += 1
@@ -94,7 +96,8 @@ def _again(held: Held, delivery: Delivery, outcome: Retrying | Snoozed | HandedB
         case HandedBack(stopped_by=BaseException()):
             return held.back("unrun")
         case HandedBack(is_stray=True):
-            logger.warning("%s handed back: %s", delivery, outcome.reason)
+            logger.warning("%s handed back: %s", delivery, outcome.reason,
+                           extra=in_fields(outcome))  # fmt: skip
             return held.finish("unrun", delay_ms, held.payload)
-    logger.warning("%s again in %.1f s", delivery, outcome.delay)
+    logger.warning("%s again in %.1f s", delivery, outcome.delay, extra=in_fields(outcome))
     return held.finish("again", delay_ms, held.payload)

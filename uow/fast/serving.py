@@ -86,9 +86,13 @@ class Serving:
         """Whether this is a burst, and nothing is left."""
         return self.worker.burst and self.slots.are_empty() and await self._is_drained()
 
-    async def end(self) -> None:
+    async def idle(self) -> None:
         """Wait for what still runs."""
         await self.slots.emptied()
+
+    async def end(self) -> None:
+        """Let end what was begun."""
+        await self.idle()
 
     async def are_jobs_left(self) -> bool:
         """Whether the queues hold anything, due or not, as arq's burst mode asks."""

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 from uow.attempt.running import Held
+from uow.telemetry import subject
 from uow.telemetry.sentry import isolated
+from uow.telemetry.subject import Subject
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,12 @@ class Slots:
         return len(self._tasks) > self._size() / 4
 
     def spawn(self, held: Held, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` in a slot."""
+        """Run `work` in a slot; what is logged in it is about the job."""
+        about = Subject(held.job_id, held.queue, task_id=held.task_id)
+        token = subject.enter(about)  # for the context that the task copies, and no longer
         task = held.runs = self._tasks[held.job_id] = asyncio.create_task(isolated(work))
-        task.add_done_callback(partial(self._leave, held))
+        subject.leave(token)
+        task.add_done_callback(partial(self._leave, held, about))
 
     def watch(self) -> None:
         """Have a slot free when its task ends, whoever has started it."""
@@ -69,12 +74,13 @@ class Slots:
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
-    def _leave(self, held: Held, task: asyncio.Task[None]) -> None:
+    def _leave(self, held: Held, about: Subject, task: asyncio.Task[None]) -> None:
         self._forget(held.job_id, task)
         self._on_free()
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("job %s: an error of the worker's own", held.job_id, exc_info=error)
+            logger.error("job %s: an error of the worker's own", held.job_id,
+                         exc_info=error, extra=about.fields())  # fmt: skip
         if not held.ends and (task.cancelled() or error is not None):
             self._on_unfinished(held, task.cancelled() and self.stopping)
 

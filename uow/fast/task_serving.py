@@ -70,13 +70,18 @@ class TaskServing(Serving):
         Args:
             wake: Called when a suspect is alone here no more.
         """
-        self._runtime.solo.on_free = wake
+        self._runtime.solo.on_free = self._runtime.calling.threads.on_return = wake
         await self._attempts.completer.commits.start()
 
     @property
     def may_claim(self) -> bool:
         """Whether jobs may be claimed at all: none while a suspect is alone here."""
         return super().may_claim and not self._runtime.solo.is_reserved
+
+    @property
+    def free(self) -> int:
+        """How many jobs may be started now; threads that go on after their attempt keep slots."""
+        return super().free - self._runtime.calling.threads.outliving
 
     def is_full(self) -> bool:
         """Whether too much waits for Redis or Postgres."""
@@ -101,12 +106,19 @@ class TaskServing(Serving):
             self._batches.add(task)
             task.add_done_callback(self._batches.discard)
 
-    async def end(self) -> None:
-        """Let end what was begun, and commit it."""
+    async def idle(self) -> None:
+        """Wait for what still runs, or is about to."""
         while self._batches or self.worker.tasks:
             await asyncio.wait([*self._batches, *self.worker.tasks.values()])
-        await self._attempts.completer.commits.flush()
-        await self._attempts.completer.commits.stop()
+
+    async def end(self) -> None:
+        """Let end what was begun, and commit it."""
+        commits = self._attempts.completer.commits
+        try:
+            await self.idle()
+            await commits.flush()
+        finally:  # also if somebody has no more patience with what runs
+            await commits.stop()
 
     async def are_jobs_left(self) -> bool:
         """Whether either store has a due task; stock arq would wait for those that are not, too."""

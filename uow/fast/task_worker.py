@@ -41,3 +41,9 @@ class TaskWorker(FastWorker):
         )
         await serving.begin(self._intake.wake)
         return serving
+
+    async def drain(self) -> None:
+        """Claim no more, and wait for what runs."""
+        self.slots.stopping, self.allow_pick_jobs = True, False
+        if self._serving is not None:
+            await self._serving.idle()

@@ -36,6 +36,7 @@ from uow.fast.serving import Serving
 from uow.fast.slots import Slots
 from uow.fast.upkeep import INTERVAL_SECONDS, Upkeep
 from uow.settings.parts import LEASE_SECONDS, STALL_LIMIT
+from uow.telemetry import subject
 from uow.telemetry.logs import listed
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ class FastWorker(Worker):
         served = self.queue_name if self.queue_name in self.queues else next(iter(self.queues))
         self._ticks = Ticks(self.cron_jobs, options.get("timezone"), served)
         self.timezone = self._ticks.zone
-        self._terms = Terms(self.name, self.queues, lease_seconds, stall_limit)
+        self._terms = Terms(
+            self.name, self.queues, lease_seconds, stall_limit, self._handle_signals
+        )
         self._intake, self._aborts = Intake(), Aborts()
         self._upkeep = Upkeep(self, self.running, self._aborts, self._intake.end)
         self._custody: Custody | None = None
@@ -129,6 +132,7 @@ class FastWorker(Worker):
     async def main(self) -> None:
         """Start, serve until told to stop, or in burst mode until nothing is left."""
         self._has_started = False
+        subject.worker_here.set(self.name)
         self._pool = self._pool or self._given_pool or await self._connect()
         names = listed(self.functions)
         arqs_logger.info("Starting worker for %d functions: %s", len(self.functions), names)
@@ -257,7 +261,7 @@ class FastWorker(Worker):
             async with asyncio.timeout(PATIENCE_SECONDS):  # the pool may have no limit of its own
                 await pool.delete(self.health_check_key)
                 await self._ticks.forget_start(pool)
-        await pool.close(close_connection_pool=True)
+        await pool.aclose(close_connection_pool=True)
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """Stop: what is interrupted from now on burns no try."""

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from uow.process.orphans import tie_to_us, watch
+from uow.process.supervised import child_environment
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Child:
         self._process = subprocess.Popen(  # noqa: S603 - we ourselves, or what a test wants
             command,
             process_group=0,
+            env=child_environment(),
             preexec_fn=tie_to_us(signal.SIGTERM),
         )
         with ExitStack() as undo:

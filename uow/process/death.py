@@ -46,9 +46,9 @@ class Death:
 
         Raises:
             Exhausted: It had been out of file descriptors or memory for too long.
-            WorkerDied: A service has ended by an error of its own.
+            WorkerDied: A service has ended by an error of its own, or the worker without one.
         """
-        if isinstance(self.cause, Exhausted):
+        if isinstance(self.cause, Exhausted | WorkerDied):
             raise self.cause
         if self.cause is not None:
             text = f"a service of the worker has ended: {self.cause!r}; see the log"

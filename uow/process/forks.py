@@ -22,6 +22,7 @@ import select
 import signal
 import socket
 import threading
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -30,23 +31,55 @@ from uow.process.signals import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
-_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
-"""Our event loops, each with the thread that it runs on."""
+_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, "_Kept"] = WeakKeyDictionary()
+"""The event loops that workers run on."""
 
 _mask = threading.local()
 
 _WATCHED = re.compile(r"^tfd:\s*(\d+)", re.MULTILINE)
 
 
-def keep_from(loop: asyncio.AbstractEventLoop) -> None:
-    """Keep forks of this process from `loop`, which runs on this thread."""
-    _loops[loop] = threading.get_ident()
+@dataclass(slots=True)
+class _Kept:
+    """An event loop.
+
+    Attributes:
+        thread: It runs on this one.
+        listens: Whether what listens on it is ours, and none of a fork's.
+        workers: How many there are on it: several may be in one process of somebody else's.
+    """
+
+    thread: int
+    listens: bool
+    workers: int = 0
+
+
+class _Signals:
+    """Whether the handlers of this process are a worker's: those of an application are its own."""
+
+    ours = False
+
+
+def keep_from(
+    loop: asyncio.AbstractEventLoop, *, signals: bool = True, listens: bool = False
+) -> None:
+    """Keep forks of this process from `loop`, which runs on this thread.
+
+    Args:
+        signals: And from our handlers of signals: the process is the worker's.
+        listens: And from what listens on that loop, which would outlive us in a fork.
+    """
+    _loops.setdefault(loop, _Kept(threading.get_ident(), listens)).workers += 1
+    _Signals.ours |= signals
     _watch_forks()
 
 
 def release(loop: asyncio.AbstractEventLoop) -> None:
     """The worker on `loop` has ended: forks are no business of ours any more."""
-    _loops.pop(loop, None)
+    if (kept := _loops.get(loop)) is not None:
+        kept.workers -= 1
+        if not kept.workers:
+            del _loops[loop]
 
 
 @cache
@@ -68,14 +101,15 @@ def _release_signals() -> None:
 def _part() -> None:
     """In the child: have nothing in common with the parent any more."""
     try:
-        _forget_signals()
+        if _Signals.ours:
+            _forget_signals()
         ours = [item for item in _loops.items() if not item[0].is_closed()]
         _loops.clear()
-        for loop, thread in ours:
+        for loop, kept in ours:
             if hasattr(select, "epoll"):  # the BSDs' kqueue is not inherited
-                _part_from(loop)
-            if thread == threading.get_ident():
-                loop.call_soon(_end_stray)
+                _part_from(loop, listens=kept.listens)
+            if kept.thread == threading.get_ident():
+                loop.call_soon(end_stray)
     finally:
         _release_signals()
 
@@ -89,13 +123,13 @@ def _forget_signals() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _part_from(loop: asyncio.AbstractEventLoop) -> None:
+def _part_from(loop: asyncio.AbstractEventLoop, *, listens: bool) -> None:
     waits_at = _descriptor_of(loop)
     dead, end = socket.socketpair()
     with dead, select.epoll() as empty:
         end.close()
         for descriptor in _watched_at(waits_at):
-            if _is_connection(descriptor):
+            if _is_connection(descriptor) or (listens and _is_listener(descriptor)):
                 os.dup2(dead.fileno(), descriptor, inheritable=False)
         # To take something off the shared list would take it off the parent's.
         os.dup2(empty.fileno(), waits_at, inheritable=False)
@@ -129,7 +163,19 @@ def _is_connection(descriptor: int) -> bool:
         candidate.detach()
 
 
-def _end_stray() -> None:
+def _is_listener(descriptor: int) -> bool:
+    try:
+        candidate = socket.socket(fileno=descriptor)
+    except OSError:
+        return False
+    try:
+        return bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    finally:
+        candidate.detach()
+
+
+def end_stray() -> None:
+    """End this process: a fork that has come back to what only its parent may go on with."""
     logger.critical(
         "process %d, a fork of this worker, has come back to the event loop, and ends: what a task "
         "forks has to end by os._exit(), as it does with multiprocessing",

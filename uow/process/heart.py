@@ -37,6 +37,7 @@ class Heart(Service):
     Args:
         stall_limit: Seconds without a turn of the loop after which it counts as dead.
         name_of: Says what an asyncio task of the process runs.
+        signals: Whether the process's signals are the worker's, too.
 
     Attributes:
         on_blocked: Called, on this thread, when the loop turns again: with how many seconds it has
@@ -44,13 +45,18 @@ class Heart(Service):
     """
 
     def __init__(
-        self, stall_limit: float, name_of: "Callable[[asyncio.Task[Any] | None], str]"
+        self,
+        stall_limit: float,
+        name_of: "Callable[[asyncio.Task[Any] | None], str]",
+        *,
+        signals: bool = True,
     ) -> None:
         super().__init__(interval=REPORT_SECONDS / 2)
         self.on_blocked: Callable[[float, str], object] | None = None
         self._name_of = name_of
         self._stall_limit = stall_limit
-        self._ticked = time.monotonic()
+        self._signals = signals
+        self._ticked = self._turned = time.monotonic()
         self._blocked_since: float | None = None
         self._blocked_by = ""
         self._ticking: asyncio.TimerHandle | None = None
@@ -62,7 +68,7 @@ class Heart(Service):
         self._own_loop = asyncio.new_event_loop()
         self._watched = asyncio.get_running_loop()
         self._watched_thread = threading.get_ident()
-        forks.keep_from(self._watched)
+        forks.keep_from(self._watched, signals=self._signals)
         self._tick()
         try:
             self._thread.start()
@@ -107,8 +113,14 @@ class Heart(Service):
         """Seconds since the process's event loop should have turned."""
         return time.monotonic() - self._ticked - TICK_SECONDS
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the heart itself should have turned."""
+        return time.monotonic() - self._turned - self.interval
+
     async def run_once(self) -> None:
         """Report a loop that is blocked, once, and that it turns again; end what cannot go on."""
+        self._turned = time.monotonic()
         if self.on_death is not None and (error := exhaustion.here.hopeless()) is not None:
             self.on_death(error)
             self.on_death = None
@@ -132,7 +144,7 @@ class Heart(Service):
 
     def _turn(self) -> None:
         asyncio.set_event_loop(self._own_loop)
-        forks.keep_from(self._own_loop)
+        forks.keep_from(self._own_loop, signals=self._signals)
         self._own_loop.run_forever()
         self._watched.call_soon_threadsafe(self._ended.set)
 

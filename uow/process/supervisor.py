@@ -18,11 +18,14 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from uow.process.child import Child, Ended
+from uow.process.exposition import check_installed
+from uow.process.muster import Muster, Post, answering
+from uow.process.reception import Ports
 from uow.process.restarts import HOPELESS_ROUNDS, STARTED_SECONDS, Restarts
 from uow.process.signals import SignalCount, end_at_once, heeded_signals
 from uow.settings.environment import Settings
@@ -34,6 +37,8 @@ PATIENCE_MARGIN = 3.0
 
 OPTIONS = {"--processes": 1, "--watch": 0, "--watch-dir": 1}
 """The supervisor's own options, and how many values follow each; its children do not get them."""
+
+NO_PORTS = Ports()
 
 NEVER_STARTED = Ended(code=1, lived=0.0, told=False)
 
@@ -65,12 +70,16 @@ def supervise(
     """
     if needs_database:
         settings.require_database()
+    if settings.metrics_port is not None:
+        check_installed()
     supervisor = Supervisor(
         child_command(sys.orig_argv),
         processes,
         patience=settings.shutdown_grace + PATIENCE_MARGIN if needs_database else None,
         burst=burst,
         waits_for_change=watched is not None,
+        app=settings.app if needs_database else None,
+        ports=Ports.of(settings),
     )
     if watched is None:
         return asyncio.run(supervisor.run())
@@ -104,11 +113,13 @@ class Slot:
     Attributes:
         number: From 0.
         child: The process, as long as it runs.
+        vacancy: Why there is none.
         wake: Set when there is nothing to wait for before the next one.
     """
 
     number: int
     child: Child | None = None
+    vacancy: str = "has not been started yet"
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self, patience: float | None, *, again: bool = False) -> None:
@@ -127,6 +138,8 @@ class Supervisor:
         patience: Seconds that a process gets to end after SIGTERM; then SIGKILL. None: no SIGKILL.
         burst: Who ends with 0 by itself is done.
         waits_for_change: Whoever ends by itself is started again by `restart` alone.
+        app: Whose processes they are; None: an arq class's, which nobody is told of.
+        ports: Where probes and scrapers are told.
     """
 
     def __init__(
@@ -137,6 +150,8 @@ class Supervisor:
         patience: float | None,
         burst: bool = False,
         waits_for_change: bool = False,
+        app: str | None = None,
+        ports: Ports = NO_PORTS,
     ) -> None:
         self._command = command
         self._slots = [Slot(number) for number in range(count)]
@@ -147,11 +162,12 @@ class Supervisor:
         self._stopping = False
         self._signals = SignalCount()
         self._is_hopeless = False
+        self._app, self._ports = app, ports
 
     async def run(self) -> int:
         """Start them and wait until each of them has ended for good; returns our exit code."""
         try:
-            with self._signals_handled():
+            async with self._answering(), self._signals_handled():
                 codes = await asyncio.gather(*(self._keep(slot) for slot in self._slots))
         finally:
             for child in self._children():  # none, unless something of ours has failed
@@ -209,6 +225,7 @@ class Supervisor:
         if self._stopping:
             return
         when = "when a file changes" if seconds is None else f"in {seconds:g} s"
+        slot.vacancy = f"{ended} and starts again {when}"
         logger.info("process %d starts again %s", slot.number, when)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -227,8 +244,21 @@ class Supervisor:
             self.stop("nothing works")
         return seconds
 
-    @contextlib.contextmanager
-    def _signals_handled(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """Say how the processes are, to whoever asks."""
+        if self._app is None:
+            yield
+            return
+        muster = Muster(self._app, lambda: [_post(slot) for slot in self._slots], self._is_stopping)
+        async with answering(muster, self._ports):
+            yield
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    @contextlib.asynccontextmanager
+    async def _signals_handled(self) -> AsyncIterator[None]:
         """Pass on what stops us; reap whoever has ended."""
         loop = asyncio.get_running_loop()
         heeded = heeded_signals()
@@ -252,3 +282,7 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         return [slot.child for slot in self._slots if slot.child is not None]
+
+
+def _post(slot: Slot) -> Post:
+    return Post(slot.number, None if slot.child is None else slot.child.pid, slot.vacancy)

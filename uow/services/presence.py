@@ -91,6 +91,15 @@ class Presence(Service):
         in_touch = now - self._last <= self._dead_after
         return in_touch and now - self._since >= self._dead_after
 
+    @property
+    def trouble(self) -> str | None:
+        """Why this process claims nothing; None: it does. From any thread."""
+        if exhaustion.here.lasts():
+            return "the process is out of file descriptors or memory"
+        if time.monotonic() - self._last > self._dead_after:
+            return self._trouble or "no heartbeat yet"
+        return None
+
     async def run_once(self) -> None:
         """One heartbeat."""
         running = list(self._running())

@@ -21,8 +21,10 @@ from uow.db.database import Database
 from uow.db.failures import PASSING, sqlstate
 from uow.db.whereabouts import SETS, VERSION_TABLE, beside, not_there
 from uow.errors import SchemaError, ServerUnreachable
+from uow.services.presence import Presence
 from uow.settings.environment import Settings
 from uow.tasks.queue_owner import Owner, claim_or_refuse, identify
+from uow.telemetry.description import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ PAUSE = 0.25
 """Seconds between two tries."""
 
 LAST_TRY_SECONDS = 1.0
+
+ANSWER_SECONDS = 0.8
+"""Redis is asked for so long: less than whoever wants to know waits (`uow.process.health`)."""
 
 SILENT_SECONDS = 1.0
 """Who waits for longer is told what for."""
@@ -157,6 +162,20 @@ async def wait_for_redis(redis: RedisClient, settings: Settings) -> None:
 
     where = address(settings.redis_url.get_secret_value())
     await _wait_until(question, f"Redis at {where}", "WORKER_REDIS_URL", settings.connect_timeout)
+
+
+async def unready(presence: Presence, redis: RedisClient) -> str | None:
+    """Why this worker process cannot do its work now; None: both servers answer, and it claims."""
+    if (trouble := presence.trouble) is not None:
+        return trouble
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await redis.ping()
+    except TimeoutError:
+        return f"Redis has not answered for {ANSWER_SECONDS:g} s"
+    except AWAY as error:
+        return f"Redis does not answer ({one_line(error)})"
+    return None
 
 
 async def _wait_until(

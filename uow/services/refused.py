@@ -21,6 +21,7 @@ from uow.db.delivery import Pushable
 from uow.errors import QueueRefused
 from uow.events.spine import Spine
 from uow.settings.queues import fault_in_name
+from uow.tasks.jobs import fields_of_row
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ async def settle_refused(
         if reason is None:
             waiting[row.queue] = str(error)
             continue
-        logger.error("%s %s is failed: %s", row.name, row.id, reason)
+        logger.error("%s %s is failed: %s", row.name, row.id, reason, extra=fields_of_row(row))
         number = Numbered(row.id, row.attempt)
         await fail_without_attempt(db, number, reason, retention, events=events)
     for queue, said in waiting.items():

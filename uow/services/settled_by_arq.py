@@ -20,6 +20,7 @@ from uow.db.delivery import Pushable
 from uow.db.models import TaskState
 from uow.errors import UndecodablePayload
 from uow.events.spine import Spine
+from uow.tasks.jobs import fields_of_row
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ async def settle_as_arq_did(
         if error is None:
             lost.append(row)
             continue
-        logger.error("%s %s was settled in Redis alone: %s", row.name, row.id, error)
+        logger.error("%s %s was settled in Redis alone: %s", row.name, row.id, error,
+                     extra=fields_of_row(row))  # fmt: skip
         aborted = isinstance(error, asyncio.CancelledError)
         state = TaskState.CANCELLED if aborted else TaskState.FAILED
         this = Numbered(row.id, row.attempt)
@@ -59,7 +61,7 @@ def _failure_of(row: Pushable, result: bytes) -> BaseException | None:
     except UndecodablePayload as fault:
         # Another worker's pickle: it is not read, and the task is not its to settle.
         logger.warning("%s %s: an arq worker without our serializer took it from queue %s: %s",
-                       row.name, row.id, row.queue, fault)  # fmt: skip
+                       row.name, row.id, row.queue, fault, extra=fields_of_row(row))  # fmt: skip
         return None
     error = told.get("r")
     if isinstance(error, JobExecutionFailed) and str(error) == _EXPIRED:

@@ -32,6 +32,7 @@ from uow.settings.queues import weights_of
 from uow.settings.slips import PREFIX, ignored_in, is_from_kubernetes, slip_in
 from uow.settings.types import (
     DatabaseUrl,
+    Format,
     Identifier,
     Level,
     Queue,
@@ -100,6 +101,12 @@ class Settings(BaseSettings):
         (), description="Several queues for one worker, as `name=weight`, separated by commas."
     )
     concurrency: int = Field(10, ge=1, description="Tasks that run at once in one process.")
+    threads: int | None = Field(
+        None, ge=1, description="Tasks of plain functions (`def`) at once; default: concurrency."
+    )
+    cpu_slots: int | None = Field(
+        None, ge=1, description="Tasks with `process=True` at once; default: one per processor."
+    )
     lease_seconds: float = Field(
         LEASE_SECONDS, ge=1, description="How long a dead worker's job stays locked."
     )
@@ -123,6 +130,21 @@ class Settings(BaseSettings):
 
     log_level: Level = Field(
         "INFO", description="Level of the loggers `uow` and `arq`; all others are yours."
+    )
+    log_format: Format = Field(
+        "text", description="`text`, or `json`: an object per line; where you log yourself, yours."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/metrics` of a worker (extra `metrics`); unset: none.",
+    )
+    health_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/health/live` and `/health/ready` of a worker; unset: none.",
     )
     api_tokens: Tokens = Field(
         (),

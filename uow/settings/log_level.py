@@ -1,7 +1,7 @@
-"""How much is logged: the one setting of ours that counts for somebody's arq class.
+"""How much is logged, and how: the settings of ours that count for somebody's arq class.
 
-It is read without the others. There, a name with our prefix may be the application's own; and what
-reads all of them would be most of what such a worker imports.
+They are read without the others. There, a name with our prefix may be the application's own; and
+what reads all of them would be most of what such a worker imports.
 """
 
 import os
@@ -11,7 +11,11 @@ from uow.errors import SettingsError
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
+LogFormat = Literal["text", "json"]
+
 NAME = "WORKER_LOG_LEVEL"
+
+FORMAT_NAME = "WORKER_LOG_FORMAT"
 
 
 def log_level() -> LogLevel:
@@ -25,3 +29,16 @@ def log_level() -> LogLevel:
         if given == level:
             return level  # type: ignore[no-any-return]
     raise SettingsError(f"{NAME} is none of {', '.join(get_args(LogLevel))}")
+
+
+def log_format() -> LogFormat:
+    """What the environment says, or ``text``, in the same way.
+
+    Raises:
+        SettingsError: It says something else than a format.
+    """
+    given = os.environ.get(FORMAT_NAME, "").lower() or "text"
+    for form in get_args(LogFormat):
+        if given == form:
+            return form  # type: ignore[no-any-return]
+    raise SettingsError(f"{FORMAT_NAME} is none of {', '.join(get_args(LogFormat))}")

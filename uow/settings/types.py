@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
-from uow.settings.log_level import LogLevel
+from uow.settings.log_level import LogFormat, LogLevel
 from uow.settings.parts import Pooler
 from uow.settings.queues import fault_in_name, weights_of
 from uow.urls import parts, postgres, redis
@@ -35,6 +35,8 @@ class SettingValues(TypedDict, total=False):
     queue: str
     queues: str | Sequence[str]
     concurrency: int
+    threads: int | None
+    cpu_slots: int | None
     lease_seconds: float
     stall_limit: float
     shutdown_grace: float
@@ -42,6 +44,9 @@ class SettingValues(TypedDict, total=False):
     retention_days: float
     max_payload_bytes: int
     log_level: LogLevel
+    log_format: LogFormat
+    metrics_port: int | None
+    health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
 
 
@@ -53,6 +58,10 @@ def _split_at_commas(value: object) -> object:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _postgres(value: SecretStr) -> SecretStr:
@@ -97,6 +106,7 @@ def _tokens(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 _Listed = BeforeValidator(_split_at_commas)
 
 Level = Annotated[LogLevel, BeforeValidator(_upper)]
+Format = Annotated[LogFormat, BeforeValidator(_lower)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 Identifier = Annotated[str, AfterValidator(_identifier)]

@@ -173,9 +173,19 @@ class TaskClient:
         target = target_of(task)
         return self.enqueue_many(target, [target.bind(args, kwargs)])[0]
 
+    @overload
     def enqueue_many(
-        self, task: Enqueueable[Any, R] | str, many: Sequence[Mapping[str, object]], /
-    ) -> list[TaskHandle[R]]:
+        self, task: Enqueueable[Any, R], many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]: ...
+
+    @overload
+    def enqueue_many(
+        self, task: str, many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[Any]]: ...
+
+    def enqueue_many(
+        self, task: Enqueueable[Any, Any] | str, many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[Any]]:
         """Enqueue one task per element of `many`, in one transaction and few round trips.
 
         Raises:

@@ -12,6 +12,7 @@ from uow.db import delivery
 from uow.db.delivery import Pushable
 from uow.db.failures import PASSING, refuses
 from uow.db.statement import Statements
+from uow.telemetry.subject import fields_of
 
 T = TypeVar("T")
 
@@ -24,6 +25,13 @@ def jobs_of_rows(rows: Iterable[Pushable]) -> list[Job]:
             codec.durable_payload(row.name, str(row.id), now), row.due)
         for row in rows
     ]  # fmt: skip
+
+
+def fields_of_row(row: Pushable) -> dict[str, object]:
+    """The ``extra`` of a line of the log about its task."""
+    return fields_of(
+        task_id=row.id, task=row.name, job_id=row.job_id, queue=row.queue, attempt=row.attempt
+    )
 
 
 def by_queue(rows: Iterable[Pushable]) -> dict[str, dict[str, Pushable]]:

@@ -78,6 +78,13 @@ def one_line(error: BaseException) -> str:
     return on_one_line(f"{type_of(error)}: {message_of(error)}")
 
 
+def shown(value: object) -> str:
+    """Any value as a text of 8 KiB at most; an error as what it says."""
+    if isinstance(value, BaseException):
+        return message_of(value)
+    return cut(_text(lambda: str(value)), MESSAGE_BYTES)
+
+
 def on_one_line(text: str) -> str:
     """`text` with its line ends and control characters written out."""
     if text.isprintable():  # as nearly every line is

@@ -1,4 +1,4 @@
-"""Our log and arq's: one line per event, tracebacks below it, and no arguments in it.
+"""Our log and arq's: one line per event, its traceback below or in it, and no arguments.
 
 Names, ids and errors come from others: what could end a line in them is written out, so that
 nobody forges one; and no error is longer here than in its row (`uow.telemetry.description`).
@@ -15,8 +15,11 @@ from importlib import import_module
 from typing import TextIO
 
 from uow.errors import SettingsError, TaskFailed
-from uow.settings.log_level import LogLevel
+from uow.settings.log_level import LogFormat, LogLevel
 from uow.telemetry.description import message_of, on_one_line, one_line, trace_of
+from uow.telemetry.json_lines import JsonLines
+from uow.telemetry.subject import Subject, current
+from uow.telemetry.task_fields import fields_of_record
 from uow.user_code import described
 
 LOGGERS = ("uow", "arq")
@@ -24,6 +27,8 @@ LOGGERS = ("uow", "arq")
 
 LISTED = 20
 """So many function names are in a line at most."""
+
+LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 MARGIN = "  "
 """Before each line of a traceback: what an error says may have lines of its own."""
@@ -62,22 +67,28 @@ class Unheard(logging.StreamHandler[TextIO]):
 _DEAF = (Unheard, logging.NullHandler)
 
 
-def configure(level: LogLevel, loggers: Iterable[str] = LOGGERS) -> None:
+def configure(level: LogLevel, form: LogFormat = "text", loggers: Iterable[str] = LOGGERS) -> None:
     """Log to standard error from `level` on, where the application has said nothing else.
 
     To be called when the application has been imported: a level and handlers of its own are left as
     they are, and so is the root logger. A `dictConfig` that has switched off our loggers because
     they were there before it (``disable_existing_loggers``) did not mean them.
+
+    Where nobody handles a line of somebody else's, logging itself writes its bare text from WARNING
+    on; as JSON, that is a line as the others.
     """
+    formatter = JsonLines() if form == "json" else OneLine(LINE)
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(formatter if form == "json" else None)
     for name in loggers:
         logger = logging.getLogger(name)
         own = next((one for one in logger.handlers if isinstance(one, Unheard)), None)
         if logger.level == logging.NOTSET or own is not None:
             logger.setLevel(level)
         if own is None:
-            handler = Unheard()
-            handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-            logger.addHandler(handler)
+            own = Unheard()
+            logger.addHandler(own)
+        own.setFormatter(formatter)
         for existing in _below(name):
             existing.disabled = False
 
@@ -123,7 +134,8 @@ def edit_logs() -> None:
     """Edit arq's log and ours, whoever has configured the log of this process.
 
     From arq's is taken what does not belong there: job arguments, which stock arq writes at INFO;
-    and the traceback of a failed task, which we have logged where it happened.
+    and the traceback of a failed task, which we have logged where it happened. Lines about a task
+    get its fields (`uow.telemetry.subject`), whoever formats them.
     """
     ours = [name for name in logging.root.manager.loggerDict if name.startswith("uow.")]
     for name in (_ARQ, *ours):
@@ -133,9 +145,15 @@ def edit_logs() -> None:
 
 
 def edit(record: logging.LogRecord) -> bool:
-    """Take from `record` what is nobody's business, and make one line of it."""
+    """Take from `record` what is nobody's business, and make one line of it.
+
+    One that is logged while a job is at hand is told which task it is about.
+    """
+    about = current()
     if record.name == _ARQ:
-        _leave_out(record)
+        _leave_out(record, about)
+    if about is not None:
+        vars(record).update(fields_of_record(record))
     _tell_errors(record)
     _flatten(record)
     return True
@@ -175,7 +193,7 @@ def _told(value: object) -> object:
     return one_line(value) if isinstance(value, TaskFailed) else message_of(value)
 
 
-def _leave_out(record: logging.LogRecord) -> None:
+def _leave_out(record: logging.LogRecord, about: Subject | None) -> None:
     if record.exc_info and isinstance(record.exc_info[1], TaskFailed):
         record.exc_info = None
     if record.msg == _ARQ_BEGIN and isinstance(record.args, tuple) and len(record.args) == 2:
@@ -183,4 +201,6 @@ def _leave_out(record: logging.LogRecord) -> None:
         record.args = (number, listed(str(names).split(", ")))
     if record.msg == _ARQ_START and isinstance(record.args, tuple) and len(record.args) == 4:
         since, reference, arguments, extra = record.args
+        if about is not None and about.task is None:  # stock arq knows it before we do
+            about.task = str(reference).removeprefix(f"{about.job_id}:")
         record.args = (since, reference, "…" if arguments else "", extra)

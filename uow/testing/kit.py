@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from uow.app import App
+from uow.app import AppParts
 from uow.settings.environment import Settings
 from uow.tasks.binding import Caller
 from uow.tasks.enqueue import Enqueueable
@@ -55,7 +55,7 @@ class Tasks(Asking):
         session: Caller,
         *,
         settings: Settings | None = None,
-        app: App | None = None,
+        app: AppParts | None = None,
         registry: Registry | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> None:

@@ -46,11 +46,10 @@ def embedded_prepare() -> Any:
 def embedded_servers(embedded_app: Any, embedded_prepare: Any) -> "Iterator[ThrowawayServers]":
     """The throwaway servers of this session."""
     from uow.app import look_for_app
-    from uow.settings.environment import load_settings
     from uow.testing.servers import ThrowawayServers
 
     app = embedded_app or look_for_app(None).app
-    schema = load_settings(app.settings).given_schema
+    schema = app.load_settings().given_schema
     servers = ThrowawayServers(app.migrations, embedded_prepare, schema)
     yield servers
     servers.close()
@@ -74,12 +73,11 @@ def embedded_settings(
     """Settings that lead to the throwaway servers; the environment says the same, so that whatever
     reads it in this test finds them."""
     from uow.app import look_for_app
-    from uow.settings.environment import load_settings
 
     monkeypatch.setenv("WORKER_DATABASE_URL", embedded_database_url)
     monkeypatch.setenv("WORKER_REDIS_URL", embedded_servers.redis_url)
     app = embedded_app or look_for_app(None).app
-    return load_settings(app.settings)
+    return app.load_settings()
 
 
 @pytest.fixture

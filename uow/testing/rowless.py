@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -36,6 +36,15 @@ class RowlessJobs:
     def known(self) -> list[EnqueuedTask]:
         """Them all, in the order in which they were asked for."""
         return list(self._jobs.values())
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """Forget at its end whatever was kept in the block."""
+        before = dict(self._jobs)
+        try:
+            yield
+        finally:
+            self._jobs = before
 
     async def push(self, request: Request[R]) -> list[TaskHandle[R]]:
         """Keep the tasks of `request`.

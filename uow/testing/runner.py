@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import arq
 
-from uow.app import App, look_for_app
+from uow.app import AppParts, look_for_app
 from uow.attempt.attempt import Attempt
 from uow.attempt.delivery import Delivery, HeldJob
 from uow.attempt.rowless import RowlessAttempt
@@ -26,7 +26,7 @@ from uow.db import attempts, interventions
 from uow.db.database import Database
 from uow.errors import TaskCancelled, TaskFailed
 from uow.failpoints import reach
-from uow.settings.environment import Settings, load_settings
+from uow.settings.environment import Settings
 from uow.tasks.headers import decode_headers
 from uow.tasks.outcome import (
     Cancelled,
@@ -137,13 +137,13 @@ class Runner:
         troubles: Troubles,
         *,
         settings: Settings | None = None,
-        app: App | None = None,
+        app: AppParts | None = None,
         registry: Registry | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> None:
         self.troubles = troubles
         self.app = app or look_for_app(None).app
-        self.settings = settings or load_settings(self.app.settings)
+        self.settings = settings or self.app.load_settings()
         self.db = open_database(self.settings.database_schema)
         self.registry = default_registry if registry is None else registry
         self.redis = redis_nowhere()

@@ -26,6 +26,7 @@ from uow.broker.redis import AWAY
 from uow.broker.results import EndedJob
 from uow.fast.arq.payload import FunctionCall, read
 from uow.fast.arq.results import kept_ms, written
+from uow.telemetry import subject
 
 logger = logging.getLogger("arq.worker")
 
@@ -114,6 +115,7 @@ class ArqJob:
         """
         self.call = self._decoded()
         self.held.enqueued_ms = self.call.enqueued_ms
+        subject.here(self.held.job_id, self.held.queue).is_call(self.call.name, self.tries)
         if self.aborted_ms is not None and self.aborted_ms >= self.held.enqueued_ms:
             logger.info("%6.2fs ⊘ %s aborted before start", self._waited, self.ref)
             raise Refused(asyncio.CancelledError())

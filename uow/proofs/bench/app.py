@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from pydantic import Field
 
-from uow.app import App
+from uow.application import App
 from uow.settings.environment import GivenSettings, Settings
 from uow.settings.types import SettingValues
 

@@ -1,0 +1,66 @@
+"""What a worker process does for its metrics from start to stop; nothing, if none are wanted."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from uow.attempt.running import Running
+from uow.db.database import Database
+from uow.events.processes import LoopBlocked
+from uow.events.spine import Spine
+from uow.metrics.backlog import BacklogWatch
+from uow.metrics.metrics import Metrics, unobserved, wanted
+from uow.metrics.workers import Lag, ObservedWorker, busy_slots, connections_of
+from uow.process.heart import Heart
+from uow.service import Service
+from uow.settings.environment import Settings
+
+
+class Observation:
+    """Of one worker, from one start to the next.
+
+    Args:
+        stack: Ends it.
+        events: Of the worker; nothing has happened yet.
+        is_known: Whether it has a task function of that name.
+    """
+
+    def __init__(
+        self, stack: contextlib.AsyncExitStack, events: Spine, is_known: Callable[[str], bool]
+    ) -> None:
+        self._stack, self._events = stack, events
+        self._metrics: Metrics | None = wanted()
+        self._watch: BacklogWatch | None = None
+        if self._metrics is None:
+            stack.enter_context(unobserved())
+        else:
+            self._metrics.listen(events, is_known)
+
+    def duties(self, db: Database, on_death: Callable[[BaseException], None]) -> list[Service]:
+        """What the leader does for it."""
+        if self._metrics is None:
+            return []
+        self._watch = BacklogWatch(db, on_death)
+        return [self._watch]
+
+    def expect(self, schedules: Iterable[str]) -> None:
+        """Its code has these schedules."""
+        if self._metrics is not None:
+            self._metrics.missed.expect(schedules)
+
+    def show(self, settings: Settings, heart: Heart, running: Running, db: Database) -> None:
+        """The worker has started."""
+        if self._metrics is None or self._watch is None:
+            return
+        lag, watch = Lag(heart), self._watch
+        self._events.listen(lag.hear, LoopBlocked)
+        worker = ObservedWorker(
+            queues=[*settings.served_queues],
+            slots=settings.concurrency,
+            busy=partial(busy_slots, running),
+            lag=lag,
+            connections=partial(connections_of, db.engine),
+            waiting=lambda: watch.waiting,
+        )
+        self._metrics.workers.append(worker)
+        self._stack.callback(self._metrics.workers.remove, worker)

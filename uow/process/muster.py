@@ -1,0 +1,155 @@
+"""What a supervisor says of its processes: it asks each of them, and answers for all."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from uow.process import roster
+from uow.process.exposition import (
+    METRICS,
+    METRICS_IN_FULL,
+    content_type,
+    is_openmetrics_wanted,
+    merged,
+)
+from uow.process.health import LIVE, PROCESS, READY, SERVING, STOPPING, Report, verdict
+from uow.process.http_server import Answer, HttpRequest, Route
+from uow.process.reception import Ports, doors_of, open_all, serving
+
+ASK_SECONDS = 2.0
+"""A process that takes longer does not answer: it is stopped, or something keeps its threads."""
+
+ANSWER_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A place for a process.
+
+    Attributes:
+        number: From 0.
+        pid: Of the process that is in it; None: it is between two.
+        vacancy: Why there is none.
+    """
+
+    number: int
+    pid: int | None
+    vacancy: str = "has not been started"
+
+    def __str__(self) -> str:
+        return f"process {self.number}" + (f" (pid {self.pid})" if self.pid is not None else "")
+
+
+class Muster:
+    """The posts of a supervisor.
+
+    Args:
+        app: Whose they are.
+        posts: Says what they are now.
+        stops: Whether the supervisor was told to stop.
+    """
+
+    def __init__(
+        self, app: str, posts: Callable[[], Sequence[Post]], stops: Callable[[], bool]
+    ) -> None:
+        self.app, self._posts, self._stops = app, posts, stops
+        self._began = time.monotonic()
+
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """For an `HttpServer`."""
+        return {
+            LIVE: self._tell_live, READY: self._tell_ready, PROCESS: self._tell_all,
+            METRICS: self._tell_metrics,
+        }  # fmt: skip
+
+    async def ask_each(self, path: str) -> list[tuple[Post, Answer | None]]:
+        """What each process answers to `path`, all asked at once; None: there is no answer."""
+        posts = self._posts()
+        return list(
+            zip(posts, await asyncio.gather(*(_ask(one, path) for one in posts)), strict=True)
+        )
+
+    async def _tell_live(self, _: HttpRequest) -> Answer:
+        # Who is between two processes, or starts one, is at work; who hangs is not helped by us.
+        return verdict(_first_problem(await self.ask_each(LIVE), vacant_is_well=True))
+
+    async def _tell_ready(self, _: HttpRequest) -> Answer:
+        return verdict(_first_problem(await self.ask_each(READY), vacant_is_well=False))
+
+    async def _tell_metrics(self, request: HttpRequest) -> Answer:
+        openmetrics = is_openmetrics_wanted(request.headers.get("accept", ""), request.query)
+        answers = await self.ask_each(METRICS_IN_FULL if openmetrics else METRICS)
+        # Who starts, or hangs, has none: his series pause, and those of the others go on.
+        texts = [(str(post.number), one.body) for post, one in answers if one and one.status == 200]
+        text = merged(texts, openmetrics=openmetrics)
+        return Answer(200, text, content_type(openmetrics=openmetrics))
+
+    async def _tell_all(self, _: HttpRequest) -> Answer:
+        vacant = [f"{one} {one.vacancy}" for one in self._posts() if one.pid is None]
+        problem = None if self._stops() or not vacant else "; ".join(vacant)
+        state = STOPPING if self._stops() else SERVING
+        seconds = time.monotonic() - self._began
+        return Report(
+            "supervisor", os.getpid(), self.app, (), state, seconds, problem, problem
+        ).answer()
+
+
+@contextlib.asynccontextmanager
+async def answering(muster: Muster, ports: Ports) -> AsyncIterator[None]:
+    """Answer for all while the block runs, on the running event loop.
+
+    Args:
+        ports: Those of the settings.
+
+    Raises:
+        SettingsError: A port cannot be listened on.
+    """
+    routes = muster.routes
+    served, entry = open_all(muster.app, routes, doors_of(routes, ports))
+    try:
+        async with serving(served):
+            yield
+    finally:
+        if entry is not None:
+            entry.remove()
+
+
+def _first_problem(
+    answers: Sequence[tuple[Post, Answer | None]], *, vacant_is_well: bool
+) -> str | None:
+    for post, answer in answers:
+        if post.pid is None:
+            if not vacant_is_well:
+                return f"{post} {post.vacancy}"
+        elif answer is None:
+            return f"{post}: no answer"
+        elif answer.status != 200:
+            return f"{post}: {answer.body.decode().strip()}"
+    return None
+
+
+async def _ask(post: Post, path: str) -> Answer | None:
+    if post.pid is None:
+        return None
+    entry = next(roster.entries(post.pid), None)
+    if entry is None:  # its imports take a second
+        return Answer(200 if path == LIVE else 503, b"it is starting")
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            return await _asked_at(entry.path, path)
+    except (TimeoutError, OSError, ValueError):
+        return None
+
+
+async def _asked_at(socket: str, path: str) -> Answer:
+    reader, writer = await asyncio.open_unix_connection(socket, limit=ANSWER_BYTES)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+        return Answer(int(head.split(b" ", 2)[1]), body)
+    finally:
+        writer.close()
