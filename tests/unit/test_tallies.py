@@ -14,7 +14,7 @@ from uow.events import ServerAway, ServerBack
 from uow.metrics.backlog import MOST_QUEUES, summed
 from uow.metrics.families import text_of
 from uow.metrics.metrics import Metrics
-from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, Attempts, Durations, Servers
+from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, AttemptTally, Durations, ServerTally
 from uow.process.exposition import is_openmetrics_wanted, merged
 from uow.tasks.outcome import Completed
 
@@ -50,7 +50,7 @@ def test_a_duration_on_a_bound_is_in_the_bucket_below_it() -> None:
 
 
 def test_a_name_that_no_function_has_is_no_label() -> None:
-    attempts = Attempts()
+    attempts = AttemptTally()
     hear = attempts.listener({"known"}.__contains__)
     hear([ended("known"), ended("'; DROP TABLE task"), ended("another stranger")])
     assert {task: tally.outcomes["completed"] for (task, _), tally in attempts.tallies.items()} == {
@@ -59,7 +59,7 @@ def test_a_name_that_no_function_has_is_no_label() -> None:
 
 
 def test_there_are_never_more_labels_than_are_good() -> None:
-    attempts = Attempts()
+    attempts = AttemptTally()
     hear = attempts.listener(lambda _: True)
     hear([ended(str(number)) for number in range(MOST_TASKS + 50)])
     assert len(attempts.tallies) == MOST_TASKS + 1
@@ -77,7 +77,7 @@ def test_queues_that_rows_name_are_bounded_and_none_is_lost() -> None:
 
 
 def test_a_server_is_up_until_it_is_said_to_be_away() -> None:
-    servers = Servers()
+    servers = ServerTally()
     servers.hear(ServerAway(server="redis", error=OSError()))
     assert servers.up == {"postgres": True, "redis": False}
     servers.hear(ServerBack(server="redis", seconds=1.0))

@@ -75,8 +75,8 @@ class RowlessAttempt:
     """One attempt of a task that has no row."""
 
     __slots__ = (
-        "_ctx", "_delivery", "_function", "_has_begun", "_work", "about", "began", "runtime",
-        "task",
+        "_ctx", "_delivery", "_function", "_has_begun", "_work",
+        "about", "began", "runtime", "task",
     )  # fmt: skip
 
     def __init__(

@@ -101,7 +101,7 @@ class TaskTally:
         self.waited.note(attempt.waited, trace)
 
 
-class Attempts:
+class AttemptTally:
     """Those of this process.
 
     Attributes:
@@ -157,7 +157,7 @@ class Missed:
         counts[schedule] = counts.get(schedule, 0) + times
 
 
-class Servers:
+class ServerTally:
     """Whether they answer this process.
 
     Attributes:
