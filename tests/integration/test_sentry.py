@@ -204,7 +204,7 @@ async def test_nothing_of_an_attempt_is_kept_when_it_has_ended(
     gc.collect()
     assert len(reports.events) == 1
     assert [ref() for ref in kept] == [None, None]
-    assert not any(isinstance(one, RunningScope) for one in gc.get_objects())
+    assert not any(type(one) is RunningScope for one in gc.get_objects())
 
 
 async def test_a_task_that_fails_without_an_attempt_is_reported(
