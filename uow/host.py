@@ -153,6 +153,7 @@ class Process:
         self.death = Death() if self._stopper is None else Death(self._stopper)
         self.events = events = self.registry.events.copy()
         observation = Observation(self._stack, events, self.registry.__contains__)
+        observation.expect(one.name for one in self.schedules)
         departure = self.departure = Departure(self._time_to_leave, ctx["redis"])
         self._stack.callback(departure.end)
         if self._stopper is None:
@@ -213,7 +214,14 @@ class Process:
         """Tell that this process has started; and when it stops, of that."""
         events, settings = self.events, self.settings
         queues = tuple(settings.served_queues)
-        events.emit(WorkerStarted(worker=name, queues=queues, concurrency=settings.concurrency))
+        events.emit(
+            WorkerStarted(
+                worker=name,
+                queues=queues,
+                concurrency=settings.concurrency,
+                schedules=tuple(one.in_code for one in self.schedules),
+            )
+        )
         self._stack.callback(lambda: events.emit(WorkerStopped(worker=name)))
 
     def _watch_for_signals(self, departure: Departure) -> None:

@@ -55,6 +55,13 @@ class Spine:
         """
         self._add(_BatchEar(listener), kinds)
 
+    def forget(self, listener: Callable[[Any], object]) -> None:
+        """Call it no more; copies go on."""
+        for kind, ears in list(self._heard.items()):
+            self._heard[kind] = [ear for ear in ears if ear.listener != listener]
+            if not self._heard[kind]:
+                del self._heard[kind]
+
     def wants(self, kind: type[object]) -> bool:
         """Whether anybody listens: if not, the event need not be made."""
         return kind in self._heard
@@ -84,10 +91,10 @@ class Spine:
 class _Ear:
     """A listener, and when it has failed last."""
 
-    __slots__ = ("_listener", "_told_at")
+    __slots__ = ("_told_at", "listener")
 
     def __init__(self, listener: Callable[[Any], object]) -> None:
-        self._listener = listener
+        self.listener = listener
         self._told_at = float("-inf")
 
     def hear(self, events: Sequence[object]) -> None:
@@ -96,7 +103,7 @@ class _Ear:
 
     def _hear(self, told: object, kind: type[object]) -> None:
         try:
-            self._listener(told)
+            self.listener(told)
         except KeyboardInterrupt:  # which is for the process, wherever it comes
             raise
         except BaseException as error:
@@ -106,7 +113,7 @@ class _Ear:
         now = time.monotonic()
         if now - self._told_at >= REPORT_SECONDS:
             self._told_at = now
-            name = getattr(self._listener, "__qualname__", type(self._listener).__qualname__)
+            name = getattr(self.listener, "__qualname__", type(self.listener).__qualname__)
             logger.error("%s, which listens to %s, has failed; nothing else is changed by that",
                          name, kind.__name__, exc_info=error)  # fmt: skip
 

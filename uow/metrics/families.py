@@ -155,10 +155,7 @@ def _slots(workers: list[ObservedWorker]) -> dict[str, int]:
 
 def _connections(workers: list[ObservedWorker]) -> dict[str, int]:
     pools = [one.connections() for one in workers]
-    return {
-        "busy": sum(used for used, _ in pools),
-        "idle": sum(idle for _, idle in pools),
-    }
+    return dict(zip(("busy", "idle", "unopened"), map(sum, zip(*pools, strict=True)), strict=True))
 
 
 def _fleet(workers: list[ObservedWorker]) -> Iterator[Metric]:

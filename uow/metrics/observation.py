@@ -1,7 +1,7 @@
 """What a worker process does for its metrics from start to stop; nothing, if none are wanted."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from uow.attempt.running import Running
@@ -42,6 +42,11 @@ class Observation:
             return []
         self._watch = BacklogWatch(db, on_death)
         return [self._watch]
+
+    def expect(self, schedules: Iterable[str]) -> None:
+        """Its code has these schedules."""
+        if self._metrics is not None:
+            self._metrics.missed.expect(schedules)
 
     def show(self, settings: Settings, heart: Heart, running: Running, db: Database) -> None:
         """The worker has started."""

@@ -6,7 +6,7 @@ what is shown then may be an event or so apart, and is never more than has happe
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from uow.attempt.telling import EndedAttempt, ended_as
@@ -79,13 +79,14 @@ class TaskTally:
     """The attempts of one task function in one queue.
 
     Attributes:
-        outcomes: How many have ended how.
+        outcomes: How many have ended how. Those that are asked for are there from the first attempt
+            on: of a series that begins with its first failure, no rate ever shows that one.
     """
 
     __slots__ = ("outcomes", "ran", "waited")
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, int] = {}
+        self.outcomes: dict[str, int] = {"completed": 0, "retry": 0, "failed": 0}
         self.ran = Durations(RAN_SECONDS)
         self.waited = Durations(WAITED_SECONDS)
 
@@ -140,12 +141,20 @@ class Missed:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
 
+    def expect(self, schedules: Iterable[str]) -> None:
+        """These may be missed: none is, so far."""
+        for schedule in schedules:
+            self._add(schedule, 0)
+
     def hear(self, missed: TickMissed) -> None:
         """One more."""
-        counts, schedule = self.counts, missed.schedule
+        self._add(missed.schedule, 1)
+
+    def _add(self, schedule: str, times: int) -> None:
+        counts = self.counts
         if schedule not in counts and len(counts) >= MOST_SCHEDULES:
             schedule = OTHERS
-        counts[schedule] = counts.get(schedule, 0) + 1
+        counts[schedule] = counts.get(schedule, 0) + times
 
 
 class Servers:

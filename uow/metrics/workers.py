@@ -25,7 +25,8 @@ class ObservedWorker:
         slots: How many tasks it runs at once.
         busy: How many of them it runs.
         lag: Seconds for which its event loop does not turn, or has not lately.
-        connections: How many of its pool are in use, and how many idle.
+        connections: Those of its pool: how many are busy, how many idle, and how many more there
+            may be.
         waiting: What it has seen of the fleet, if it leads.
     """
 
@@ -33,7 +34,7 @@ class ObservedWorker:
     slots: int
     busy: Callable[[], int]
     lag: Callable[[], float]
-    connections: Callable[[], tuple[int, int]]
+    connections: Callable[[], tuple[int, int, int]]
     waiting: Callable[[], Waiting | None]
 
 
@@ -42,12 +43,13 @@ def busy_slots(running: Running) -> int:
     return sum(1 for one in running.all() if one.runs is not None and not one.runs.done())
 
 
-def connections_of(engine: AsyncEngine) -> tuple[int, int]:
-    """How many connections of a pool are in use, and how many idle."""
+def connections_of(engine: AsyncEngine) -> tuple[int, int, int]:
+    """How many connections of a pool are busy and idle, and how many more there may be."""
     pool = engine.pool
     if not isinstance(pool, QueuePool):  # an application may have said another one
-        return 0, 0
-    return pool.checkedout(), pool.checkedin()
+        return 0, 0, 0
+    busy, idle = pool.checkedout(), pool.checkedin()
+    return busy, idle, max(pool.size() - busy - idle, 0)
 
 
 class Lag:

@@ -35,6 +35,7 @@ from uow.tasks.enqueue import (
     Request,
     WrittenTasks,
     enqueued,
+    hooks_of,
     jobs_of,
     rows_of,
     write_in,
@@ -269,19 +270,24 @@ class TaskClient:
         if request.options.unique_key is not None:
             with self._db.transaction() as (connection, _):
                 return write_in(connection, request, self._outlet)
-        new = rows_of(request, self._outlet)
-        try:
-            jobs = self._insert_rows(new)
-        except ProgrammingError as error:
-            refusal = refusal_of(error, self._db.engine, self._outlet)
-            if refusal is None:
-                raise
-            raise refusal from error
+        with hooks_of(request, self._outlet.queue) as hooks:
+            new = rows_of(request, self._outlet, hooks.headers)
+            jobs = self._insert_or_explain(new)
+            hooks.written(new.ids)
         reach("enqueue_committed")
         self._pusher.announce(jobs)
         if self._events.wants(TaskEnqueued):
             self._events.emit_all(enqueued(new))
         return WrittenTasks(new.ids, self._db.engine)
+
+    def _insert_or_explain(self, new: NewTasks) -> list[Job]:
+        try:
+            return self._insert_rows(new)
+        except ProgrammingError as error:
+            refusal = refusal_of(error, self._db.engine, self._outlet)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def _insert_rows(self, new: NewTasks) -> list[Job]:
         if len(new.ids) <= ROWS_PER_STATEMENT:

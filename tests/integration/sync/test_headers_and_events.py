@@ -12,15 +12,15 @@ from tests.conftest import Drain
 from uow import Database, Enqueuing, Settings, TaskContext, on_enqueue, task
 from uow.events import TaskEnqueued, TaskSettled
 from uow.events.spine import Spine
-from uow.tasks import headers as headers_module
+from uow.tasks import hooks
 from uow.tasks.registry import Registry, default_registry
 
 
 @pytest.fixture(autouse=True)
 def _no_hooks_stay() -> Iterator[None]:
-    before = list(headers_module._hooks)
+    before = (list(hooks._adding), list(hooks._surrounding))
     yield
-    headers_module._hooks[:] = before
+    hooks._adding[:], hooks._surrounding[:] = before
 
 
 @pytest.fixture
