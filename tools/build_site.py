@@ -2,8 +2,8 @@
 
     uv run --group docs tools/build_site.py
 
-What is built are the pages of docs/ and, made of them, those that are parts of files of the
-repository: README's tables, the changes, how to contribute, how to report a hole. Zensical refuses
+What is built are the pages of docs/ and those that are files of the repository: the changes, how to
+contribute, how to report a hole. Zensical refuses
 a link or an anchor that leads nowhere. What it lets pass is looked for here: a page in no nav, a
 nav without its page, a docstring that names a parameter that is not there, and anything that a
 browser would fetch from somebody else.
@@ -22,31 +22,21 @@ STAGED = ROOT / ".site"
 
 SITE = ROOT / "site"
 
-SECTIONS = {
-    "reference/at-a-glance.md": "Everything you can do with a task",
-    "reference/ctx.md": "What is in `ctx`",
-    "reference/commands.md": "Commands",
-    "reference/settings.md": "Settings",
-}
-"""Pages that are sections of README.md."""
-
 FILES = {
     "project/changelog.md": "CHANGELOG.md",
     "project/contributing.md": "CONTRIBUTING.md",
     "project/security.md": "SECURITY.md",
 }
-"""Pages that are whole files."""
+"""Pages that are files of the repository."""
 
 
 def stage(folder: Path) -> None:
     """Write all pages into `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "docs", folder)
-    pages = {name: section(heading) for name, heading in SECTIONS.items()}
-    pages |= {name: (ROOT / file).read_text() for name, file in FILES.items()}
-    for name, text in pages.items():
+    for name, file in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(relinked(text, name))
+        (folder / name).write_text(relinked((ROOT / file).read_text(), name))
     for path in folder.rglob("*.md"):
         path.write_text(titled(path.read_text(), path.parent))
 
@@ -60,19 +50,6 @@ def titled(text: str, folder: Path) -> str:
         return f"[{(heading or found)[1]}]({found[2]}{found[3] or ''})"
 
     return re.sub(r"\[([\w/-]+\.md)\]\(([^)#]+\.md)(#[^)]*)?\)", link, text)
-
-
-def section(heading: str) -> str:
-    """A section of README.md as a page, with the link definitions that it needs."""
-    readme = (ROOT / "README.md").read_text()
-    body = readme.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    if not body:
-        sys.exit(
-            f"README.md has no section {heading!r}, of which a page is made: tools/build_site.py"
-        )
-    definitions = re.findall(r"^\[([\w-]+)\]: (\S+)$", readme, re.MULTILINE)
-    used = [f"[{name}]: {target}" for name, target in definitions if f"][{name}]" in body]
-    return "\n".join([f"# {heading}", body, *used, ""])
 
 
 def relinked(text: str, page: str) -> str:
@@ -89,7 +66,7 @@ def relinked(text: str, page: str) -> str:
 def page_at(path: str) -> str:
     """The page that is published at `path`, below the address of the documentation."""
     path = path.strip("/")
-    pages = {*pages_of(ROOT / "docs"), *SECTIONS, *FILES}
+    pages = {*pages_of(ROOT / "docs"), *FILES}
     for candidate in (f"{path}.md", f"{path}/index.md".strip("/")):
         if candidate in pages:
             return candidate

@@ -16,7 +16,7 @@ from uow import Database
 
 BLOCK = re.compile(
     r"(?:^`(?P<file>[\w./]+)`:\n\n)?"
-    r'^```(?P<kind>python|console|sql)(?: title="(?P<terminal>[^"]+)")?\n'
+    r'^```(?P<kind>python|ini|console|sql)(?: title="(?P<terminal>[^"]+)")?\n'
     r"(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
@@ -29,10 +29,10 @@ SERVES = {
 }
 """Commands that stay, and what they say when they are there."""
 
-PORTS = ("8000", "8001", "8002")
+PORTS = ("8000", "8001", "8002", "8003")
 """Those of the pages; each reader has others."""
 
-LOOKS = ("billing.show", "cron list", "--check", "curl -s localhost")
+LOOKS = ("billing.show", "cron list", "worker check", "curl -s localhost")
 """Commands that only look: what they are to see may still be on its way."""
 
 SECONDS = 20
@@ -91,11 +91,11 @@ class Reader:
     def start(self, command: str) -> None:
         """Start what stays; what ran in this terminal before is stopped first."""
         kind = next(kind for kind in SERVES if kind in command)
-        terminal = kind if command.startswith("worker run") else command
+        terminal = kind if kind == "worker run" else command
         if terminal in self.terminals:
             self.terminals[terminal].terminate()
             self.terminals[terminal].kill9()
-        words = ["bash", "-c", f"exec {command}"]
+        words = ["bash", "-c", f"exec env {command}"]
         self.terminals[terminal] = run_logged(words, self._environment(), cwd=self.folder)
         self.terminals[terminal].wait_for_log(SERVES[kind])
 

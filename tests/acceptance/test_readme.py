@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type, typed."""
+"""What the README tells a newcomer to type, typed; and what the tables of the reference say."""
 
 import asyncio
 import dataclasses
@@ -20,15 +20,14 @@ from uow.tasks.function import DEFAULT_TIMEOUT
 from uow.tasks.retry import RetryPolicy
 
 README = (ROOT / "README.md").read_text()
+REFERENCE = ROOT / "docs" / "reference"
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     """The files of the README, in a folder of their own."""
     files = re.findall(r"`(app/\w+\.py)`:\n\n```python\n(.*?)```", README, re.DOTALL)
-    assert [name for name, _ in files] == [
-        "app/tasks.py", "app/api.py", "app/order.py", "app/small.py",
-    ]  # fmt: skip
+    assert [name for name, _ in files] == ["app/tasks.py", "app/api.py", "app/small.py"]
     (tmp_path / "app").mkdir()
     for name, source in files:
         (tmp_path / name).write_text(source)
@@ -79,24 +78,6 @@ async def test_a_newcomers_own_task_runs_exactly_once(
     assert [tuple(row) for row in found] == [(response.json()["task"], "succeeded", "confirmed")]
 
 
-async def test_a_plain_script_enqueues_and_waits_for_the_result(
-    app: Path,
-    db: Database,
-    environment: dict[str, str],
-    processes: list[subprocess.Popen[bytes]],
-) -> None:
-    await db.execute_once(
-        text("CREATE TABLE orders (id bigserial PRIMARY KEY, confirmed boolean DEFAULT false)"), {}
-    )
-    done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-m", "app.order"], cwd=app, env=environment,
-        capture_output=True, text=True, timeout=40, check=False,
-    )  # fmt: skip
-    assert done.stdout == "confirmed\n", done.stderr
-    found = await db.execute_once(text("SELECT confirmed FROM orders"), {})
-    assert found.all() == [(True,)]
-
-
 async def test_a_small_service_runs_its_worker_itself(
     app: Path, db: Database, environment: dict[str, str]
 ) -> None:
@@ -127,24 +108,25 @@ async def test_a_small_service_runs_its_worker_itself(
         server.wait()
 
 
-def test_the_readme_lists_all_that_is_in_ctx_and_in_its_task() -> None:
-    section = README.partition("## What is in `ctx`\n")[2].partition("\n## ")[0]
-    keys = re.findall(r'^\| `"(\w+)"` \|', section, re.MULTILINE)
+def test_the_page_of_ctx_lists_all_that_is_in_it_and_in_its_task() -> None:
+    page = (REFERENCE / "ctx.md").read_text()
+    keys = re.findall(r'^\| `"(\w+)"` \|', page, re.MULTILINE)
     assert sorted(keys) == sorted(TaskContext.__annotations__)
-    rows = section.partition('`ctx["task"].…`')[2]
+    rows = page.partition('`ctx["task"].…`')[2]
     named = {name for row in rows.splitlines() for name in re.findall(r"`(?:await )?(\w+)", row)}
     fields = {field.name for field in dataclasses.fields(RunningTask)} - {"db", "after_commit"}
     assert {*fields, "report", "on_commit"} <= named
 
 
-def test_the_readme_names_the_defaults_of_a_task() -> None:
+def test_the_page_at_a_glance_names_the_defaults_of_a_task() -> None:
+    page = (REFERENCE / "at-a-glance.md").read_text()
     policy = RetryPolicy()
-    assert f"{policy.max_tries} by default" in README
-    assert f"({DEFAULT_TIMEOUT:g} s by default)" in README
+    assert f"{policy.max_tries} by default" in page
+    assert f"({DEFAULT_TIMEOUT:g} s by default)" in page
     backoff = ", ".join(
         f"{name}={getattr(policy.backoff, name):g}" for name in ("base", "factor", "cap", "jitter")
     )
-    assert f"`{backoff}`" in README
+    assert f"`{backoff}`" in page
 
 
 def address_of(server: subprocess.Popen[bytes]) -> str:
@@ -155,8 +137,9 @@ def address_of(server: subprocess.Popen[bytes]) -> str:
     raise AssertionError("the server did not start")
 
 
-def test_every_command_in_the_readme_is_there() -> None:
-    listed = set(re.findall(r"^\| `worker (\w+)", README, re.MULTILINE))
+def test_the_page_of_commands_has_every_command() -> None:
+    page = (REFERENCE / "commands.md").read_text()
+    listed = set(re.findall(r"^\| `worker (\w+)", page, re.MULTILINE))
     shown = subprocess.run(
         [sys.executable, "-m", "uow", "--help"], capture_output=True, text=True, check=True
     ).stdout

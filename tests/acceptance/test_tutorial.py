@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -22,7 +23,8 @@ def effects() -> None:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    reading = Reader(tmp_path, environment_of(Settings()))
+    app = f"billing-{uuid4().hex[:8]}"  # `worker check` tells of every billing on this host
+    reading = Reader(tmp_path, environment_of(Settings(), WORKER_APP=app))
     yield reading
     reading.close()
 

@@ -97,7 +97,10 @@ class AttemptEnded(AttemptStarted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSettled(TaskEvent):
-    """A task has reached a final state, by an attempt of this process.
+    """A task has reached a final state.
+
+    Told by the process that has brought it there: by an attempt, a ``cancel()``, or as it cannot
+    run.
 
     Attributes:
         state: Which.
