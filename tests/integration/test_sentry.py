@@ -31,6 +31,7 @@ from uow import (
 from uow.contrib.sentry import UowIntegration
 from uow.contrib.sentry.attempts import RunningScope
 from uow.contrib.sentry.monitors import config_of, slug_of
+from uow.events import AttemptEnded, AttemptStarted
 from uow.events.processes import ScheduleInCode
 from uow.tasks.registry import Registry
 
@@ -204,6 +205,20 @@ async def test_nothing_of_an_attempt_is_kept_when_it_has_ended(
     gc.collect()
     assert len(reports.events) == 1
     assert [ref() for ref in kept] == [None, None]
+
+
+def test_a_scope_is_let_go_with_its_attempt_and_not_with_the_worker(
+    registry: Registry, reports: Reports
+) -> None:
+    about: dict[str, Any] = {
+        "id": None, "job_id": "j", "name": "n", "queue": "q", "user_id": None, "headers": {},
+        "worker": "w", "attempt": 1, "tries": 0, "waited": 0.0,
+    }  # fmt: skip
+    with sentry_sdk.isolation_scope():
+        registry.events.emit(AttemptStarted(**about))
+        assert any(type(one) is RunningScope for one in gc.get_objects())
+        ended = AttemptEnded(**about, outcome="completed", error=None, delay=None, ran=0.0)
+        registry.events.emit(ended)
     assert not any(type(one) is RunningScope for one in gc.get_objects())
 
 

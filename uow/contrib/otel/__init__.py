@@ -4,6 +4,11 @@
 module. See ``docs/tracing.md``.
 """
 
-from uow.contrib.otel.instrumentation import instrument, uninstrument
+try:
+    from uow.contrib.otel.instrumentation import instrument, uninstrument
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"uow.contrib.otel needs {error.name}: pip install 'uow-worker[otel]'"
+    ) from error
 
 __all__ = ["instrument", "uninstrument"]

@@ -82,10 +82,11 @@ class Processing:
             return
         if contexts.get_current() is running.current:  # else this is told in another's context
             contexts.attach(running.before)
-        span = running.span
-        if span.is_recording():
-            _tell(span, event)
-            span.end(_nanoseconds(event.at))
+        if running.span.is_recording():
+            try:
+                _tell(running.span, event)
+            finally:
+                running.span.end(_nanoseconds(event.at))
 
     def stopped(self, event: WorkerStopped) -> None:
         """End what nobody will end: its outcome was never written."""

@@ -4,6 +4,11 @@
 the API and in a task module. See ``docs/sentry.md``.
 """
 
-from uow.contrib.sentry.integration import UowIntegration
+try:
+    from uow.contrib.sentry.integration import UowIntegration
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"uow.contrib.sentry needs {error.name}: pip install 'uow-worker[sentry]'"
+    ) from error
 
 __all__ = ["UowIntegration"]
