@@ -9,6 +9,7 @@ from asyncpg import CheckViolationError
 from sqlalchemy import text
 
 from tests.conftest import Drain
+from tests.hooks import hooks_as_they_are
 from uow import (
     Database,
     Enqueuing,
@@ -19,7 +20,7 @@ from uow import (
     on_enqueue,
     task,
 )
-from uow.tasks import headers, hooks
+from uow.tasks import headers
 from uow.tasks.registry import Registry
 
 KINDS: dict[str, Any] = {"atomic": {}, "separate": {"atomic": False}, "rowless": {"durable": False}}
@@ -28,9 +29,8 @@ PUT = text("INSERT INTO task (name, headers) VALUES ('look', CAST(:headers AS js
 
 @pytest.fixture(autouse=True)
 def _no_hooks_stay() -> Iterator[None]:
-    before = (list(hooks._adding), list(hooks._surrounding))
-    yield
-    hooks._adding[:], hooks._surrounding[:] = before
+    with hooks_as_they_are():
+        yield
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from tests.hooks import hooks_as_they_are
 from uow import Database, Enqueuing, InvalidOptions, TaskClient, TaskContext, on_enqueue, task
-from uow.tasks import hooks
 from uow.tasks.registry import Registry
 
 KINDS: dict[str, Any] = {"with a row": {}, "rowless": {"durable": False}}
@@ -19,9 +19,8 @@ Around = Generator[dict[str, str] | None, Sequence[UUID], None]
 
 @pytest.fixture(autouse=True)
 def _no_hooks_stay() -> Iterator[None]:
-    before = (list(hooks._adding), list(hooks._surrounding))
-    yield
-    hooks._adding[:], hooks._surrounding[:] = before
+    with hooks_as_they_are():
+        yield
 
 
 @pytest.fixture(params=KINDS)

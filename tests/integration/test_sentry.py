@@ -29,8 +29,9 @@ from uow import (
     task,
 )
 from uow.contrib.sentry import UowIntegration
+from uow.contrib.sentry.attempts import RunningScope
 from uow.contrib.sentry.monitors import config_of, slug_of
-from uow.events import ScheduleInCode
+from uow.events.processes import ScheduleInCode
 from uow.tasks.registry import Registry
 
 CARD = "-".join(["4000", "0000"])
@@ -203,6 +204,7 @@ async def test_nothing_of_an_attempt_is_kept_when_it_has_ended(
     gc.collect()
     assert len(reports.events) == 1
     assert [ref() for ref in kept] == [None, None]
+    assert not any(type(one) is RunningScope for one in gc.get_objects())
 
 
 async def test_a_task_that_fails_without_an_attempt_is_reported(

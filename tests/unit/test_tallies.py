@@ -1,6 +1,7 @@
 """What is counted, how it is shown, and that no label has more values than are good."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from uow.events import ServerAway, ServerBack
 from uow.metrics.backlog import MOST_QUEUES, summed
 from uow.metrics.families import text_of
 from uow.metrics.metrics import Metrics
-from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, Attempts, Durations, Servers
+from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, AttemptTally, Durations, ServersUp
 from uow.process.exposition import is_openmetrics_wanted, merged
 from uow.tasks.outcome import Completed
 
@@ -44,26 +45,38 @@ def count(metrics: Metrics, *events: EndedAttempt) -> None:
 def test_a_duration_on_a_bound_is_in_the_bucket_below_it() -> None:
     durations = Durations((0.1, 1.0))
     for seconds in (0.0, 0.1, 0.100001, 1.0, 7.0):
-        durations.note(seconds, None)
+        durations.note(seconds, None, NOW)
     assert durations.counts == [2, 2, 1]
     assert durations.total == pytest.approx(8.200001)
 
 
 def test_a_name_that_no_function_has_is_no_label() -> None:
-    attempts = Attempts()
+    attempts = AttemptTally()
     hear = attempts.listener({"known"}.__contains__)
     hear([ended("known"), ended("'; DROP TABLE task"), ended("another stranger")])
-    assert {task: tally.outcomes["completed"] for (task, _), tally in attempts.tallies.items()} == {
+    assert {task: tally.outcomes["completed"] for (task, _), tally in attempts.count()} == {
         "known": 1, UNKNOWN: 2,
     }  # fmt: skip
 
 
 def test_there_are_never_more_labels_than_are_good() -> None:
-    attempts = Attempts()
+    attempts = AttemptTally()
     hear = attempts.listener(lambda _: True)
     hear([ended(str(number)) for number in range(MOST_TASKS + 50)])
-    assert len(attempts.tallies) == MOST_TASKS + 1
-    assert attempts.tallies[OTHERS, OTHERS].outcomes == {"completed": 50}
+    tallies = dict(attempts.count())
+    assert len(tallies) == MOST_TASKS + 1
+    assert tallies[OTHERS, OTHERS].outcomes["completed"] == 50
+
+
+def test_what_is_noted_by_one_thread_and_counted_by_others_is_counted_once() -> None:
+    attempts = AttemptTally()
+    hear = attempts.listener(lambda _: True)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(50):
+            threads.submit(attempts.count)
+            hear([ended()] * 200)
+    ((_, tally),) = attempts.count()
+    assert tally.outcomes["completed"] == sum(tally.ran.counts) == 50 * 200
 
 
 def test_queues_that_rows_name_are_bounded_and_none_is_lost() -> None:
@@ -77,7 +90,7 @@ def test_queues_that_rows_name_are_bounded_and_none_is_lost() -> None:
 
 
 def test_a_server_is_up_until_it_is_said_to_be_away() -> None:
-    servers = Servers()
+    servers = ServersUp()
     servers.hear(ServerAway(server="redis", error=OSError()))
     assert servers.up == {"postgres": True, "redis": False}
     servers.hear(ServerBack(server="redis", seconds=1.0))
@@ -92,7 +105,7 @@ def test_both_texts_are_what_their_formats_are() -> None:
     plain = next(one for one in read(text) if one.type == "counter")
     strict = {one.name: one for one in strictly_read(text_of(metrics, openmetrics=True).decode())}
     for family in (plain, strict["worker_tasks_total"]):
-        samples = {one.labels["task"]: one.value for one in family.samples}
+        samples = {one.labels["task"]: one.value for one in family.samples if one.value}
         assert samples == {"mails.send": 2, UNKNOWN: 1}
         assert {one.name for one in family.samples} == {"worker_tasks_total"}
     duration = strict["worker_task_duration_seconds"]
@@ -126,7 +139,9 @@ def test_the_texts_of_several_processes_are_one_and_tell_them_apart(openmetrics:
     samples = [one for family in families for one in family.samples]
     assert {one.labels["process"] for one in samples} == {"0", "1"}
     totals = {
-        one.labels["process"]: one.value for one in samples if one.name == "worker_tasks_total"
+        one.labels["process"]: one.value
+        for one in samples
+        if one.name == "worker_tasks_total" and one.value
     }
     assert totals == {"0": 2, "1": 1}
     assert any(one.exemplar for one in samples) == openmetrics

@@ -9,7 +9,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from uow.attempt.in_process import ANSWER, QUESTION, Answer, Origin, Question
+from uow.attempt.in_process import ANSWER, QUESTION, Errand, Origin, Reply
 from uow.errors import SessionError, UnknownTask
 from uow.process.spawned import ParentEnd
 from uow.tasks.function import TaskFunction
@@ -48,11 +48,11 @@ def _answer(question: bytes) -> bytes:
     try:
         said = _done(QUESTION.validate_json(head), arguments.decode())
     except BaseException as error:  # whatever it is: it is the attempt's
-        return ANSWER.dump_json(Answer(describe(error))) + b"\n" + _pickled(error)
-    return ANSWER.dump_json(Answer(None)) + b"\n" + said
+        return ANSWER.dump_json(Reply(describe(error))) + b"\n" + _pickled(error)
+    return ANSWER.dump_json(Reply(None)) + b"\n" + said
 
 
-def _done(question: Question, arguments: str) -> bytes:
+def _done(question: Errand, arguments: str) -> bytes:
     function = _found(question.origin)
     if question.ctx is None:
         return b""

@@ -51,7 +51,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Errand:
     """What a child is asked; the arguments come after it.
 
     Attributes:
@@ -63,7 +63,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What a child says; the result, or the pickled error, comes after it.
 
     Attributes:
@@ -73,7 +73,7 @@ class Answer:
     error: dict[str, str] | None
 
 
-QUESTION, ANSWER = TypeAdapter(Question), TypeAdapter(Answer)
+QUESTION, ANSWER = TypeAdapter(Errand), TypeAdapter(Reply)
 
 
 class InProcesses:
@@ -98,7 +98,7 @@ class InProcesses:
             ProcessDied: The child has ended.
         """
         origin = _origin_of(function)
-        said = QUESTION.dump_json(Question(origin, _context_of(ctx))) + b"\n"
+        said = QUESTION.dump_json(Errand(origin, _context_of(ctx))) + b"\n"
         said += function.signature.encode_arguments(arguments)
         child = await self._ready(function, origin)
         answer = await self._asked(child, said, function.name)
@@ -141,7 +141,7 @@ class InProcesses:
         return child
 
     async def _prepared(self, child: Spawned, origin: Origin) -> Spawned:
-        answer = await self._asked(child, QUESTION.dump_json(Question(origin)) + b"\n", origin.name)
+        answer = await self._asked(child, QUESTION.dump_json(Errand(origin)) + b"\n", origin.name)
         try:
             _read(answer)
         except BaseException:

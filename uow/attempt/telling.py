@@ -4,7 +4,7 @@ Here, and nowhere else, are these events made; and only if somebody listens.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from uow.attempt.runtime import Runtime
@@ -72,12 +72,17 @@ def tell_started(attempt: Told) -> None:
 
 def tell_ended(events: Spine, those: Iterable[EndedAttempt]) -> None:
     """What has become of attempts that have ended together is written."""
-    is_counted = events.wants(EndedAttempt)
-    if not (is_counted or events.wants(AttemptEnded) or events.wants(TaskSettled)):
+    are_events_wanted = events.wants(AttemptEnded) or events.wants(TaskSettled)
+    if not (are_events_wanted or events.wants(EndedAttempt)):
         return
-    ended, now = list(those), time.time()
-    if is_counted:
-        events.emit_all(ended)
+    ended = tuple(those)
+    events.emit_all(ended)
+    if are_events_wanted:
+        _tell_events(events, ended)
+
+
+def _tell_events(events: Spine, ended: Sequence[EndedAttempt]) -> None:
+    now = time.time()
     if events.wants(AttemptEnded):
         events.emit_all([_ended(*one, now) for one in ended])
     if events.wants(TaskSettled):

@@ -6,7 +6,6 @@ spans.
 
 from uow.events.processes import (
     LoopBlocked,
-    ScheduleInCode,
     ServerAway,
     ServerBack,
     TickFired,
@@ -29,7 +28,6 @@ __all__ = [
     "AttemptStarted",
     "Event",
     "LoopBlocked",
-    "ScheduleInCode",
     "ServerAway",
     "ServerBack",
     "TaskEnqueued",

@@ -5,6 +5,8 @@ they came, on the event loop. Nothing waits for what they say: one that raises i
 minute, and changes nothing. An event that nobody listens to is not even made.
 """
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -75,6 +77,16 @@ class Spine:
         if events:
             for ear in self._heard.get(type(events[0]), ()):
                 ear.hear(events)
+
+    def from_any_thread(self) -> Callable[[Event], None]:
+        """What takes events from any thread, and tells of them on this one's event loop."""
+        loop = asyncio.get_running_loop()
+
+        def emit(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have ended
+                loop.call_soon_threadsafe(self.emit, event)
+
+        return emit
 
     def copy(self) -> Self:
         """One with the same listeners, to which others may be added."""

@@ -35,6 +35,7 @@ from uow.settings.types import (
     Format,
     Identifier,
     Level,
+    Port,
     Queue,
     Queues,
     RedisUrl,
@@ -90,8 +91,7 @@ class Settings(BaseSettings):
         description="Name of your service: schedules belong to it.",
     )
     application: str | None = Field(
-        None,
-        description="Where your application is declared, as `module:name` of an `App`.",
+        None, description="Where your application is declared, as `module:name` of an `App`."
     )
     task_modules: Texts = Field(
         (), description="Import paths of your task modules, separated by commas."
@@ -134,17 +134,11 @@ class Settings(BaseSettings):
     log_format: Format = Field(
         "text", description="`text`, or `json`: an object per line; where you log yourself, yours."
     )
-    metrics_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="Port for `/metrics` of a worker (extra `metrics`); unset: none.",
+    metrics_port: Port | None = Field(
+        None, description="Port for `/metrics` of a worker (extra `metrics`); unset: none."
     )
-    health_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="Port for `/health/live` and `/health/ready` of a worker; unset: none.",
+    health_port: Port | None = Field(
+        None, description="Port for `/health/live` and `/health/ready` of a worker; unset: none."
     )
     api_tokens: Tokens = Field(
         (),

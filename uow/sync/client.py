@@ -1,7 +1,6 @@
 """`uow.sync.TaskClient`: enqueues in transactions of its own, and answers handles."""
 
 import atexit
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,7 +9,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
-from weakref import WeakSet
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
@@ -23,6 +21,7 @@ from uow.errors import ClientClosed, InvalidOptions
 from uow.events.tasks import TaskEnqueued
 from uow.failpoints import reach
 from uow.settings.environment import Settings, load_settings
+from uow.sync import forks
 from uow.sync.database import SyncDatabase
 from uow.sync.driver import make_engine, refuse_other_engine
 from uow.sync.handle import TaskHandle
@@ -96,7 +95,7 @@ class TaskClient:
         )
         self._is_open = True
         open_outlet(self._outlet)
-        _clients.add(self)
+        forks.begins_anew(self)
         atexit.register(self.close)
 
     @classmethod
@@ -127,7 +126,7 @@ class TaskClient:
         if not self._is_open:
             return
         self._is_open = False
-        _clients.discard(self)
+        forks.forget(self)
         atexit.unregister(self.close)
         close_outlet(self._outlet)
         self._pusher.stop()
@@ -311,15 +310,3 @@ class TaskClient:
             redis.connection_pool.reset()
         if self._owned is not None:
             self._owned.dispose(close=False)
-
-
-_clients: WeakSet[TaskClient] = WeakSet()
-
-
-def _begin_anew() -> None:
-    for client in list(_clients):
-        client.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

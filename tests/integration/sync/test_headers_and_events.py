@@ -9,18 +9,17 @@ from sqlalchemy.orm import Session
 
 import uow.sync
 from tests.conftest import Drain
+from tests.hooks import hooks_as_they_are
 from uow import Database, Enqueuing, Settings, TaskContext, on_enqueue, task
 from uow.events import TaskEnqueued, TaskSettled
 from uow.events.spine import Spine
-from uow.tasks import hooks
 from uow.tasks.registry import Registry, default_registry
 
 
 @pytest.fixture(autouse=True)
 def _no_hooks_stay() -> Iterator[None]:
-    before = (list(hooks._adding), list(hooks._surrounding))
-    yield
-    hooks._adding[:], hooks._surrounding[:] = before
+    with hooks_as_they_are():
+        yield
 
 
 @pytest.fixture

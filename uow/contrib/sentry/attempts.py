@@ -38,7 +38,7 @@ class RunningScope:
     segment: Segment | None
 
 
-class Attempts:
+class AttemptScopes:
     """Follows attempts. What it raises, the spine logs once a minute."""
 
     def __init__(self, current: Current) -> None:

@@ -7,7 +7,7 @@ import sentry_sdk
 from sentry_sdk.integrations import Integration
 from sentry_sdk.scope import add_global_event_processor
 
-from uow.contrib.sentry.attempts import Attempts
+from uow.contrib.sentry.attempts import AttemptScopes
 from uow.contrib.sentry.enqueueing import around
 from uow.contrib.sentry.monitors import Monitors
 from uow.contrib.sentry.redaction import Redaction
@@ -64,7 +64,7 @@ def _listen(registry: Registry) -> None:
     if registry in _listening:
         return
     _listening[registry] = True
-    attempts, monitors = Attempts(current), Monitors(current)
+    attempts, monitors = AttemptScopes(current), Monitors(current)
     on(AttemptStarted, registry=registry)(attempts.started)
     on(AttemptEnded, registry=registry)(attempts.ended)
     on(TaskSettled, registry=registry)(attempts.settled)

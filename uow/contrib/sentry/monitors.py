@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from sentry_sdk.crons import capture_checkin
 
 from uow.contrib.sentry.chosen import Current
-from uow.events import AttemptStarted, ScheduleInCode, TaskSettled, WorkerStarted
+from uow.events import AttemptStarted, TaskSettled, WorkerStarted
+from uow.events.processes import ScheduleInCode
 from uow.events.tasks import TaskEvent
 from uow.schedules.timetable import EVERY, NAMED
 from uow.tasks.outcome import Cancel
