@@ -6,7 +6,7 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     WorkerError
     ├── SettingsError                a setting is missing, unknown or does not fit another
     ├── ServerUnreachable            Postgres or Redis did not answer
-    ├── LifespanFailed               a lifespan could not be entered, so the worker does not start
+    ├── LifespanFailed               a lifespan could not be entered: the worker does not start
     ├── WorkerDied                   a service of the worker has ended by an error of its own
     ├── Exhausted                    the process itself is out of file descriptors or memory
     ├── EmbeddedServerError *        a throwaway server could not be found or started

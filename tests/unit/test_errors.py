@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import uow
-from uow import errors
+from uow import errors, testing
 from uow.attempt.separate_blocks import SeparateBlocks
 from uow.attempt.unit_of_work import UnitOfWork
 from uow.broker import codec
@@ -45,13 +45,12 @@ CAUGHT_WITHIN = {
 }
 """Errors that go from one function of ours to another, or to arq, and to nobody else."""
 
-OF_TESTS = {
-    "uow.testing.errors.Crashed",
-    "uow.testing.errors.NotAvailable",
-    "uow.testing.errors.NotRolledBack",
-    "uow.testing.errors.TransactionLost",
+OF_THE_TEST_KIT = {
+    f"uow.testing.errors.{name}"
+    for name in testing.__all__
+    if getattr(testing, name).__module__ == "uow.testing.errors"
 }
-"""Those of the test kit, which are public there."""
+"""A program that is no test never meets them."""
 
 REACHABLE = (Schedules, RunningTask, UnitOfWork, SeparateBlocks, ConfiguredTask, codec)
 """What public names lead to: `client.schedules`, `ctx["task"]`, `ctx["db"]`, `f.options(…)`."""
@@ -112,7 +111,7 @@ def test_no_error_that_reaches_anybody_is_defined_elsewhere(modules: list[Any]) 
         if kind.__module__ == module.__name__ != "uow.errors"
         if not issubclass(kind, Signal)
     }
-    assert elsewhere == CAUGHT_WITHIN | OF_TESTS
+    assert elsewhere == CAUGHT_WITHIN | OF_THE_TEST_KIT
 
 
 def test_the_errors_are_there_without_a_servers_client() -> None:

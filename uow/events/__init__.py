@@ -6,6 +6,7 @@ spans.
 
 from uow.events.processes import (
     LoopBlocked,
+    ScheduleInCode,
     ServerAway,
     ServerBack,
     TickFired,
@@ -28,6 +29,7 @@ __all__ = [
     "AttemptStarted",
     "Event",
     "LoopBlocked",
+    "ScheduleInCode",
     "ServerAway",
     "ServerBack",
     "TaskEnqueued",
