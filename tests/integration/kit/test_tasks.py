@@ -261,13 +261,14 @@ async def test_what_is_said_beside_an_attempt_outlives_its_rollback(
     assert await session.scalar(text("SELECT count(*) FROM orders")) == 0
 
 
+@pytest.mark.parametrize("statement", ["COMMIT", "-- of mine\nCOMMIT", "/* of mine */ ;END"])
 async def test_a_statement_that_ends_the_transaction_is_refused(
-    session: AsyncSession, tasks: Tasks
+    session: AsyncSession, tasks: Tasks, statement: str
 ) -> None:
     @task("ends.by_hand", registry=shop.registry, max_tries=1)
     async def ends(ctx: TaskContext) -> None:
         async with ctx["db"].get_session() as inner:
-            await inner.execute(text("COMMIT"))
+            await inner.execute(text(statement))
 
     with pytest.raises(Exception, match="ended by a statement"):
         await tasks.run(ends)
