@@ -425,6 +425,28 @@ async def test_travel_makes_more_due(session: AsyncSession, tasks: Tasks) -> Non
         tasks.travel(seconds=-1)
 
 
+async def test_a_delay_counts_from_the_tests_own_time(session: AsyncSession, tasks: Tasks) -> None:
+    polled: list[TaskState] = []
+
+    @task("polls.hourly", registry=shop.registry)
+    async def poll(ctx: TaskContext) -> None:
+        polled.append(tasks.assert_enqueued(poll).state)
+        raise Snooze(3600)
+
+    await poll.enqueue(session)
+    tasks.travel(hours=2, minutes=30)
+    await tasks.drain()
+    assert len(polled) == 3
+    await shop.send_mail.options(delay=3600).enqueue(session, to="later@b.c")
+    assert await tasks.drain() == []
+    tasks.travel(minutes=59)
+    await tasks.drain()
+    assert len(polled) == 4
+    assert not tasks.assert_enqueued(shop.send_mail).settled
+    tasks.travel(minutes=2)
+    assert "mail.send" in [one.task.name for one in await tasks.drain()]
+
+
 async def test_schedules_tick_while_time_passes(tasks: Tasks) -> None:
     assert await tasks.drain() == []
     tasks.travel(hours=3)
