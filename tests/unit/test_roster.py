@@ -116,6 +116,29 @@ def test_who_listens_and_says_nothing_is_unwell(
     assert "no worker process with WORKER_APP=another" in capsys.readouterr().err
 
 
+def test_a_supervisor_alone_does_not_serve_the_queue_that_is_asked_after(
+    listener: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {
+        "kind": "supervisor", "pid": os.getpid(), "app": "billing", "queues": [],
+        "state": "serving", "seconds": 1.0, "unwell": None, "unready": None,
+    }  # fmt: skip
+
+    def speak() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(told).encode())
+
+    speaking = threading.Thread(target=speak)
+    speaking.start()
+    assert check.check(Asked()) == 0
+    assert check.check(Asked(queue="mail")) == 1
+    assert "no worker process with queue mail" in capsys.readouterr().err
+    speaking.join()
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 500 no\r\n\r\nno", b"\r\n\r\n{", b"\r\n\r\n[1]"]
 )
@@ -160,6 +183,9 @@ def test_what_is_asked_in_few_words_needs_no_library_for_command_lines(
     [
         ("WORKER_APP=billing\n", "billing"),
         ("# WORKER_APP=no\nexport WORKER_APP = 'mail'\nWORKER_APPLICATION=x:y\n", "mail"),
+        ("WORKER_APP=shop # ours\n", "shop"),
+        ("WORKER_APP='shop'   # ours\nWORKER_QUEUE=a\n", "shop"),
+        ("WORKER_APP=shop#1\n", None),
         ("WORKER_APP=\n", None),
         ("WORKER_APP=two words\n", None),
         ("\xff", None),

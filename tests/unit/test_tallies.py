@@ -155,6 +155,13 @@ def test_braces_behind_a_value_are_no_labels() -> None:
     )
 
 
+def test_a_queue_whose_name_has_a_line_end_spoils_no_line() -> None:
+    text = b'# TYPE worker_tasks gauge\nworker_tasks{queue="a\rb",state="queued"} 1.0\n'
+    assert merged([("0", text)], openmetrics=False) == (
+        b'# TYPE worker_tasks gauge\nworker_tasks{process="0",queue="a\rb",state="queued"} 1.0\n'
+    )
+
+
 def test_nobodys_texts_are_an_empty_text() -> None:
     assert merged([], openmetrics=False) == b""
     assert merged([], openmetrics=True) == b"# EOF\n"

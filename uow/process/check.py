@@ -23,7 +23,9 @@ _ASKED = b"GET /process HTTP/1.0\r\n\r\n"
 
 _TOLD = {"kind", "pid", "app", "queues", "state", "seconds", "unwell", "unready"}
 
-_APP = re.compile(r"^\s*(?:export\s+)?WORKER_APP\s*=\s*(['\"]?)([A-Za-z0-9._-]{1,64})\1\s*$", re.M)
+_APP = re.compile(
+    r"^\s*(?:export\s+)?WORKER_APP\s*=\s*(['\"]?)([A-Za-z0-9._-]{1,64})\1\s*?(?:[ \t]#.*)?$", re.M
+)
 
 
 class Asked(NamedTuple):
@@ -82,6 +84,8 @@ def app_of_environment() -> str | None:
 def check(asked: Asked) -> int:
     """Say how they are, a line for each; returns the exit code: 0, or 1 if one is not well."""
     answers = [one for one in _ask(list(_meant(asked))) if _is_meant(one, asked)]
+    if all(one.get("kind") == "supervisor" for one in answers) and asked.queue is not None:
+        answers = [one for one in answers if not _is_well(one)]  # it serves no queue itself
     missing = sorted({*asked.pids} - {one["pid"] for one in answers})
     if asked.as_json:
         sys.stdout.write(f"{json.dumps(answers)}\n")

@@ -56,7 +56,9 @@ def merged(texts: Sequence[tuple[str, bytes]], *, openmetrics: bool) -> bytes:
     samples: dict[bytes, list[bytes]] = {}
     for name, text in texts:
         family = b""
-        for line in text.removesuffix(_END).splitlines():
+        for line in text.removesuffix(_END).split(b"\n"):  # \r is a character of a label's
+            if not line:
+                continue
             if (found := _HEADING.match(line)) is not None:
                 family = found[1]
                 known = headings.setdefault(family, [])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ ASK_SECONDS = 2.0
 """A process that takes longer does not answer: it is stopped, or something keeps its threads."""
 
 ANSWER_BYTES = 16 * 1024 * 1024
+
+_HEAD = re.compile(rb"HTTP/1\.1 (\d+) .*\r\nContent-Length: (\d+)(?:\r\n|$)", re.DOTALL)
+"""Of an answer, as an `HttpServer` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,9 @@ async def _asked_at(socket: str, path: str) -> Answer:
     try:
         writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
-        return Answer(int(head.split(b" ", 2)[1]), body)
+        found = _HEAD.match(head)
+        if found is None or int(found[2]) != len(body):
+            raise ValueError("its process has ended in the middle")
+        return Answer(int(found[1]), body)
     finally:
         writer.close()

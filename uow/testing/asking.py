@@ -153,7 +153,10 @@ class Asking:
         """
         self._runner.load()
         async with self._turn():
-            ran = await self._draining.drain(at_most)
+            try:
+                ran = await self._draining.drain(at_most)
+            finally:
+                self._time.ahead = self._time.travelled
         if raises:
             raise_first_failure(ran)
         return ran
@@ -171,7 +174,8 @@ class Asking:
         passed = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         if passed < timedelta(0):
             raise ValueError(f"travel({passed}): time does not go back")
-        self._time.travelled += passed
+        self._time.note([*self._rows.known, *self._rowless.known])
+        self._time.travel(passed)
 
     def fail_next(self, what: Trouble) -> None:
         """Let the next attempt in this test meet a failure.

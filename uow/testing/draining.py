@@ -1,10 +1,12 @@
 """Runs everything that is due, and what that enqueues, in the order in which it would be due."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from uow.clock import utcnow
+from uow.db.models import TaskState
 from uow.schedules.cron import schedules_of
 from uow.tasks.outcome import Failed, HandedBack
 from uow.testing.errors import Crashed
@@ -19,23 +21,54 @@ MOST_ATTEMPTS = 1_000
 MOST_TICKS = 10_000
 """A tick for each minute of a week, nearly."""
 
+_AS_WRITTEN = timedelta(0)
+"""A tick's task is due at the tick, which is said in the test's time."""
+
 
 @dataclass(slots=True)
 class Time:
-    """The test's: the clock's, and by how much it is ahead of that."""
+    """The test's: the clock's, and by how much it is ahead of that.
+
+    Attributes:
+        travelled: By how much.
+        ahead: By how much it is for what is written now: while tasks run, it goes on from one to
+            the next, so that an hour from then is an hour later than that.
+    """
 
     began: datetime = field(default_factory=utcnow)
     travelled: timedelta = timedelta(0)
+    ahead: timedelta = timedelta(0)
+    _due: dict[UUID, tuple[datetime, datetime]] = field(default_factory=dict)
 
     @property
     def now(self) -> datetime:
         """In the test."""
         return utcnow() + self.travelled
 
-    @property
-    def ahead(self) -> float:
-        """Seconds."""
-        return self.travelled.total_seconds()
+    def travel(self, passed: timedelta) -> None:
+        """Let so much pass."""
+        self.travelled += passed
+        self.ahead = self.travelled
+
+    def arrive(self, task: EnqueuedTask) -> None:
+        """It runs now, which is when it is due."""
+        self.ahead = min(max(self.due(task) - utcnow(), timedelta(0)), self.travelled)
+
+    def note(self, tasks: Iterable[EnqueuedTask], ahead: timedelta | None = None) -> None:
+        """These are there; what was written since then, by a clock that is so much behind."""
+        ahead = self.ahead if ahead is None else ahead
+        for one in tasks:
+            if one.id not in self._due or self._due[one.id][0] != one.run_at:
+                at = utcnow() if one.state is TaskState.RETRYING else one.run_at
+                self._due[one.id] = (one.run_at, at + ahead)
+
+    def due(self, task: EnqueuedTask) -> datetime:
+        """When it is, in the test's time."""
+        return self._due[task.id][1]
+
+    def is_due(self, task: EnqueuedTask) -> bool:
+        """Whether it is; what is tried again is at once."""
+        return task.state is not TaskState.SCHEDULED or self.due(task) <= self.now
 
 
 class Draining:
@@ -67,28 +100,37 @@ class Draining:
                 return ran
             if len(ran) >= at_most:
                 break
+            self._time.arrive(task)
             ran += await self._attempt(task)
         raise AssertionError(_endless(ran, at_most))
 
     async def _next_due(self) -> EnqueuedTask | None:
-        db = self._runner.db
-        await self._rows.refresh(db)
-        names = {one.name for one in (*self._rows.known, *self._rowless.known)}
-        others = names - {*self._runner.registry.names}
-        with_row = await self._rows.next_due(db, self._time.ahead, others)
-        without = self._rowless.next_due(self._time.now, others)
-        there = [one for one in (with_row, without) if one is not None]
-        return min(there, key=lambda one: one.run_at, default=None)
+        known = await self._noted()
+        ours = [one for one in known if one.name in self._runner.registry]
+        due = [one for one in ours if not one.settled and self._time.is_due(one)]
+        return min(due, key=lambda one: (self._time.due(one), -one.priority, one.id), default=None)
+
+    async def _noted(self, ahead: timedelta | None = None) -> list[EnqueuedTask]:
+        await self._rows.refresh(self._runner.db)
+        known = [*self._rows.known, *self._rowless.known]
+        self._time.note(known, ahead)
+        return known
 
     async def _ticks_before(self, task: EnqueuedTask | None) -> bool:
         """Fire ticks that come before that task is due; whether there were any."""
         ticking = self._ticks()
         if await ticking.admit(self._runner.db):
+            await self._noted(_AS_WRITTEN)
             return True
         tick = ticking.next_tick
-        if tick is None or tick > self._time.now or (task is not None and task.run_at < tick):
+        if (
+            tick is None
+            or tick > self._time.now
+            or (task is not None and self._time.due(task) < tick)
+        ):
             return False
         await ticking.fire(self._runner.db, tick)
+        await self._noted(_AS_WRITTEN)
         return True
 
     def _ticks(self) -> Ticking:

@@ -60,6 +60,7 @@ class _Embedded:
         self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
     ) -> None:
         """Let time pass: see `Tasks.travel`."""
+        self._portal.wait_for(self._core.look())
         self._core.travel(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
     def fail_next(self, what: Trouble) -> None:

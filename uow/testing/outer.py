@@ -39,7 +39,7 @@ FIXTURE = """
 """What the test's session is made like."""
 
 _ENDS = re.compile(
-    r"\s*(COMMIT|END|ABORT|BEGIN|START|PREPARE\s+TRANSACTION|ROLLBACK(?!.*\bTO\b))\b",
+    r"(?:\s|;|--[^\n]*\n|/\*.*?\*/)*(COMMIT|END|ABORT|BEGIN|START|PREPARE\s+TRANSACTION|ROLLBACK(?!.*\bTO\b))\b",
     re.IGNORECASE | re.DOTALL,
 )
 """Statements that would end the test's transaction, or begin another."""

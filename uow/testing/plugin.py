@@ -77,7 +77,9 @@ def embedded_settings(
     monkeypatch.setenv("WORKER_DATABASE_URL", embedded_database_url)
     monkeypatch.setenv("WORKER_REDIS_URL", embedded_servers.redis_url)
     app = embedded_app or look_for_app(None).app
-    return app.load_settings()
+    return app.load_settings(
+        database_url=embedded_database_url, redis_url=embedded_servers.redis_url
+    )
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -59,22 +59,15 @@ class RowlessJobs:
             headers = encode_headers(f"{request.name}:", hooks.headers)
             hooks.written(ids)
         due = options.run_at or utcnow() + timedelta(seconds=options.delay or 0.0)
+        state = TaskState.SCHEDULED if due > utcnow() else TaskState.QUEUED
         for id_, written in zip(ids, request.arguments, strict=True):
             codec.check_size(written, self._most_bytes)
             self._jobs[id_] = EnqueuedTask(
-                id_, request.name, written.decode(), TaskState.QUEUED,
+                id_, request.name, written.decode(), state,
                 queue, options.priority or 0, None, None, due, 0, 0, headers,
             )  # fmt: skip
             handles.append(TaskHandle(id_, request.name, lambda: self, request.decode))
         return handles
-
-    def next_due(self, now: datetime, others: Iterable[str]) -> EnqueuedTask | None:
-        """The one that is to run next; one that failed is tried again at once."""
-        left_alone = set(others)
-        due = [one for one in self._jobs.values()
-               if not one.settled and one.name not in left_alone
-               and (one.run_at <= now or one.state is TaskState.RETRYING)]  # fmt: skip
-        return min(due, key=lambda one: (one.run_at, -one.priority), default=None)
 
     def note(self, task: EnqueuedTask, outcome: Outcome) -> None:
         """An attempt of it has ended."""

@@ -1,6 +1,6 @@
 """The rows of the tasks that a test has asked for, as they stand now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from uow.broker import codec
 from uow.db.models import TaskState
-from uow.db.statement import ID, IDS, REAL, TEXTS, Records, Statement, Statements, Template
+from uow.db.statement import ID, IDS, Records, Statement, Statements, Template
 
 _OURS = "created_at = now()"
 """In one transaction the time stands still, so these are the tasks of the test and nobody else's: a
@@ -72,21 +72,10 @@ class Rows:
 
     def __init__(self, *, all_of_them: bool = False) -> None:
         self.known: list[EnqueuedTask] = []
-        ours, by_index = ("true", "true") if all_of_them else (_OURS, _OURS_BY_INDEX)
+        which = "true" if all_of_them else _OURS_BY_INDEX
         self._read = Template(
-            f"SELECT {_COLUMNS} FROM {{task}} WHERE {by_index} ORDER BY id",  # noqa: S608 - ours
+            f"SELECT {_COLUMNS} FROM {{task}} WHERE {which} ORDER BY id",  # noqa: S608 - ours
             {} if all_of_them else {"known": IDS},
-        )
-        self._due = Template(
-            f"""
-            SELECT {_COLUMNS} FROM {{task}}
-            WHERE settled_at IS NULL AND {ours}
-              AND (state <> 'scheduled'
-                   OR run_at <= clock_timestamp() + make_interval(secs => :ahead))
-              AND NOT name = ANY(:others)
-            ORDER BY run_at, priority DESC, id LIMIT 1
-            """,  # noqa: S608
-            {"ahead": REAL, "others": TEXTS},
         )
 
     def reading(self) -> Statement:
@@ -100,18 +89,6 @@ class Rows:
     async def refresh(self, db: Statements) -> None:
         """Read them again."""
         self.take(await db.execute_once(self.reading()))
-
-    async def next_due(
-        self, db: Statements, ahead: float, others: Iterable[str]
-    ) -> EnqueuedTask | None:
-        """The one that is to run next.
-
-        Args:
-            ahead: Seconds that the time is ahead of the clock.
-            others: Names that nobody here has a function for.
-        """
-        records = await db.execute_once(self._due(ahead=ahead, others=list(others)))
-        return _enqueued(records[0]) if records else None
 
 
 def _enqueued(record: Sequence[Any]) -> EnqueuedTask:

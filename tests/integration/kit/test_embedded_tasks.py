@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
 from tests.integration.kit import shop
@@ -42,6 +43,20 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         TaskClient.from_settings(db=app.state.db) as app.state.client,
     ):
         yield
+
+
+class TestOfAnAppWhoseSettingsTheCodeHasMade:
+    @pytest.fixture(scope="session")
+    @classmethod
+    def embedded_app(cls) -> App:
+        real = SecretStr("postgresql+asyncpg://nobody@localhost:1/real")
+        return App(settings=Settings(database_url=real, queue="code"))
+
+    def test_they_lead_to_the_throwaway_servers(
+        self, embedded_settings: Settings, embedded_database_url: str
+    ) -> None:
+        assert embedded_settings.require_database().url == embedded_database_url
+        assert embedded_settings.queue == "code"
 
 
 def test_a_test_client_and_its_lifespan(embedded_tasks_sync: EmbeddedTasksSync) -> None:

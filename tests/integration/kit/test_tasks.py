@@ -261,13 +261,14 @@ async def test_what_is_said_beside_an_attempt_outlives_its_rollback(
     assert await session.scalar(text("SELECT count(*) FROM orders")) == 0
 
 
+@pytest.mark.parametrize("statement", ["COMMIT", "-- of mine\nCOMMIT", "/* of mine */ ;END"])
 async def test_a_statement_that_ends_the_transaction_is_refused(
-    session: AsyncSession, tasks: Tasks
+    session: AsyncSession, tasks: Tasks, statement: str
 ) -> None:
     @task("ends.by_hand", registry=shop.registry, max_tries=1)
     async def ends(ctx: TaskContext) -> None:
         async with ctx["db"].get_session() as inner:
-            await inner.execute(text("COMMIT"))
+            await inner.execute(text(statement))
 
     with pytest.raises(Exception, match="ended by a statement"):
         await tasks.run(ends)
@@ -422,6 +423,28 @@ async def test_travel_makes_more_due(session: AsyncSession, tasks: Tasks) -> Non
     assert "mail.send" in [one.task.name for one in await tasks.drain()]
     with pytest.raises(ValueError, match="go back"):
         tasks.travel(seconds=-1)
+
+
+async def test_a_delay_counts_from_the_tests_own_time(session: AsyncSession, tasks: Tasks) -> None:
+    polled: list[TaskState] = []
+
+    @task("polls.hourly", registry=shop.registry)
+    async def poll(ctx: TaskContext) -> None:
+        polled.append(tasks.assert_enqueued(poll).state)
+        raise Snooze(3600)
+
+    await poll.enqueue(session)
+    tasks.travel(hours=2, minutes=30)
+    await tasks.drain()
+    assert len(polled) == 3
+    await shop.send_mail.options(delay=3600).enqueue(session, to="later@b.c")
+    assert await tasks.drain() == []
+    tasks.travel(minutes=59)
+    await tasks.drain()
+    assert len(polled) == 4
+    assert not tasks.assert_enqueued(shop.send_mail).settled
+    tasks.travel(minutes=2)
+    assert "mail.send" in [one.task.name for one in await tasks.drain()]
 
 
 async def test_schedules_tick_while_time_passes(tasks: Tasks) -> None:
