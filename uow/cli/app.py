@@ -45,9 +45,9 @@ Named = Annotated[
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        from importlib import metadata
+        from uow.telemetry.release import release
 
-        typer.echo(f"uow-worker {metadata.version('uow-worker')}")
+        typer.echo(f"uow-worker {release()}")
         raise typer.Exit
 
 

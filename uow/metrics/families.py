@@ -7,7 +7,6 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from importlib import metadata
 from itertools import accumulate
 from typing import Any
 
@@ -27,6 +26,7 @@ from uow.db.backlog import LOOKED_AT
 from uow.metrics.metrics import Metrics
 from uow.metrics.tallies import Durations, TaskTally
 from uow.metrics.workers import ObservedWorker
+from uow.telemetry.release import release
 
 STATES = ("scheduled", "queued", "running", "retrying")
 """Shown of each queue that is served, also when there is none in it."""
@@ -92,10 +92,9 @@ def text_of(metrics: Metrics, *, openmetrics: bool) -> bytes:
 
 @cache
 def _build_info() -> Metric:
-    version = metadata.version("uow-worker")
     return _gauge(
         "worker_build_info", "What runs; its value is 1.", ("version", "python"),
-        [((version, platform.python_version()), 1)],
+        [((release() or "unknown", platform.python_version()), 1)],
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
@@ -15,6 +14,7 @@ from uow.settings.tracing import is_tracing_off
 from uow.tasks.extensions import on
 from uow.tasks.hooks import forget_hook, on_enqueue
 from uow.tasks.registry import Registry, default_registry
+from uow.telemetry.release import release
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def instrument(
         logger.info("tracing is switched off in the environment: no spans, no trace headers")
         return
     uninstrument(registry=registry)
-    tracer = trace.get_tracer("uow", _version(), tracer_provider, schema_url=SCHEMA)
+    tracer = trace.get_tracer("uow", release(), tracer_provider, schema_url=SCHEMA)
     _installed[registry or default_registry] = _Installed.on(tracer, registry or default_registry)
 
 
@@ -75,10 +75,3 @@ class _Installed:
 
 
 _installed: WeakKeyDictionary[Registry, _Installed] = WeakKeyDictionary()
-
-
-def _version() -> str | None:
-    try:
-        return version("uow-worker")
-    except PackageNotFoundError:  # as in a copy of the sources
-        return None
