@@ -47,7 +47,7 @@ def _tell_version(asked: bool) -> None:
     if asked:
         from uow.telemetry.release import release
 
-        typer.echo(f"uow-worker {release()}")
+        typer.echo(f"uow-worker {release() or 'of no release'}")
         raise typer.Exit
 
 
