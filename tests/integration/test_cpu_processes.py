@@ -83,7 +83,8 @@ async def test_arguments_and_result_go_there_and_back_in_a_child_that_is_kept(
 ) -> None:
     handle = await client.enqueue(cpu_tasks.add, a=1, b=[2, 3])
     rowless = await client.enqueue(cpu_tasks.rowless, n=1)
-    handles = [await client.enqueue(cpu_tasks.who) for _ in range(3)]
+    who = cpu_tasks.who.options(headers={"tenant": "a"})
+    handles = [await client.enqueue(who) for _ in range(3)]
     await drain()
     result, at = await handle.result(1)
     assert result == 6
@@ -97,6 +98,7 @@ async def test_arguments_and_result_go_there_and_back_in_a_child_that_is_kept(
         ("cpu.who", 1, 1, "")
     }
     (pid,) = {one["pid"] for one in found}
+    assert [one["headers"] for one in found] == [{"tenant": "a"}] * 3
     assert pid != os.getpid()
     await is_gone(pid)  # with the worker
 

@@ -218,7 +218,8 @@ def _main() -> str:
 
 def _context_of(ctx: ProcessContext) -> Context:
     task = ctx["task"]
-    info = TaskInfo(**{one.name: getattr(task, one.name) for one in fields(TaskInfo)})
+    said = {one.name: getattr(task, one.name) for one in fields(TaskInfo)}
+    info = TaskInfo(**{**said, "headers": dict(task.headers)})  # which pydantic can write
     return Context(info, ctx["job_id"], ctx["job_try"], ctx["enqueue_time"], ctx["score"])
 
 
