@@ -59,6 +59,23 @@ async def test_threads_are_used_again_and_no_more_than_there_may_be() -> None:
     threads.close()
 
 
+async def test_what_runs_beside_the_functions_lets_no_more_of_them_run_at_once() -> None:
+    threads, count, at_once = Threads(1), threading.Lock(), set[bool]()
+
+    def function() -> None:
+        at_once.add(count.acquire(blocking=False))
+        time.sleep(0.01)
+        count.release()
+
+    async def attempt() -> None:
+        await (await threads.begin(function)).ended
+        await (await threads.begin(lambda: time.sleep(0.002), waits=False)).ended
+
+    await asyncio.gather(*(attempt() for _ in range(5)))
+    assert at_once == {True}
+    threads.close()
+
+
 async def test_who_waits_is_served_when_one_is_lost_and_who_has_left_is_passed_over() -> None:
     made: list[int] = []
 
