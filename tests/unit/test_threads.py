@@ -120,3 +120,27 @@ async def test_the_loops_own_thread_may_not_wait_for_itself() -> None:
 
     with pytest.raises(Exception, match="would wait for itself"):
         bridge.run(nothing)
+
+
+async def test_a_thread_is_answered_whose_work_is_interrupted_before_its_first_step() -> None:
+    bridge, met = Bridge(asyncio.get_running_loop()), list[BaseException]()
+
+    async def nothing() -> None: ...
+
+    def cross() -> None:
+        try:
+            bridge.run(nothing)
+        except BaseException as error:
+            met.append(error)
+
+    async def end() -> None:
+        bridge.close()
+        await bridge.interrupt(1)
+
+    thread = threading.Thread(target=cross, daemon=True)
+    thread.start()
+    time.sleep(0.1)  # its work is to begin in the next turn of the loop, whose last step is ours
+    await asyncio.ensure_future(end())
+    await asyncio.to_thread(thread.join, 2)
+    assert not thread.is_alive()
+    assert isinstance(met[0], AttemptOverInThread)
