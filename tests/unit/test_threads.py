@@ -3,16 +3,20 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from uow.attempt.in_process import _context_of
 from uow.attempt.in_thread import InThreads
 from uow.attempt.solo import Solo
 from uow.process.bridge import AttemptOverInThread, Bridge
 from uow.process.kept import Kept, NotCalled
 from uow.process.threads import Threads
-from uow.tasks.context import RunningTask
+from uow.tasks.context import RunningTask, SyncRunningTask
+from uow.tasks.headers import SCHEDULE
 
 NOBODY: Any = None
 
@@ -144,3 +148,13 @@ async def test_a_thread_is_answered_whose_work_is_interrupted_before_its_first_s
     await asyncio.to_thread(thread.join, 2)
     assert not thread.is_alive()
     assert isinstance(met[0], AttemptOverInThread)
+
+
+def test_every_kind_of_task_knows_its_schedule() -> None:
+    tick = datetime(2026, 1, 1, tzinfo=UTC)
+    running = replace(TASK, tick=tick, headers={SCHEDULE: "nightly"})
+    in_thread = SyncRunningTask.of(running, NOBODY)
+    in_child = _context_of({
+        "task": running, "job_id": "j", "job_try": 1, "enqueue_time": tick, "score": 0,
+    }).task  # fmt: skip
+    assert [one.schedule for one in (running, in_thread, in_child)] == ["nightly"] * 3
