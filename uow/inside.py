@@ -10,6 +10,7 @@ its process, ends nothing else: the caller goes on and hears of it when the bloc
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -162,11 +163,13 @@ class RunningWorker:
         hurried = asyncio.ensure_future(self._hurried.wait())
         if self._process.departure is not None:
             self._process.departure.prepare()
-        grace = self._settings.shutdown_grace
+        grace, began = self._settings.shutdown_grace, time.monotonic()
         await asyncio.wait([draining, hurried], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (draining, hurried):
-            waiting.cancel()
+        draining.cancel()
         closing = asyncio.ensure_future(self._worker.close())
+        left = max(began + grace - time.monotonic(), 0.0)  # for lifespans
+        await asyncio.wait([closing, hurried], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
         await asyncio.wait([closing], timeout=MARGIN_SECONDS)
         if not closing.done():
             logger.critical(

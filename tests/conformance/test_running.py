@@ -8,7 +8,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from tests.conformance.conftest import wait_until
 from uow import Database, Registry, SchemaError, ServerUnreachable, Settings, TaskClient
 from uow.errors import WorkerDied
 from uow.inside import RunningWorker
+from uow.process.signals import MARGIN_SECONDS
 from uow.tasks.handle import TaskHandle
 
 CONNECTIONS = text("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%uow %'")
@@ -404,3 +405,20 @@ async def test_an_app_says_what_is_run_and_with_which_settings(
         assert await (await worker.client.enqueue("double", number=1)).result(timeout=10) == 2
         assert await worker.unready() is None
     assert await worker.unready() == "it is stopping"
+
+
+async def test_a_lifespan_has_what_is_left_of_the_grace_to_be_left(
+    settings: Settings, registry: Registry, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    left: list[bool] = []
+
+    @uow.lifespan(registry=registry)
+    async def needs_a_moment(ctx: uow.ProcessContext) -> AsyncIterator[None]:
+        yield
+        await asyncio.sleep(MARGIN_SECONDS + 0.5)
+        left.append(True)
+
+    async with uow.running(settings.model_copy(update={"shutdown_grace": 20.0}), registry=registry):
+        pass
+    assert left
+    assert "not done" not in caplog.text

@@ -32,7 +32,7 @@ def who(ctx: CpuContext) -> dict[str, Any]:
     return {
         "pid": os.getpid(), "parent": os.getppid(), "name": info.name, "attempt": info.attempt,
         "id": str(info.id), "key": info.idempotency_key, "try": ctx["job_try"],
-        "stdin": sys.stdin.read(),
+        "stdin": sys.stdin.read(), "headers": dict(info.headers),
     }  # fmt: skip
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import Drain, task_worker
 from tests.integration import cpu_tasks
-from uow import Settings, TaskCancelled, TaskClient, TaskFailed
+from uow import Settings, TaskCancelled, TaskClient, TaskFailed, WorkerError
+from uow.attempt.in_process import InProcesses, Origin
 from uow.fast.task_worker import TaskWorker
 from uow.stock.worker import BurstWorker
 from uow.tasks.registry import Registry
@@ -83,7 +84,8 @@ async def test_arguments_and_result_go_there_and_back_in_a_child_that_is_kept(
 ) -> None:
     handle = await client.enqueue(cpu_tasks.add, a=1, b=[2, 3])
     rowless = await client.enqueue(cpu_tasks.rowless, n=1)
-    handles = [await client.enqueue(cpu_tasks.who) for _ in range(3)]
+    who = cpu_tasks.who.options(headers={"tenant": "a"})
+    handles = [await client.enqueue(who) for _ in range(3)]
     await drain()
     result, at = await handle.result(1)
     assert result == 6
@@ -96,6 +98,7 @@ async def test_arguments_and_result_go_there_and_back_in_a_child_that_is_kept(
     assert {(one["name"], one["attempt"], one["try"], one["stdin"]) for one in found} == {
         ("cpu.who", 1, 1, "")
     }
+    assert [one["headers"] for one in found] == [{"tenant": "a"}] * 3
     (pid,) = {one["pid"] for one in found}
     assert pid != os.getpid()
     await is_gone(pid)  # with the worker
@@ -208,3 +211,17 @@ async def test_an_idle_child_that_somebody_ends_is_replaced(client: TaskClient) 
     os.kill(first["pid"], 9)
     second = await (await client.enqueue(cpu_tasks.who)).result(LONG)
     assert second["pid"] != first["pid"]
+
+
+async def test_a_module_that_ends_the_child_when_it_is_imported_does_not_end_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)")
+    children, function = InProcesses(1), cpu_tasks.REGISTRY["cpu.who"]
+    try:
+        for _ in range(2):
+            with pytest.raises(WorkerError, match=r"cannot import exits: SystemExit\(3\)"):
+                await children._ready(function, Origin("exits", "f", "f", None))
+    finally:
+        children.close()

@@ -14,13 +14,16 @@ from tests.conftest import Drain, task_worker
 from tests.pools import checked_out
 from uow import (
     Backoff,
+    CallNext,
     Database,
     Settings,
     SyncTaskContext,
     TaskCancelled,
     TaskClient,
+    TaskContext,
     TaskFailed,
     TaskState,
+    middleware,
     task,
 )
 from uow.fast.task_worker import TaskWorker
@@ -302,6 +305,41 @@ async def test_one_that_never_came_to_a_thread_burns_no_try(
         await thread.has_ended()
         await first.result(10)
         assert await second.result(10) == 0
+
+
+@pytest.mark.parametrize("leaves_by", ["its timeout", "the end of the worker"])
+async def test_one_that_never_came_to_a_thread_is_no_success_if_a_middleware_swallows_failures(
+    settings: Settings, db: Database, client: TaskClient, registry: Registry, thread: Thread,
+    caplog: pytest.LogCaptureFixture, leaves_by: str,
+) -> None:  # fmt: skip
+    timeout, grace = (0.2, 10.0) if leaves_by == "its timeout" else (30.0, 0.2)
+    settings = settings.model_copy(update={"threads": 1, "shutdown_grace": grace})
+    waits = asyncio.Event()
+
+    @middleware(registry=registry)
+    async def forgiving(ctx: TaskContext, call_next: CallNext) -> Any:
+        if ctx["task"].name == "wants.it":
+            waits.set()
+        try:
+            return await call_next()
+        except Exception:
+            return None
+
+    @task("has.it", registry=registry)
+    def has_it(ctx: SyncTaskContext) -> None:
+        with thread:
+            thread.stay()
+
+    @task("wants.it", timeout=timeout, registry=registry)
+    def wants_it(ctx: SyncTaskContext) -> None: ...
+
+    async with running("fast", settings, registry):
+        await client.enqueue(has_it)
+        assert await asyncio.to_thread(thread.begun.wait, 10)
+        handle = await client.enqueue(wants_it)
+        await asyncio.wait_for(waits.wait(), 10)
+        await asyncio.sleep(0.4 if leaves_by == "its timeout" else 0.1)
+    assert await handle.status() == "queued"
 
 
 @kinds

@@ -3,16 +3,20 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from uow.attempt.in_process import _context_of
 from uow.attempt.in_thread import InThreads
 from uow.attempt.solo import Solo
 from uow.process.bridge import AttemptOverInThread, Bridge
 from uow.process.kept import Kept, NotCalled
 from uow.process.threads import Threads
-from uow.tasks.context import RunningTask
+from uow.tasks.context import RunningTask, SyncRunningTask
+from uow.tasks.headers import SCHEDULE
 
 NOBODY: Any = None
 
@@ -56,6 +60,23 @@ async def test_threads_are_used_again_and_no_more_than_there_may_be() -> None:
     for call in (*first, await third):
         await call.ended
     assert len(seen) == 2
+    threads.close()
+
+
+async def test_what_runs_beside_the_functions_lets_no_more_of_them_run_at_once() -> None:
+    threads, count, at_once = Threads(1), threading.Lock(), set[bool]()
+
+    def function() -> None:
+        at_once.add(count.acquire(blocking=False))
+        time.sleep(0.01)
+        count.release()
+
+    async def attempt() -> None:
+        await (await threads.begin(function)).ended
+        await (await threads.begin(lambda: time.sleep(0.002), waits=False)).ended
+
+    await asyncio.gather(*(attempt() for _ in range(5)))
+    assert at_once == {True}
     threads.close()
 
 
@@ -103,3 +124,37 @@ async def test_the_loops_own_thread_may_not_wait_for_itself() -> None:
 
     with pytest.raises(Exception, match="would wait for itself"):
         bridge.run(nothing)
+
+
+async def test_a_thread_is_answered_whose_work_is_interrupted_before_its_first_step() -> None:
+    bridge, met = Bridge(asyncio.get_running_loop()), list[BaseException]()
+
+    async def nothing() -> None: ...
+
+    def cross() -> None:
+        try:
+            bridge.run(nothing)
+        except BaseException as error:
+            met.append(error)
+
+    async def end() -> None:
+        bridge.close()
+        await bridge.interrupt(1)
+
+    thread = threading.Thread(target=cross, daemon=True)
+    thread.start()
+    time.sleep(0.1)  # its work is to begin in the next turn of the loop, whose last step is ours
+    await asyncio.ensure_future(end())
+    await asyncio.to_thread(thread.join, 2)
+    assert not thread.is_alive()
+    assert isinstance(met[0], AttemptOverInThread)
+
+
+def test_every_kind_of_task_knows_its_schedule() -> None:
+    tick = datetime(2026, 1, 1, tzinfo=UTC)
+    running = replace(TASK, tick=tick, headers={SCHEDULE: "nightly"})
+    in_thread = SyncRunningTask.of(running, NOBODY)
+    in_child = _context_of({
+        "task": running, "job_id": "j", "job_try": 1, "enqueue_time": tick, "score": 0,
+    }).task  # fmt: skip
+    assert [one.schedule for one in (running, in_thread, in_child)] == ["nightly"] * 3

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from uow.attempt.shield import shielded
-from uow.errors import ProcessDied, TaskFailed
+from uow.errors import ProcessDied, TaskFailed, WorkerError
 from uow.process.kept import Kept, NotCalled
 from uow.process.spawned import ChildEnded, Spawned
 from uow.tasks.context import ProcessContext, TaskInfo
@@ -144,9 +144,13 @@ class InProcesses:
         answer = await self._asked(child, QUESTION.dump_json(Errand(origin)) + b"\n", origin.name)
         try:
             _read(answer)
-        except BaseException:
+        except BaseException as error:
             self._children.put(child)
-            raise
+            if isinstance(error, Exception):
+                raise
+            # Raised in an asyncio task of its own, it would end the worker.
+            told = f"a child process cannot import {origin.module}: {error!r}"
+            raise WorkerError(told) from error
         child.known.add(origin.module)
         return child
 
@@ -218,7 +222,8 @@ def _main() -> str:
 
 def _context_of(ctx: ProcessContext) -> Context:
     task = ctx["task"]
-    info = TaskInfo(**{one.name: getattr(task, one.name) for one in fields(TaskInfo)})
+    said = {one.name: getattr(task, one.name) for one in fields(TaskInfo)}
+    info = TaskInfo(**{**said, "headers": dict(task.headers)})  # which pydantic can write
     return Context(info, ctx["job_id"], ctx["job_try"], ctx["enqueue_time"], ctx["score"])
 
 

@@ -103,6 +103,9 @@ class Bridge:
         if crossing is not None and crossing.task is not None:
             crossing.task.cancel()
             await asyncio.wait([crossing.task], timeout=seconds)
+            if self._under_way is crossing and crossing.task.done():  # before its first step
+                crossing.error = AttemptOverInThread(OVER)
+                self._answer(crossing)
 
     def _begin(self, crossing: "_Crossing[Any]") -> None:
         if self._is_closed:
@@ -120,8 +123,11 @@ class Bridge:
             if self._is_closed:  # what it ran into is that it was interrupted
                 crossing.error = AttemptOverInThread(OVER)
         finally:
-            self._under_way = None
-            crossing.answered.release()
+            self._answer(crossing)
+
+    def _answer(self, crossing: "_Crossing[Any]") -> None:
+        self._under_way = None
+        crossing.answered.release()
 
 
 class _Crossing(Generic[T]):

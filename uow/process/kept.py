@@ -8,8 +8,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class NotCalled(Exception):
-    """There was no place for a function where it runs, so that it was not called."""
+class NotCalled(BaseException):
+    """There was no place for a function where it runs, so that it was not called.
+
+    No `Exception`: a middleware that swallows the failures of functions would make a success of it.
+    """
 
 
 class Kept(Generic[T]):

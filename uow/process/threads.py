@@ -103,19 +103,20 @@ class Threads:
     """
 
     def __init__(self, most: int) -> None:
-        self._kept = Kept(most, self._started, _Thread.leave)
+        self._kept = self._keep(most)
+        self._beside = self._keep(most)  # never lent to who waits: so many functions run, no more
 
     async def begin(self, function: Callable[[], Any], *, waits: bool = True) -> Call:
         """Call `function` in a thread, as soon as there is one.
 
         Args:
-            waits: False: it runs in a thread beyond the number, if it must be.
+            waits: False: it runs in a thread beside those.
 
         Raises:
             NotCalled: This process may have no more threads.
             asyncio.CancelledError: While it waited; it was not called.
         """
-        thread = await self._kept.take(waits=waits)
+        thread = await (self._kept if waits else self._beside).take(waits=waits)
         call = Call(function, thread)
         thread.calls.put(call)
         return call
@@ -123,15 +124,20 @@ class Threads:
     def close(self) -> None:
         """Let the threads end that do nothing, and the others when they have returned."""
         self._kept.close()
+        self._beside.close()
 
-    def _started(self) -> "_Thread":
-        thread = _Thread(asyncio.get_running_loop(), self._returned)
-        thread.start()
-        return thread
+    def _keep(self, most: int) -> "Kept[_Thread]":
+        def start() -> _Thread:
+            thread = _Thread(asyncio.get_running_loop(), returned)
+            thread.start()
+            return thread
 
-    def _returned(self, thread: "_Thread", call: Call) -> None:
-        self._kept.put(thread)
-        call.told()
+        def returned(thread: _Thread, call: Call) -> None:
+            kept.put(thread)
+            call.told()
+
+        kept = Kept(most, start, _Thread.leave)
+        return kept
 
 
 class _Thread(threading.Thread):

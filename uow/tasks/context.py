@@ -72,6 +72,11 @@ class TaskInfo:
     headers: Mapping[str, str] = field(default_factory=no_headers)
     tick: datetime | None = None
 
+    @property
+    def schedule(self) -> str | None:
+        """The schedule that asked for it; None: no schedule did."""
+        return None if self.tick is None else self.headers.get(SCHEDULE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTask(TaskInfo):
@@ -83,11 +88,6 @@ class RunningTask(TaskInfo):
 
     db: AttemptDatabase = field(repr=False, compare=False)
     after_commit: AfterCommit = field(default_factory=AfterCommit, repr=False, compare=False)
-
-    @property
-    def schedule(self) -> str | None:
-        """The schedule that asked for it; None: no schedule did."""
-        return None if self.tick is None else self.headers.get(SCHEDULE)
 
     def on_commit(self, callback: Callback) -> None:
         """Call `callback` after this attempt's COMMIT, and not at all if there is none.
