@@ -184,9 +184,13 @@ async def _end(bridge: Bridge, work: Work) -> None:
     """The function has returned; another thread of its own may still use what it was given."""
     bridge.close()
     if bridge.is_crossed:
-        await bridge.interrupt(CANCEL_SECONDS)
-        if work.sessions.open_at is not None:
-            await work.drop()
+        await shielded(_take_from_another(bridge, work))
+
+
+async def _take_from_another(bridge: Bridge, work: Work) -> None:
+    await bridge.interrupt(CANCEL_SECONDS)
+    if work.sessions.open_at is not None:
+        await work.drop()
 
 
 def _result(function: TaskFunction[Any, Any], call: Call) -> object:

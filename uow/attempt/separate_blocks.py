@@ -140,6 +140,9 @@ class SeparateBlocks:
         """A connection for a block in a thread, begun (in SQLAlchemy's greenlet)."""
         self.sessions.refuse_if_over()
         connection = self._begun.engine.connect()
+        if self.sessions.is_over:  # the attempt has ended meanwhile, and nobody would give it back
+            connection.close()
+            self.sessions.refuse_if_over()
         connection.begin()
         self._lent.add(connection)
         return connection
