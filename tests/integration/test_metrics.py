@@ -17,6 +17,8 @@ from uow import Database, Settings, SettingsError, TaskClient, TaskContext, Work
 from uow.attempt.telling import EndedAttempt
 from uow.clock import utcnow
 from uow.db.backlog import LOOKED_AT, backlog
+from uow.db.statement import TEMPLATES, Statement
+from uow.db.transaction import Transaction
 from uow.events import ServerAway, TickMissed
 from uow.fast.task_worker import TaskWorker
 from uow.metrics import metrics as module
@@ -161,6 +163,22 @@ async def test_a_look_at_the_backlog_is_bounded_and_what_is_due_next_year_hides_
     assert found["queued"].tasks == LOOKED_AT
     assert found["queued"].oldest_due is not None
     assert found["scheduled"].oldest_due is None
+
+
+async def test_no_plan_of_the_look_is_made_without_being_told_to_go_by_the_index(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {template: name for name, template in TEMPLATES.items()}
+    run: list[str] = []
+    execute = Transaction.execute_once
+
+    async def noted(self: Transaction, statement: Statement) -> Any:
+        run.append(names[statement.template])
+        return await execute(self, statement)
+
+    monkeypatch.setattr(Transaction, "execute_once", noted)
+    await backlog(db, limit=5)
+    assert run == ["by_index", "backlog"]
 
 
 async def insert(db: Database, tasks: int, column: str, value: str, state: str = "queued") -> None:
