@@ -21,6 +21,7 @@ from uow.errors import (
     LifespanFailed,
     ParametersDiffer,
     PayloadTooLarge,
+    ProcessDied,
     ScheduleBusy,
     ScheduleNotFound,
     SchemaError,
@@ -70,7 +71,8 @@ if TYPE_CHECKING:
     from uow.tasks.extensions import lifespan, middleware, on
     from uow.tasks.function import TaskFunction
     from uow.tasks.handle import TaskHandle, TaskView
-    from uow.tasks.headers import Enqueuing, on_enqueue
+    from uow.tasks.headers import Enqueuing
+    from uow.tasks.hooks import on_enqueue
     from uow.tasks.outcome import Cancel, Retry, Snooze
     from uow.tasks.reference import TaskRef
     from uow.tasks.registry import Registry
@@ -99,6 +101,7 @@ __all__ = [
     "ParametersDiffer",
     "PayloadTooLarge",
     "ProcessContext",
+    "ProcessDied",
     "Registry",
     "Retry",
     "ScheduleBusy",
@@ -184,7 +187,7 @@ _PLACES = {
     "metrics_app": "metrics.asgi",
     "middleware": "tasks.extensions",
     "on": "tasks.extensions",
-    "on_enqueue": "tasks.headers",
+    "on_enqueue": "tasks.hooks",
     "prune": "services.pruning",
     "running": "inside",
     "schedule": "schedules.cron",

@@ -34,6 +34,7 @@ from uow.tasks.enqueue import (
     enqueue_in,
     enqueued,
     handles_for,
+    hooks_of,
     jobs_of,
     rows_of,
 )
@@ -258,20 +259,26 @@ class TaskClient:
         if request.options.unique_key is not None:
             async with self.db.get_session() as session:
                 return await enqueue_in(session, request, self._outlet)
-        new = rows_of(request, self._outlet)
+        with hooks_of(request, self._outlet.queue) as hooks:
+            new = rows_of(request, self._outlet, hooks.headers)
+            jobs = await self._insert_or_explain(new)
+            handles = handles_for(request, new.ids, self.db.engine.sync_engine)
+            hooks.written(new.ids)
+        reach("enqueue_committed")
+        self._pusher.announce(jobs)
+        if self._events.wants(TaskEnqueued):
+            self._events.emit_all(enqueued(new))
+        return handles
+
+    async def _insert_or_explain(self, new: NewTasks) -> list[Job]:
         try:
-            jobs = await self._insert_rows(new)
+            return await self._insert_rows(new)
         except asyncpg.PostgresError as error:
             engine = self.db.engine.sync_engine
             refusal = await greenlet_spawn(refusal_of, error, engine, self._outlet)
             if refusal is None:
                 raise
             raise refusal from error
-        reach("enqueue_committed")
-        self._pusher.announce(jobs)
-        if self._events.wants(TaskEnqueued):
-            self._events.emit_all(enqueued(new))
-        return handles_for(request, new.ids, self.db.engine.sync_engine)
 
     async def _insert_rows(self, new: NewTasks) -> list[Job]:
         if len(new.ids) <= ROWS_PER_STATEMENT:

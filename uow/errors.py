@@ -6,6 +6,7 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     WorkerError
     ├── SettingsError                a setting is missing, unknown or does not fit another
     ├── ServerUnreachable            Postgres or Redis did not answer
+    ├── LifespanFailed               a lifespan could not be entered, so the worker does not start
     ├── WorkerDied                   a service of the worker has ended by an error of its own
     ├── Exhausted                    the process itself is out of file descriptors or memory
     ├── EmbeddedServerError *        a throwaway server could not be found or started
@@ -37,6 +38,7 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     ├── StartRefused *               Postgres does not let an attempt of a task begin
     ├── RepeatedSetback *            a task meets a failing server again and again, alone
     ├── TaskTimeout                  the task function ran longer than its timeout
+    ├── ProcessDied                  the child process of a task function has ended under it
     ├── ClientClosed                 a handle was asked something without an open TaskClient
     └── TaskError                    how a task ended, told to whoever waits for its result
         ├── TaskNotFound             there is no such task (any more)
@@ -222,6 +224,13 @@ class RepeatedSetback(WorkerError):
 
 class TaskTimeout(WorkerError):
     """A task function ran longer than its timeout."""
+
+
+class ProcessDied(WorkerError):
+    """The child process of a task function that is ``process=True`` has ended under it.
+
+    Out of memory, a crash of a library, or somebody's signal: a failure of this attempt alone.
+    """
 
 
 class ClientClosed(WorkerError):

@@ -1,6 +1,5 @@
 """The process of a worker of tasks: what it was told, and what lives from its start to its stop."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
@@ -10,8 +9,10 @@ from functools import partial
 from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
+from uow.attempt.calling import Calling
 from uow.attempt.running import process_name
 from uow.attempt.runtime import Runtime
+from uow.attempt.solo import Solo
 from uow.broker import keys
 from uow.broker.access import check_access
 from uow.broker.hints import Hints
@@ -19,7 +20,6 @@ from uow.broker.redis import connect
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
-from uow.events.spine import Event
 from uow.metrics.endpoint import routes_of
 from uow.metrics.observation import Observation
 from uow.process.death import Death
@@ -148,11 +148,9 @@ class Process:
         """
         await self.stop(ctx)  # a worker may be run again without a close
         edit_logs()
-        self.death = Death() if self._stopper is None else Death(self._stopper)
-        self.events = events = self.registry.events.copy()
-        observation = Observation(self._stack, events, self.registry.__contains__)
+        departure = self._begin(ctx["redis"])
+        observation = Observation(self._stack, self.events, self.registry.__contains__)
         observation.expect(one.name for one in self.schedules)
-        departure = self._open_to_the_outside(ctx["redis"])
         name = process_name() if body is None else body.name
         subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
@@ -161,20 +159,20 @@ class Process:
         await self._enter_lifespans(ctx)
         if body is None:
             body = await start_body(stack, settings, name, client.redis, departure.patient)
-        departure.vitals = vitals = await start_vitals(
-            stack, settings, body, self.die, self._teller()
-        )
-        self._services = services = await self._start_services(
-            client, vitals, observation.duties(db, self.die)
-        )
+        vitals = await start_vitals(stack, settings, body, self.die, self.events.from_any_thread())
+        departure.vitals = vitals
+        duties = observation.duties(db, self.die)
+        self._services = await self._start_services(client, vitals, duties)
         observation.show(settings, vitals.heart, vitals.running, db)
-        self._serve(services, departure)
+        self._serve(departure, self._services)
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
 
-    def _open_to_the_outside(self, arqs: ArqRedis) -> Departure:
-        """From now on it may be told to leave, and asked how it is."""
-        departure = self.departure = Departure(self._time_to_leave, arqs)
+    def _begin(self, arqs: ArqRedis) -> Departure:
+        """Begin afresh: nothing has died, nobody has told it to stop."""
+        self.death = Death() if self._stopper is None else Death(self._stopper)
+        self.events = self.registry.events.copy()
+        self.departure = departure = Departure(self._time_to_leave, arqs)
         self._stack.callback(departure.end)
         if self._stopper is None:
             self._watch_for_signals(departure)
@@ -182,15 +180,17 @@ class Process:
             self._stack.callback(self.reception.close)
         return departure
 
-    def _serve(self, services: Services, departure: Departure) -> None:
-        """Everything turns: what is asked and told from outside gets there."""
-        departure.leader, vitals = services.leader, services.vitals
+    def _serve(self, departure: Departure, services: Services) -> None:
+        """Everything turns: say so to who asks, and to who is to stop it."""
+        vitals, runtime = services.vitals, services.runtime
+        departure.leader = services.leader
         self._stack.callback(self.health.ends)
         ask = partial(unready, vitals.presence, services.client.redis)
         self.health.serves(vitals.heart, ask, lambda: departure.has_begun)
         if departure.patient is not None:
-            solo = services.runtime.solo
-            departure.patient.occupied = lambda: solo.is_reserved
+            slots, threads = self.settings.concurrency, runtime.calling.threads
+            departure.patient.occupied = lambda: runtime.solo.is_reserved
+            departure.patient.room = lambda: threads.room(slots, len(vitals.running))
 
     async def begin_job(self, ctx: ProcessContext) -> None:
         """What arq logs from now on is about this job; arq's hook at the start of each."""
@@ -206,21 +206,18 @@ class Process:
         self._stack.push_async_callback(lifespans.leave, ctx)
         await lifespans.enter(ctx)
 
-    def _teller(self) -> Callable[[Event], object]:
-        """What takes events from any thread, and tells of them on this one."""
-        loop, events = asyncio.get_running_loop(), self.events
-
-        def tell(event: Event) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop may have ended
-                loop.call_soon_threadsafe(events.emit, event)
-
-        return tell
-
     def _tell_of(self, name: str) -> None:
         """Tell that this process has started; and when it stops, of that."""
         events, settings = self.events, self.settings
         queues = tuple(settings.served_queues)
-        events.emit(WorkerStarted(worker=name, queues=queues, concurrency=settings.concurrency))
+        events.emit(
+            WorkerStarted(
+                worker=name,
+                queues=queues,
+                concurrency=settings.concurrency,
+                schedules=tuple(one.in_code for one in self.schedules),
+            )
+        )
         self._stack.callback(lambda: events.emit(WorkerStopped(worker=name)))
 
     def _watch_for_signals(self, departure: Departure) -> None:
@@ -299,7 +296,12 @@ class Process:
     def _runtime(self, client: TaskClient, vitals: Vitals) -> Runtime:
         callbacks = Callbacks()
         self._stack.push_async_callback(self._end_callbacks, callbacks)
+        solo = Solo()
+        calling = Calling.of(self.settings, solo)
+        self._stack.callback(calling.close)
         return Runtime(
+            solo=solo,
+            calling=calling,
             db=client.db,
             redis=client.redis,
             registry=self.registry,

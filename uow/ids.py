@@ -17,6 +17,9 @@ from asyncpg.pgproto import pgproto
 _PARTS = 4096
 """Of a millisecond: what the 12 bits behind an id's version can tell apart."""
 
+_LENGTH = 36
+"""Of an id as text."""
+
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 _RANDOM = (1 << 62) - 1
@@ -31,6 +34,16 @@ def new_ids(count: int) -> list[UUID]:
     """Ids for so many tasks, in their order."""
     first, random = _ticks.take(count), os.urandom(8 * count)
     return [_id_at(first + n, random[8 * n : 8 * n + 8]) for n in range(count)]
+
+
+def made_at(id_: str) -> float | None:
+    """When an id was made, in seconds since 1970; None: it is not of this shape."""
+    if len(id_) != _LENGTH or id_[14] != "7":
+        return None
+    try:
+        return int(f"{id_[:8]}{id_[9:13]}", 16) / 1000
+    except ValueError:
+        return None
 
 
 def _id_at(tick: int, random: bytes) -> UUID:

@@ -16,6 +16,7 @@ from arq.worker import Worker
 
 from uow import exhaustion
 from uow.errors import SettingsError, WorkerDied
+from uow.fast.arq.sentry import with_wrapped_functions
 from uow.fast.arq.settings_class import find, options_of
 from uow.fast.worker import FastWorker
 from uow.process.death import Death
@@ -167,7 +168,7 @@ def run_worker(
 
 def _arq_worker(name: str, options: Mapping[str, Any]) -> FastWorker:
     try:
-        worker = FastWorker(**options)
+        worker = FastWorker(**with_wrapped_functions(options))
     except SettingsError:
         raise
     except Exception as error:  # arq's own constructor looks at what it was given

@@ -6,7 +6,7 @@ import sysconfig
 import traceback
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from uow.errors import SettingsError, WorkerError
 
@@ -71,6 +71,19 @@ def whereabouts(function: object) -> str:
     if code is None:
         return str(name)
     return f"{name} ({_seen_from_here(Path(code.co_filename))}:{code.co_firstlineno})"
+
+
+def place_in(frame: FrameType) -> str:
+    """The line of somebody's own code that a thread is in, by its innermost frame; or that one's.
+
+    For example ``fetch (app/jobs.py:13)``.
+    """
+    found: FrameType | None = frame
+    while found is not None and not _is_somebodys_own(Path(found.f_code.co_filename)):
+        found = found.f_back
+    shown = found or frame
+    file = _seen_from_here(Path(shown.f_code.co_filename))
+    return f"{shown.f_code.co_qualname} ({file}:{shown.f_lineno})"
 
 
 def _place(error: BaseException) -> str | None:

@@ -17,6 +17,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.acceptance import tasks
 from tests.acceptance.conftest import wait_until
 from tests.processes import ROOT, LoggedProcess, WorkerProcess, environment_of, run_command
 from uow import Settings, TaskClient
@@ -227,7 +228,7 @@ async def test_a_loop_that_is_blocked_for_too_long_does_not_live(
     port = re.search(r"on port (\d+)", (await logged(worker, "listening on port"))[0])
     assert port is not None
     await logged(worker, READY)
-    await client.enqueue("accept.block", seconds=3)
+    await client.enqueue(tasks.block, seconds=3)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port[1]}") as http:
 
         async def is_dead() -> bool:

@@ -19,7 +19,6 @@ from sqlalchemy import text
 import uow
 from tests.conformance.conftest import wait_until
 from uow import Database, Registry, SchemaError, ServerUnreachable, Settings, TaskClient
-from uow.broker.redis import RedisClient
 from uow.errors import WorkerDied
 from uow.inside import RunningWorker
 from uow.tasks.handle import TaskHandle
@@ -397,7 +396,11 @@ async def test_nothing_of_the_callers_context_is_in_that_of_a_task(
         assert await (await worker.client.enqueue("context")).result(timeout=10) == "none"
 
 
-async def test_an_app_says_what_is_run(settings: Settings, redis: RedisClient) -> None:
-    app = uow.App(modules=["tests.conformance.tasks"])
-    async with uow.running(settings, app=app) as worker:
-        assert worker._process.registry.get("conform.effect") is not None
+async def test_an_app_says_what_is_run_and_with_which_settings(
+    settings: Settings, registry: Registry, gate: Gate
+) -> None:
+    app = uow.App(settings=settings, modules=["tests.conformance.tasks"])
+    async with uow.running(app=app, registry=registry) as worker:
+        assert await (await worker.client.enqueue("double", number=1)).result(timeout=10) == 2
+        assert await worker.unready() is None
+    assert await worker.unready() == "it is stopping"

@@ -9,6 +9,7 @@ from asyncpg import CheckViolationError
 from sqlalchemy import text
 
 from tests.conftest import Drain
+from tests.hooks import hooks_as_they_are
 from uow import (
     Database,
     Enqueuing,
@@ -19,7 +20,7 @@ from uow import (
     on_enqueue,
     task,
 )
-from uow.tasks import headers as headers_module
+from uow.tasks import headers
 from uow.tasks.registry import Registry
 
 KINDS: dict[str, Any] = {"atomic": {}, "separate": {"atomic": False}, "rowless": {"durable": False}}
@@ -28,9 +29,8 @@ PUT = text("INSERT INTO task (name, headers) VALUES ('look', CAST(:headers AS js
 
 @pytest.fixture(autouse=True)
 def _no_hooks_stay() -> Iterator[None]:
-    before = list(headers_module._hooks)
-    yield
-    headers_module._hooks[:] = before
+    with hooks_as_they_are():
+        yield
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ async def test_what_a_task_enqueues_inherits_them_unless_others_are_given(
         await drain()
     acme = {"tenant": "acme"}
     assert sorted(map(str, seen)) == sorted(map(str, [acme, {}, {"tenant": "other"}, acme, acme]))
-    assert headers_module._inherited.get() == {}
+    assert headers._inherited.get() == {}
 
 
 async def test_hooks_add_and_what_is_given_wins(

@@ -34,6 +34,9 @@ def enqueue(
     inserted = uow.sync.enqueue_with_cursor(cursor, double, n=1)
     assert_type(inserted, uow.sync.CursorTaskHandle[int])
     assert_type(client.enqueue(double, n=1), uow.sync.TaskHandle[int])
+    by_name = client.enqueue_many("typed.sync", [{"n": 1}])
+    assert_type(by_name, list[uow.sync.TaskHandle[Any]])
+    by_name = uow.sync.enqueue_many(session, "typed.sync", [{"n": 1}])
     assert_type(client.enqueue("typed.sync", n=1), uow.sync.TaskHandle[Any])
     assert_type(client.enqueue_many(double, [{"n": 1}]), list[uow.sync.TaskHandle[int]])
 

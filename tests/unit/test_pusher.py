@@ -1,5 +1,7 @@
 """The pusher, on a Redis in this process: here Redis is incidental."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import fakeredis
@@ -28,6 +30,20 @@ async def test_what_was_announced_is_pushed_when_the_pusher_is_stopped(
     await pusher.stop()
     assert await redis.zcard("arq:queue") == 2
     assert await redis.get("arq:job:a") == b"{}"
+
+
+async def test_what_a_thread_announces_is_taken_by_the_loop(
+    redis: fakeredis.FakeAsyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pusher = Pusher(caller(redis))
+    await pusher.start()
+    woken_by: list[int] = []
+    monkeypatch.setattr(pusher, "wake", lambda: woken_by.append(threading.get_ident()))
+    await asyncio.to_thread(pusher.announce, [a_job("a")])
+    await asyncio.sleep(0)
+    assert woken_by == [threading.get_ident()]
+    await pusher.stop()
+    assert await redis.zcard("arq:queue") == 1
 
 
 async def test_a_higher_priority_stands_before_what_is_due_earlier(

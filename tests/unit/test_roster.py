@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from uow.process import check, roster
-from uow.process.check import Question, question
+from uow.process.check import Asked, question
 from uow.process.reception import Reception
 
 
@@ -100,7 +100,7 @@ def test_a_reception_can_be_opened_again_and_leaves_nothing(place: Path) -> None
 def test_what_nobody_listens_on_is_removed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, _ = roster.listen("billing")
     made.close()
-    assert check.check(Question()) == 1
+    assert check.check(Asked()) == 1
     assert "there is no worker process of yours on this host" in capsys.readouterr().err
     assert list(ours(place / "first").iterdir()) == []
 
@@ -109,10 +109,10 @@ def test_who_listens_and_says_nothing_is_unwell(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(check, "ANSWER_SECONDS", 0.1)
-    assert check.check(Question(as_json=True)) == 1
+    assert check.check(Asked(as_json=True)) == 1
     (told,) = json.loads(capsys.readouterr().out)
     assert told["state"] == "silent"
-    assert check.check(Question(app="another")) == 1
+    assert check.check(Asked(app="another")) == 1
     assert "no worker process with WORKER_APP=another" in capsys.readouterr().err
 
 
@@ -130,7 +130,7 @@ def test_who_says_something_else_is_unwell(
 
     speaking = threading.Thread(target=speak)
     speaking.start()
-    assert check.check(Question()) == 1
+    assert check.check(Asked()) == 1
     assert f"pid {os.getpid()} is unwell" in capsys.readouterr().out
     speaking.join()
 
@@ -138,10 +138,10 @@ def test_who_says_something_else_is_unwell(
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [
-        ("", Question()),
-        ("12 13", Question(pids=(12, 13))),
-        ("--queue mail --json", Question(queue="mail", as_json=True)),
-        ("--queue=mail 12", Question(pids=(12,), queue="mail")),
+        ("", Asked()),
+        ("12 13", Asked(pids=(12, 13))),
+        ("--queue mail --json", Asked(queue="mail", as_json=True)),
+        ("--queue=mail 12", Asked(pids=(12,), queue="mail")),
         ("--help", None),
         ("--quue mail", None),
         ("--queue", None),
@@ -150,7 +150,7 @@ def test_who_says_something_else_is_unwell(
     ],
 )
 def test_what_is_asked_in_few_words_needs_no_library_for_command_lines(
-    arguments: str, asked: Question | None
+    arguments: str, asked: Asked | None
 ) -> None:
     assert question(arguments.split()) == asked
 

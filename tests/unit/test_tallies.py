@@ -15,7 +15,7 @@ from uow.events import ServerAway, ServerBack
 from uow.metrics.backlog import MOST_QUEUES, summed
 from uow.metrics.families import text_of
 from uow.metrics.metrics import Metrics
-from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, Attempts, Durations, ServersUp
+from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, AttemptTally, Durations, ServersUp
 from uow.process.exposition import is_openmetrics_wanted, merged
 from uow.tasks.outcome import Completed
 
@@ -51,7 +51,7 @@ def test_a_duration_on_a_bound_is_in_the_bucket_below_it() -> None:
 
 
 def test_a_name_that_no_function_has_is_no_label() -> None:
-    attempts = Attempts()
+    attempts = AttemptTally()
     hear = attempts.listener({"known"}.__contains__)
     hear([ended("known"), ended("'; DROP TABLE task"), ended("another stranger")])
     assert {task: tally.outcomes["completed"] for (task, _), tally in attempts.count()} == {
@@ -60,7 +60,7 @@ def test_a_name_that_no_function_has_is_no_label() -> None:
 
 
 def test_there_are_never_more_labels_than_are_good() -> None:
-    attempts = Attempts()
+    attempts = AttemptTally()
     hear = attempts.listener(lambda _: True)
     hear([ended(str(number)) for number in range(MOST_TASKS + 50)])
     tallies = dict(attempts.count())
@@ -69,7 +69,7 @@ def test_there_are_never_more_labels_than_are_good() -> None:
 
 
 def test_what_is_noted_by_one_thread_and_counted_by_others_is_counted_once() -> None:
-    attempts = Attempts()
+    attempts = AttemptTally()
     hear = attempts.listener(lambda _: True)
     with ThreadPoolExecutor(4) as threads:
         for _ in range(50):

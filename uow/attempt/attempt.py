@@ -18,7 +18,7 @@ from uow.attempt.settle import AttemptRow, retention_of
 from uow.attempt.shield import shielded
 from uow.attempt.solo import Seat
 from uow.attempt.start import start, start_over
-from uow.attempt.telling import EndedAttempt, tell_ended, tell_started
+from uow.attempt.telling import UNWRITTEN, EndedAttempt, tell_ended, tell_started
 from uow.attempt.work import work_of
 from uow.db.attempts import Started
 from uow.db.fragments import SUSPECT_DEATHS
@@ -99,7 +99,11 @@ class Attempt:
             What was written; None: the guard did not hold, somebody else has decided.
         """
         row = AttemptRow(self.runtime, self.function, self.task)
-        settled = await shielded(row.settle(self.work, outcome))
+        try:
+            settled = await shielded(row.settle(self.work, outcome))
+        except BaseException:
+            tell_ended(self.runtime.events, (EndedAttempt(self, UNWRITTEN),))
+            raise
         reach("committed")
         self._step_out()
         if isinstance(settled, Completed) and self.task.after_commit:

@@ -11,13 +11,18 @@ from collections.abc import Awaitable, Callable, Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from uow.db.places import place_of_caller
-from uow.db.session import WorkerSession
+from uow.db.session import CheckedSession, WorkerSession
 from uow.errors import AttemptOver, SessionLeftOpen
+from uow.process.bridge import AttemptOverInThread
 
 _AFTER_THE_ATTEMPT = (
     'a unit of work after its attempt has ended: nobody would commit it. ctx["db"] is for the task '
     "function and what it awaits; what goes on after it is a task of its own"
 )
+
+
+Opened = WorkerSession | CheckedSession
+"""An asyncio task's, or a thread's."""
 
 
 class OpenSessions:
@@ -28,23 +33,23 @@ class OpenSessions:
     """
 
     def __init__(self) -> None:
-        self._open: list[WorkerSession] = []
+        self._open: list[Opened] = []
         self.is_over = False
         self._dropped_at: str | None = None
 
     @property
     def open_at(self) -> str | None:
         """Where one was opened that is open still, or was never left."""
-        return self._open[0].sync_session.opened_at if self._open else self._dropped_at
+        return _half(self._open[0]).opened_at if self._open else self._dropped_at
 
     @contextlib.contextmanager
-    def counted(self, session: WorkerSession) -> Iterator[None]:
+    def counted(self, session: Opened) -> Iterator[None]:
         """Count `session` as open while the block runs."""
         self._open.append(session)
         try:
             yield
         except GeneratorExit:  # nobody has left its block: it was forgotten, and collected
-            self._dropped_at = session.sync_session.opened_at
+            self._dropped_at = _half(session).opened_at
             raise
         except SQLAlchemyError as error:
             self.refuse_if_over(error)  # what it ran into is that we have taken its connection
@@ -83,20 +88,29 @@ class OpenSessions:
         if self._dropped_at is not None:
             raise SessionLeftOpen(
                 f"the block of the session that was opened at {self._dropped_at} was never left, "
-                "so nothing is committed: open sessions with `async with`"
+                "so nothing is committed: open sessions with `async with`, or `with` in a def"
             )
 
     def end(self) -> None:
         """Refuse whoever comes from now on."""
         self.is_over = True
-        for session in self._open:
-            session.sync_session.end(AttemptOver, f"in {_AFTER_THE_ATTEMPT}")
+        for session in tuple(self._open):
+            in_thread = isinstance(session, CheckedSession)
+            kind = AttemptOverInThread if in_thread else AttemptOver
+            _half(session).end(kind, f"in {_AFTER_THE_ATTEMPT}")
 
     async def close(self, take_back: Callable[[WorkerSession], Awaitable[None]]) -> None:
         """Take the connections of those that are still open, whatever runs on them.
+
+        But those of a thread, which are not theirs (`Work.drop`).
 
         Args:
             take_back: Takes that of one session.
         """
         for session in tuple(self._open):
-            await take_back(session)
+            if not isinstance(session, CheckedSession):
+                await take_back(session)
+
+
+def _half(session: Opened) -> CheckedSession:
+    return session if isinstance(session, CheckedSession) else session.sync_session

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from uow import exhaustion
+from uow.attempt.calling import Calling
 from uow.attempt.middleware import Inner, surrounded
 from uow.attempt.work import Work
 from uow.broker import codec
@@ -31,6 +32,10 @@ class Surroundings(Protocol):
     @property
     def settings(self) -> Settings:
         """How large a result may be."""
+
+    @property
+    def calling(self) -> Calling:
+        """Calls functions."""
 
     @property
     def rng(self) -> random.Random:
@@ -95,7 +100,7 @@ def _inside(
     arguments: dict[str, Any],
 ) -> Inner:
     """What is called: the function, with the middleware around it."""
-    called = partial(function.function, ctx, **arguments)
+    called = partial(runtime.calling.call, function, ctx, arguments)
     around = runtime.registry.middleware
     return surrounded(around, ctx, called) if around else called
 

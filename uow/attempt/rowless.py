@@ -14,7 +14,13 @@ from uow.attempt.runtime import Runtime
 from uow.attempt.shield import shielded
 from uow.attempt.solo import Occupied
 from uow.attempt.strays import waiting_in_redis
-from uow.attempt.telling import EndedAttempt, in_fields, tell_ended, tell_started
+from uow.attempt.telling import (
+    UNWRITTEN,
+    EndedAttempt,
+    in_fields,
+    tell_ended,
+    tell_started,
+)
 from uow.attempt.work import work_of
 from uow.broker import codec, keys
 from uow.broker.redis import AWAY
@@ -68,7 +74,10 @@ async def run_rowless(
 class RowlessAttempt:
     """One attempt of a task that has no row."""
 
-    __slots__ = ("_ctx", "_delivery", "_function", "_work", "about", "began", "runtime", "task")
+    __slots__ = (
+        "_ctx", "_delivery", "_function", "_has_begun", "_work",
+        "about", "began", "runtime", "task",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -83,6 +92,7 @@ class RowlessAttempt:
         self._delivery = delivery
         self.task = _running(runtime, function, delivery)
         self.began = time.time()
+        self._has_begun = False
         self._work = work_of(runtime.db, function, self.task)
         self.about = subject.here(delivery.job_id, self.task.queue)
         self.about.is_attempt(self.task)
@@ -96,7 +106,12 @@ class RowlessAttempt:
         Raises:
             Occupied: A suspect is alone in this process.
         """
-        outcome = await self._outcome()
+        try:
+            outcome = await self._outcome()
+        except BaseException:
+            if self._has_begun:
+                tell_ended(self.runtime.events, (EndedAttempt(self, UNWRITTEN),))
+            raise
         tell_ended(self.runtime.events, (EndedAttempt(self, outcome),))
         return outcome
 
@@ -133,6 +148,7 @@ class RowlessAttempt:
         try:
             arguments = _arguments(self._function, self._delivery)
             context = {**self._ctx, "db": work, "task": self.task}
+            self._has_begun = True
             tell_started(self)
             outcome = await perform(self.runtime, function, context, arguments)
             if not isinstance(outcome, Completed):

@@ -8,6 +8,7 @@ from typing import Protocol
 from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
+from uow.attempt.calling import Calling
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
 from uow.db.begun_attempt import AttemptDatabase
@@ -26,6 +27,7 @@ class Runtime:
         suspend: Claim nothing until Postgres answers.
         events: Whom to tell what happens.
         callbacks: What waits for commits.
+        calling: Calls the task functions.
         rng: Spreads retries and returns; guards nothing.
     """
 
@@ -40,6 +42,7 @@ class Runtime:
     events: Spine = field(default_factory=Spine)
     callbacks: Callbacks = field(default_factory=Callbacks)
     solo: Solo = field(default_factory=Solo)
+    calling: Calling = field(default_factory=Calling)
     rng: random.Random = field(default_factory=random.Random)
 
     def spread(self, low: float, high: float) -> float:

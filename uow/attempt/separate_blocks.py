@@ -1,17 +1,17 @@
 """What `ctx["db"]` is inside a task that is `atomic=False`: a transaction per block."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import SessionTransaction
 
 from uow.attempt.open_sessions import OpenSessions
 from uow.db.attempts import Guard, current, guard_of
-from uow.db.begun_attempt import AttemptDatabase
+from uow.db.begun_attempt import AttemptDatabase, drop
 from uow.db.connection import GUARD_FAILED
 from uow.db.failures import sqlstate
 from uow.db.provider import session_provider
@@ -78,6 +78,7 @@ class SeparateBlocks:
         self.sessions = OpenSessions()
         self.after_commit = after_commit
         self._unanswered: set[Connection] = set()
+        self._lent: set[Connection] = set()
 
     @session_provider
     async def get_session(self) -> AsyncGenerator[AsyncSession, None]:
@@ -99,7 +100,7 @@ class SeparateBlocks:
     @property
     def is_untouched(self) -> bool:
         """Whether no session holds a connection."""
-        return self.sessions.open_at is None
+        return self.sessions.open_at is None and not self._lent
 
     @property
     def needs_commit(self) -> bool:
@@ -127,6 +128,36 @@ class SeparateBlocks:
     async def rollback(self) -> None:
         """Take back the connection of a block that goes on after the function."""
         await self.sessions.close(self._begun.take_back)
+        await self.drop()
+
+    async def drop(self) -> None:
+        """End the connections that were lent: a thread may go on with them."""
+        lent, self._lent = self._lent, set()
+        for connection in lent:
+            await drop(connection)
+
+    def lend(self) -> Connection:
+        """A connection for a block in a thread, begun (in SQLAlchemy's greenlet)."""
+        self.sessions.refuse_if_over()
+        connection = self._begun.engine.connect()
+        connection.begin()
+        self._lent.add(connection)
+        return connection
+
+    def take_back(self, connection: Connection) -> None:
+        """The block is done with what it was lent (in SQLAlchemy's greenlet)."""
+        connection.close()
+        self._lent.discard(connection)
+
+    @property
+    def engine(self) -> Engine:
+        """Where its connections come from."""
+        return self._begun.engine
+
+    @property
+    def session_options(self) -> Mapping[str, Any]:
+        """Those of its sessions."""
+        return self._begun.session_options
 
     def guard(self, connection: Connection) -> None:
         """Let the COMMIT that comes on `connection` be one only if the attempt is current."""

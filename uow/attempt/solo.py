@@ -53,8 +53,12 @@ class Solo:
             raise Occupied
         self._inside += attempts
 
+    def stay(self) -> None:
+        """Count one more inside: what an attempt has left behind."""
+        self._inside += 1
+
     def leave(self) -> None:
-        """One attempt is out."""
+        """One attempt is out, or what one has left behind."""
         self._inside -= 1
         if self._reserved:
             self._changed.set()

@@ -48,6 +48,10 @@ class Told(Protocol):
         """When it began here, in seconds since 1970."""
 
 
+UNWRITTEN = HandedBack(0.0, "what became of it could not be written")
+"""Of an attempt whose outcome nobody knows yet: its task runs again, or is found settled."""
+
+
 class EndedAttempt(NamedTuple):
     """An attempt, and what was written of it; None: it had no say any more.
 
@@ -99,7 +103,7 @@ def _task(attempt: Told) -> dict[str, Any]:
     task = attempt.task
     return {
         "id": task.id, "job_id": attempt.job_id, "name": task.name, "queue": task.queue,
-        "user_id": task.user_id, "headers": task.headers,
+        "user_id": task.user_id, "headers": task.headers, "schedule": task.schedule,
     }  # fmt: skip
 
 

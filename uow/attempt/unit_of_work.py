@@ -75,9 +75,9 @@ class UnitOfWork:
             UnitOfWorkLost: The connection was lost after something had joined.
             TransactionAborted: On leaving, if a swallowed error had aborted the transaction.
         """
-        self._refuse_a_second()
-        if self._begun.is_lost:
-            await greenlet_spawn(self._begun.replace)  # a new one, now, not in mid-block
+        self.refuse_a_second()
+        if self.is_lost:
+            await greenlet_spawn(self.replace)  # a new one, now, not in mid-block
         block = Block(self.after_commit)
         session = WorkerSession(
             sync_session_class=JoiningSession,
@@ -93,9 +93,7 @@ class UnitOfWork:
                     await session.commit()
                 except BaseException as error:
                     await self._undo_block(session, error)
-                    if is_savepoint_gone(error):
-                        self._ended_by_hand = ended_by_hand()
-                        raise self._ended_by_hand from error
+                    self.refuse_if_savepoint_gone(error)
                     raise
 
     @property
@@ -120,6 +118,15 @@ class UnitOfWork:
         """How a session begins on the connection, in SQLAlchemy's words."""
         nested = self._joined or self._begun.is_nested
         return "create_savepoint" if nested else "rollback_only"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its connection is of no use any more."""
+        return self._begun.is_lost
+
+    def replace(self) -> None:
+        """Let the next use take another connection (in SQLAlchemy's greenlet)."""
+        self._begun.replace()
 
     def connection(self) -> Connection:
         """The connection with the transaction begun (in SQLAlchemy's greenlet)."""
@@ -208,26 +215,54 @@ class UnitOfWork:
         if not self.is_untouched:
             await greenlet_spawn(self._begun.give_back)
 
+    async def drop(self) -> None:
+        """End its connection: a thread may go on with it."""
+        if self._used is not None:
+            await self._used.drop()
+
     def _release_pushes(self) -> None:
         for pushes in self._pushes:
             pushes.release()
 
     async def _undo_block(self, session: AsyncSession, error: BaseException) -> None:
         """Undo a block that has failed. Closing a joined session would not."""
-        if self.sessions.is_over:
-            return
-        if isinstance(error, TransactionEnded):
-            self._ended_by_hand = error
-        if isinstance(error, GeneratorExit):  # it was forgotten: others may use the connection
+        if not self.must_undo(error):
             return
         try:
             await session.rollback()
         except SQLAlchemyError:
-            # A statement of the block runs still: then nobody knows what else of it stays.
-            self._undone_by = error
-            self._begun.terminate()
+            self.doom(error)
 
-    def _refuse_a_second(self) -> None:
+    def must_undo(self, error: BaseException) -> bool:
+        """Whether a block that `error` has left must be rolled back."""
+        if self.sessions.is_over:
+            return False
+        if isinstance(error, TransactionEnded):
+            self._ended_by_hand = error
+        # Who has forgotten it has no say any more: others may use the connection.
+        return not isinstance(error, GeneratorExit)
+
+    def doom(self, error: BaseException) -> None:
+        """A block could not be undone: a statement of it still runs, whatever becomes of that."""
+        self._undone_by = error
+        self._begun.terminate()
+
+    def refuse_if_savepoint_gone(self, error: BaseException) -> None:
+        """Raise if that is what has become of a block that `error` has left.
+
+        Raises:
+            TransactionEnded: A statement of the task function has ended the transaction.
+        """
+        if is_savepoint_gone(error):
+            self._ended_by_hand = ended_by_hand()
+            raise self._ended_by_hand from error
+
+    def refuse_a_second(self) -> None:
+        """Raise if a session may not be opened now.
+
+        Raises:
+            AttemptOver, SessionAlreadyOpen, UnitOfWorkLost: As `get_session`.
+        """
         self.sessions.refuse_if_over()
         self.refuse_if_lost()
         if self.sessions.open_at is not None:

@@ -67,6 +67,7 @@ class PatientRedis(ArqRedis):
     Attributes:
         claiming: Whether arq may see what is due; off while Postgres does not answer.
         occupied: Whether a task that is to be alone keeps arq from seeing it, too.
+        room: Says how many jobs arq may see at once; None: as many as it asks for.
         stopping: Set when the process stops; then nothing is waited for.
     """
 
@@ -74,6 +75,7 @@ class PatientRedis(ArqRedis):
         super().__init__(*args, **kwargs)
         self.claiming = True
         self.occupied: Callable[[], bool] = _never
+        self.room: Callable[[], int | None] = _any_number
         self.stopping = False
         self._rank = 0
 
@@ -95,7 +97,7 @@ class PatientRedis(ArqRedis):
             self._rank = 0 if len(found) < limit else self._rank + limit
             if not self._rank or (found := await self._unheld(found)):
                 break
-        return [entry for entry in found if _is_text(entry)]
+        return [entry for entry in found if _is_text(entry)][: self.room()]
 
     async def _unheld(self, job_ids: list[bytes]) -> list[bytes]:
         """Those that nobody holds; if there are any, the next look begins at the front again."""
@@ -199,6 +201,10 @@ class PatientPipeline(Pipeline):
 
 def _never() -> bool:
     return False
+
+
+def _any_number() -> None:
+    return None
 
 
 def _passes(error: Exception) -> bool:

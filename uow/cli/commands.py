@@ -112,10 +112,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Say whether the worker processes of this host are well: exit code 0, else 1."""
-    from uow.process.check import Question, app_of_environment
+    from uow.process.check import Asked, app_of_environment
     from uow.process.check import check as check_all
 
-    asked = Question(tuple(pids or ()), queue, app_of_environment(), as_json)
+    asked = Asked(tuple(pids or ()), queue, app_of_environment(), as_json)
     raise typer.Exit(check_all(asked))
 
 

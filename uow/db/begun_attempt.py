@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.util import greenlet_spawn
 
 from uow.db import direct
 from uow.db.connection import Connection as Driver
@@ -26,6 +27,11 @@ much to look at. Nobody can interrupt it, so one without an answer would hold it
 
 ROLLBACK_SECONDS = 5.0
 """So long a ROLLBACK may take, which has nothing to look at; then its connection is ended."""
+
+
+CANCEL_SECONDS = 1.0
+"""So long a statement may take to be cancelled whose thread has not returned; then its connection
+is ended, and the server finds out by itself."""
 
 
 class BegunAttempt:
@@ -53,6 +59,11 @@ class BegunAttempt:
         self._fence = fence
         self._connection: Connection | None = None
         self._driver: Driver  # of the connection, once there has been one
+
+    @property
+    def engine(self) -> Engine:
+        """Where its connections come from."""
+        return self._engine
 
     # -- one transaction for all -------------------------------------------------------------------
 
@@ -111,6 +122,12 @@ class BegunAttempt:
         """End the connection at once, whatever runs on it."""
         if self._connection is not None:
             self._driver.terminate()
+
+    async def drop(self) -> None:
+        """End the connection for good: a thread may go on with it. See `drop`."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await drop(connection)
 
     def refuse_if_ended_by_hand(self) -> None:
         """Raise if a statement of user code has ended the transaction.
@@ -183,6 +200,25 @@ class BegunAttempt:
         return True
 
 
+async def drop(connection: Connection) -> None:
+    """End `connection` for good, and not give it back: somebody may go on with it.
+
+    A statement that runs is cancelled first, so that the server lets go of its locks.
+    """
+    if not (connection.closed or connection.invalidated):
+        driver: Any = connection.connection.driver_connection
+        with contextlib.suppress(Exception):
+            await driver.close(timeout=CANCEL_SECONDS)
+        driver.terminate()
+    await greenlet_spawn(_let_go, connection)
+
+
+def _let_go(connection: Connection) -> None:
+    if not connection.closed:
+        connection.invalidate()
+        connection.close()
+
+
 class Begun(Protocol):
     """What an attempt works on, as its unit of work knows it; `BegunAttempt` says more of each."""
 
@@ -240,6 +276,13 @@ class Begun(Protocol):
 
     async def take_back(self, session: WorkerSession) -> None:
         """Take the connection of a session that is still open."""
+
+    async def drop(self) -> None:
+        """End the connection for good: a thread may go on with it."""
+
+    @property
+    def engine(self) -> Engine:
+        """Where connections of blocks in threads come from."""
 
     def fence(self, connection: Connection) -> None:
         """Let the transaction that begins on a session's `connection` be the attempt's."""

@@ -48,9 +48,21 @@ def _place(type_: TypeEngine[Any] | None) -> str:
 
 
 def _plain(value: object) -> object:
-    """What every driver can write: psycopg2 knows no UUID unless somebody has told it."""
+    """What every driver can write; psycopg2 knows no UUID unless somebody has told it."""
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, list) and value and isinstance(value[0], UUID):
-        return [str(one) for one in value]
+    if isinstance(value, list):
+        return _array(value)
     return value
+
+
+def _array(items: list[object]) -> str:
+    """An array as Postgres reads it: drivers write one item by item, which large batches notice."""
+    return "{" + ",".join(map(_item, items)) + "}"
+
+
+def _item(value: object) -> str:
+    if value is None:
+        return "NULL"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -8,7 +8,7 @@ like the generator function to FastAPI and returns an object that is both.
 import functools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, _AsyncGeneratorContextManager
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -17,6 +17,16 @@ P = ParamSpec("P")
 
 class _Provided(_AsyncGeneratorContextManager[T]):
     """An async context manager that is the async generator it came from, too."""
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError(
+            'this session is for an event loop: write `async with ctx["db"].get_session() as '
+            "session` (outside of a task `async with db.get_session()`); or make the task function "
+            "a def"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached."""
 
     def __aiter__(self) -> "_Provided[T]":
         return self

@@ -50,8 +50,8 @@ _READ_ERRORS = template(
 _READ_SETTLED = template(
     "read_settled",
     """
-    SELECT id, coalesce(job_id, CAST(id AS text)) AS job_id, name, queue, user_id,
-           CAST(headers AS text) AS headers, state, attempt
+    SELECT state, id, coalesce(job_id, CAST(id AS text)) AS job_id, name, queue, user_id,
+           CAST(headers AS text) AS headers, tick IS NOT NULL AS is_of_tick, attempt
     FROM {task} WHERE id = ANY(:ids) AND settled_at IS NOT NULL
     """,
     ids=IDS,
@@ -99,15 +99,21 @@ class StoredTask:
 
 @dataclass(frozen=True, slots=True)
 class SettledTask:
-    """What is told of a task when it is settled. `headers` are JSON; None: there are none."""
+    """What is told of a task when it is settled.
 
+    Attributes:
+        headers: As JSON; None: there are none.
+        is_of_tick: A schedule has asked for it.
+    """
+
+    state: TaskState
     id: UUID
     job_id: str
     name: str
     queue: str
     user_id: str | None
     headers: str | None
-    state: TaskState
+    is_of_tick: bool
     attempt: int
 
 
@@ -146,8 +152,6 @@ async def read_errors(db: Statements, task_id: UUID) -> list[AttemptError]:
 async def read_settled(db: Statements, task_ids: Sequence[UUID]) -> list[SettledTask]:
     """Those of the tasks that are settled."""
     return [
-        SettledTask(id_, job_id, name, queue, user_id, headers, TaskState(state), attempt)
-        for id_, job_id, name, queue, user_id, headers, state, attempt in await db.execute_once(
-            _READ_SETTLED(ids=task_ids)
-        )
+        SettledTask(TaskState(state), *others)
+        for state, *others in await db.execute_once(_READ_SETTLED(ids=task_ids))
     ]

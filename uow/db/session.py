@@ -24,7 +24,7 @@ from uow.db.connection import Connection as Driver
 from uow.db.direct import SPOILT, driver_of
 from uow.db.failures import sqlstate
 from uow.db.places import place_of_caller
-from uow.errors import SessionEnded, SessionError, TransactionAborted, TransactionEnded
+from uow.errors import SessionEnded, TransactionAborted, TransactionEnded
 from uow.telemetry.description import message_of, on_one_line, type_of
 
 FIRST_ERROR = "worker.first_error"
@@ -49,6 +49,11 @@ def what_ended(connection: Connection) -> BaseException | None:
     """The error with which `connection` was lost, or in which a statement of it was cancelled."""
     error: BaseException | None = vars(connection).get(_LOST_BY)
     return error
+
+
+def note_loss(connection: Connection, error: BaseException) -> None:
+    """Remember what `connection` was lost with; the first error stays."""
+    vars(connection).setdefault(_LOST_BY, error)
 
 
 def refuse_if_aborted(connection: Connection) -> None:
@@ -123,9 +128,24 @@ class CheckedSession(Session):
         self.guard = guard
         self.current: Connection | None = None
         self.opened_at = "unknown place"
-        self._ended: tuple[type[SessionError], str] | None = None
+        self._ended: tuple[type[BaseException], str] | None = None
 
-    def end(self, kind: type[SessionError], why: str) -> None:
+    def commit(self) -> None:
+        """Commit.
+
+        Raises:
+            TransactionAborted: An earlier error had aborted the transaction.
+        """
+        try:
+            super().commit()
+        except PendingRollbackError as error:
+            raise aborted_by(self._first_error() or error) from error
+        except DBAPIError as error:
+            if sqlstate(error) == _IN_FAILED_TRANSACTION:
+                raise aborted_by(error) from error
+            raise
+
+    def end(self, kind: type[BaseException], why: str) -> None:
         """Refuse every use from now on; the first reason stays."""
         self._ended = self._ended or (kind, why)
 
@@ -133,13 +153,20 @@ class CheckedSession(Session):
         """Raise if this session has ended.
 
         Raises:
-            SessionError: Of the kind that `end` was told.
+            SessionError, AttemptOverInThread: Of the kind that `end` was told.
         """
         if self._ended is not None:
             kind, why = self._ended
             raise kind(
                 f"{place_of_caller()} uses the session that was opened at {self.opened_at}, {why}"
             )
+
+    def _first_error(self) -> BaseException | None:
+        current = self.current
+        if current is None or current.closed or current.invalidated:
+            return None
+        first: BaseException | None = current.info.get(FIRST_ERROR)
+        return first
 
     def _autobegin_t(self, begin: bool = False) -> SessionTransaction:
         # What every use goes through. Were it ever called otherwise, SQLAlchemy itself would refuse
@@ -148,9 +175,9 @@ class CheckedSession(Session):
         return super()._autobegin_t(begin)
 
 
-_AFTER_ITS_BLOCK = (
+AFTER_ITS_BLOCK = (
     "whose block has ended: nobody would commit what is written now. Use it inside its block, or "
-    "open another one: async with db.get_session() as session"
+    "open another one: {} as session"
 )
 
 
@@ -159,21 +186,6 @@ class WorkerSession(AsyncSession):
 
     sync_session_class: type[CheckedSession] = CheckedSession
     sync_session: CheckedSession
-
-    async def commit(self) -> None:
-        """Commit.
-
-        Raises:
-            TransactionAborted: An earlier error had aborted the transaction.
-        """
-        try:
-            await super().commit()
-        except PendingRollbackError as error:
-            raise aborted_by(self._first_error() or error) from error
-        except DBAPIError as error:
-            if sqlstate(error) == _IN_FAILED_TRANSACTION:
-                raise aborted_by(error) from error
-            raise
 
     async def __aenter__(self) -> Self:
         self.sync_session.opened_at = place_of_caller()
@@ -187,14 +199,9 @@ class WorkerSession(AsyncSession):
             else:
                 self.sync_session.close()
         finally:
-            self.sync_session.end(SessionEnded, _AFTER_ITS_BLOCK)
-
-    def _first_error(self) -> BaseException | None:
-        current = self.sync_session.current
-        if current is None or current.closed or current.invalidated:
-            return None
-        first: BaseException | None = current.info.get(FIRST_ERROR)
-        return first
+            self.sync_session.end(
+                SessionEnded, AFTER_ITS_BLOCK.format("async with db.get_session()")
+            )
 
 
 def _note(context: ExceptionContext) -> None:
@@ -204,7 +211,7 @@ def _note(context: ExceptionContext) -> None:
     if isinstance(context.original_exception.__cause__, SPOILT) and not context.connection.closed:
         driver_of(context.connection.connection).is_spoilt = True
     if context.is_disconnect:  # or a cancellation, after which SQLAlchemy lets the connection go
-        vars(context.connection).setdefault(_LOST_BY, error)  # in it, so that both can be forgotten
+        note_loss(context.connection, error)  # in it, so that both can be forgotten
     else:
         context.connection.info.setdefault(FIRST_ERROR, error)
 

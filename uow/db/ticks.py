@@ -72,13 +72,13 @@ _INSERT_TICKED = template(
     "insert_ticked",
     """
     INSERT INTO {task} (id, name, args, state, queue, priority, unique_key, tick, run_at,
-                        dispatch_at)
+                        dispatch_at, headers)
     SELECT id, name, CAST(args AS json),
            CASE WHEN run_at > now() THEN 'scheduled' ELSE 'queued' END,
            queue, priority, unique_key, tick, run_at,
-           CASE {held_back} ELSE now() END
-    FROM unnest(:ids, :tasks, :arguments, :queues, :priorities, :keys, :ticks, :run_ats)
-         AS given (id, name, args, queue, priority, unique_key, tick, run_at)
+           CASE {held_back} ELSE now() END, CAST(headers AS json)
+    FROM unnest(:ids, :tasks, :arguments, :queues, :priorities, :keys, :ticks, :run_ats, :headers)
+         AS given (id, name, args, queue, priority, unique_key, tick, run_at, headers)
     ON CONFLICT DO NOTHING
     RETURNING id
     """,
@@ -90,6 +90,7 @@ _INSERT_TICKED = template(
     keys=TEXTS,
     ticks=MOMENTS,
     run_ats=MOMENTS,
+    headers=TEXTS,
 )
 
 _DECIDE_TICKS = template(
@@ -195,6 +196,7 @@ class TickedTask:
         task: The name of its function.
         arguments: As JSON.
         unique_key: None: its schedule does not mind an unsettled task.
+        headers: As JSON.
     """
 
     id: UUID
@@ -205,6 +207,7 @@ class TickedTask:
     unique_key: str | None
     tick: datetime
     run_at: datetime
+    headers: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +269,7 @@ async def insert_ticked(db: Statements, tasks: Sequence[TickedTask]) -> set[UUID
         keys=[one.unique_key for one in tasks],
         ticks=[one.tick for one in tasks],
         run_ats=[one.run_at for one in tasks],
+        headers=[one.headers for one in tasks],
     )
     return {id_ for (id_,) in await db.execute_once(statement)}
 

@@ -10,6 +10,21 @@ from uow.events.spine import Event
 Server = Literal["postgres", "redis"]
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduleInCode:
+    """A schedule that a process has in its code.
+
+    Attributes:
+        name: Unique in the app.
+        expression: As in a crontab, with or without seconds; or ``@every 90 s``.
+        timezone: Whose clocks it goes by.
+    """
+
+    name: str
+    expression: str
+    timezone: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted(Event):
     """A worker process is ready; it has not claimed anything yet.
@@ -18,11 +33,13 @@ class WorkerStarted(Event):
         worker: Its name in the fleet.
         queues: What it serves.
         concurrency: How many tasks it runs at once.
+        schedules: Those of its code.
     """
 
     worker: str
     queues: tuple[str, ...]
     concurrency: int
+    schedules: tuple[ScheduleInCode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ they came, on the event loop. Nothing waits for what they say: one that raises i
 minute, and changes nothing. An event that nobody listens to is not even made.
 """
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -55,6 +57,13 @@ class Spine:
         """
         self._add(_BatchEar(listener), kinds)
 
+    def forget(self, listener: Callable[[Any], object]) -> None:
+        """Call it no more; copies go on."""
+        for kind, ears in list(self._heard.items()):
+            self._heard[kind] = [ear for ear in ears if ear.listener != listener]
+            if not self._heard[kind]:
+                del self._heard[kind]
+
     def wants(self, kind: type[object]) -> bool:
         """Whether anybody listens: if not, the event need not be made."""
         return kind in self._heard
@@ -68,6 +77,16 @@ class Spine:
         if events:
             for ear in self._heard.get(type(events[0]), ()):
                 ear.hear(events)
+
+    def from_any_thread(self) -> Callable[[Event], None]:
+        """What takes events from any thread, and tells of them on this one's event loop."""
+        loop = asyncio.get_running_loop()
+
+        def emit(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have ended
+                loop.call_soon_threadsafe(self.emit, event)
+
+        return emit
 
     def copy(self) -> Self:
         """One with the same listeners, to which others may be added."""
@@ -84,10 +103,10 @@ class Spine:
 class _Ear:
     """A listener, and when it has failed last."""
 
-    __slots__ = ("_listener", "_told_at")
+    __slots__ = ("_told_at", "listener")
 
     def __init__(self, listener: Callable[[Any], object]) -> None:
-        self._listener = listener
+        self.listener = listener
         self._told_at = float("-inf")
 
     def hear(self, events: Sequence[object]) -> None:
@@ -96,7 +115,7 @@ class _Ear:
 
     def _hear(self, told: object, kind: type[object]) -> None:
         try:
-            self._listener(told)
+            self.listener(told)
         except KeyboardInterrupt:  # which is for the process, wherever it comes
             raise
         except BaseException as error:
@@ -106,7 +125,7 @@ class _Ear:
         now = time.monotonic()
         if now - self._told_at >= REPORT_SECONDS:
             self._told_at = now
-            name = getattr(self._listener, "__qualname__", type(self._listener).__qualname__)
+            name = getattr(self.listener, "__qualname__", type(self.listener).__qualname__)
             logger.error("%s, which listens to %s, has failed; nothing else is changed by that",
                          name, kind.__name__, exc_info=error)  # fmt: skip
 

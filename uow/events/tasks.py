@@ -26,6 +26,7 @@ class TaskEvent(Event):
         queue: Its queue.
         user_id: Whose it is; None: nobody's.
         headers: What travels with it.
+        schedule: The schedule that has asked for it; None: none has.
     """
 
     id: UUID | None
@@ -34,6 +35,7 @@ class TaskEvent(Event):
     queue: str
     user_id: str | None
     headers: Mapping[str, str]
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,11 @@ class TaskEnqueued(TaskEvent):
 class AttemptStarted(TaskEvent):
     """An attempt has begun; its function is about to be called.
 
+    It is told in the attempt's own context: a context variable that a listener sets has that value
+    in the middleware, in the function, in what that begins and in its `on_commit` callbacks. An
+    attempt is known by `job_id` and `attempt`, and each is followed by its `AttemptEnded`, unless
+    the process ends first.
+
     Attributes:
         worker: The process's name in the fleet.
         attempt: Its number, from 1 on.
@@ -71,6 +78,9 @@ class AttemptStarted(TaskEvent):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded(AttemptStarted):
     """An attempt has ended, and what became of it is written.
+
+    If that could not be written, as Postgres is away, it is ``handed back``: its task runs again.
+    It may be told in another context than the attempt's: what is completed together is.
 
     Attributes:
         outcome: How it ended.

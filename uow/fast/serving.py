@@ -10,6 +10,7 @@ from uow.broker.claims import Claimed
 from uow.broker.redis import AWAY
 from uow.fast.arq.aborts import Aborts
 from uow.fast.arq.jobs import ArqJob
+from uow.fast.arq.sentry import in_transaction
 from uow.fast.claimer import Claimer
 from uow.fast.custody import Custody
 from uow.fast.slots import Slots
@@ -67,7 +68,7 @@ class Serving:
     def start_claimed(self, jobs: Iterable[tuple[Claimed, Held]]) -> None:
         """Run held jobs; a subclass may know a faster way for some."""
         for claimed, held in jobs:
-            self.slots.spawn(held, self.run_as_arq(claimed, held))
+            self.slots.spawn(held, in_transaction(self.run_as_arq(claimed, held), held.queue))
 
     async def run_as_arq(self, claimed: Claimed, held: Held) -> None:
         """Run a job as arq does, and finish it."""

@@ -70,13 +70,18 @@ class TaskServing(Serving):
         Args:
             wake: Called when a suspect is alone here no more.
         """
-        self._runtime.solo.on_free = wake
+        self._runtime.solo.on_free = self._runtime.calling.threads.on_return = wake
         await self._attempts.completer.commits.start()
 
     @property
     def may_claim(self) -> bool:
         """Whether jobs may be claimed at all: none while a suspect is alone here."""
         return super().may_claim and not self._runtime.solo.is_reserved
+
+    @property
+    def free(self) -> int:
+        """How many jobs may be started now; threads that go on after their attempt keep slots."""
+        return super().free - self._runtime.calling.threads.outliving
 
     def is_full(self) -> bool:
         """Whether too much waits for Redis or Postgres."""

@@ -7,7 +7,7 @@ from uow.attempt.telling import EndedAttempt
 from uow.errors import WorkerError
 from uow.events.processes import ServerAway, ServerBack, TickMissed
 from uow.events.spine import Spine
-from uow.metrics.tallies import Attempts, Missed, ServersUp
+from uow.metrics.tallies import AttemptTally, Missed, ServersUp
 from uow.metrics.workers import ObservedWorker
 
 
@@ -19,7 +19,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.attempts, self.missed, self.servers = Attempts(), Missed(), ServersUp()
+        self.attempts, self.missed, self.servers = AttemptTally(), Missed(), ServersUp()
         self.workers: list[ObservedWorker] = []
 
     def listen(self, events: Spine, is_known: Callable[[str], bool]) -> None:

@@ -112,7 +112,7 @@ class TaskTally:
         self.waited.note(waited, trace, at)
 
 
-class Attempts:
+class AttemptTally:
     """Those of this process.
 
     What ends is only noted at first: to count many together takes a third of the time that it takes

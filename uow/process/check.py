@@ -26,7 +26,7 @@ _TOLD = {"kind", "pid", "app", "queues", "state", "seconds", "unwell", "unready"
 _APP = re.compile(r"^\s*(?:export\s+)?WORKER_APP\s*=\s*(['\"]?)([A-Za-z0-9._-]{1,64})\1\s*$", re.M)
 
 
-class Question(NamedTuple):
+class Asked(NamedTuple):
     """Which processes are meant.
 
     Attributes:
@@ -47,7 +47,7 @@ class Question(NamedTuple):
         return f" with {', '.join(said)}" if said else ""
 
 
-def question(arguments: Sequence[str]) -> Question | None:
+def question(arguments: Sequence[str]) -> Asked | None:
     """What these arguments ask; None: something that is the command line's to answer."""
     pids: list[int] = []
     queue, as_json, rest = None, False, list(arguments)
@@ -63,7 +63,7 @@ def question(arguments: Sequence[str]) -> Question | None:
             as_json = True
         else:
             return None
-    return Question(tuple(pids), queue, app_of_environment(), as_json)
+    return Asked(tuple(pids), queue, app_of_environment(), as_json)
 
 
 def app_of_environment() -> str | None:
@@ -79,7 +79,7 @@ def app_of_environment() -> str | None:
     return given or None
 
 
-def check(asked: Question) -> int:
+def check(asked: Asked) -> int:
     """Say how they are, a line for each; returns the exit code: 0, or 1 if one is not well."""
     answers = [one for one in _ask(list(_meant(asked))) if _is_meant(one, asked)]
     missing = sorted({*asked.pids} - {one["pid"] for one in answers})
@@ -96,7 +96,7 @@ def check(asked: Question) -> int:
     return 0 if is_well else 1
 
 
-def _meant(asked: Question) -> "list[Entry]":
+def _meant(asked: Asked) -> "list[Entry]":
     app = None if asked.app is None else roster.checksum(asked.app)
     return [
         one
@@ -105,7 +105,7 @@ def _meant(asked: Question) -> "list[Entry]":
     ]
 
 
-def _is_meant(answer: dict[str, Any], asked: Question) -> bool:
+def _is_meant(answer: dict[str, Any], asked: Asked) -> bool:
     """Who says nothing, or has no queues, as a supervisor, may be meant."""
     queues = answer.get("queues")
     return asked.queue is None or not queues or asked.queue in queues

@@ -109,7 +109,7 @@ def _part() -> None:
             if hasattr(select, "epoll"):  # the BSDs' kqueue is not inherited
                 _part_from(loop, listens=kept.listens)
             if kept.thread == threading.get_ident():
-                loop.call_soon(_end_stray)
+                loop.call_soon(end_stray)
     finally:
         _release_signals()
 
@@ -174,7 +174,8 @@ def _is_listener(descriptor: int) -> bool:
         candidate.detach()
 
 
-def _end_stray() -> None:
+def end_stray() -> None:
+    """End this process: a fork that has come back to what only its parent may go on with."""
     logger.critical(
         "process %d, a fork of this worker, has come back to the event loop, and ends: what a task "
         "forks has to end by os._exit(), as it does with multiprocessing",

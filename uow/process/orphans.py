@@ -34,6 +34,18 @@ def tie_to_us(death_signal: signal.Signals) -> Callable[[], None] | None:
     return functools.partial(_die_with_parent, os.getpid(), death_signal)
 
 
+def die_with(parent: int, death_signal: signal.Signals) -> None:
+    """For a child, as the first thing that it does: be sent this signal when its parent dies.
+
+    Where the kernel does not do that, it has to look by itself. One whose parent is gone already
+    ends here.
+    """
+    if KERNEL_SIGNALS_ORPHANS:
+        _die_with_parent(parent, death_signal)
+    elif os.getppid() != parent:
+        os._exit(1)
+
+
 def watch(pid: int, death_signal: signal.Signals) -> "Watcher | None":
     """A watcher of this child of ours, where the kernel does not do it."""
     return None if KERNEL_SIGNALS_ORPHANS else Watcher(pid, death_signal)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from uow.errors import InvalidSchedule, WorkerError
+from uow.events.processes import ScheduleInCode
 from uow.names import is_name, is_storable
 from uow.schedules.timetable import Timetable, ticks_every, timetable
 from uow.settings.queues import fault_in_name
@@ -126,6 +127,11 @@ class DeclaredSchedule:
     task: TaskFunction[Any, Any]
     arguments: Mapping[str, object] = field(hash=False)
     values: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def in_code(self) -> ScheduleInCode:
+        """As it is told of."""
+        return ScheduleInCode(self.name, self.values["expression"], self.values["timezone"])
 
     def definition(self, default_queue: str) -> ScheduleDefinition:
         """What its row is to say.

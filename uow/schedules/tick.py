@@ -6,6 +6,7 @@ from uuid import UUID
 
 from uow.db.ticks import TickedTask, TickFate
 from uow.schedules.cron import ScheduleDefinition
+from uow.tasks.headers import SCHEDULE, encode_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +57,5 @@ class Tick:
             unique_key=self.definition.unique_key(self.app, self.name),
             tick=self.tick,
             run_at=self.run_at,
+            headers=encode_headers(self.name, {SCHEDULE: self.name}) or "",
         )

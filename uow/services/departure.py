@@ -1,4 +1,4 @@
-"""How a process leaves that is told to: nothing is waited for, and nobody is left waiting."""
+"""How a process leaves that was told to."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from uow.services.vitals import Vitals
 
 
 class Departure:
-    """How a process leaves that is told to: nothing is waited for, and nobody is left waiting.
+    """Nothing is waited for when a process leaves, and nobody is left waiting.
 
     Args:
         grace: Seconds that running tasks get.

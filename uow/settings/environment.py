@@ -35,6 +35,7 @@ from uow.settings.types import (
     Format,
     Identifier,
     Level,
+    Port,
     Queue,
     Queues,
     RedisUrl,
@@ -90,8 +91,7 @@ class Settings(BaseSettings):
         description="Name of your service: schedules belong to it.",
     )
     application: str | None = Field(
-        None,
-        description="Where your application is declared, as `module:name` of an `App`.",
+        None, description="Where your application is declared, as `module:name` of an `App`."
     )
     task_modules: Texts = Field(
         (), description="Import paths of your task modules, separated by commas."
@@ -101,6 +101,12 @@ class Settings(BaseSettings):
         (), description="Several queues for one worker, as `name=weight`, separated by commas."
     )
     concurrency: int = Field(10, ge=1, description="Tasks that run at once in one process.")
+    threads: int | None = Field(
+        None, ge=1, description="Tasks of plain functions (`def`) at once; default: concurrency."
+    )
+    cpu_slots: int | None = Field(
+        None, ge=1, description="Tasks with `process=True` at once; default: one per processor."
+    )
     lease_seconds: float = Field(
         LEASE_SECONDS, ge=1, description="How long a dead worker's job stays locked."
     )
@@ -128,17 +134,11 @@ class Settings(BaseSettings):
     log_format: Format = Field(
         "text", description="`text`, or `json`: an object per line; where you log yourself, yours."
     )
-    metrics_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="Port for `/metrics` of a worker (extra `metrics`); unset: none.",
+    metrics_port: Port | None = Field(
+        None, description="Port for `/metrics` of a worker (extra `metrics`); unset: none."
     )
-    health_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="Port for `/health/live` and `/health/ready` of a worker; unset: none.",
+    health_port: Port | None = Field(
+        None, description="Port for `/health/live` and `/health/ready` of a worker; unset: none."
     )
     api_tokens: Tokens = Field(
         (),

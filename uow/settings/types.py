@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from uow.settings.log_level import LogFormat, LogLevel
@@ -35,6 +35,8 @@ class SettingValues(TypedDict, total=False):
     queue: str
     queues: str | Sequence[str]
     concurrency: int
+    threads: int | None
+    cpu_slots: int | None
     lease_seconds: float
     stall_limit: float
     shutdown_grace: float
@@ -46,6 +48,10 @@ class SettingValues(TypedDict, total=False):
     metrics_port: int | None
     health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""Of a server of ours; 0: any that is free."""
 
 
 def _split_at_commas(value: object) -> object:

@@ -1,7 +1,6 @@
 """`uow.sync.TaskClient`: enqueues in transactions of its own, and answers handles."""
 
 import atexit
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,7 +9,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
-from weakref import WeakSet
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
@@ -23,6 +21,7 @@ from uow.errors import ClientClosed, InvalidOptions
 from uow.events.tasks import TaskEnqueued
 from uow.failpoints import reach
 from uow.settings.environment import Settings, load_settings
+from uow.sync import forks
 from uow.sync.database import SyncDatabase
 from uow.sync.driver import make_engine, refuse_other_engine
 from uow.sync.handle import TaskHandle
@@ -35,6 +34,7 @@ from uow.tasks.enqueue import (
     Request,
     WrittenTasks,
     enqueued,
+    hooks_of,
     jobs_of,
     rows_of,
     write_in,
@@ -95,7 +95,7 @@ class TaskClient:
         )
         self._is_open = True
         open_outlet(self._outlet)
-        _clients.add(self)
+        forks.begins_anew(self)
         atexit.register(self.close)
 
     @classmethod
@@ -126,7 +126,7 @@ class TaskClient:
         if not self._is_open:
             return
         self._is_open = False
-        _clients.discard(self)
+        forks.forget(self)
         atexit.unregister(self.close)
         close_outlet(self._outlet)
         self._pusher.stop()
@@ -172,9 +172,19 @@ class TaskClient:
         target = target_of(task)
         return self.enqueue_many(target, [target.bind(args, kwargs)])[0]
 
+    @overload
     def enqueue_many(
-        self, task: Enqueueable[Any, R] | str, many: Sequence[Mapping[str, object]], /
-    ) -> list[TaskHandle[R]]:
+        self, task: Enqueueable[Any, R], many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[R]]: ...
+
+    @overload
+    def enqueue_many(
+        self, task: str, many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[Any]]: ...
+
+    def enqueue_many(
+        self, task: Enqueueable[Any, Any] | str, many: Sequence[Mapping[str, object]], /
+    ) -> list[TaskHandle[Any]]:
         """Enqueue one task per element of `many`, in one transaction and few round trips.
 
         Raises:
@@ -259,19 +269,24 @@ class TaskClient:
         if request.options.unique_key is not None:
             with self._db.transaction() as (connection, _):
                 return write_in(connection, request, self._outlet)
-        new = rows_of(request, self._outlet)
-        try:
-            jobs = self._insert_rows(new)
-        except ProgrammingError as error:
-            refusal = refusal_of(error, self._db.engine, self._outlet)
-            if refusal is None:
-                raise
-            raise refusal from error
+        with hooks_of(request, self._outlet.queue) as hooks:
+            new = rows_of(request, self._outlet, hooks.headers)
+            jobs = self._insert_or_explain(new)
+            hooks.written(new.ids)
         reach("enqueue_committed")
         self._pusher.announce(jobs)
         if self._events.wants(TaskEnqueued):
             self._events.emit_all(enqueued(new))
         return WrittenTasks(new.ids, self._db.engine)
+
+    def _insert_or_explain(self, new: NewTasks) -> list[Job]:
+        try:
+            return self._insert_rows(new)
+        except ProgrammingError as error:
+            refusal = refusal_of(error, self._db.engine, self._outlet)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def _insert_rows(self, new: NewTasks) -> list[Job]:
         if len(new.ids) <= ROWS_PER_STATEMENT:
@@ -295,15 +310,3 @@ class TaskClient:
             redis.connection_pool.reset()
         if self._owned is not None:
             self._owned.dispose(close=False)
-
-
-_clients: WeakSet[TaskClient] = WeakSet()
-
-
-def _begin_anew() -> None:
-    for client in list(_clients):
-        client.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

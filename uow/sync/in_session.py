@@ -52,9 +52,21 @@ def enqueue(
     return _written_in(session, target.request_many([target.bind(args, kwargs)]))[0]
 
 
+@overload
 def enqueue_many(
-    session: SyncCaller, task: Enqueueable[Any, R] | str, many: Iterable[Mapping[str, object]], /
-) -> list[TaskHandle[R]]:
+    session: SyncCaller, task: Enqueueable[Any, R], many: Iterable[Mapping[str, object]], /
+) -> list[TaskHandle[R]]: ...
+
+
+@overload
+def enqueue_many(
+    session: SyncCaller, task: str, many: Iterable[Mapping[str, object]], /
+) -> list[TaskHandle[Any]]: ...
+
+
+def enqueue_many(
+    session: SyncCaller, task: Enqueueable[Any, Any] | str, many: Iterable[Mapping[str, object]], /
+) -> list[TaskHandle[Any]]:
     """Write one task per element of `many` (arguments by name), all in one statement.
 
     Raises:

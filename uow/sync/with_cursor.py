@@ -14,6 +14,7 @@ from uow.broker.scripts import Job
 from uow.causes import chain_of
 from uow.db import rights
 from uow.db.cursor import Cursor, run_with
+from uow.db.enqueueing import Inserted, NewTasks
 from uow.db.failures import sqlstate
 from uow.db.whereabouts import not_there
 from uow.errors import ClientClosed, EnqueueError, InvalidOptions, SchemaError
@@ -21,6 +22,7 @@ from uow.sync.handle import TaskHandle
 from uow.tasks.enqueue import (
     Enqueueable,
     Request,
+    hooks_of,
     insert_or_find,
     jobs_of,
     refuse_rowless,
@@ -93,20 +95,28 @@ def enqueue_with_cursor(
 
 
 def _written_with(cursor: Cursor, request: Request[R], outlet: Outlet) -> CursorTaskHandle[R]:
-    new = rows_of(request, outlet)
-    try:
-        rows, holder = insert_or_find(partial(run_with, cursor, outlet.schema), request, new)
-    except Exception as error:
-        if (refusal := _refusal_of(error, outlet)) is not None:
-            raise refusal from error
-        raise
-    task_id = new.ids[0] if holder is None else UUID(str(holder))  # psycopg2 may give a text
+    with hooks_of(request, outlet.queue) as hooks:
+        new = rows_of(request, outlet, hooks.headers)
+        rows, holder = _insert_or_explain(cursor, request, outlet, new)
+        task_id = new.ids[0] if holder is None else UUID(str(holder))  # psycopg2 may give a text
+        hooks.written([task_id])
     handle = CursorTaskHandle(
         task_id, request.name, partial(sync_reader_of, None), request.decode,
         created=holder is None,
     )  # fmt: skip
     handle.jobs = jobs_of(rows, new)
     return handle
+
+
+def _insert_or_explain(
+    cursor: Cursor, request: Request[Any], outlet: Outlet, new: NewTasks
+) -> tuple[list[Inserted], UUID | None]:
+    try:
+        return insert_or_find(partial(run_with, cursor, outlet.schema), request, new)
+    except Exception as error:
+        if (refusal := _refusal_of(error, outlet)) is not None:
+            raise refusal from error
+        raise
 
 
 def _refuse_what_is_none(cursor: Cursor, request: Request[Any]) -> None:

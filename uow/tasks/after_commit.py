@@ -117,6 +117,11 @@ class Block:
         if kind is None:  # given by a callback of this block
             self.join()
 
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether any wait."""
+        return bool(self._waiting)
+
     def takes_for(self, attempts: AfterCommit) -> bool:
         """Whether it is a block of that attempt, and open."""
         return self._is_open and self._attempts is attempts

@@ -18,7 +18,7 @@ from uow.db.begun_attempt import AttemptDatabase
 from uow.errors import AttemptSuperseded, PayloadTooLarge
 from uow.settings.environment import Settings
 from uow.tasks.after_commit import AfterCommit, Callback
-from uow.tasks.headers import no_headers
+from uow.tasks.headers import SCHEDULE, no_headers
 
 T = TypeVar("T")
 
@@ -83,6 +83,11 @@ class RunningTask(TaskInfo):
 
     db: AttemptDatabase = field(repr=False, compare=False)
     after_commit: AfterCommit = field(default_factory=AfterCommit, repr=False, compare=False)
+
+    @property
+    def schedule(self) -> str | None:
+        """The schedule that asked for it; None: no schedule did."""
+        return None if self.tick is None else self.headers.get(SCHEDULE)
 
     def on_commit(self, callback: Callback) -> None:
         """Call `callback` after this attempt's COMMIT, and not at all if there is none.

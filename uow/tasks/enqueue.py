@@ -35,7 +35,8 @@ from uow.tasks.binding import (
     refuse_unless_postgres,
 )
 from uow.tasks.handle import TaskHandle
-from uow.tasks.headers import decode_headers, encode_headers, headers_for
+from uow.tasks.headers import decode_headers, encode_headers
+from uow.tasks.hooks import Hooks
 from uow.tasks.options import Options
 from uow.tasks.outlets import Outlet, outlet_of, reader_of
 from uow.tasks.pusher import Following, call_after_commit, call_after_commit_on
@@ -164,9 +165,11 @@ def _write(session: Session, request: Request[Any], outlet: Outlet | None) -> Wr
     bind = bind_of(session, request.options.bind)
     refuse_unless_postgres(bind)
     outlet = outlet or outlet_of(bind.engine)
-    new = rows_of(request, outlet)
-    connection = connection_of(session, bind, request.options.bind)
-    written, jobs = _insert(connection, request, outlet, new)
+    with hooks_of(request, outlet.queue) as hooks:
+        new = rows_of(request, outlet, hooks.headers)
+        connection = connection_of(session, bind, request.options.bind)
+        written, jobs = _insert(connection, request, outlet, new)
+        hooks.written(written.ids)
     for following in _following(outlet, new, written, jobs):
         call_after_commit(session, connection, following)
     return written
@@ -179,8 +182,10 @@ def _write_on_connection(
     refuse_unless_postgres(connection)
     refuse_autocommit(connection)
     outlet = outlet or outlet_of(connection.engine)
-    new = rows_of(request, outlet)
-    written, jobs = _insert(connection, request, outlet, new)
+    with hooks_of(request, outlet.queue) as hooks:
+        new = rows_of(request, outlet, hooks.headers)
+        written, jobs = _insert(connection, request, outlet, new)
+        hooks.written(written.ids)
     for following in _following(outlet, new, written, jobs):
         call_after_commit_on(connection, following)
     return written
@@ -257,29 +262,26 @@ def refuse_rowless(request: Request[Any]) -> None:
         )
 
 
-def headers_of(request: Request[Any], queue: str) -> Mapping[str, str]:
-    """What is to travel with the tasks of `request`.
+def hooks_of(request: Request[Any], queue: str) -> Hooks:
+    """What is around the writing of the tasks of `request`, and says what travels with them.
 
-    Raises:
-        InvalidOptions: A hook returns something else than text by text, or too much of it.
-        Exception: What a hook raises.
+    Args:
+        queue: Theirs, unless they have one of their own.
     """
     options, count = request.options, len(request.arguments)
-    return headers_for(request.name, queue, options.user_id, options.headers, count)
+    return Hooks(request.name, options.queue or queue, options.user_id, options.headers, count)
 
 
-def rows_of(request: Request[Any], outlet: Outlet) -> NewTasks:
+def rows_of(request: Request[Any], outlet: Outlet, headers: Mapping[str, str]) -> NewTasks:
     """The rows of the tasks of `request`, with ids for them."""
     options = request.options
     for arguments in request.arguments:
         codec.check_size(arguments, outlet.max_payload_bytes)
-    queue = options.queue or outlet.queue
-    headers = headers_of(request, queue)
     return NewTasks(
         ids=new_ids(len(request.arguments)),
         arguments=[arguments.decode() for arguments in request.arguments],
         name=request.name,
-        queue=queue,
+        queue=options.queue or outlet.queue,
         priority=options.priority or 0,
         user_id=options.user_id,
         unique_key=options.unique_key if options.unique == "unsettled" else None,

@@ -7,24 +7,24 @@ from typing import Any
 from uow.errors import InvalidOptions
 from uow.tasks.context import Sessions, SyncSessions
 from uow.tasks.first_parameter import hint_of, is_context
-from uow.tasks.function import Place
+from uow.tasks.function import RunsIn
 
-RIGHT: Mapping[Place, str] = {
+RIGHT: Mapping[RunsIn, str] = {
     "loop": "TaskContext", "thread": "SyncTaskContext", "process": "CpuContext",
 }  # fmt: skip
 """What the hint of ctx is, or inherits from, by where the function runs."""
 
-_SESSIONS: Mapping[Place, object] = {"loop": Sessions, "thread": SyncSessions, "process": None}
+_SESSIONS: Mapping[RunsIn, object] = {"loop": Sessions, "thread": SyncSessions, "process": None}
 
 
-def place_of(name: str, function: Callable[..., object], *, in_process: bool) -> Place:
+def place_of(name: str, function: Callable[..., object], *, in_process: bool) -> RunsIn:
     """Where `function`, the task function `name`, runs.
 
     Raises:
         InvalidOptions: It cannot be one.
     """
     _refuse_no_function(name, function)
-    place: Place = "loop" if inspect.iscoroutinefunction(function) else "thread"
+    place: RunsIn = "loop" if inspect.iscoroutinefunction(function) else "thread"
     if in_process:
         _refuse_out_of_reach(name, function, place)
         place = "process"
@@ -51,7 +51,7 @@ def _refuse_no_function(name: str, function: object) -> None:
         )
 
 
-def _refuse_out_of_reach(name: str, function: Callable[..., object], place: Place) -> None:
+def _refuse_out_of_reach(name: str, function: Callable[..., object], place: RunsIn) -> None:
     if place == "loop":
         raise InvalidOptions(
             f"{name}: process=True is for a def, and {function!r} is an async def: a child process "
@@ -66,7 +66,7 @@ def _refuse_out_of_reach(name: str, function: Callable[..., object], place: Plac
 
 
 def _refuse_others_sessions(
-    name: str, function: Callable[..., object], first: inspect.Parameter, place: Place
+    name: str, function: Callable[..., object], first: inspect.Parameter, place: RunsIn
 ) -> None:
     """The hint of ctx may speak of sessions of another kind, or of some where there are none."""
     hint = hint_of(function, first)
@@ -85,7 +85,7 @@ def _refuse_others_sessions(
 
 
 def _without_ctx(
-    function: Callable[..., Any], parameters: list[inspect.Parameter], place: Place
+    function: Callable[..., Any], parameters: list[inspect.Parameter], place: RunsIn
 ) -> str:
     """What is wrong with its first parameter, and what to write instead."""
     there = f"which {parameters[0]} is not" if parameters else "but there is none"

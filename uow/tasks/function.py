@@ -18,7 +18,7 @@ DEFAULT_TIMEOUT = 300.0
 """Seconds, arq's own default."""
 
 
-Place = Literal["loop", "thread", "process"]
+RunsIn = Literal["loop", "thread", "process"]
 """Where a function runs: on the event loop, in a thread of its own, or in a child process."""
 
 
@@ -59,7 +59,7 @@ class TaskFunction(Enqueueable[P, R], Generic[P, R]):
     durable: bool = True
     retention: float | None = None
     defaults: Options = field(default_factory=Options)
-    runs_in: Place = "loop"
+    runs_in: RunsIn = "loop"
     schedules: list[Scheduled] = field(default_factory=list, compare=False, repr=False)
 
     def __call__(self, ctx: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:

@@ -4,18 +4,19 @@ What a task enqueues has the headers of that task, unless it is enqueued with ot
 (`@on_enqueue`) add to either: a request id, a tenant, a trace.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from uuid import UUID
 
 from pydantic_core import from_json, to_json
 
 from uow.errors import InvalidOptions
 from uow.names import is_storable, is_text
-from uow.user_code import whereabouts
+
+SCHEDULE = "uow-schedule"
+"""The header of a tick's task that says which schedule has asked for it."""
 
 MAX_HEADERS_BYTES = 4096
 """Of a task's headers, as JSON: they are read at each start, and are no place for data."""
@@ -47,68 +48,26 @@ class Enqueuing:
     count: int
 
 
+Surrounding = Generator[Mapping[str, str] | None, Sequence[UUID], None]
+"""Yields headers to add, once, and gets the ids of what was written."""
+
 EnqueueHook = Callable[[Enqueuing], Mapping[str, str] | None]
 """Returns headers to add; None: none."""
 
-H = TypeVar("H", bound=EnqueueHook)
+SurroundingHook = Callable[[Enqueuing], Iterator[Mapping[str, str] | None]]
+"""One with a ``yield``, which is around the writing: it makes a `Surrounding`."""
 
-_hooks: list[EnqueueHook] = []
 _inherited: ContextVar[Mapping[str, str]] = ContextVar("_inherited", default=NO_HEADERS)
 
 
-def on_enqueue(hook: H) -> H:
-    """Have a function add headers to each task that this process enqueues.
-
-    ::
-
-        @on_enqueue
-        def request_id(enqueuing: Enqueuing) -> dict[str, str]:
-            return {"request-id": current_request_id.get()}
-
-    It is called in the context of who enqueues, before anything is written, once for all tasks of
-    an `enqueue_many`. What it returns wins over what is inherited, and what is given with
-    ``options(headers=…)`` over both. What it raises is raised to who enqueues, and nothing is
-    written: a task without its tenant would be worse.
-
-    Raises:
-        InvalidOptions: It is no plain function.
-    """
-    if not callable(hook) or inspect.iscoroutinefunction(hook):
-        raise InvalidOptions(f"@on_enqueue: {whereabouts(hook)} is no plain def of one parameter")
-    _hooks.append(hook)
-    return hook
-
-
-def forget_hook(hook: EnqueueHook) -> None:
-    """Undo `on_enqueue`."""
-    _hooks.remove(hook)
+def inherited() -> Mapping[str, str]:
+    """The headers of the task that enqueues here; none, if no task does."""
+    return _inherited.get()
 
 
 def inherit(headers: Mapping[str, str]) -> None:
     """From now on what this asyncio task enqueues has these headers: it is an attempt's."""
     _inherited.set(headers)
-
-
-def headers_for(
-    name: str, queue: str, user_id: str | None, given: Mapping[str, str] | None, count: int
-) -> Mapping[str, str]:
-    """The headers of tasks that are about to be enqueued.
-
-    Args:
-        given: What ``options(headers=…)`` has said, which takes the place of what is inherited.
-        count: How many tasks there are.
-
-    Raises:
-        InvalidOptions: A hook returns something else than text by text, or all is too large.
-        Exception: What a hook raises.
-    """
-    headers = _inherited.get() if given is None else given
-    for hook in _hooks:
-        added = hook(Enqueuing(name, queue, user_id, headers, count))
-        if added is not None:
-            refuse_unless_headers(f"{name}: @on_enqueue: {whereabouts(hook)} has returned", added)
-            headers = {**headers, **added, **(given or {})}
-    return headers
 
 
 def refuse_unless_headers(said_by: str, headers: object) -> None:
@@ -143,6 +102,11 @@ def encode_headers(said_by: str, headers: Mapping[str, str]) -> str | None:
             f"{MAX_HEADERS_BYTES:,} travel with a task: give what is larger as an argument"
         )
     return written.decode()
+
+
+def fit(headers: Mapping[str, str], added: Mapping[str, str]) -> bool:
+    """Whether all of these may travel with a task."""
+    return len(to_json({**headers, **added})) <= MAX_HEADERS_BYTES
 
 
 def decode_headers(written: str | None) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from uow.errors import (
     RepeatedSetback,
     TransactionEnded,
 )
+from uow.process.kept import NotCalled
 from uow.tasks.outcome import (
     LONGEST_DELAY,
     Cancel,
@@ -100,6 +101,8 @@ def _decide(
     leaves = leaves_of(error)
     if any(isinstance(leaf, AttemptSuperseded) for leaf in leaves):
         return HandedBack(0.0, one_line(error), error, SUPERSEDED)
+    if any(isinstance(leaf, NotCalled) for leaf in leaves):
+        return HandedBack(rng.uniform(*HAND_BACK_SECONDS), one_line(error), error)
     others = [leaf for leaf in leaves if not isinstance(leaf, Signal)]
     cause = next(filter(None, map(cause_of, others)), None)
     if cause is not None:

@@ -20,7 +20,7 @@ from uow.events.spine import Spine
 from uow.events.tasks import TaskEnqueued
 from uow.ids import new_ids
 from uow.settings.environment import Settings
-from uow.tasks.enqueue import Request, headers_of
+from uow.tasks.enqueue import Request, hooks_of
 from uow.tasks.handle import Ending, TaskHandle
 from uow.tasks.headers import encode_headers
 
@@ -67,9 +67,18 @@ class RowlessTasks:
             codec.check_size(arguments, self._max_payload_bytes)
         ids = new_ids(len(request.arguments))
         queue = request.options.queue or self._queue
-        headers = headers_of(request, queue)
+        with hooks_of(request, queue) as hooks:
+            await self._push_or_explain(request, queue, _jobs(request, ids, queue, hooks.headers))
+            hooks.written(ids)
+        if self._events.wants(TaskEnqueued):
+            self._events.emit_all(_enqueued(request, ids, queue, hooks.headers))
+        return ids, RedisReader(self._redis, queue)
+
+    async def _push_or_explain(
+        self, request: Request[Any], queue: str, jobs: Iterator[Job]
+    ) -> None:
         try:
-            await self._push(_jobs(request, ids, queue, headers))
+            await self._push(jobs)
         except EntriesRefused as error:
             raise InvalidOptions(
                 f"{request.name}: Redis refuses it in {queue!r}: {error}"
@@ -78,9 +87,6 @@ class RowlessTasks:
             raise ServerUnreachable(
                 f"{request.name} is durable=False and Redis did not take it ({error})"
             ) from error
-        if self._events.wants(TaskEnqueued):
-            self._events.emit_all(_enqueued(request, ids, queue, headers))
-        return ids, RedisReader(self._redis, queue)
 
 
 class RedisReader:

@@ -11,7 +11,7 @@ from uow.db.reading import SettledTask
 from uow.db.statement import Statements
 from uow.events.spine import Spine
 from uow.events.tasks import SettledAs, TaskSettled
-from uow.tasks.headers import decode_headers
+from uow.tasks.headers import SCHEDULE, decode_headers
 from uow.telemetry.description import one_line
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,15 @@ async def tell_settled(
 
 
 def _event(task: SettledTask, error: BaseException | None) -> TaskSettled:
+    headers = decode_headers(task.headers)
     return TaskSettled(
         id=task.id,
         job_id=task.job_id,
         name=task.name,
         queue=task.queue,
         user_id=task.user_id,
-        headers=decode_headers(task.headers),
+        headers=headers,
+        schedule=headers.get(SCHEDULE) if task.is_of_tick else None,
         state=cast("SettledAs", task.state.value),
         attempt=task.attempt,
         error=error,

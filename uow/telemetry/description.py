@@ -92,6 +92,25 @@ def on_one_line(text: str) -> str:
     return _text(lambda: text).translate(_CONTROL)
 
 
+def without_details(text: str, error: BaseException) -> str:
+    """`text` without the DETAIL of the database errors that `error` comes from, or holds."""
+    if "DETAIL:" not in text:
+        return text
+    for detail in details_of(error):
+        # In the traceback of a group each line begins with a margin.
+        lines = r"\n[ |]*".join(re.escape(line) for line in detail.split("\n"))
+        text = re.sub(rf"DETAIL: +{lines}", LEFT_OUT, text)
+    return re.sub(r"DETAIL:(?! +\(left out).*", LEFT_OUT, text)
+
+
+def details_of(error: BaseException) -> Iterator[str]:
+    """What databases say of the values of rows, in the errors that `error` comes from, or holds."""
+    for one in _related(error):
+        detail = _attribute(one, "detail")
+        if isinstance(detail, str) and detail:
+            yield detail
+
+
 def cut(text: str, limit: int) -> str:
     """`text`, if it is longer than `limit` bytes its head and its tail, and how much is missing."""
     if len(text) <= limit // 4:
@@ -122,11 +141,11 @@ def _message(error: BaseException) -> str:
 def _trace(error: BaseException) -> str:
     if isinstance(error, TaskFailed) and error.traceback:
         return error.traceback
-    return _without_detail("".join(traceback.format_exception(error)), error)
+    return without_details("".join(traceback.format_exception(error)), error)
 
 
 def _said(error: BaseException) -> str:
-    return _without_detail(_text(lambda: str(error)), error)
+    return without_details(_text(lambda: str(error)), error)
 
 
 def _text(*ways: Callable[[], object]) -> str:
@@ -142,19 +161,6 @@ def _text(*ways: Callable[[], object]) -> str:
         except BaseException as fault:
             failures.append(f"(cannot be shown: {type.__repr__(type(fault))})")
     return failures[0]
-
-
-def _without_detail(text: str, error: BaseException) -> str:
-    """`text` without the DETAIL of the database errors that `error` comes from, or holds."""
-    if "DETAIL:" not in text:
-        return text
-    for one in _related(error):
-        detail = _attribute(one, "detail")
-        if isinstance(detail, str) and detail:
-            # In the traceback of a group each line begins with a margin.
-            lines = r"\n[ |]*".join(re.escape(line) for line in detail.split("\n"))
-            text = re.sub(rf"DETAIL: +{lines}", LEFT_OUT, text)
-    return re.sub(r"DETAIL:(?! +\(left out).*", LEFT_OUT, text)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Connection, NestedTransaction
+from sqlalchemy import Connection, Engine, NestedTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from uow.db.session import WorkerSession
 from uow.db.statement import Statement
+from uow.testing.errors import NotAvailable
 from uow.testing.outer import OuterTransaction
 from uow.testing.troubles import Troubles
 
@@ -107,6 +108,22 @@ class NestedAttempt:
             "a statement of the attempt still ran on the test's own connection when its block had "
             "ended, so nobody knows what that does: await what is started in a task, or test it "
             "with the fixture embedded_tasks, which has real connections"
+        )
+
+    async def drop(self) -> None:
+        """A thread goes on with the test's connection, which is of no use then."""
+        self.terminate()
+
+    @property
+    def engine(self) -> Engine:
+        """Refused: a block in a thread has a connection of its own.
+
+        Raises:
+            NotAvailable: Always.
+        """
+        raise NotAvailable(
+            "a def with atomic=False has a connection for each block, and this test has one: use "
+            "the fixture embedded_tasks"
         )
 
     def refuse_if_ended_by_hand(self) -> None:

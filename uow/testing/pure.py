@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from uow.attempt.callbacks import CALLBACKS_SECONDS
+from uow.attempt.calling import Calling
 from uow.attempt.open_sessions import OpenSessions
 from uow.attempt.perform import perform as perform_attempt
 from uow.clock import utcnow
@@ -69,6 +70,7 @@ class _Alone:
 
     registry: Registry = field(default_factory=Registry)
     settings: Settings = field(default_factory=Settings)
+    calling: Calling = field(default_factory=Calling)
     rng: random.Random = field(default_factory=random.Random)
 
 

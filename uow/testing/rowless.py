@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -13,7 +13,7 @@ from uow.clock import utcnow
 from uow.db.models import TaskState
 from uow.errors import InvalidOptions, TaskFailed
 from uow.ids import new_ids
-from uow.tasks.enqueue import Request, headers_of
+from uow.tasks.enqueue import Request, hooks_of
 from uow.tasks.handle import Ending, TaskHandle
 from uow.tasks.headers import encode_headers
 from uow.tasks.outcome import Cancelled, Completed, Failed, HandedBack, Outcome, Retrying, Snoozed
@@ -37,6 +37,15 @@ class RowlessJobs:
         """Them all, in the order in which they were asked for."""
         return list(self._jobs.values())
 
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """Forget at its end whatever was kept in the block."""
+        before = dict(self._jobs)
+        try:
+            yield
+        finally:
+            self._jobs = before
+
     async def push(self, request: Request[R]) -> list[TaskHandle[R]]:
         """Keep the tasks of `request`.
 
@@ -45,9 +54,12 @@ class RowlessJobs:
         """
         options, handles = request.options, []
         queue = options.queue or self._queue
-        headers = encode_headers(f"{request.name}:", headers_of(request, queue))
+        ids = new_ids(len(request.arguments))
+        with hooks_of(request, queue) as hooks:
+            headers = encode_headers(f"{request.name}:", hooks.headers)
+            hooks.written(ids)
         due = options.run_at or utcnow() + timedelta(seconds=options.delay or 0.0)
-        for id_, written in zip(new_ids(len(request.arguments)), request.arguments, strict=True):
+        for id_, written in zip(ids, request.arguments, strict=True):
             codec.check_size(written, self._most_bytes)
             self._jobs[id_] = EnqueuedTask(
                 id_, request.name, written.decode(), TaskState.QUEUED,

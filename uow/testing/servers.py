@@ -19,6 +19,7 @@ from uow.db import migrations
 from uow.db.database import Database
 from uow.db.migrations.application import AppMigrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
+from uow.testing.memory import directory_in_memory
 from uow.testing.portal import Portal
 
 Prepare = Callable[[str], object]
@@ -48,7 +49,8 @@ class ThrowawayServers:
         self.portal = Portal()
         self._stack = contextlib.ExitStack()
         self._stack.callback(self.portal.close)
-        self._postgres = EmbeddedPostgres(settings=_FAST)
+        directory = self._stack.enter_context(directory_in_memory())
+        self._postgres = EmbeddedPostgres(directory, settings=_FAST)
         self._redis = EmbeddedRedis()
         self._copying = asyncio.Lock()
         with contextlib.ExitStack() as undo:

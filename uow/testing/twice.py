@@ -84,13 +84,18 @@ class Twice:
         self, f: Enqueueable[Any, Any], arguments: Mapping[str, object], death: str | None
     ) -> Any:
         async with self._outer.undone():
-            if self._before is not None:
-                await _awaited(self._before())
-            earlier = await self._so_far()
-            handle = await self._client.enqueue(f, **arguments)
-            ended = await self._to_the_end(handle.id, death)
-            later = await self._so_far()
-        return {"the task": ended, "effects": growth_of(earlier, later)}
+            with self._rowless.undone():
+                return await self._growth(f, arguments, death)
+
+    async def _growth(
+        self, f: Enqueueable[Any, Any], arguments: Mapping[str, object], death: str | None
+    ) -> Any:
+        if self._before is not None:
+            await _awaited(self._before())
+        earlier = await self._so_far()
+        handle = await self._client.enqueue(f, **arguments)
+        ended = await self._to_the_end(handle.id, death)
+        return {"the task": ended, "effects": growth_of(earlier, await self._so_far())}
 
     async def _so_far(self) -> Any:
         return copy.deepcopy(await _awaited(self._effects()))  # it may be the same list each time

@@ -219,6 +219,7 @@ async def test_a_rowless_task_meets_a_second_delivery(tasks: Tasks) -> None:
 
     with pytest.raises(AssertionError, match="delivered again"):
         await tasks.run_twice(pinging, effects=lambda: pings)
+    tasks.refute_enqueued(pinging)
 
 
 async def test_a_task_that_fails_by_itself_is_not_compared(tasks: Tasks, order: Order) -> None:

@@ -96,6 +96,26 @@ class TestEnqueueing:
             assert counted.scalar_one() == 1
         assert sync_client.enqueue_many(double, []) == []
 
+    def test_texts_of_many_are_what_was_given(self, sync_client: Client) -> None:
+        odd = [
+            "",
+            "NULL",
+            '"',
+            "\\",
+            '\\"',
+            "a,b",
+            "{x}",
+            " x ",
+            "\t\n",
+            "it's",
+            "%s %%",
+            "ü😀",
+            ":x",
+        ]
+        found = sync_client.enqueue_many("elsewhere", [{"what": one} for one in odd])
+        views = [sync_client.get(one.id) for one in found]
+        assert [view and view.args["what"] for view in views] == odd
+
     def test_a_unique_key_gives_the_task_that_is_there(
         self, sync_client: Client, double: TaskFunction[..., int], raw_redis: Redis
     ) -> None:
