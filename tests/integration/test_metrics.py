@@ -1,6 +1,7 @@
 """What a worker shows of itself: under both engines, from its own tables and servers."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,17 @@ from sqlalchemy import text
 
 import uow
 from tests.conftest import Drain, task_worker
-from uow import Database, Settings, SettingsError, TaskClient, TaskContext, WorkerError, task
+from uow import (
+    Database,
+    Settings,
+    SettingsError,
+    SyncTaskContext,
+    TaskClient,
+    TaskContext,
+    TaskFailed,
+    WorkerError,
+    task,
+)
 from uow.attempt.telling import EndedAttempt
 from uow.clock import utcnow
 from uow.db.backlog import LOOKED_AT, backlog
@@ -145,6 +156,28 @@ async def test_what_runs_what_waits_and_since_when(
     await worker.close()
     assert scraped("worker_slots") == []  # and nobody else is shown
     assert scraped("worker_tasks") == []
+
+
+async def test_a_thread_that_goes_on_without_its_attempt_keeps_its_slot_busy(
+    registry: Registry, settings: Settings, client: TaskClient, scraped: Scrape
+) -> None:
+    release = threading.Event()
+
+    @task("reports.make", registry=registry, timeout=0.2, max_tries=1)
+    def make(ctx: SyncTaskContext) -> None:
+        release.wait(30)
+
+    handle = await client.enqueue(make)
+    _, worker = task_worker(TaskWorker, settings, registry, burst=False)
+    running = asyncio.create_task(worker.async_run())
+    with pytest.raises(TaskFailed):
+        await handle.result(timeout=20)
+    (busy,) = scraped("worker_slots", state="busy")
+    release.set()
+    running.cancel()
+    await asyncio.wait([running])
+    await worker.close()
+    assert busy.value == 1
 
 
 async def test_the_relay_is_late_by_the_row_that_it_has_not_looked_at(db: Database) -> None:
