@@ -163,7 +163,7 @@ class Process:
         departure.vitals = vitals
         duties = observation.duties(db, self.die)
         self._services = await self._start_services(client, vitals, duties)
-        observation.show(settings, vitals.heart, vitals.running, db)
+        observation.show(self.runtime, vitals.heart, vitals.running, db)
         self._serve(departure, self._services)
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)

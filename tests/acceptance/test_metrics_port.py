@@ -82,7 +82,9 @@ async def test_a_worker_answers_on_its_port(
     await run_effects(client, 3)
 
     async def counted() -> bool:
-        total = [one for one in await scrape(port) if one.name == "worker_tasks_total"]
+        total = [
+            one for one in await scrape(port) if one.name == "worker_tasks_total" and one.value
+        ]
         return [(one.labels["task"], one.value) for one in total] == [("accept.effect", 3)]
 
     await wait_until(counted)

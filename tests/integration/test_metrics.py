@@ -1,6 +1,7 @@
 """What a worker shows of itself: under both engines, from its own tables and servers."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +14,22 @@ from sqlalchemy import text
 
 import uow
 from tests.conftest import Drain, task_worker
-from uow import Database, Settings, SettingsError, TaskClient, TaskContext, WorkerError, task
+from uow import (
+    Database,
+    Settings,
+    SettingsError,
+    SyncTaskContext,
+    TaskClient,
+    TaskContext,
+    TaskFailed,
+    WorkerError,
+    task,
+)
 from uow.attempt.telling import EndedAttempt
 from uow.clock import utcnow
 from uow.db.backlog import LOOKED_AT, backlog
+from uow.db.statement import TEMPLATES, Statement
+from uow.db.transaction import Transaction
 from uow.events import ServerAway, TickMissed
 from uow.fast.task_worker import TaskWorker
 from uow.metrics import metrics as module
@@ -145,6 +158,28 @@ async def test_what_runs_what_waits_and_since_when(
     assert scraped("worker_tasks") == []
 
 
+async def test_a_thread_that_goes_on_without_its_attempt_keeps_its_slot_busy(
+    registry: Registry, settings: Settings, client: TaskClient, scraped: Scrape
+) -> None:
+    release = threading.Event()
+
+    @task("reports.make", registry=registry, timeout=0.2, max_tries=1)
+    def make(ctx: SyncTaskContext) -> None:
+        release.wait(30)
+
+    handle = await client.enqueue(make)
+    _, worker = task_worker(TaskWorker, settings, registry, burst=False)
+    running = asyncio.create_task(worker.async_run())
+    with pytest.raises(TaskFailed):
+        await handle.result(timeout=20)
+    (busy,) = scraped("worker_slots", state="busy")
+    release.set()
+    running.cancel()
+    await asyncio.wait([running])
+    await worker.close()
+    assert busy.value == 1
+
+
 async def test_the_relay_is_late_by_the_row_that_it_has_not_looked_at(db: Database) -> None:
     await insert(db, 1, "dispatch_at", "now() - interval '90 seconds'")
     (found,) = await backlog(db, limit=5)
@@ -161,6 +196,22 @@ async def test_a_look_at_the_backlog_is_bounded_and_what_is_due_next_year_hides_
     assert found["queued"].tasks == LOOKED_AT
     assert found["queued"].oldest_due is not None
     assert found["scheduled"].oldest_due is None
+
+
+async def test_no_plan_of_the_look_is_made_without_being_told_to_go_by_the_index(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {template: name for name, template in TEMPLATES.items()}
+    run: list[str] = []
+    execute = Transaction.execute_once
+
+    async def noted(self: Transaction, statement: Statement) -> Any:
+        run.append(names[statement.template])
+        return await execute(self, statement)
+
+    monkeypatch.setattr(Transaction, "execute_once", noted)
+    await backlog(db, limit=5)
+    assert run == ["by_index", "backlog"]
 
 
 async def insert(db: Database, tasks: int, column: str, value: str, state: str = "queued") -> None:

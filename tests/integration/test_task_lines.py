@@ -14,9 +14,10 @@ from arq.worker import func
 from tests.conftest import Drain
 from uow import Settings, TaskClient, TaskContext, task
 from uow.attempt.running import Held, Running
+from uow.fast.slots import Slots
 from uow.fast.worker import FastWorker
 from uow.tasks.registry import Registry
-from uow.telemetry import JsonLines
+from uow.telemetry import JsonLines, subject
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
@@ -164,6 +165,23 @@ async def test_what_is_cancelled_while_it_runs_is_named_from_outside(lines: Line
     (told,) = with_message(lines, "was cancelled while it ran")
     assert told["job_id"] == "job"
     await asyncio.wait([runs])
+
+
+async def test_what_comes_before_an_attempt_is_about_its_job_and_what_comes_after_is_not() -> None:
+    seen: list[str | None] = []
+
+    def look() -> None:
+        about = subject.current()
+        seen.append(None if about is None else about.job_id)
+
+    async def work() -> None:
+        look()
+
+    slots = Slots({}, lambda: 1, lambda: None, lambda *_: None)
+    slots.spawn(Held("one", "arq:queue", 1, b""), work())
+    look()
+    await slots.emptied()
+    assert seen == [None, "one"]
 
 
 async def test_jobs_of_an_arq_class_are_told_by_function_and_try(

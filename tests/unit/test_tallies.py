@@ -50,6 +50,12 @@ def test_a_duration_on_a_bound_is_in_the_bucket_below_it() -> None:
     assert durations.total == pytest.approx(8.200001)
 
 
+def test_a_clock_that_is_set_back_makes_no_sum_smaller() -> None:
+    durations = Durations((0.1, 1.0))
+    durations.note(-3600.0, None, NOW)
+    assert (durations.counts, durations.total) == ([1, 0, 0], 0.0)
+
+
 def test_a_name_that_no_function_has_is_no_label() -> None:
     attempts = AttemptTally()
     hear = attempts.listener({"known"}.__contains__)

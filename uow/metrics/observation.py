@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from uow.attempt.running import Running
+from uow.attempt.runtime import Runtime
 from uow.db.database import Database
 from uow.events.processes import LoopBlocked
 from uow.events.spine import Spine
@@ -13,7 +14,6 @@ from uow.metrics.metrics import Metrics, unobserved, wanted
 from uow.metrics.workers import Lag, ObservedWorker, busy_slots, connections_of
 from uow.process.heart import Heart
 from uow.service import Service
-from uow.settings.environment import Settings
 
 
 class Observation:
@@ -48,16 +48,16 @@ class Observation:
         if self._metrics is not None:
             self._metrics.missed.expect(schedules)
 
-    def show(self, settings: Settings, heart: Heart, running: Running, db: Database) -> None:
+    def show(self, runtime: Runtime, heart: Heart, running: Running, db: Database) -> None:
         """The worker has started."""
         if self._metrics is None or self._watch is None:
             return
-        lag, watch = Lag(heart), self._watch
+        lag, watch, settings = Lag(heart), self._watch, runtime.settings
         self._events.listen(lag.hear, LoopBlocked)
         worker = ObservedWorker(
             queues=[*settings.served_queues],
             slots=settings.concurrency,
-            busy=partial(busy_slots, running),
+            busy=partial(busy_slots, running, runtime.calling.threads),
             lag=lag,
             connections=partial(connections_of, db.engine),
             waiting=lambda: watch.waiting,

@@ -80,7 +80,8 @@ class Durations:
         self.exemplars: dict[int, Exemplar] = {}
 
     def note(self, seconds: float, trace_id: str | None, at: float) -> None:
-        """One more."""
+        """One more; a clock that was set back makes it none, and no sum smaller."""
+        seconds = max(seconds, 0.0)
         bucket = bisect_left(self.bounds, seconds)
         self.counts[bucket] += 1
         self.total += seconds
@@ -115,8 +116,8 @@ class TaskTally:
 class AttemptTally:
     """Those of this process.
 
-    What ends is only noted at first: to count many together takes a third of the time that it takes
-    to count each between two tasks, whose cost it would be a tenth of, if they are short.
+    What ends is only noted at first: to count many together costs less than to count each between
+    two tasks, when nothing of this is in the processor's caches.
     """
 
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
+from uow.attempt.in_thread import InThreads
 from uow.attempt.running import Running
 from uow.events.processes import LoopBlocked
 from uow.metrics.backlog import Waiting
@@ -38,9 +39,13 @@ class ObservedWorker:
     waiting: Callable[[], Waiting | None]
 
 
-def busy_slots(running: Running) -> int:
-    """How many held jobs run; a slot is free when its job is still to be finished."""
-    return sum(1 for one in running.all() if one.runs is not None and not one.runs.done())
+def busy_slots(running: Running, threads: InThreads) -> int:
+    """How many held jobs run, and threads whose attempts have ended without them.
+
+    The slot of a job that is only to be finished is free.
+    """
+    run = sum(1 for one in running.all() if one.runs is not None and not one.runs.done())
+    return run + threads.outliving
 
 
 def connections_of(engine: AsyncEngine) -> tuple[int, int, int]:

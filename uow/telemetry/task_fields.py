@@ -36,7 +36,7 @@ def add_task_fields(
 def fields_of_record(record: logging.LogRecord) -> dict[str, object]:
     """All of `FIELDS`: as the record has them, or as they are where it was logged."""
     kept = vars(record)
-    told = {name: kept[name] for name in FIELDS if name in kept}
-    if len(told) == len(FIELDS):  # it was said what it is about, and that may be another task
-        return told
-    return {**dict.fromkeys(FIELDS), **(fields_here() or {}), **told}
+    fields = fields_here() or dict.fromkeys(FIELDS)
+    # Where it was said what it is about, that may be another task: its None are to be None.
+    fields.update({name: kept[name] for name in FIELDS if name in kept})
+    return fields
