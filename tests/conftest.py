@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -47,6 +48,14 @@ def _what_is_left_open_is_found_where_it_was_left() -> Iterator[None]:
     """An unclosed socket is an error when it is collected: here, not in somebody else's test."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _no_trace_goes_on_in_the_next_test() -> Iterator[None]:
+    """What is told of an attempt without an asyncio task of its own stays current in the test's."""
+    yield
+    if contexts := sys.modules.get("opentelemetry.context"):
+        contexts.attach(contexts.Context())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -80,7 +80,9 @@ class Reader:
         (self.folder / name).write_text(text)
 
     def type(self, block: str, *, stays: bool) -> None:
-        """Type the commands of a block, one by one."""
+        """Type the commands of a block, one by one; each that stays has a terminal of its own."""
+        if stays and "worker run" in block:  # the worker of an earlier block is stopped first
+            self._stop("worker run")
         for one in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, shown = one.partition("\n")
             if stays:
@@ -89,15 +91,12 @@ class Reader:
                 self.run(command, shown)
 
     def start(self, command: str) -> None:
-        """Start what stays; what ran in this terminal before is stopped first."""
+        """Start what stays, in place of the same that runs."""
         kind = next(kind for kind in SERVES if kind in command)
-        terminal = kind if kind == "worker run" else command
-        if terminal in self.terminals:
-            self.terminals[terminal].terminate()
-            self.terminals[terminal].kill9()
+        self._stop(command)
         words = ["bash", "-c", f"exec env {command}"]
-        self.terminals[terminal] = run_logged(words, self._environment(), cwd=self.folder)
-        self.terminals[terminal].wait_for_log(SERVES[kind])
+        self.terminals[command] = run_logged(words, self._environment(), cwd=self.folder)
+        self.terminals[command].wait_for_log(SERVES[kind])
 
     def run(self, command: str, shown: str) -> None:
         """Run a command and compare what it shows; … stands for anything."""
@@ -115,6 +114,13 @@ class Reader:
             if terminal.process.poll() is None:
                 terminal.process.send_signal(2)
                 terminal.wait()
+            terminal.kill9()
+
+    def _stop(self, command: str) -> None:
+        """Stop each terminal in which that runs, or more than that."""
+        for typed in [one for one in self.terminals if command in one]:
+            terminal = self.terminals.pop(typed)
+            terminal.terminate()
             terminal.kill9()
 
     def _output_of(self, command: str) -> str:

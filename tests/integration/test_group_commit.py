@@ -66,7 +66,9 @@ class Group:
             delivery = Delivery("x", str(id_), id_, (), {}, 0, 0, 1)
             started = Started(id_, "x", "{}", 1, 0, None, 0, None, None, 0)
             attempt = Attempt(self.runtime, HeldJob({}, delivery, held), started)
-            self.completions.add(Completion(attempt, Completed(result.encode())))
+            self.completions.add(
+                Completion(attempt, Completed(result.encode(errors="surrogatepass")))
+            )
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         found = await self.db.execute_once(STATES.bindparams(), {"ids": list(ids)})
