@@ -27,7 +27,7 @@ from uow.fast.task_worker import TaskWorker
 from uow.host import Process
 from uow.main import arq_options, prepared
 from uow.stock.worker import BurstWorker
-from uow.tasks.registry import Registry
+from uow.tasks.registry import Registry, default_registry
 
 TEMPLATE = "migrated"
 
@@ -48,6 +48,12 @@ def _what_is_left_open_is_found_where_it_was_left() -> Iterator[None]:
     """An unclosed socket is an error when it is collected: here, not in somebody else's test."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _any_name_may_be_enqueued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever test of this process has loaded task modules: others enqueue by names of theirs."""
+    monkeypatch.setattr(default_registry, "loaded", False)
 
 
 @pytest.fixture(autouse=True)
