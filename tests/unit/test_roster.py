@@ -87,6 +87,7 @@ def test_a_process_for_which_there_is_no_place_says_so_and_works(
 
 def test_a_reception_can_be_opened_again_and_leaves_nothing(place: Path) -> None:
     reception = Reception("billing", {})
+    before = {*threading.enumerate()}
     for _ in range(2):
         reception.open()
         reception.open()
@@ -94,7 +95,8 @@ def test_a_reception_can_be_opened_again_and_leaves_nothing(place: Path) -> None
         reception.close()
         reception.close()
         assert list(ours(place / "first").iterdir()) == []
-    assert "uow.process.reception" not in {thread.name for thread in threading.enumerate()}
+    left = {*threading.enumerate()} - before
+    assert "uow.process.reception" not in {thread.name for thread in left}
 
 
 def test_what_nobody_listens_on_is_removed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
