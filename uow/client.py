@@ -43,7 +43,7 @@ from uow.tasks.interventions import Filter, Interventions, Retryable
 from uow.tasks.outlets import Outlet, close_outlet, open_outlet
 from uow.tasks.pusher import Pusher
 from uow.tasks.queue_owner import Onlooker
-from uow.tasks.reference import TaskRef
+from uow.tasks.reference import target_of
 from uow.tasks.refusal import refusal_of
 from uow.tasks.registry import default_registry
 from uow.tasks.rowless import RowlessTasks
@@ -153,7 +153,7 @@ class TaskClient:
             SchemaError: Our tables are not there, or our role may not write into them.
             ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
         """
-        target = TaskRef(task) if isinstance(task, str) else task
+        target = target_of(task)
         return (await self.enqueue_many(target, [target.bind(args, kwargs)]))[0]
 
     async def enqueue_many(
@@ -166,7 +166,7 @@ class TaskClient:
             SchemaError: As `enqueue`.
             ServerUnreachable: The task is ``durable=False`` and Redis did not answer.
         """
-        target = TaskRef(task) if isinstance(task, str) else task
+        target = target_of(task)
         request = target.request_many(dict(arguments) for arguments in many)
         if request.options.bind is not None:
             raise InvalidOptions(

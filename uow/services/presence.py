@@ -16,9 +16,9 @@ from uow import exhaustion
 from uow.db import fleet
 from uow.db.database import Database
 from uow.db.failures import PASSING, says_away
-from uow.events.processes import ServerAway, ServerBack
 from uow.events.spine import Event
 from uow.service import Service
+from uow.services.outage import Outage
 from uow.settings.environment import Settings
 from uow.settings.parts import BEATS_PER_LEASE
 from uow.telemetry.description import one_line
@@ -72,8 +72,7 @@ class Presence(Service):
         self._app = settings.app
         self._queues = list(settings.served_queues)
         self._running = running
-        self._tell = tell
-        self._away_since: float | None = None
+        self._outage = Outage("postgres", tell)
         self._claims = claims
         if claims is not None:
             claims.claiming = False  # until the fleet knows of this process
@@ -107,10 +106,11 @@ class Presence(Service):
             await self._beat(running)
         except self.passing as error:
             exhaustion.here.explains(error)
-            self._tell_away(error)
+            if says_away(error):
+                self._outage.begins(error)
             self._stop_claiming(AWAY if says_away(error) else f"no heartbeat ({one_line(error)})")
             raise
-        self._tell_back()
+        self._outage.ends()
         now = time.monotonic()
         if now - self._last > self._dead_after:
             self._since = now
@@ -147,16 +147,6 @@ class Presence(Service):
         if returned and self._beaten:
             logger.warning("taken for dead meanwhile: was this process stopped or blocked?")
             await fleet.acquit(self._db, running, limit=self._limit)
-
-    def _tell_away(self, error: Exception) -> None:
-        if self._away_since is None and says_away(error):
-            self._away_since = time.monotonic()
-            self._tell(ServerAway(server="postgres", error=error))
-
-    def _tell_back(self) -> None:
-        if self._away_since is not None:
-            seconds, self._away_since = time.monotonic() - self._away_since, None
-            self._tell(ServerBack(server="postgres", seconds=seconds))
 
     def _stop_claiming(self, trouble: str) -> None:
         self._last = float("-inf")

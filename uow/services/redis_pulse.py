@@ -1,13 +1,12 @@
 """Asks Redis again and again whether it is there, for those who want to know when it is not."""
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from uow.broker.redis import AWAY, RedisClient
-from uow.events.processes import ServerAway, ServerBack
 from uow.events.spine import Event
 from uow.service import Service
+from uow.services.outage import Outage
 
 INTERVAL_SECONDS = 1.0
 
@@ -30,8 +29,7 @@ class RedisPulse(Service):
     ) -> None:
         super().__init__(INTERVAL_SECONDS, on_death)
         self._redis = redis
-        self._tell = tell
-        self._away_since: float | None = None
+        self._outage = Outage("redis", tell)
 
     async def run_once(self) -> None:
         """Ask once."""
@@ -39,11 +37,6 @@ class RedisPulse(Service):
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.ping()
         except AWAY as error:  # a timeout is one of these
-            if self._away_since is None:
-                self._away_since = time.monotonic()
-                self._tell(ServerAway(server="redis", error=error))
+            self._outage.begins(error)
         else:
-            if self._away_since is not None:
-                seconds = time.monotonic() - self._away_since
-                self._away_since = None
-                self._tell(ServerBack(server="redis", seconds=seconds))
+            self._outage.ends()

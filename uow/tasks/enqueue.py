@@ -8,6 +8,7 @@ do.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID
@@ -201,12 +202,14 @@ def _following(
         yield partial(outlet.events.emit_all, enqueued(new))
 
 
+def seconds_until(run_at: datetime | None, delay: float) -> float:
+    """Until a task is due that was just asked for; `run_at` wins."""
+    return delay if run_at is None else max((run_at - utcnow()).total_seconds(), 0.0)
+
+
 def enqueued(new: NewTasks) -> list[TaskEnqueued]:
     """What is told of tasks that were written."""
-    delay = new.delay
-    if new.run_at is not None:
-        delay = max((new.run_at - utcnow()).total_seconds(), 0.0)
-    headers = decode_headers(new.headers)
+    delay, headers = seconds_until(new.run_at, new.delay), decode_headers(new.headers)
     return [
         TaskEnqueued(
             id=id_, job_id=str(id_), name=new.name, queue=new.queue, user_id=new.user_id,

@@ -20,7 +20,7 @@ from uow.events.spine import Spine
 from uow.events.tasks import TaskEnqueued
 from uow.ids import new_ids
 from uow.settings.environment import Settings
-from uow.tasks.enqueue import Request, hooks_of
+from uow.tasks.enqueue import Request, hooks_of, seconds_until
 from uow.tasks.handle import Ending, TaskHandle
 from uow.tasks.headers import encode_headers
 
@@ -139,9 +139,7 @@ class RedisReader:
 def _enqueued(
     request: Request[Any], ids: list[UUID], queue: str, headers: Mapping[str, str]
 ) -> list[TaskEnqueued]:
-    options, delay = request.options, request.options.delay or 0.0
-    if options.run_at is not None:
-        delay = max((options.run_at - utcnow()).total_seconds(), 0.0)
+    delay = seconds_until(request.options.run_at, request.options.delay or 0.0)
     return [
         TaskEnqueued(
             id=None, job_id=str(id_), name=request.name, queue=queue, user_id=None,
