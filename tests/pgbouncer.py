@@ -42,8 +42,12 @@ def pgbouncer(database_url: str, **settings: str) -> Iterator[str]:
 
 
 def _listens(path: Path) -> bool:
+    """Whether it takes connections. The one that asked is none of its clients any more."""
     with socket.socket(socket.AF_UNIX) as one:
-        return one.connect_ex(str(path)) == 0
+        if one.connect_ex(str(path)) != 0:
+            return False
+        one.shutdown(socket.SHUT_WR)
+        return one.recv(1) == b""
 
 
 def _config(database_url: str, directory: str, settings: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """The module of docs/sync.md, run as it says there."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -35,13 +36,16 @@ async def test_the_tasks_do_what_their_page_says(
     written = await client.enqueue("report.write", title="First", body="lorem")
     digest = await client.enqueue("report.digest", body="lorem", rounds=1000)
     environment = environment_of(settings, WORKER_TASK_MODULES="app.tasks")
-    done = subprocess.run(
+    done = await asyncio.to_thread(  # the client has to push meanwhile
+        subprocess.run,
         [sys.executable, "-m", "uow", "run", "--burst", *engine],
         cwd=application, env=environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert await written.result(1) == 1
-    assert len(await digest.result(1)) == 64
+    assert [await written.status(), await digest.status()] == ["succeeded"] * 2, done.stderr
+    assert [await written.status(), await digest.status()] == ["succeeded"] * 2, done.stderr
+    assert await written.result(10) == 1
+    assert len(await digest.result(10)) == 64
     found = await db.execute_once(text("SELECT title FROM report"), {})
     assert found.scalar_one() == "First"
 

@@ -55,7 +55,7 @@ async def test_killed_after_the_commit_and_before_the_finish_the_effect_is_there
 
     await wait_until(finished)
     assert await effects() == ["once"]
-    assert await handle.result(1) == "once"
+    assert await handle.result(10) == "once"
     assert second.process.poll() is None
 
 

@@ -85,7 +85,7 @@ class TestValues:
         await drain()
         assert got == [(given, {1, 2})]
         if durable:
-            assert await handle.result(1) == given
+            assert await handle.result(10) == given
 
     @pytest.mark.parametrize("durable", [True, False])
     async def test_dicts_keep_their_order_on_the_way_there_and_back(
@@ -107,7 +107,7 @@ class TestValues:
         if durable:
             view = await client.get(handle.id)
             assert view is not None
-            assert json.dumps(await handle.result(1)) == json.dumps(given)
+            assert json.dumps(await handle.result(10)) == json.dumps(given)
             assert json.dumps([view.result, view.progress]) == json.dumps([given, given])
             assert json.dumps(view.args["columns"]) == json.dumps(given)
 
@@ -121,7 +121,7 @@ class TestValues:
         handle = await client.enqueue(values)
         await drain()
         with pytest.raises(TaskFailed, match="InvalidResult: values: the result: at: a datetime"):
-            await handle.result(1)
+            await handle.result(10)
 
 
 class TestRetries:
@@ -155,7 +155,7 @@ class TestRetries:
 
         handle = await client.enqueue(third_time)
         await drain_until_settled(client, handle, drain)
-        assert await handle.result(1) == 3
+        assert await handle.result(10) == 3
 
     async def test_between_two_tries_a_task_is_retrying_and_not_due(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -232,7 +232,7 @@ class TestRetries:
         handle = await client.enqueue(cancels)
         await drain()
         with pytest.raises(TaskCancelled, match="was cancelled: nobody needs it any more"):
-            await handle.result(1)
+            await handle.result(10)
         assert (await view_of(client, handle)).errors[0].message == "nobody needs it any more"
 
     async def test_the_reason_of_an_earlier_cancel_is_not_that_of_a_later_one(
@@ -247,7 +247,7 @@ class TestRetries:
         assert await handle.retry()
         assert await handle.cancel()
         with pytest.raises(TaskCancelled, match="was cancelled$"):
-            await handle.result(1)
+            await handle.result(10)
 
     @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "53300", "57P01", "08006"])
     async def test_infrastructure_errors_burn_no_try_and_settle_nothing(
@@ -303,7 +303,7 @@ class TestRetries:
         handle = await client.enqueue(wrong)
         await drain()
         with pytest.raises(TaskFailed, match="division by zero"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_a_task_without_a_row_is_retried_too(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -319,7 +319,7 @@ class TestRetries:
         while len(tries) < 3:
             await drain()
         with pytest.raises(TaskFailed, match="ValueError: no good"):
-            await handle.result(1)
+            await handle.result(10)
         assert tries == [0, 1, 2]
 
 
@@ -334,7 +334,7 @@ class TestLimits:
         handle = await client.enqueue(slow)
         await drain()
         with pytest.raises(TaskFailed, match="TaskTimeout: slow ran longer than 0.05 s"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_a_timeout_in_a_query_rolls_back_and_frees_the_connection(
         self, db: Database, client: TaskClient, registry: Registry, drain: Drain
@@ -367,7 +367,7 @@ class TestLimits:
         handle = await client.enqueue(odd)
         await drain()
         with pytest.raises(TaskFailed, match="InvalidResult: odd: the result: Unable to serialize"):
-            await handle.result(1)
+            await handle.result(10)
         assert (await view_of(client, handle)).tries == 1
         left = await db.execute_once(text("SELECT count(*) FROM effect"), {})
         assert left.scalar_one() == 0
@@ -382,7 +382,7 @@ class TestLimits:
         handle = await client.enqueue(wrong)
         await drain()
         with pytest.raises(TaskFailed, match="InvalidResult"):
-            await handle.result(1)
+            await handle.result(10)
 
     @pytest.mark.parametrize("value", ["x" * 1_100_000, "a\x00b", "\ud800"])
     async def test_a_result_that_cannot_be_stored_fails_the_task(
@@ -419,7 +419,7 @@ class TestLimits:
         handle = await client.enqueue(awaits)
         await drain()
         with pytest.raises(TaskFailed, match="awaits awaited something that was cancelled"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_sys_exit_fails_the_task_and_not_the_worker(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -431,7 +431,7 @@ class TestLimits:
         handle = await client.enqueue(exits)
         await drain()
         with pytest.raises(TaskFailed, match=r"exits called sys.exit\(3\)"):
-            await handle.result(1)
+            await handle.result(10)
 
 
 class TestGuards:
@@ -598,8 +598,8 @@ class TestStrays:
         await self.push_raw(client.redis, "nobody-s", payload)
         await drain()
         with pytest.raises(TaskFailed, match="UndecodablePayload"):
-            await broken.result(1)
-        assert await sound.result(1) == "fine"
+            await broken.result(10)
+        assert await sound.result(10) == "fine"
         with pytest.raises(TaskFailed, match="UndecodablePayload"):
             raise codec.deserialize(await client.redis.get("arq:result:nobody-s"))["r"]
 
@@ -614,7 +614,7 @@ class TestStrays:
         stranger = await client.redis.enqueue_job("fine", _job_try="2")  # type: ignore[arg-type]
         sound = await client.enqueue(fine)
         await drain()
-        assert await sound.result(1) == "fine"
+        assert await sound.result(10) == "fine"
         assert stranger is not None
         with pytest.raises(TaskFailed, match="the payload's number of the try is no number"):
             await stranger.result(timeout=1, poll_delay=0.01)
@@ -653,7 +653,7 @@ class TestStrays:
 
         await client.redis.zadd("arq:queue", {str(handle.id): 1})
         await drain()
-        assert await handle.result(1) == "deployed"
+        assert await handle.result(10) == "deployed"
 
     @pytest.mark.parametrize(("waited", "pause"), [(0, 1), (10, 10), (600, 30)])
     async def test_an_unknown_name_is_delivered_more_and_more_rarely(
@@ -685,7 +685,7 @@ class TestStrays:
         handle = await client.enqueue("knwon")
         await drain()
         with pytest.raises(TaskFailed, match="UnknownTask.*did you mean known"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_the_grace_of_an_unknown_name_begins_when_a_worker_first_meets_it(
         self, client: TaskClient, registry: Registry, drain: Drain, settings: Settings
@@ -704,7 +704,7 @@ class TestStrays:
         await client.redis.zadd("arq:queue", {str(handle.id): 1})
         await drain()
         with pytest.raises(TaskFailed, match="UnknownTask"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_the_grace_begins_anew_when_a_worker_has_known_the_name_in_between(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -831,7 +831,7 @@ async def test_a_report_of_progress_has_a_size_limit(
     handle = await client.enqueue(reports)
     await drain()
     with pytest.raises(TaskFailed, match="PayloadTooLarge: reports: progress of 9,011 bytes"):
-        await handle.result(1)
+        await handle.result(10)
     assert (await view_of(client, handle)).progress == {"text": "x" * 8_000}
 
 

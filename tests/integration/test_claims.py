@@ -59,7 +59,7 @@ class TestScores:
         await client.redis.zadd(QUEUE, {str(handle.id): at})
         async with asyncio.timeout(20):
             await drain()
-        assert await handle.result(1) == "done"
+        assert await handle.result(10) == "done"
 
     async def test_a_time_and_a_priority_that_make_0_make_a_score_that_is_run(
         self, client: TaskClient, note: TaskFunction[[], str], drain: Drain
@@ -70,7 +70,7 @@ class TestScores:
         assert await client.redis.zscore(QUEUE, str(handle.id)) == 1
         async with asyncio.timeout(20):
             await drain()
-        assert await handle.result(1) == "done"
+        assert await handle.result(10) == "done"
 
     @pytest.mark.parametrize("due_ms", [-(2**52), -1, 0, 1, 9 * PRIORITY_STEP_MS])
     def test_our_scores_are_above_0_whatever_is_asked_for(self, due_ms: int) -> None:
@@ -206,7 +206,7 @@ class TestClocks:
         await client.flush()
         async with asyncio.timeout(20):
             await drain()
-        assert await handle.result(1) == "done"
+        assert await handle.result(10) == "done"
 
     async def test_a_row_that_somebody_else_has_written_starts_at_once(
         self, client: TaskClient, db: Database, note: TaskFunction[[], str], drain: Drain
@@ -227,7 +227,7 @@ class TestClocks:
         handle = await client.enqueue(fire)
         async with asyncio.timeout(20):
             await drain()
-        assert await handle.result(1) == "fired"
+        assert await handle.result(10) == "fired"
 
     async def test_what_is_not_due_waits_all_the_same(self, redis: RedisClient, call: Call) -> None:
         now = milliseconds(utcnow())

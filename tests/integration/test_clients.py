@@ -337,4 +337,4 @@ class TestInsideATask:
         handle = await client.enqueue(names_other)
         await drain()
         with pytest.raises(TaskFailed, match="another engine than that of this session"):
-            await handle.result(1)
+            await handle.result(10)

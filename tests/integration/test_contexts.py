@@ -74,5 +74,5 @@ async def test_an_sdk_that_cannot_fork_its_scopes_stops_no_task_and_is_told_of_o
 
     handles = [await client.enqueue(goes_on) for _ in range(2)]
     await drain()
-    assert [await handle.result(1) for handle in handles] == ["on", "on"]
+    assert [await handle.result(10) for handle in handles] == ["on", "on"]
     assert caplog.text.count("Sentry's scopes cannot be forked") == 1

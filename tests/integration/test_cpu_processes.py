@@ -87,12 +87,12 @@ async def test_arguments_and_result_go_there_and_back_in_a_child_that_is_kept(
     who = cpu_tasks.who.options(headers={"tenant": "a"})
     handles = [await client.enqueue(who) for _ in range(3)]
     await drain()
-    result, at = await handle.result(1)
+    result, at = await handle.result(10)
     assert result == 6
     assert isinstance(at, datetime)
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60
-    assert await rowless.result(1) == 2
-    found = [await one.result(1) for one in handles]
+    assert await rowless.result(10) == 2
+    found = [await one.result(10) for one in handles]
     assert [one["id"] for one in found] == [str(one.id) for one in handles]
     assert {one["parent"] for one in found} == {os.getpid()}
     assert {(one["name"], one["attempt"], one["try"], one["stdin"]) for one in found} == {
@@ -182,7 +182,7 @@ async def test_it_is_killed_when_its_task_is_cancelled_and_another_runs_after_it
     await is_gone(pid)
     assert time.monotonic() - began < 0.2
     with pytest.raises(TaskCancelled):
-        await handle.result(1)
+        await handle.result(10)
     after = await client.enqueue(cpu_tasks.rowless, n=1)
     assert await after.result(LONG) == 2
 

@@ -152,7 +152,7 @@ async def test_whoever_opens_a_session_after_the_attempt_is_refused_and_holds_no
 
     handle = await client.enqueue(leaves_work)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert isinstance(await background.error(), AttemptOver)
     assert await applied(db) == []
 
@@ -181,7 +181,7 @@ async def test_a_session_that_is_open_when_the_function_returns_fails_the_attemp
     handle = await client.enqueue(leaves_open)
     await drain()
     with pytest.raises(TaskFailed, match=f"SessionLeftOpen.*{HERE}:"):
-        await handle.result(1)
+        await handle.result(10)
     assert isinstance(await background.error(), AttemptOver)
     assert await applied(db) == (["own"] if joined and kind == {"atomic": False} else [])
 
@@ -206,7 +206,7 @@ async def test_a_statement_that_runs_when_the_function_returns_holds_no_connecti
     handle = await client.enqueue(leaves_running)
     await drain()
     with pytest.raises(TaskFailed, match="SessionLeftOpen"):
-        await handle.result(1)
+        await handle.result(10)
     assert isinstance(await background.error(), AttemptOver)
     assert await applied(db) == []
 
@@ -271,5 +271,5 @@ async def test_a_session_that_was_entered_by_hand_and_forgotten_fails_the_attemp
     handle = await client.enqueue(forgets)
     await drain()
     with pytest.raises(TaskFailed, match=f"Session(LeftOpen|AlreadyOpen).*{HERE}:"):
-        await handle.result(1)
+        await handle.result(10)
     assert await applied(db) == []

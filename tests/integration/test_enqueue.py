@@ -95,7 +95,7 @@ class TestInTheCallersTransaction:
         async with db.get_session() as session:
             handle = await move.enqueue(session, Point(x=1, y=2), by=4)
         await drain()
-        assert await handle.result(1) == Point(x=5, y=2)
+        assert await handle.result(10) == Point(x=5, y=2)
 
     async def test_a_rollback_leaves_nothing_anywhere(
         self, db: Database, client: TaskClient, redis: RedisClient, double: TaskFunction[..., int]
@@ -106,7 +106,7 @@ class TestInTheCallersTransaction:
                 raise KeyError
         assert await nothing_anywhere(db, client, redis)
         with pytest.raises(TaskNotFound):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_a_rolled_back_savepoint_leaves_nothing_anywhere(
         self, db: Database, client: TaskClient, redis: RedisClient, double: TaskFunction[..., int]
@@ -195,7 +195,7 @@ class TestInTheCallersTransaction:
             handle = await double.enqueue(session, n=21)
         await engine.dispose()
         await drain()
-        assert await handle.result(1) == 42
+        assert await handle.result(10) == 42
 
     async def test_without_an_open_client_the_relay_pushes(
         self,
@@ -251,14 +251,14 @@ class TestThroughTheClient:
             await client.enqueue(TaskRef("double").options(user_id=7), n=4),
         ]
         await drain()
-        assert [await handle.result(1) for handle in handles] == [2, 4, 6, 8]
+        assert [await handle.result(10) for handle in handles] == [2, 4, 6, 8]
 
     async def test_many_in_one_transaction(
         self, client: TaskClient, double: TaskFunction[..., int], drain: Drain
     ) -> None:
         handles = await client.enqueue_many(double, [{"n": n} for n in range(50)])
         await drain()
-        assert [await handle.result(1) for handle in handles] == [2 * n for n in range(50)]
+        assert [await handle.result(10) for handle in handles] == [2 * n for n in range(50)]
 
     async def test_one_bad_call_among_many_enqueues_nothing(
         self, db: Database, client: TaskClient, double: TaskFunction[..., int]
@@ -318,7 +318,7 @@ class TestThroughTheClient:
         handle = await client.enqueue(fails)
         await drain()
         with pytest.raises(TaskFailed, match="ValueError: no good") as caught:
-            await handle.result(1)
+            await handle.result(10)
         assert "raise ValueError" in caught.value.traceback
 
     async def test_waiting_ends_at_its_timeout_and_names_the_task(
@@ -341,7 +341,7 @@ class TestThroughTheClient:
         assert await handle.cancel() is True
         assert await handle.cancel() is False
         with pytest.raises(TaskCancelled):
-            await handle.result(1)
+            await handle.result(10)
         worker = await drain()
         assert ran == []
         assert worker.jobs_complete == 1  # delivered, found settled, finished
@@ -351,7 +351,7 @@ class TestThroughTheClient:
     ) -> None:
         handle = await client.enqueue(double, n=21)
         await drain()
-        assert await client.handle(handle.id).result(1) == 42
+        assert await client.handle(handle.id).result(10) == 42
 
     async def test_a_task_without_a_row_runs_and_leaves_its_result_in_redis(
         self, db: Database, client: TaskClient, plain: TaskFunction[..., int], drain: Drain
@@ -359,7 +359,7 @@ class TestThroughTheClient:
         handle = await client.enqueue(plain, n=21)
         assert await handle.status() is TaskState.QUEUED
         await drain()
-        assert await handle.result(1) == 42
+        assert await handle.result(10) == 42
         assert await rows(db) == 0
 
     async def test_redis_away_is_told_for_a_task_without_a_row_and_not_for_one_with(
@@ -578,7 +578,7 @@ class TestPlainSql:
         statement = """INSERT INTO task (name, args) VALUES ('double', '{"n": 21}') RETURNING id"""
         task_id = (await db.execute_once(text(statement), {})).scalar_one()
         await drain()
-        assert await client.handle(task_id).result(1) == 42
+        assert await client.handle(task_id).result(10) == 42
 
     async def test_the_keys_of_its_arguments_keep_their_order(
         self, db: Database, client: TaskClient, registry: Registry, drain: Drain
@@ -595,7 +595,7 @@ class TestPlainSql:
             )
         ).scalar_one()  # fmt: skip
         await drain()
-        assert await client.handle(task_id).result(1) == "zebra,ant,bee"
+        assert await client.handle(task_id).result(10) == "zebra,ant,bee"
 
     async def test_arguments_that_do_not_fit_fail_the_task(
         self, db: Database, client: TaskClient, double: TaskFunction[..., int], drain: Drain
@@ -604,7 +604,7 @@ class TestPlainSql:
         task_id = (await db.execute_once(text(statement), {})).scalar_one()
         await drain()
         with pytest.raises(TaskFailed, match="InvalidArguments: double: n: "):
-            await client.handle(task_id).result(1)
+            await client.handle(task_id).result(10)
 
 
 class TestIds:

@@ -168,7 +168,7 @@ async def test_a_task_with_a_statement_left_running_fails_alone(
         handles = await client.enqueue_many(innocent, [{}] * 5)
         await drain()
         for handle in handles:
-            await handle.result(1)
+            await handle.result(10)
     found = await db.execute_once(text("SELECT what FROM effect"), {})
     assert found.scalars().all() == ["innocent"] * 15
 
@@ -237,7 +237,7 @@ async def test_a_migration_under_load_burns_no_try_and_the_connection_is_replace
     handle = await client.enqueue(reads)
     while not (await handle.status()).settled:
         await drain()
-    assert await handle.result(1) == 2
+    assert await handle.result(10) == 2
     assert was_closed == [True]
 
 

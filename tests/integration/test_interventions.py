@@ -110,7 +110,7 @@ class TestRetry:
         MOOD["bad"] = False
         assert await client.retry(handle.id) is True
         await drain()
-        assert await handle.result(1) == "try 1"
+        assert await handle.result(10) == "try 1"
 
     async def test_a_cancelled_task_runs_again(
         self, client: TaskClient, moody: TaskFunction[..., str], drain: Drain
@@ -120,7 +120,7 @@ class TestRetry:
         await handle.cancel()
         assert await handle.retry() is True
         await drain()
-        assert await handle.result(1) == "try 1"
+        assert await handle.result(10) == "try 1"
         assert (await view_of(client, handle.id)).attempt == 1
 
     async def test_it_is_pushed_at_once(
@@ -236,7 +236,7 @@ class TestRetry:
             assert await job.result_info() is None  # nobody takes the old failure for the new end
             await drain()
             assert await job.result(timeout=1) == "try 1"
-        assert await client.handle(found.id).result(1) == "try 1"
+        assert await client.handle(found.id).result(10) == "try 1"
 
     async def test_what_an_attempt_from_before_the_cancel_says_is_not_the_new_runs(
         self, db: Database, client: TaskClient
@@ -408,7 +408,7 @@ class TestCancel:
         assert await handle.status() is TaskState.RETRYING
         assert await handle.cancel() is True
         with pytest.raises(TaskCancelled):
-            await handle.result(1)
+            await handle.result(10)
         view = await view_of(client, handle.id)
         assert [error.error_type for error in view.errors] == ["ValueError"]
 
@@ -461,7 +461,7 @@ class TestCancel:
             await draining
             draining = asyncio.create_task(drain())
         await draining
-        assert await handle.result(1) == "done"
+        assert await handle.result(10) == "done"
 
     async def test_a_task_that_is_settled_or_not_there_is_left_alone(
         self, db: Database, client: TaskClient

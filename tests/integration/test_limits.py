@@ -167,7 +167,7 @@ async def test_a_commit_that_was_done_without_an_answer_is_read_back(
             handle = await client.enqueue(quick)
             async with asyncio.timeout(20):
                 await drain()
-            assert await handle.result(1) == "done"
+            assert await handle.result(10) == "done"
             view = await client.get(handle.id)
             assert view is not None
             assert (view.attempt, view.tries) == (1, 0)

@@ -103,7 +103,7 @@ async def test_callbacks_of_a_task_without_a_session_are_called_when_it_has_succ
 
     handle = await client.enqueue(without)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert called == [None if kind == "rowless" else TaskState.SUCCEEDED]
 
 
@@ -229,7 +229,7 @@ async def test_an_error_of_a_callback_is_logged_and_changes_nothing(
     handle = await client.enqueue(fails)
     with caplog.at_level(logging.ERROR, "uow.tasks.after_commit"):
         await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert await effects(db) == ["kept"]
     assert called == ["the next one"]
     said = [
@@ -255,7 +255,7 @@ async def test_callbacks_that_never_end_are_given_up(
 
     handle = await client.enqueue(hangs)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert "called after its commit took longer than 0.2 s" in caplog.text
 
 
@@ -280,7 +280,7 @@ async def test_callbacks_of_an_attempt_that_was_interrupted_in_its_commit_keep_n
 
     handle = await client.enqueue(stops)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert called == ["a quick one"]
     assert "called after its commit took longer than 0.1 s" in caplog.text
 
@@ -308,7 +308,7 @@ async def test_a_cancellation_of_a_callbacks_own_is_none_of_the_attempt(
 
     handle = await client.enqueue(cancels)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert called == ["the next one"]
 
 
@@ -349,7 +349,7 @@ async def test_a_coroutine_is_no_callback(
 
     handle = await client.enqueue(coroutine)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
 
 
 async def test_blocks_that_are_open_side_by_side_have_each_their_own() -> None:

@@ -104,7 +104,7 @@ async def test_a_timeout_ends_the_attempt_and_the_threads_next_statement_is_refu
     handle = await client.enqueue(goes_on)
     await drain()
     with pytest.raises(TaskFailed, match=r"TaskTimeout: goes.on ran longer than 0.2 s"):
-        await handle.result(1)
+        await handle.result(10)
     said = next(line for line in caplog.messages if GOES_ON in line)
     assert re.search(rf"Thread.stay \({re.escape('tests/integration/')}\w+.py:\d+\)", said)
     assert processes[-1].runtime.calling.threads.outliving == 1
@@ -127,7 +127,7 @@ async def test_a_statement_that_runs_at_the_timeout_is_cancelled_on_the_server(
     async with asyncio.timeout(10):
         await drain()
     with pytest.raises(TaskFailed, match="TaskTimeout"):
-        await handle.result(1)
+        await handle.result(10)
     assert isinstance(await thread.has_ended(), AttemptOverInThread)
     assert (await db.execute_once(SLEEPING, {})).scalar_one() == 0
     assert await applied(db) == []
@@ -188,7 +188,7 @@ async def test_cancelling_the_task_ends_the_attempt_and_commits_nothing(
     assert await handle.cancel()
     await draining
     with pytest.raises(TaskCancelled):
-        await handle.result(1)
+        await handle.result(10)
     assert isinstance(await thread.has_ended(), AttemptOverInThread)
     assert await applied(db) == []
 
@@ -211,7 +211,7 @@ async def test_what_a_thread_returns_after_its_timeout_is_not_committed(
     handle = await client.enqueue(too_late)
     await drain()
     await thread.has_ended()
-    assert await handle.result(1) == 2  # in the same process, beside the thread of the first
+    assert await handle.result(10) == 2  # in the same process, beside the thread of the first
     assert await applied(db) == ["2"]
 
 

@@ -718,7 +718,7 @@ class TestWhatArqHasSettledByItself:
         await drain()  # arq fails the job as expired
         await client.db.execute_once(text("UPDATE task SET dispatch_at = now()"), {})
         await drain()
-        assert await handle.result(1) == 7
+        assert await handle.result(10) == 7
 
 
 class TestRetention:

@@ -90,7 +90,7 @@ class TestATaskOfAnotherVersion:
         assert (view.state, view.tries, view.errors) == (TaskState.QUEUED, 0, ())
         deploy(then)
         await deliver(client, handle, drain)
-        assert str(await handle.result(1)).endswith(" 1 True" if "loud" in arguments else " 1")
+        assert str(await handle.result(10)).endswith(" 1 True" if "loud" in arguments else " 1")
 
     @pytest.mark.parametrize(("waited", "pause"), [(0, 1), (10, 10), (600, 30)])
     async def test_is_delivered_more_and_more_rarely(
@@ -115,7 +115,7 @@ class TestATaskOfAnotherVersion:
         await client.db.execute_once(GRACE_IS_OVER, {})
         await drain()
         with pytest.raises(TaskFailed, match=r"ParametersDiffer: greet: loud: .* \(waited 72"):
-            await handle.result(1)
+            await handle.result(10)
         assert (await view_of(client, handle)).tries == 0
 
     async def test_has_its_grace_anew_when_its_function_was_there_in_between(
@@ -153,7 +153,7 @@ class TestATaskOfAnotherVersion:
         await client.db.execute_once(GRACE_IS_OVER, {})
         await deliver(client, handle, drain)
         with pytest.raises(TaskFailed, match=r"UnknownTask: .*welcome"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_that_runs_elsewhere_is_not_failed_by_who_does_not_know_it(
         self, client: TaskClient, deploy: Deploy, drain: Drain
@@ -174,7 +174,7 @@ class TestAFaultOfItsOwn:
         handle = await client.enqueue("greet", n="x")
         await drain()
         with pytest.raises(TaskFailed, match="InvalidArguments: greet: n: "):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_a_task_that_enqueues_another_with_wrong_arguments_fails_at_once(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -190,7 +190,7 @@ class TestAFaultOfItsOwn:
         handle = await client.enqueue(asks)
         await drain()
         with pytest.raises(TaskFailed, match="ParametersDiffer: other: "):
-            await handle.result(1)
+            await handle.result(10)
 
     def test_is_told_where_it_is_enqueued(self, registry: Registry) -> None:
         there = task("greet", registry=registry)(greet)

@@ -172,7 +172,7 @@ async def test_what_a_block_sets_ends_with_its_commit_if_that_is_one(
 
     handle = await client.enqueue(sets)
     await drain()
-    assert await handle.result(1) == ("7" if atomic else None)
+    assert await handle.result(10) == ("7" if atomic else None)
 
 
 @pytest.mark.parametrize("kind", ["atomic", "separate", "rowless"])
@@ -199,7 +199,7 @@ async def test_what_a_task_sets_neither_stops_its_completion_nor_meets_the_next_
     await drain()
     await client.enqueue_many(looks, [{}] * 5)
     await drain()
-    assert [await handle.result(1) for handle in handles] == ["done"] * len(handles)
+    assert [await handle.result(10) for handle in handles] == ["done"] * len(handles)
     assert await effects(db) == ["done"] * len(handles)
     assert found == [NEW] * 5
 
@@ -270,7 +270,7 @@ async def test_a_deferred_trigger_runs_as_who_the_task_has_become(
 
     handle = await client.enqueue(tenants)
     await drain()
-    await handle.result(1)
+    await handle.result(10)
     found = await db.execute_once(text("SELECT who FROM audit"), {})
     assert found.scalars().all() == ["tenant"]
 
@@ -336,7 +336,7 @@ async def test_a_reset_that_fails_after_the_commit_makes_the_task_no_failure(
 
     handle = await client.enqueue(unresettable)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert await effects(db) == ["done"]
     assert [raw.is_closed() for raw in raws] == [True]
 
@@ -370,7 +370,7 @@ async def test_a_statement_timeout_that_a_task_has_set_does_not_end_its_completi
 
     handle = await client.enqueue(hurries)
     await drain()
-    await handle.result(1)
+    await handle.result(10)
 
 
 async def test_a_lock_timeout_that_a_task_has_set_does_not_end_its_completion(
@@ -427,6 +427,6 @@ async def test_behind_a_transaction_pooling_proxy_what_is_local_is_safe_and_noth
             handles = [await client.enqueue(name) for name in begun]
             await drain()
             for handle in handles:
-                await handle.result(1)
+                await handle.result(10)
             assert await effects(client.db) == ["tenant"] * 2
             assert await seen(client.db) == (*NEW[:6], "7", *NEW[7:])

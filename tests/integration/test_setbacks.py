@@ -281,7 +281,7 @@ class TestWithoutARow:
         while not (await handle.status()).settled:
             await drain()
         with pytest.raises(TaskFailed, match="RepeatedSetback: 5 attempts in a row were cut short"):
-            await handle.result(1)
+            await handle.result(10)
         assert len(runs) == MOST_SETBACKS
         assert await redis.keys("worker:setbacks:*") == []
 
@@ -300,7 +300,7 @@ class TestWithoutARow:
         while not (await handle.status()).settled:
             await drain()
         with pytest.raises(TaskFailed, match="the last by 40001"):
-            await handle.result(1)
+            await handle.result(10)
         assert len(runs) == MOST_SETBACKS
 
     async def test_a_snooze_between_them_begins_the_count_anew(
@@ -320,7 +320,7 @@ class TestWithoutARow:
         handle = await client.enqueue(plain)
         while not (await handle.status()).settled:
             await drain()
-        assert await handle.result(1) == "well"
+        assert await handle.result(10) == "well"
 
     async def test_what_hits_everybody_never_counts(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -337,7 +337,7 @@ class TestWithoutARow:
         handle = await client.enqueue(plain)
         while not (await handle.status()).settled:
             await drain()
-        assert await handle.result(1) == "well"
+        assert await handle.result(10) == "well"
 
     async def test_a_server_that_was_started_since_does_not_count(self, db: Database) -> None:
         for seconds, up in ((0.0, True), (86_400.0, False)):

@@ -83,7 +83,7 @@ async def test_it_gets_a_plain_session_in_a_thread_of_its_own(
 
     handle = await client.enqueue(plain, what="once")
     await drain()
-    assert await handle.result(1) == "once"
+    assert await handle.result(10) == "once"
     assert await applied(db) == ["once"]
     assert seen[0].startswith("uow.task-")
     assert issubclass(seen[1], Session)
@@ -107,7 +107,7 @@ async def test_blocks_of_one_attempt_commit_together_with_the_result(
     handle = await client.enqueue(two_blocks)
     await drain()
     with pytest.raises(TaskFailed, match="ValueError: too late"):
-        await handle.result(1)
+        await handle.result(10)
     assert at_rest == ["a", "b"]
     assert await applied(db) == []
 
@@ -129,7 +129,7 @@ async def test_a_caught_error_undoes_its_own_block_alone(
 
     handle = await client.enqueue(catches)
     await drain()
-    await handle.result(1)
+    await handle.result(10)
     assert await applied(db) == ["1", "3"]
 
 
@@ -152,7 +152,7 @@ async def test_an_integrity_error_in_a_savepoint_spares_what_is_around_it(
 
     handle = await client.enqueue(savepoint)
     await drain()
-    assert await handle.result(1) == "UniqueViolationError"
+    assert await handle.result(10) == "UniqueViolationError"
     async with db.get_session() as session:
         assert len((await session.scalars(select(User))).all()) == 1
 
@@ -177,7 +177,7 @@ async def test_a_swallowed_error_aborts_the_commit(
     handle = await client.enqueue(swallows)
     await drain()
     with pytest.raises(TaskFailed, match=r"TransactionAborted: nothing was committed.*division"):
-        await handle.result(1)
+        await handle.result(10)
     assert len(errors) == 1
     assert await applied(db) == []
 
@@ -198,7 +198,7 @@ async def test_two_sessions_at_once_are_refused_with_both_places(
 
     handle = await client.enqueue(two_at_once)
     await drain()
-    await handle.result(1)
+    await handle.result(10)
     assert len(re.findall(rf"{re.escape(__file__)}:\d+", said[0])) == 2
 
 
@@ -219,7 +219,7 @@ async def test_a_session_is_refused_after_its_block(
 
     handle = await client.enqueue(late)
     await drain()
-    await handle.result(1)
+    await handle.result(10)
     assert 'with ctx["db"].get_session() as session' in said[0]
 
 
@@ -237,7 +237,7 @@ async def test_a_session_that_is_left_open_fails_the_attempt(
     handle = await client.enqueue(left_open)
     await drain()
     with pytest.raises(TaskFailed, match=f"SessionLeftOpen.*{__file__}:"):
-        await handle.result(1)
+        await handle.result(10)
     kept.clear()
     gc.collect()
     assert await applied(db) == []
@@ -255,7 +255,7 @@ async def test_one_that_is_forgotten_fails_the_attempt(
     handle = await client.enqueue(forgets)
     await drain()
     with pytest.raises(TaskFailed, match=r"SessionLeftOpen.*`with` in a def"):
-        await handle.result(1)
+        await handle.result(10)
     assert await applied(db) == []
 
 
@@ -283,7 +283,7 @@ async def test_a_connection_that_is_lost_after_a_block_has_joined_loses_the_unit
 
     handle = await client.enqueue(loses)
     await drain()
-    assert await handle.result(1) == 2
+    assert await handle.result(10) == 2
     assert seen[-1] == "UnitOfWorkLost"
     assert await applied(db) == ["2"]
 
@@ -304,7 +304,7 @@ async def test_before_anything_has_joined_another_connection_is_taken(
 
     handle = await client.enqueue(loses_nothing)
     await drain()
-    assert await handle.result(1) == 1
+    assert await handle.result(10) == 1
     assert await applied(db) == ["a"]
 
 
@@ -327,7 +327,7 @@ async def test_a_serialization_failure_burns_no_try(
 
     handle = await client.enqueue(serialization)
     await drain()
-    assert await handle.result(1) == 2
+    assert await handle.result(10) == 2
     assert await applied(db) == ["a"]
 
 
@@ -346,7 +346,7 @@ async def test_a_deferred_constraint_fails_the_attempt_at_its_commit(
     handle = await client.enqueue(deferred)
     await drain()
     with pytest.raises(TaskFailed, match="IntegrityError"):
-        await handle.result(1)
+        await handle.result(10)
 
 
 @kinds
@@ -365,7 +365,7 @@ async def test_rows_can_be_streamed(
 
     handle = await client.enqueue(streams)
     await drain()
-    assert await handle.result(1) == [100, 100, 50]
+    assert await handle.result(10) == [100, 100, 50]
     assert await applied(db) == ["a", "b"]
 
 
@@ -385,7 +385,7 @@ async def test_an_isolation_level_of_a_block_ends_with_it(
 
     handle = await client.enqueue(isolation)
     await drain()
-    assert await handle.result(1) == ["serializable", "read committed"]
+    assert await handle.result(10) == ["serializable", "read committed"]
     async with db.get_session() as session:
         assert (await session.scalars(level)).one() == "read committed"
 
@@ -404,7 +404,7 @@ async def test_context_variables_reach_the_thread(
 
     handles = [await client.enqueue(context) for _ in range(2)]
     await drain()
-    assert [await one.result(1) for one in handles] == ["set before the worker ran"] * 2
+    assert [await one.result(10) for one in handles] == ["set before the worker ran"] * 2
 
 
 async def test_progress_can_be_reported_and_a_rowless_one_has_none(
@@ -420,8 +420,8 @@ async def test_progress_can_be_reported_and_a_rowless_one_has_none(
 
     handle, rowless = await client.enqueue(reports), await client.enqueue(reports_nothing)
     await drain()
-    await handle.result(1)
-    await rowless.result(1)
+    await handle.result(10)
+    await rowless.result(10)
     view = await client.get(handle.id)
     assert view is not None
     assert view.progress == {"done": 1}
@@ -455,7 +455,7 @@ async def test_callbacks_are_called_after_the_commit_and_off_the_loop(
 
     handle = await client.enqueue(calls)
     await drain()
-    await handle.result(1)
+    await handle.result(10)
     assert called == [("plain", True), ("async", True)]
 
 
@@ -469,7 +469,7 @@ async def test_what_is_no_function_is_refused_as_a_callback(
     handle = await client.enqueue(calls_nothing)
     await drain()
     with pytest.raises(TaskFailed, match="TypeError: on_commit: None cannot be called"):
-        await handle.result(1)
+        await handle.result(10)
 
 
 @pytest.mark.parametrize("kind", KINDS[:2], ids=["atomic", "separate blocks"])
@@ -557,7 +557,7 @@ async def test_async_with_says_what_to_write(
     handle = await client.enqueue(async_with)
     await drain()
     with pytest.raises(TaskFailed, match=r'write `with ctx\["db"\].get_session\(\) as session`'):
-        await handle.result(1)
+        await handle.result(10)
 
 
 async def test_with_in_an_async_def_says_what_to_write(
@@ -571,7 +571,7 @@ async def test_with_in_an_async_def_says_what_to_write(
     handle = await client.enqueue(plain_with)
     await drain()
     with pytest.raises(TaskFailed, match=r'write `async with ctx\["db"\].get_session\(\)'):
-        await handle.result(1)
+        await handle.result(10)
 
 
 async def test_a_coroutine_that_is_returned_is_no_result(
@@ -587,7 +587,7 @@ async def test_a_coroutine_that_is_returned_is_no_result(
     handle = await client.enqueue(coroutine)
     await drain()
     with pytest.raises(TaskFailed, match=r"InvalidResult: .*make the function an async def"):
-        await handle.result(1)
+        await handle.result(10)
 
 
 async def test_it_has_no_redis_and_says_why(
@@ -600,7 +600,7 @@ async def test_it_has_no_redis_and_says_why(
     handle = await client.enqueue(redis)
     await drain()
     with pytest.raises(TaskFailed, match="KeyError.*belong to the event loop"):
-        await handle.result(1)
+        await handle.result(10)
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), StopIteration(1)])
@@ -614,7 +614,7 @@ async def test_whatever_is_raised_is_the_tasks_own_failure(
     handle = await client.enqueue(raises)
     await drain()
     with pytest.raises(TaskFailed, match=r"sys.exit\(3\)|KeyboardInterrupt|StopIteration"):
-        await handle.result(1)
+        await handle.result(10)
 
 
 async def test_one_statement_runs_at_a_time(
@@ -674,7 +674,7 @@ async def test_a_thread_that_it_leaves_behind_is_refused(
 
     handle = await client.enqueue(leaves_behind)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     goes_on.set()
     assert await asyncio.to_thread(refused.wait, 10)
     assert await applied(db) == []

@@ -90,7 +90,7 @@ async def test_a_request_during_a_run_is_swallowed_only_by_a_key_held_until_sett
     assert not third.created
     assert third.id == second.id
     assert len({first.id, second.id}) == tasks == await rows(db)
-    await asyncio.gather(first.result(1), second.result(1))
+    await asyncio.gather(first.result(10), second.result(10))
 
 
 async def test_a_task_that_is_retried_does_not_hold_its_waiting_key_again(

@@ -67,7 +67,7 @@ async def test_blocks_of_one_attempt_commit_together_with_the_result(
 
     handle = await client.enqueue(two_blocks)
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert seen_from_outside == [[], []]
     assert await applied(db) == ["a", "b"]
 
@@ -85,7 +85,7 @@ async def test_an_error_undoes_every_block(
     handle = await client.enqueue(fails)
     await drain()
     with pytest.raises(TaskFailed, match="ValueError: too late"):
-        await handle.result(1)
+        await handle.result(10)
     assert await applied(db) == []
 
 
@@ -278,7 +278,7 @@ async def test_a_lost_unit_of_work_is_retried_though_the_task_caught_it_and_burn
     await db.execute_once(text("UPDATE task SET run_at = now()"), {})
     await client.redis.zadd("arq:queue", {str(handle.id): 1})
     await drain()
-    assert await handle.result(1) == "done"
+    assert await handle.result(10) == "done"
     assert attempts == [1, 2]
     assert await applied(db) == ["attempt 2"]
 
@@ -367,7 +367,7 @@ async def test_a_deferred_constraint_that_fails_at_the_commit_is_the_tasks_failu
     while await handle.status() != TaskState.FAILED:
         await drain()
     with pytest.raises(TaskFailed, match="IntegrityError"):
-        await handle.result(1)
+        await handle.result(10)
     assert await applied(db) == []
 
 
@@ -399,7 +399,7 @@ async def test_a_transaction_that_a_statement_has_ended_fails_the_task_for_good(
     handle = await client.enqueue(by_hand)
     await drain()
     with pytest.raises(TaskFailed, match="TransactionEnded.*as text"):
-        await handle.result(1)
+        await handle.result(10)
     view = await client.get(handle.id)
     assert view is not None
     assert view.attempt == 1

@@ -100,7 +100,7 @@ class TestErrorsThatAreNoExceptions:
         view = await drain_until_settled(client, handle, drain)
         assert (view.state, view.attempt, view.tries) == (TaskState.FAILED, 2, 2)
         assert {error.error_type for error in view.errors} == {kind.__name__}
-        assert await other.result(1) == "done"
+        assert await other.result(10) == "done"
 
     async def test_a_task_without_a_row_fails_of_them_too(
         self, client: TaskClient, registry: Registry, drain: Drain
@@ -112,7 +112,7 @@ class TestErrorsThatAreNoExceptions:
         handle = await client.enqueue(panics)
         await drain()
         with pytest.raises(TaskFailed, match="PanicException: no"):
-            await handle.result(1)
+            await handle.result(10)
 
 
 class TestErrorsThatAreHardToTell:
@@ -139,7 +139,7 @@ class TestErrorsThatAreHardToTell:
         handle = await client.enqueue(huge)
         await drain()
         with pytest.raises(TaskFailed) as failed:
-            await handle.result(1)
+            await handle.result(10)
         assert len(failed.value.message) <= MESSAGE_BYTES
         assert failed.value.message.endswith("xend")
         assert len(failed.value.traceback) <= TRACEBACK_BYTES
@@ -250,7 +250,7 @@ class TestGroups:
         handle = await client.enqueue(goes_on)
         await drain()
         with pytest.raises(TaskFailed, match="KeyError"):
-            await handle.result(1)
+            await handle.result(10)
 
 
 class TestWhoseFault:
@@ -284,7 +284,7 @@ class TestWhoseFault:
         handle = await client.enqueue(bulk)
         await drain()
         with pytest.raises(TaskFailed, match="cannot exceed 32767"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_two_calls_at_once_on_a_connection_of_its_own_are_the_tasks_own_fault(
         self, database_url: str, client: TaskClient, registry: Registry, drain: Drain
@@ -302,7 +302,7 @@ class TestWhoseFault:
         handle = await client.enqueue(gathers)
         await drain()
         with pytest.raises(TaskFailed, match="another operation is in progress"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_a_time_limit_of_its_own_after_something_had_joined_is_its_own_fault(
         self, db: Database, client: TaskClient, registry: Registry, drain: Drain
@@ -365,7 +365,7 @@ class TestWhatCannotBeWritten:
         handle = await client.enqueue(odd)
         await drain()
         with pytest.raises(TaskFailed, match=said):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_an_outcome_that_postgres_refuses_fails_its_task_in_plain_words(
         self, db: Database, client: TaskClient, registry: Registry, drain: Drain,
@@ -408,7 +408,7 @@ class TestWhatCannotBeWritten:
         handle = await client.enqueue(odd)
         await drain()
         with pytest.raises(TaskFailed, match="OutcomeRefused: the outcome of attempt 1"):
-            await handle.result(1)
+            await handle.result(10)
 
     async def test_a_task_whose_start_is_refused_keeps_nobody_else_from_starting(
         self, db: Database, client: TaskClient, registry: Registry, settings: Settings,
@@ -450,7 +450,7 @@ class TestWhatCannotBeWritten:
         await db.execute_once(text("UPDATE task SET attempt = 2147483647"), {})
         await drain()
         with pytest.raises(TaskFailed, match="StartRefused: .*integer out of range"):
-            await handle.result(1)
+            await handle.result(10)
         assert (await view_of(client, handle)).tries == 0
 
     async def test_a_task_whose_tries_are_all_used_up_fails_without_one_more(
@@ -464,7 +464,7 @@ class TestWhatCannotBeWritten:
         await db.execute_once(text("UPDATE task SET tries = 2147483647"), {})
         await drain()
         with pytest.raises(TaskFailed, match="OutcomeRefused: .*integer out of range"):
-            await handle.result(1)
+            await handle.result(10)
 
     @pytest.mark.parametrize("condition", ["state = 'queued'", "settled_at IS NULL"])
     async def test_what_can_be_neither_started_nor_failed_is_finished_in_redis(
@@ -569,7 +569,7 @@ class TestInterruptions:
         handle = await client.enqueue(converts)
         for _ in range(5):
             await drain()
-        assert await handle.result(1) == "done"
+        assert await handle.result(10) == "done"
 
     @pytest.mark.parametrize("durable", [True, False])
     async def test_who_is_interrupted_goes_back_to_where_it_stood(
@@ -628,7 +628,7 @@ class TestInterruptions:
 
         handle = await client.enqueue(returns)
         await drain()
-        assert await handle.result(1) == "what there was"
+        assert await handle.result(10) == "what there was"
 
     @pytest.mark.parametrize("durable", [True, False])
     async def test_a_function_that_cancels_itself_does_not_run_for_ever(
@@ -648,7 +648,7 @@ class TestInterruptions:
         for _ in range(2 * MOST_SETBACKS):
             await drain()
         with pytest.raises(TaskFailed, match="RepeatedSetback: 5 attempts .*by CancelledError"):
-            await handle.result(1)
+            await handle.result(10)
         assert len(runs) == MOST_SETBACKS
 
 
@@ -668,6 +668,6 @@ async def test_a_task_that_empties_its_context_harms_itself_alone(
     done = await client.enqueue(empties)
     failed = await client.enqueue(empties_and_fails)
     await drain()
-    assert await done.result(1) == "done"
+    assert await done.result(10) == "done"
     with pytest.raises(TaskFailed, match="its own"):
-        await failed.result(1)
+        await failed.result(10)

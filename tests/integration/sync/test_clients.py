@@ -83,7 +83,7 @@ class TestEnqueueing:
         sync_client.flush()
         assert raw_redis.zcard("arq:queue") == 1
         await drain()
-        assert found.result(1) == 42
+        assert found.result(10) == 42
 
     def test_many_are_one_transaction(
         self, sync_client: Client, double: TaskFunction[..., int], raw_redis: Redis, engine: Engine
@@ -135,7 +135,7 @@ class TestEnqueueing:
         with pytest.raises(TimeoutError):
             found.result(0.01)
         await drain()
-        assert found.result(1) == 42
+        assert found.result(10) == 42
 
     def test_what_does_not_fit_is_refused(
         self, sync_client: Client, double: TaskFunction[..., int], engine: Engine
@@ -191,9 +191,9 @@ class TestAsked:
         failed, cancelled = sync_client.enqueue(fails), sync_client.enqueue(cancels)
         await drain()
         with pytest.raises(TaskFailed, match="ValueError: no"):
-            failed.result(1)
+            failed.result(10)
         with pytest.raises(TaskCancelled, match="not needed"):
-            cancelled.result(1)
+            cancelled.result(10)
         view = sync_client.get(failed.id)
         assert view is not None
         assert [error.message for error in view.errors] == ["no"]
@@ -226,7 +226,7 @@ class TestAsked:
         with pytest.raises(TaskNotFound):
             sync_client.retry(uuid4())
         with pytest.raises(TaskNotFound, match="was its transaction committed"):
-            sync_client.handle(uuid4()).result(1)
+            sync_client.handle(uuid4()).result(10)
 
     def test_result_takes_no_longer_than_it_may(
         self, sync_client: Client, double: TaskFunction[..., int]
@@ -422,7 +422,7 @@ class TestRedis:
             found = client.enqueue(double, n=1)
             assert found.cancel()
             with pytest.raises(TaskCancelled):
-                found.result(1)
+                found.result(10)
         told = [one for one in caplog.messages if "Redis takes no jobs" in one]
         assert len(told) == 1, caplog.messages
 

@@ -83,7 +83,7 @@ async def test_the_row_is_in_its_transaction_and_the_relay_finds_it_at_once(
     connection.commit()
     assert await Relay(db, redis).run_once() == 1
     await drain()
-    assert found.result(1) == 42
+    assert found.result(10) == 42
 
 
 def test_a_rollback_leaves_nothing(
@@ -148,7 +148,7 @@ async def test_options_and_texts_are_what_was_given(
         {"what": said}, "7", 3, due, "k%s:",
     )  # fmt: skip
     await drain()
-    assert found.result(1) == said
+    assert found.result(10) == said
 
 
 def test_a_unique_key_gives_the_task_that_is_there(

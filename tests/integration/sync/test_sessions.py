@@ -82,7 +82,7 @@ class TestInTheCallersTransaction:
         with Session(engine) as session, session.begin():
             handle = uow.sync.enqueue(session, pair, 3)
         await drain()
-        assert handle.result(1) == (3, "3")
+        assert handle.result(10) == (3, "3")
 
     def test_a_rollback_leaves_nothing_anywhere(
         self,
