@@ -1,6 +1,5 @@
 """What the typed statements answer."""
 
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -25,7 +24,7 @@ async def test_a_start_says_what_was_started(db: Database, task_id: UUID) -> Non
     started = await attempts.start(db, task_id, "w")
     assert started is not None
     assert 0 <= started.waited < 60
-    assert replace(started, waited=0) == attempts.Started(
+    assert started._replace(waited=0) == attempts.Started(
         task_id, "x", "{}", 1, 0, None, 0, None, None, 0
     )
     assert await attempts.start(db, task_id, "w") is None

@@ -5,8 +5,8 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -16,6 +16,7 @@ from uow.settings.log_level import FORMAT_NAME, log_format
 from uow.telemetry import JsonLines, TaskFields, add_task_fields, subject
 from uow.telemetry.subject import FIELDS, Subject, fields_of, trace_of
 
+TASK_ID = uuid4()
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
@@ -36,11 +37,21 @@ def line_of(one: logging.LogRecord) -> dict[str, Any]:
     return told
 
 
+class Attempted(NamedTuple):
+    """A task that runs."""
+
+    id: UUID
+    name: str
+    attempt: int
+    user_id: str
+    headers: dict[str, str]
+
+
 @pytest.fixture
 def about() -> Iterator[Subject]:
     """The test is about a job."""
-    one = Subject("job", "arq:queue", "mails.send", uuid4())
-    one.user_id, one.attempt, one.headers = "ann", 2, {"traceparent": TRACEPARENT}
+    one = Subject("job", "arq:queue")
+    one.is_attempt(Attempted(TASK_ID, "mails.send", 2, "ann", {"traceparent": TRACEPARENT}))
     token = subject.enter(one)
     yield one
     subject.leave(token)
@@ -56,7 +67,7 @@ def test_a_line_has_its_moment_in_utc_and_what_was_said() -> None:
 def test_a_line_about_a_task_has_its_fields(about: Subject) -> None:
     told = line_of(record())
     assert {name: told[name] for name in FIELDS if name != "worker"} == {
-        "task_id": str(about.task_id), "task": "mails.send", "job_id": "job", "queue": "arq:queue",
+        "task_id": str(TASK_ID), "task": "mails.send", "job_id": "job", "queue": "arq:queue",
         "user_id": "ann", "attempt": 2, "trace_id": TRACE,
     }  # fmt: skip
 

@@ -147,7 +147,7 @@ class Attempt:
     @property
     def is_ours(self) -> bool:
         """Whether our client has sent its job; a stock client waits for an answer of its own."""
-        return self.delivery.job_id == str(self.id)
+        return self.delivery.job_id == self.task.idempotency_key
 
 
 def _running(runtime: Runtime, started: Started, queue: str) -> RunningTask:

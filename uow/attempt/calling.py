@@ -1,6 +1,7 @@
 """Calls a task function where it runs: on the event loop, in a thread, or in a child process."""
 
 import os
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Self
 
 from uow.attempt.in_thread import InThreads
@@ -37,17 +38,18 @@ class Calling:
         processes = settings.cpu_slots or min(_processors(), settings.concurrency)
         return cls(settings.threads or settings.concurrency, processes, solo)
 
-    async def call(
+    def call(
         self, function: TaskFunction[Any, Any], ctx: ProcessContext, arguments: dict[str, Any]
-    ) -> object:
+    ) -> Awaitable[object]:
         """Call `function`; its result, or what it raises."""
         match function.runs_in:
             case "loop":
-                return await function.function(ctx, **arguments)
+                called: Awaitable[object] = function.function(ctx, **arguments)
+                return called
             case "thread":
-                return await self.threads.call(function, ctx, arguments)
+                return self.threads.call(function, ctx, arguments)
             case "process":
-                return await self.processes.call(function, ctx, arguments)
+                return self.processes.call(function, ctx, arguments)
 
     @property
     def processes(self) -> "InProcesses":

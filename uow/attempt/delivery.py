@@ -5,7 +5,6 @@ tell the row. So such a job becomes a call of one of two internal functions that
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
@@ -18,7 +17,7 @@ from uow.broker import codec
 from uow.clock import milliseconds
 from uow.errors import UndecodablePayload
 from uow.tasks.context import ProcessContext
-from uow.tasks.headers import NO_HEADERS, are_headers, no_headers
+from uow.tasks.headers import NO_HEADERS, are_headers
 
 UNKNOWN = "worker.unknown_task"
 """Runs in place of a function that this process does not have."""
@@ -29,8 +28,7 @@ UNDECODABLE = "worker.undecodable_payload"
 _FOREIGN_JOBS = UUID("5f0c3a52-5b8e-4d0e-9b0c-6d8f0f1f8a11")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One job, as it arrived.
 
     Attributes:
@@ -47,7 +45,7 @@ class Delivery:
     score: int
     enqueued_ms: int
     job_try: int
-    headers: Mapping[str, str] = field(default_factory=no_headers)
+    headers: Mapping[str, str] = NO_HEADERS
 
     @classmethod
     def from_call(

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from uow import exhaustion
 from uow.attempt.calling import Calling
-from uow.attempt.middleware import Inner, surrounded
+from uow.attempt.deadlines import Deadlines
+from uow.attempt.middleware import surrounded
 from uow.attempt.work import Work
 from uow.broker import codec
 from uow.db.failures import Cause, Kind
@@ -38,6 +39,10 @@ class Surroundings(Protocol):
         """Calls functions."""
 
     @property
+    def deadlines(self) -> Deadlines:
+        """Interrupts those that take too long."""
+
+    @property
     def rng(self) -> random.Random:
         """Spreads retries."""
 
@@ -62,7 +67,7 @@ async def perform(
             return Stray(error)
         if task.headers:
             inherit(task.headers)
-        result = await _call(function, _inside(runtime, function, ctx, given))
+        result = await _call(runtime, function, ctx, given)
         work.sessions.refuse_if_open()
         written = function.signature.encode_result(result)
         codec.check_size(written, runtime.settings.max_payload_bytes)
@@ -93,24 +98,22 @@ def _stopped_by(error: BaseException) -> HandedBack | None:
     return HandedBack(0.0, "the attempt was interrupted", cause=cause, stopped_by=cancelled)
 
 
-def _inside(
+async def _call(
     runtime: Surroundings,
     function: TaskFunction[Any, Any],
     ctx: ProcessContext,
     arguments: dict[str, Any],
-) -> Inner:
-    """What is called: the function, with the middleware around it."""
-    called = partial(runtime.calling.call, function, ctx, arguments)
-    around = runtime.registry.middleware
-    return surrounded(around, ctx, called) if around else called
-
-
-async def _call(function: TaskFunction[Any, Any], inside: Inner) -> object:
+) -> object:
+    """Call the function, with the middleware around it."""
+    call, around = runtime.calling.call, runtime.registry.middleware
+    deadline = runtime.deadlines.within(function.timeout)
     try:
-        async with asyncio.timeout(function.timeout) as limit:
-            return await inside()
+        with deadline:
+            if not around:
+                return await call(function, ctx, arguments)
+            return await surrounded(around, ctx, partial(call, function, ctx, arguments))()
     except TimeoutError as error:
-        if limit.expired():
+        if deadline.is_over:
             raise TaskTimeout(f"{function.name} ran longer than {function.timeout:g} s") from error
         raise
     except asyncio.CancelledError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from uow.broker.scripts import PUSH_BATCH, Call, reasons_of
 
@@ -43,8 +43,7 @@ def back_to(score: int) -> int:
     return -max(score, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """What is to become of a claimed job; see ``finish.lua``."""
 
     queue: str

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from uow.db.models import TaskState
@@ -111,8 +112,7 @@ _REPORT_PROGRESS = template(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """A task of which an attempt has begun.
 
     Attributes:
@@ -152,7 +152,7 @@ async def start(
     """
     statement = _START(id=task_id, worker=worker, take_over=take_over)
     records = await db.execute_once(statement, limit=limit)
-    return Started(*records[0][:-1]) if records else None
+    return Started._make(records[0][:-1]) if records else None
 
 
 async def start_many(
@@ -164,7 +164,7 @@ async def start_many(
         task_ids: Sorted.
     """
     records = await db.execute_once(_START_MANY(ids=task_ids, worker=worker), limit=limit)
-    return [Started(*record[:-1]) for record in records]
+    return [Started._make(record[:-1]) for record in records]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from uow.attempt.attempt import Attempt
@@ -32,8 +32,7 @@ READ_ONLY = "25006"
 """During a failover: no batch brings it about, though a task may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """An attempt whose function has returned.
 
     Attributes:

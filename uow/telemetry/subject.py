@@ -25,8 +25,6 @@ TRACEPARENT = "traceparent"
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
-_NOTHING: Mapping[str, str] = {}
-
 
 class Attempted(Protocol):
     """A task that runs, as far as a line tells of it."""
@@ -56,12 +54,12 @@ class Subject:
     """A job, and the attempt of its task as far as it is known.
 
     Attributes:
-        task: The function's name.
-        task_id: The row's.
-        headers: What travels with the task.
+        task: The function's name, before an attempt has begun.
+        task_id: The row's, likewise.
+        attempt: The number of a call of an arq function.
     """
 
-    __slots__ = ("attempt", "headers", "job_id", "queue", "task", "task_id", "user_id")
+    __slots__ = ("_attempted", "attempt", "job_id", "queue", "task", "task_id")
 
     def __init__(
         self, job_id: str, queue: str, task: str | None = None, task_id: UUID | None = None
@@ -70,9 +68,8 @@ class Subject:
         self.queue = queue
         self.task = task
         self.task_id = task_id
-        self.user_id: str | None = None
         self.attempt: int | None = None
-        self.headers = _NOTHING
+        self._attempted: Attempted | None = None
 
     def is_delivery(self, task: str, task_id: UUID | None) -> None:
         """The job is a delivery of this function's, with that row."""
@@ -84,20 +81,21 @@ class Subject:
 
     def is_attempt(self, of: Attempted) -> None:
         """An attempt of it has begun."""
-        self.task_id, self.task, self.attempt = of.id, of.name, of.attempt
-        self.user_id, self.headers = of.user_id, of.headers
+        self._attempted = of
 
     def fields(self) -> dict[str, object]:
         """All of `FIELDS`; also for a line's ``extra`` that is logged somewhere else."""
+        of = self._attempted
+        task_id = self.task_id if of is None else of.id
         return {
-            "task_id": None if self.task_id is None else str(self.task_id),
-            "task": self.task,
+            "task_id": None if task_id is None else str(task_id),
+            "task": self.task if of is None else of.name,
             "job_id": self.job_id,
             "queue": self.queue,
-            "user_id": self.user_id,
-            "attempt": self.attempt,
+            "user_id": None if of is None else of.user_id,
+            "attempt": self.attempt if of is None else of.attempt,
             "worker": worker_here.get(),
-            "trace_id": _current_trace() or trace_of(self.headers),
+            "trace_id": _current_trace() or (None if of is None else trace_of(of.headers)),
         }
 
 
