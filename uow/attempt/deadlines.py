@@ -19,15 +19,15 @@ class Deadlines:
     def __init__(self) -> None:
         self._lines: dict[float, _Line] = {}
 
-    def within(self, seconds: float) -> "Deadline":
+    def within(self, seconds: float) -> "AttemptDeadline":
         """Interrupt the asyncio task that enters this if it has not left it in so many seconds."""
         line = self._lines.get(seconds)
         if line is None:  # as many as there are timeouts of task functions
             line = self._lines[seconds] = _Line(seconds)
-        return Deadline(line)
+        return AttemptDeadline(line)
 
 
-class Deadline:
+class AttemptDeadline:
     """As `asyncio.timeout`, which sets a timer for each: a TimeoutError when it is over.
 
     Attributes:
@@ -74,17 +74,17 @@ class _Line:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._waiting: dict[Deadline, None] = {}
+        self._waiting: dict[AttemptDeadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def enter(self, deadline: Deadline) -> None:
+    def enter(self, deadline: AttemptDeadline) -> None:
         loop = asyncio.get_running_loop()
         deadline.when = loop.time() + self._seconds
         self._waiting[deadline] = None
         if self._timer is None:
             self._timer = loop.call_at(deadline.when, self._look)
 
-    def leave(self, deadline: Deadline) -> None:
+    def leave(self, deadline: AttemptDeadline) -> None:
         self._waiting.pop(deadline, None)
 
     def _look(self) -> None:
