@@ -113,11 +113,16 @@ class GroupCommit(Service):
             await self._commit(batch[middle:])
         else:
             del self._buffer[: len(batch)]
-            others = [one for one in batch if one.attempt.id not in ours]
-            if others:
-                logger.info("%d tasks had been settled by others when they completed here",
-                            len(others))  # fmt: skip
-            self._on_settled([one for one in batch if one.attempt.id in ours], others)
+            self._tell(batch, ours)
+
+    def _tell(self, batch: list[Completion], ours: Collection[UUID]) -> None:
+        """Say which were decided by us, and which by somebody before us."""
+        if len(ours) == len(batch):
+            self._on_settled(batch, [])
+            return
+        others = [one for one in batch if one.attempt.id not in ours]
+        logger.info("%d tasks had been settled by others when they completed here", len(others))
+        self._on_settled([one for one in batch if one.attempt.id in ours], others)
 
     async def _is_to_blame(self, error: Exception) -> bool:
         """Whether a batch fails by its own doing: it is refused, or fails while Postgres answers.
