@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
 from uow.attempt.calling import Calling
+from uow.attempt.pauses import Pauses
 from uow.attempt.running import process_name
 from uow.attempt.runtime import Runtime
 from uow.attempt.solo import Solo
@@ -18,6 +19,7 @@ from uow.broker.access import check_access
 from uow.broker.hints import Hints
 from uow.broker.redis import connect
 from uow.client import TaskClient
+from uow.db import delivery
 from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
 from uow.metrics.endpoint import routes_of
@@ -28,14 +30,11 @@ from uow.process.reception import Ports, reception_of
 from uow.process.signals import Deadline
 from uow.schedules.cron import DeclaredSchedule
 from uow.schedules.registrar import Registrar
-from uow.schedules.retirement import Retirement
-from uow.schedules.scheduler import Scheduler
 from uow.service import Service
 from uow.services.departure import Departure
+from uow.services.duties import duties_of
 from uow.services.leader import Leader
 from uow.services.lifespans import LEAVING_SECONDS, Lifespans
-from uow.services.pruner import Pruner
-from uow.services.queue_ownership import QueueOwnership
 from uow.services.readiness import (
     other_tables,
     unready,
@@ -45,7 +44,6 @@ from uow.services.readiness import (
 )
 from uow.services.redis_pulse import RedisPulse
 from uow.services.relay import Listener, Relay
-from uow.services.rescuer import Rescuer
 from uow.services.vitals import Body, Vitals, database_of, start_vitals
 from uow.settings.environment import Settings
 from uow.stock.body import start_body
@@ -189,7 +187,9 @@ class Process:
         self.health.serves(vitals.heart, ask, lambda: departure.has_begun)
         if departure.patient is not None:
             slots, threads = self.settings.concurrency, runtime.calling.threads
-            departure.patient.occupied = lambda: runtime.solo.is_reserved
+            departure.patient.occupied = lambda: (
+                runtime.solo.is_reserved or runtime.pauses.holds_queue(self.settings.queue)
+            )
             departure.patient.room = lambda: threads.room(slots, len(vitals.running))
 
     async def begin_job(self, ctx: ProcessContext) -> None:
@@ -249,8 +249,16 @@ class Process:
     ) -> Services:
         """Start what keeps turning."""
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
-        relay = Relay(db, redis, die, retention=settings.retention, events=self.events)
-        leader = self._leader(client, vitals, relay.look_now, more_duties)
+        pauses = Pauses()
+        await pauses.note(db, (await delivery.look(db))[1])  # before anything is claimed
+        relay = Relay(
+            db, redis, die, retention=settings.retention, events=self.events, pauses=pauses
+        )
+        duties = duties_of(
+            db, redis, settings, vitals.presence, wake_relay=relay.look_now, on_death=die,
+            events=self.events,
+        )  # fmt: skip
+        leader = Leader(db, vitals.presence.worker, [*duties, *more_duties], die)
         registrar = Registrar(db, self.schedules, settings, die, stays=not self.burst)
         hints = Hints(redis)
         await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
@@ -260,40 +268,13 @@ class Process:
         for service in turning if db.pooler else [*turning, Listener(db, relay.wake)]:
             self._stack.push_async_callback(service.stop)
             await service.start()
-        return Services(client, self._runtime(client, vitals), vitals, relay, leader)
+        return Services(client, self._runtime(client, vitals, pauses), vitals, relay, leader)
 
     async def _end_callbacks(self, callbacks: Callbacks) -> None:
         """Let end what was begun; who was told to stop has no time left for much."""
         await callbacks.end(in_haste=self.departure is not None and self.departure.has_begun)
 
-    def _leader(
-        self,
-        client: TaskClient,
-        vitals: Vitals,
-        wake_relay: Callable[[], None],
-        more_duties: Sequence[Service],
-    ) -> Leader:
-        db, redis, settings, die = client.db, client.redis, self.settings, self.die
-        presence, events = vitals.presence, self.events
-        duties: list[Service] = [
-            Rescuer(
-                db,
-                redis,
-                settings,
-                presence,
-                wake_relay=wake_relay,
-                on_death=die,
-                events=events,
-            ),
-            Scheduler(db, wake_relay=wake_relay, on_death=die, events=events),
-            Pruner(db, redis, die),
-            Retirement(db, settings.retention, die),
-            QueueOwnership(db, redis, settings.app, die),
-            *more_duties,
-        ]
-        return Leader(db, presence.worker, duties, die)
-
-    def _runtime(self, client: TaskClient, vitals: Vitals) -> Runtime:
+    def _runtime(self, client: TaskClient, vitals: Vitals, pauses: Pauses) -> Runtime:
         callbacks = Callbacks()
         self._stack.push_async_callback(self._end_callbacks, callbacks)
         solo = Solo()
@@ -312,4 +293,5 @@ class Process:
             suspend=vitals.suspend,
             events=self.events,
             callbacks=callbacks,
+            pauses=pauses,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from uow.attempt.answer import hand_back, take_start_back
 from uow.attempt.delivery import Delivery
+from uow.attempt.pauses import AGAIN_SECONDS
 from uow.attempt.perform import perform
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
@@ -62,6 +63,9 @@ async def run_rowless(
         arq.Retry: The job is to be delivered again.
         TaskFailed: It has failed for good.
     """
+    if runtime.pauses.holds_name(delivery.name):
+        await shielded(take_start_back(runtime, delivery))
+        raise hand_back(AGAIN_SECONDS)
     async with runtime.leases.holding(_held(runtime, delivery)):
         try:
             outcome = await RowlessAttempt(runtime, function, ctx, delivery).run()

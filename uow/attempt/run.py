@@ -16,6 +16,7 @@ from uow.attempt.attempt import Attempt
 from uow.attempt.completer import Completer, Guarded
 from uow.attempt.delivery import Delivery, HeldJob
 from uow.attempt.patience import forget_not_alone, note_not_alone, patience_for
+from uow.attempt.pauses import AGAIN_SECONDS
 from uow.attempt.rowless import run_rowless
 from uow.attempt.running import Held
 from uow.attempt.runtime import Host, Runtime
@@ -69,6 +70,10 @@ async def run_held(runtime: Runtime, job: HeldJob, completer: Completer = GUARDE
     Raises:
         arq.Retry, TaskFailed: As `run`.
     """
+    if await runtime.pauses.hold(runtime.db, [job.task_id]):
+        if job.delivery.job_id != str(job.task_id):  # a stock client waits for this very job
+            raise hand_back(AGAIN_SECONDS)
+        return  # its row waits for the end of a pause, and its job comes again then
     with runtime.solo.entered() as seat:
         reach("leased")
         try:

@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 from uow.attempt.callbacks import Callbacks
 from uow.attempt.calling import Calling
 from uow.attempt.deadlines import Deadlines
+from uow.attempt.pauses import Pauses
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
 from uow.db.begun_attempt import AttemptDatabase
@@ -30,6 +31,7 @@ class Runtime:
         callbacks: What waits for commits.
         calling: Calls the task functions.
         deadlines: Interrupts those that take too long.
+        pauses: What is paused.
         rng: Spreads retries and returns; guards nothing.
     """
 
@@ -46,6 +48,7 @@ class Runtime:
     solo: Solo = field(default_factory=Solo)
     calling: Calling = field(default_factory=Calling)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    pauses: Pauses = field(default_factory=Pauses)
     rng: random.Random = field(default_factory=random.Random)
 
     def spread(self, low: float, high: float) -> float:

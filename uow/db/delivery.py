@@ -9,8 +9,10 @@ from uow.db.statement import ID, IDS, INTEGER, Statements, template
 _FIND_DUE_FOR_DISPATCH = template(
     "find_due_for_dispatch",
     """
-    SELECT 1 FROM {task} WHERE settled_at IS NULL AND dispatch_at <= now()
-    ORDER BY dispatch_at LIMIT 1
+    SELECT EXISTS (SELECT FROM {task} WHERE settled_at IS NULL AND dispatch_at <= now()
+                   ORDER BY dispatch_at LIMIT 1) AS due,
+           (SELECT string_agg(concat_ws(' ', number, paused_at), ',' ORDER BY number)
+            FROM {pause} WHERE {is_paused}) AS pauses
     """,
 )
 
@@ -89,9 +91,15 @@ class Pushable:
     attempt: int
 
 
-async def is_any_due(db: Statements) -> bool:
-    """Whether a relay would find something: read before it writes, and all that most of them do."""
-    return bool(await db.execute_once(_FIND_DUE_FOR_DISPATCH()))
+async def look(db: Statements) -> tuple[bool, str | None]:
+    """Whether a relay would find something: read before it writes, and all that most of them do.
+
+    Returns:
+        That, and in which state the pauses are: another text whenever one begins, changes or ends;
+        None: nothing is paused.
+    """
+    ((due, pauses),) = await db.execute_once(_FIND_DUE_FOR_DISPATCH())
+    return due, pauses
 
 
 async def claim_due(db: Statements, limit: int) -> tuple[int, list[Pushable]]:

@@ -32,8 +32,13 @@ REFRESH_SECONDS = 30
 
 _TABLES = (
     "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
-    "schedule", "schedule_version", "schedule_tick",
+    "schedule", "schedule_version", "schedule_tick", "pause",
 )  # fmt: skip
+
+FIRST_PAUSED = "'9000-01-01Z'"
+"""A row that a pause holds back is dispatched at this moment and so many seconds as the pause's
+number says: no relay comes to it, the rescuer, who watches what is at infinity, passes it over, and
+all that one pause holds back lies together in the index."""
 
 UNSETTLED = "state NOT IN ('succeeded', 'failed', 'cancelled')"
 """Where a row is found by its id. Said with `settled_at`, it would fit the partial index of
@@ -73,6 +78,8 @@ _FRAGMENTS = {
     "says_nothing": """
         (:setback IS NULL
          OR ({up_since} < started_at) IS NOT TRUE)""",
+    "is_paused": "resumed_at IS NULL AND (until IS NULL OR until > now())",
+    "when_resumed": f"CAST({FIRST_PAUSED} AS timestamptz) + make_interval(secs => number)",
     "run_again": """
         UPDATE {task} AS task
         SET state = 'queued', ended = NULL, settled_at = NULL, expires_at = NULL, tries = 0,

@@ -60,7 +60,8 @@ class Batches:
             self._put_back(batch)
             return
         try:
-            rows = await self._write_start(batch)
+            held = await runtime.pauses.hold(runtime.db, [one.row_id for one in batch])
+            rows = await self._write_start([one for one in batch if one.row_id not in held])
         except Exception as error:
             for one in batch:
                 self._spawn_outside(one, partial(_fail, error))
@@ -68,12 +69,21 @@ class Batches:
         for one in batch:
             if (row := rows.get(one.row_id)) is not None:
                 self._spawn_attempt(one, row)
+            elif one.row_id in held:
+                self._leave_out(one)
             else:
                 self._spawn_outside(one, partial(self._one_by_one, one))
+
+    def _leave_out(self, one: Delivered) -> None:
+        """A pause holds its row back: its job ends, and comes again when the pause is over."""
+        self._runtime.solo.leave()
+        self._engine.finish(one.held, one.held.finish("done"))
 
     async def _write_start(self, batch: list[Delivered]) -> dict[UUID, Started]:
         reach("claimed")
         reach("leased")
+        if not batch:  # a pause holds all of them back
+            return {}
         started = await start_many(self._runtime, [one.row_id for one in batch])
         if started:
             reach("started")

@@ -26,6 +26,10 @@ REFUSED_SECONDS = 30.0
 not come round, but somebody may be just changing the account."""
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 class Claimer:
     """Claims for one process.
 
@@ -33,6 +37,9 @@ class Claimer:
         queues: Names with weights: how often each is served first, in proportion.
         process: Its name; what it writes into a lease begins with it.
         give_back: Takes what was claimed when nobody waits for it any more.
+
+    Attributes:
+        is_paused: Whether nothing is to be claimed from a queue.
 
     Raises:
         SettingsError: No queue may be called as one of them is.
@@ -56,6 +63,7 @@ class Claimer:
         self._is_away = False
         self._refused: set[str] = set()
         self._refused_since: float | None = None
+        self.is_paused: Callable[[str], bool] = _never
         for fault in filter(None, map(fault_in_name, queues)):
             raise SettingsError(fault)
 
@@ -65,11 +73,11 @@ class Claimer:
         Raises:
             SettingsError: Redis has refused every claim for `REFUSED_SECONDS`.
         """
+        if not (queues := self._in_turn()):
+            return Round([], None)
         self._claims += 1
         token = f"{self._process}:{self._claims}"
-        claiming = asyncio.ensure_future(
-            claim(self._call, self._in_turn(), free, self._lease_ms, token)
-        )
+        claiming = asyncio.ensure_future(claim(self._call, queues, free, self._lease_ms, token))
         try:
             found = await asyncio.shield(claiming)
         except AWAY as error:
@@ -84,7 +92,7 @@ class Claimer:
         return found
 
     def _in_turn(self) -> list[str]:
-        names = list(self._queues)
+        names = [name for name in self._queues if not self.is_paused(name)]
         if len(names) > 1:
             # Each in front as often as its weight says: the smallest of exponential times.
             names.sort(key=lambda name: random.expovariate(self._queues[name]))

@@ -6,6 +6,7 @@ import logging
 from arq.utils import timestamp_ms, to_ms
 
 from uow.attempt.delivery import Delivery
+from uow.attempt.pauses import AGAIN_SECONDS
 from uow.attempt.rowless import RowlessAttempt
 from uow.attempt.running import Held
 from uow.attempt.runtime import Runtime
@@ -33,6 +34,9 @@ from uow.telemetry.description import describe, one_line
 logger = logging.getLogger(__name__)
 
 
+AGAIN_MS = int(AGAIN_SECONDS * 1000)
+
+
 class RowlessAttempts:
     """Runs jobs that live in Redis alone.
 
@@ -48,6 +52,8 @@ class RowlessAttempts:
     async def run(self, held: Held, delivery: Delivery) -> None:
         """Run a job and let Redis do what comes of it."""
         function, engine = self._runtime.registry[delivery.name], self._engine
+        if self._runtime.pauses.holds_name(delivery.name):
+            return engine.finish(held, held.finish("unrun", AGAIN_MS, held.payload))
         began, context = timestamp_ms(), {**engine.ctx, **delivery.context}
         attempt = RowlessAttempt(self._runtime, function, context, delivery)
         job_log.started(delivery)

@@ -68,9 +68,12 @@ class TaskServing(Serving):
         """Start the group commit.
 
         Args:
-            wake: Called when a suspect is alone here no more.
+            wake: Called when a suspect is alone here no more, or what is paused has changed.
         """
-        self._runtime.solo.on_free = self._runtime.calling.threads.on_return = wake
+        runtime = self._runtime
+        runtime.solo.on_free = runtime.calling.threads.on_return = wake
+        runtime.pauses.on_change.append(wake)
+        self.claimer.is_paused = runtime.pauses.holds_queue
         await self._attempts.completer.commits.start()
 
     @property
@@ -126,6 +129,8 @@ class TaskServing(Serving):
         if pushed is None or not await self.custody.flush():
             return True
         for queue in self.custody.queues:
+            if self._runtime.pauses.holds_queue(queue):
+                continue
             due = await told(is_anything_due(self._runtime.db, self.worker.pool, queue))
             if due is not False:
                 return True

@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from uow.attempt.pauses import Pauses
 from uow.broker import scripts
 from uow.broker.redis import AWAY, RedisClient
 from uow.db import delivery
@@ -56,6 +57,7 @@ class Relay(Service):
     Args:
         retention: Seconds that a task is kept that had to be failed here.
         events: Whom to tell of what is settled here.
+        pauses: What is told of those that its looks find.
     """
 
     passing = (*PASSING, *AWAY)
@@ -68,8 +70,10 @@ class Relay(Service):
         *,
         retention: float = RETENTION_SECONDS,
         events: Spine | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         super().__init__(INTERVAL_SECONDS, on_death)
+        self._pauses = pauses
         self._db = db
         self._redis = redis
         self._events = events
@@ -128,7 +132,10 @@ class Relay(Service):
             later.cancel()
 
     async def _is_any_due(self) -> bool:
-        return await delivery.is_any_due(self._db)
+        due, pauses = await delivery.look(self._db)
+        if self._pauses is not None:
+            await self._pauses.note(self._db, pauses)
+        return due
 
     async def _one_batch(self) -> tuple[int, int]:
         """Claim, push, commit; after a failure only one row, if Redis answers at all."""

@@ -68,6 +68,9 @@ class BurstWorker(StockWorker):
         await super()._poll_iteration()
         if pushed is None or pushed or self.tasks:
             return pushed is not None
+        if self._process.runtime.pauses.holds_queue(self.queue_name):
+            self.max_burst_jobs = 0
+            return True
         due = await told(is_anything_due(self._process.runtime.db, self.pool, self.queue_name))
         if due is False:
             self.max_burst_jobs = 0  # which ends arq's loop
