@@ -28,6 +28,7 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     │   ├── PayloadTooLarge          arguments or result are larger than the limit
     │   ├── UniqueKeyTaken           another task has the unique key of one that is to run again
     │   └── UnknownTask              no task function has that name
+    ├── InvalidFilter                a word or a value that is to say which tasks are meant is wrong
     ├── QueueRefused *               Redis has something else at the key of a task's queue
     ├── InvalidSchedule              an expression, a zone or a policy of `@cron` is wrong
     ├── ScheduleNotFound             there is no schedule of that name
@@ -178,6 +179,10 @@ class UniqueKeyTaken(EnqueueError):
 
 class UnknownTask(EnqueueError):
     """No task function is registered under that name."""
+
+
+class InvalidFilter(WorkerError):
+    """What is to say which tasks are meant has an unknown word, or a value that does not fit."""
 
 
 class QueueRefused(WorkerError):

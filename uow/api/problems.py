@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uow.db.failures import is_infrastructure
 from uow.errors import (
     EnqueueError,
+    InvalidFilter,
     PayloadTooLarge,
     ServerUnreachable,
     TaskNotFound,
@@ -35,6 +36,7 @@ _STATUSES: tuple[tuple[type[WorkerError], HTTPStatus], ...] = (
     (PayloadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UniqueKeyTaken, HTTPStatus.CONFLICT),
     (EnqueueError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (InvalidFilter, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TaskNotFound, HTTPStatus.NOT_FOUND),
 )
 """The errors that are the caller's; their messages are for the caller. The first that fits."""
