@@ -19,7 +19,6 @@ from uow.broker.access import check_access
 from uow.broker.hints import Hints
 from uow.broker.redis import connect
 from uow.client import TaskClient
-from uow.db import delivery
 from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
 from uow.metrics.endpoint import routes_of
@@ -35,6 +34,7 @@ from uow.services.departure import Departure
 from uow.services.duties import duties_of
 from uow.services.leader import Leader
 from uow.services.lifespans import LEAVING_SECONDS, Lifespans
+from uow.services.pause_watch import PauseWatch
 from uow.services.readiness import (
     other_tables,
     unready,
@@ -250,7 +250,8 @@ class Process:
         """Start what keeps turning."""
         db, redis, settings, die = client.db, client.redis, self.settings, self.die
         pauses = Pauses()
-        await pauses.note(db, (await delivery.look(db))[1])  # before anything is claimed
+        watch = PauseWatch(db, pauses, die)
+        await watch.run_once()  # before anything is claimed
         relay = Relay(
             db, redis, die, retention=settings.retention, events=self.events, pauses=pauses
         )
@@ -262,10 +263,12 @@ class Process:
         registrar = Registrar(db, self.schedules, settings, die, stays=not self.burst)
         hints = Hints(redis)
         await hints.listen(keys.CANCEL_CHANNEL, vitals.running.interrupt)
-        turning: list[Service] = [relay, hints, registrar, leader]
+        turning: list[Service] = [relay, watch, hints, registrar, leader]
         if self.events.wants(ServerAway) or self.events.wants(ServerBack):
             turning.append(RedisPulse(redis, self.events.emit, die))
-        for service in turning if db.pooler else [*turning, Listener(db, relay.wake)]:
+        if not db.pooler:
+            turning.append(Listener(db, relay.wake, watch.wake))
+        for service in turning:
             self._stack.push_async_callback(service.stop)
             await service.start()
         return Services(client, self._runtime(client, vitals, pauses), vitals, relay, leader)

@@ -144,7 +144,7 @@ def test_the_page_of_commands_has_every_command() -> None:
         [sys.executable, "-m", "uow", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert listed == {
-        "migrate", "run", "check", "api", "enqueue", "cancel", "retry", "queue", "cron", "demo",
-        "chaos", "bench",
+        "migrate", "run", "check", "api", "enqueue", "cancel", "retry", "queue", "queues",
+        "pauses", "cron", "demo", "chaos", "bench",
     }  # fmt: skip
     assert all(command in shown for command in listed)

@@ -131,6 +131,32 @@ def _by_queue(jobs: Iterable[Job]) -> Iterator[tuple[str, list[str | int | bytes
     yield from by_queue.items()
 
 
+async def move(
+    call: Call, queue: str, jobs: Sequence[Job], *, leave: bool = False
+) -> tuple[set[str], dict[str, str]]:
+    """Move jobs of one queue to their scores, or out of it, unless somebody holds them.
+
+    Args:
+        leave: They leave the queue; what is to be pushed later.
+
+    Returns:
+        The ids of those that are held; and of those that the queue does not take, the reasons.
+    """
+    if (fault := fault_in_name(queue)) is not None:
+        return set(), {job.job_id: fault for job in jobs}
+    held: set[str] = set()
+    refused: dict[str, str] = {}
+    for at in range(0, len(jobs), PUSH_BATCH):
+        arguments: list[str | int | bytes] = []
+        for job in jobs[at : at + PUSH_BATCH]:
+            score = "" if leave else job.score
+            arguments += (job.job_id, score, int(job.is_due), job.payload)
+        ids, reasons = await call("move", [queue], arguments)
+        held |= {id_.decode() for id_ in ids}
+        refused |= reasons_of(reasons)
+    return held, refused
+
+
 async def hold(
     redis: Redis,
     *,

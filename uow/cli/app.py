@@ -66,12 +66,16 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
     return command_of(app)(function)
 
 
-def command_of(group: typer.Typer) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Register a command of a group, in the same way."""
-    return lambda function: _registered(group, function)
+def command_of(
+    group: typer.Typer, name: str | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Register a command of a group, in the same way; as its function is called, or as `name`."""
+    return lambda function: _registered(group, function, name)
 
 
-def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
+def _registered(
+    group: typer.Typer, function: Callable[P, T], name: str | None = None
+) -> Callable[P, T]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -87,7 +91,8 @@ def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
             _tell(f"{package} is not installed: pip install {INSTALLED_BY[package]}")
         raise typer.Exit(1)
 
-    group.command(name=function.__name__.removesuffix("_").replace("_", "-"))(run)
+    own = function.__name__.removesuffix("_").replace("_", "-")
+    group.command(name=name or own)(run)
     return run
 
 

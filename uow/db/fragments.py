@@ -32,7 +32,8 @@ REFRESH_SECONDS = 30
 
 _TABLES = (
     "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
-    "schedule", "schedule_version", "schedule_tick", "pause",
+    "schedule", "schedule_version", "schedule_tick", "audit", "audit_arguments", "bulk_act",
+    "pause",
 )  # fmt: skip
 
 FIRST_PAUSED = "'9000-01-01Z'"

@@ -30,6 +30,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from uow.db.act_tables import AuditArguments as AuditArguments
+from uow.db.act_tables import AuditEntry as AuditEntry
+from uow.db.act_tables import BulkAct as BulkAct
 from uow.db.base import SCHEMA as SCHEMA
 from uow.db.base import Base as Base
 from uow.db.installation import WorkerApp as WorkerApp

@@ -44,6 +44,16 @@ def moment_of(word: str, given: str, now: datetime) -> datetime:
     return moment
 
 
+def moment_ahead(word: str, given: str, now: datetime) -> datetime:
+    """The same of what is to come: ``2h`` means in two hours.
+
+    Raises:
+        InvalidFilter: It is neither, or out of range.
+    """
+    moment = moment_of(word, given, now)
+    return now + (now - moment) if _AGO.fullmatch(given.strip()) else moment
+
+
 def _read(given: str, now: datetime) -> datetime:
     if ago := _AGO.fullmatch(given):
         return now - int(ago[1]) * _UNITS[ago[2]]

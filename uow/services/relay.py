@@ -47,6 +47,9 @@ PATIENCE = 2
 MOST_LATE = 9
 """From then on its looks are spread as far as they ever are."""
 
+PAUSE = "pause"
+"""What is said where new tasks are told of, when something is paused or goes on."""
+
 LISTEN_SECONDS = 10.0
 """How long the connection that listens is left in silence, and how long it may take to answer."""
 
@@ -176,7 +179,7 @@ class Relay(Service):
 
 
 class Listener(Service):
-    """Wakes the relay when a row is committed that nobody has announced.
+    """Wakes the relay when a row is committed that nobody has announced, and when a pause changes.
 
     Holds a connection of its own, which a pooling proxy could not give; there the timer does alone.
     A connection that hears nothing may be dead without knowing: so it is asked from time to time.
@@ -184,10 +187,16 @@ class Listener(Service):
 
     passing = PASSING
 
-    def __init__(self, db: Database, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        wake: Callable[[], None],
+        on_pause: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(interval=0)
         self._db = db
         self._notify = wake
+        self._on_pause = on_pause or wake
 
     async def run_once(self) -> None:
         """Listen until the connection ends, then raise, so that the loop connects again."""
@@ -197,11 +206,15 @@ class Listener(Service):
             assert raw is not None  # noqa: S101 - a connection that was just made
             await connection.run_sync(lambda sync: sync.detach())
             raw.add_termination_listener(lambda _: ended.set())
-            await raw.add_listener(f"{self._db.schema}.task", lambda *_: self._notify())
+            await raw.add_listener(f"{self._db.schema}.task", self._hear)
             self._notify()
             while not await _happens(ended, LISTEN_SECONDS):
                 await _ask(raw)
         raise ConnectionError("the connection that listens for new tasks has ended")
+
+    def _hear(self, connection: object, pid: int, channel: str, said: object) -> None:
+        """New tasks are for one relay of the fleet; a pause is for each process."""
+        self._on_pause() if said == PAUSE else self._notify()
 
 
 async def _happens(event: asyncio.Event, seconds: float) -> bool:

@@ -1,11 +1,11 @@
-"""Who may use the tables that a migration adds: whoever may use those that are there."""
+"""Rights to new tables: default privileges need not be of this schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from uow.db.fragments import quoted
 
-RIGHTS = sa.text(
+_RIGHTS = sa.text(
     """
     SELECT string_agg(DISTINCT granted.privilege_type, ', ') AS privileges,
            CASE granted.grantee WHEN 0 THEN 'PUBLIC'
@@ -21,12 +21,11 @@ RIGHTS = sa.text(
     GROUP BY granted.grantee, granted.is_grantable
     """
 )
-"""Who may do what with a table that each worker needs, but whom the new tables belong to."""
 
 
 def let_workers_use(schema: str, *tables: str) -> None:
-    """Grant what is granted on `worker_process`: default privileges need not be of this schema."""
+    """Grant to everybody what is granted on `worker_process`, which each worker needs."""
     named = ", ".join(f"{quoted(schema)}.{table}" for table in tables)
-    for row in op.get_bind().execute(RIGHTS, {"schema": schema}).all():
+    for row in op.get_bind().execute(_RIGHTS, {"schema": schema}).all():
         grantee = row.grantee.replace(":", "\\:")
         op.execute(f"GRANT {row.privileges} ON {named} TO {grantee}{row.further}")

@@ -13,12 +13,25 @@ from uow.db.fragments import quoted
 from uow.db.migrations.granting import let_workers_use
 
 revision = "tasks_016"
-down_revision = "tasks_012"
+down_revision = "tasks_014"
 branch_labels = None
 depends_on = None
 
 NOW = sa.text("now()")
 MOMENT = sa.DateTime(timezone=True)
+
+# Every relay hears of it where it hears of tasks, and looks at once: see `uow.services.relay`.
+NOTIFY = """
+CREATE FUNCTION {schema}.worker_pause_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify(TG_TABLE_SCHEMA || '.task', 'pause');
+    RETURN NULL;
+END $$
+"""
+TRIGGER = """
+CREATE TRIGGER worker_pause_notify AFTER INSERT OR UPDATE ON {schema}.pause
+FOR EACH STATEMENT EXECUTE FUNCTION {schema}.worker_pause_notify()
+"""
 
 
 def upgrade() -> None:
@@ -41,12 +54,8 @@ def upgrade() -> None:
         "uq_pause_kind", "pause", ["kind", "target"], unique=True, schema=schema,
         postgresql_where=sa.text("resumed_at IS NULL"),
     )  # fmt: skip
-    name = quoted(schema)
-    # Every relay hears of it as it hears of a task: it looks, and finds what is paused.
-    op.execute(
-        f"CREATE TRIGGER worker_pause_notify AFTER INSERT OR UPDATE ON {name}.pause "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {name}.worker_task_notify()"
-    )
+    op.execute(NOTIFY.format(schema=quoted(schema)))
+    op.execute(TRIGGER.format(schema=quoted(schema)))
     let_workers_use(schema, "pause")
 
 
@@ -58,3 +67,4 @@ def downgrade() -> None:
         "WHERE settled_at IS NULL AND dispatch_at >= '9000-01-01Z' AND dispatch_at < 'infinity'"
     )
     op.drop_table("pause", schema=schema)
+    op.execute(f"DROP FUNCTION {quoted(schema)}.worker_pause_notify()")

@@ -1,0 +1,31 @@
+"""Pausing over HTTP."""
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from tests.integration.api.conftest import assert_problem
+
+PATHS = ["everything", "queues/arq:queue", "names/billing.send", "users/a b/c"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_it_is_paused_listed_and_resumed(api: httpx.AsyncClient, path: str) -> None:
+    end = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    answer = await api.post(f"/api/{path}/pause", json={"reason": "an incident", "until": end})
+    assert answer.status_code == 204
+    [one] = (await api.get("/api/pauses")).json()
+    kind, _, target = path.partition("/")
+    assert (one["kind"], one["target"]) == (kind if kind == "everything" else kind[:-1], target)
+    assert (one["reason"], datetime.fromisoformat(one["until"]).isoformat()) == ("an incident", end)
+    assert (await api.post(f"/api/{path}/resume")).status_code == 204
+    assert (await api.get("/api/pauses")).json() == []
+    assert_problem(await api.post(f"/api/{path}/resume"), 409)
+
+
+async def test_an_end_that_is_over_or_says_no_zone_is_refused(api: httpx.AsyncClient) -> None:
+    for until in ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00", "soon"):
+        answer = await api.post("/api/queues/arq:queue/pause", json={"until": until})
+        assert_problem(answer, 422)
+    assert (await api.get("/api/pauses")).json() == []
