@@ -9,7 +9,8 @@ from uow.db import direct
 BY_KEY = [
     "start", "start_many", "succeed", "succeed_many", "fail", "retry", "hand_back", "cancel",
     "note_unknown", "is_current", "run_alone", "report_progress", "look_up", "read_back", "ending",
-    "read",
+    "read", "cancel_many", "run_now", "set_priority", "delete_settled", "jobs_of", "standings",
+    "lock_ended", "edit_arguments", "retry_settled_many",
 ]  # fmt: skip
 
 

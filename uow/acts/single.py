@@ -13,6 +13,7 @@ from uow.acts.following import Following
 from uow.acts.kinds import Act, CancelAct, DeleteAct, Done, PriorityAct, RetryAct, RunNowAct
 from uow.acts.left import LeftAlone, Why
 from uow.acts.noted import entry
+from uow.acts.redacting import Redact, by_key
 from uow.client import TaskClient
 from uow.db import acts, audit
 from uow.db.failures import PASSING, sqlstate
@@ -28,17 +29,22 @@ class Acts:
     Args:
         client: An open client.
         registry: The task functions against which edited arguments are checked.
+        redact: What the audit keeps of arguments.
     """
 
-    def __init__(self, client: TaskClient, settings: Settings, registry: Registry) -> None:
+    def __init__(
+        self,
+        client: TaskClient,
+        settings: Settings,
+        registry: Registry,
+        redact: Redact = by_key,
+    ) -> None:
         self._client = client
         self._retention = settings.retention
-        self._editing = Editing(registry, settings.max_payload_bytes)
+        self._editing = Editing(registry, settings.max_payload_bytes, redact)
         self._following = Following.of(client)
 
-    async def cancel(
-        self, task_id: UUID, by: Actor, reason: str | None = None
-    ) -> LeftAlone | None:
+    async def cancel(self, task_id: UUID, by: Actor, reason: str | None = None) -> LeftAlone | None:
         """Settle a task as cancelled, at once and for good."""
         return await self._do(CancelAct(self._retention), task_id, by, reason)
 
@@ -78,9 +84,7 @@ class Acts:
         """
         return await self._do(PriorityAct(priority), task_id, by, reason)
 
-    async def delete(
-        self, task_id: UUID, by: Actor, reason: str | None = None
-    ) -> LeftAlone | None:
+    async def delete(self, task_id: UUID, by: Actor, reason: str | None = None) -> LeftAlone | None:
         """Remove a settled task.
 
         Raises:

@@ -12,8 +12,6 @@ from uow.db.delivery import Pushable
 from uow.db.models import TaskState
 from uow.db.statement import ID, IDS, INTEGER, REAL, Statements, template
 
-_SETTLED = "state IN ('succeeded', 'failed', 'cancelled')"
-
 _CANCEL_MANY = template(
     "cancel_many",
     """
@@ -57,10 +55,10 @@ _SET_PRIORITY = template(
 
 _DELETE_SETTLED = template(
     "delete_settled",
-    f"""
-    DELETE FROM {{task}} AS task
-    WHERE id = ANY(:ids) AND {_SETTLED}
-      AND NOT EXISTS (SELECT FROM {{schedule}} AS schedule WHERE last_task_id = task.id)
+    """
+    DELETE FROM {task} AS task
+    WHERE id = ANY(:ids) AND state IN ('succeeded', 'failed', 'cancelled')
+      AND NOT EXISTS (SELECT FROM {schedule} AS schedule WHERE last_task_id = task.id)
     RETURNING id
     """,
     ids=IDS,
