@@ -9,10 +9,16 @@ from uow.db import direct
 BY_KEY = [
     "start", "start_many", "succeed", "succeed_many", "fail", "retry", "hand_back", "cancel",
     "note_unknown", "is_current", "run_alone", "report_progress", "look_up", "read_back", "ending",
-    "read", "cancel_many", "run_now", "set_priority", "delete_settled", "jobs_of", "standings",
-    "lock_ended", "edit_arguments", "retry_settled_many",
+    "read", "lock_ended", "edit_arguments",
 ]  # fmt: skip
 
+
+ACTS = [
+    "cancel_many", "run_now", "set_priority", "delete_settled", "jobs_of", "standings",
+    "retry_settled_many",
+]  # fmt: skip
+
+BY_INDEX = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sort")]
 
 UNSETTLED = ["find_due_for_dispatch", "find_left_behind"]
 
@@ -38,6 +44,13 @@ async def test_a_plan_for_any_values_that_is_made_while_the_table_is_empty_goes_
     plan = await generic_plan(db, name)
     assert "pk_task" in plan
     assert "ix_task_dispatch" not in plan
+    assert "Seq Scan on task" not in plan
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_an_act_finds_its_tasks_by_the_key(db: Database, name: str) -> None:
+    plan = await generic_plan(db, name, *BY_INDEX)  # as `by_key` says it
+    assert "Index Scan using pk_task" in plan
     assert "Seq Scan on task" not in plan
 
 

@@ -104,7 +104,9 @@ class Acts:
         if done.ids:
             await act.follow(done, self._following)
             return None
-        return (await left_alone(self._client.db, act, [task_id], done.left))[0]
+        async with self._client.db.transaction() as transaction:
+            await acts.go_by_key(transaction)
+            return (await left_alone(transaction, act, [task_id], done.left))[0]
 
     async def _commit(
         self,
@@ -117,6 +119,7 @@ class Acts:
         for race in range(RACES):
             try:
                 async with self._client.db.transaction() as transaction:
+                    await acts.go_by_key(transaction)
                     edited = await self._editing.check(transaction, task_id, args)
                     done = await act.do(transaction, [task_id])
                     if done.ids:

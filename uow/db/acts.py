@@ -12,6 +12,16 @@ from uow.db.delivery import Pushable
 from uow.db.models import TaskState
 from uow.db.statement import ID, IDS, INTEGER, REAL, Statements, template
 
+_BY_KEY = template(
+    "by_key",
+    # A plan is kept as long as its connection. One that was made while the table was small, or has
+    # no statistics, would read all of it from then on.
+    """
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+           set_config('enable_sort', 'off', true)
+    """,
+)
+
 _CANCEL_MANY = template(
     "cancel_many",
     """
@@ -127,6 +137,11 @@ class Ended:
 
     name: str
     args: str
+
+
+async def go_by_key(db: Statements) -> None:
+    """Let the statements of this transaction find tasks by indexes alone."""
+    await db.execute_once(_BY_KEY())
 
 
 async def cancel_many(db: Statements, ids: Sequence[UUID], retention: float) -> list[UUID]:
