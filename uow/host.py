@@ -31,6 +31,7 @@ from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
+from uow.services.bulk_runner import AuditPruner, BulkRunner
 from uow.services.departure import Departure
 from uow.services.leader import Leader
 from uow.services.lifespans import LEAVING_SECONDS, Lifespans
@@ -289,6 +290,8 @@ class Process:
             Pruner(db, redis, die),
             Retirement(db, settings.retention, die),
             QueueOwnership(db, redis, settings.app, die),
+            BulkRunner(client, settings, die),
+            AuditPruner(client, settings, die),
             *more_duties,
         ]
         return Leader(db, presence.worker, duties, die)

@@ -20,8 +20,9 @@ def entry(
     bulk_id: UUID | None = None,
     filter: Mapping[str, object] | None = None,  # noqa: A002 - the word that it has everywhere
     reason: str | None = None,
+    done: str | None = None,
 ) -> Entry:
-    """An act as it is written down."""
+    """An act as it is written down; `done`: how far it is, as `counts` has it."""
     return Entry(
         who=by.name,
         face=by.face,
@@ -30,6 +31,7 @@ def entry(
         task_id=task_id,
         bulk_id=bulk_id,
         filter=None if filter is None else json.dumps(filter),
+        counts=done,
         options=json.dumps(dict(act.options)) if act.options else None,
         reason=reason[:LONGEST_REASON] if reason else None,
     )

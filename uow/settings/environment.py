@@ -120,10 +120,9 @@ class Settings(BaseSettings):
         3600.0, ge=0, description="Seconds a task of an unknown name waits for a deploy."
     )
     retention_days: float = Field(
-        RETENTION_SECONDS / 86_400,
-        ge=0,
-        description="Days that a settled task, its result and its errors are kept.",
+        7.0, ge=0, description="Days that a settled task, its result and its errors are kept."
     )
+    audit_days: float = Field(365.0, ge=0, description="Days that it is kept who has done what.")
     max_payload_bytes: int = Field(
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."
     )

@@ -42,6 +42,7 @@ class SettingValues(TypedDict, total=False):
     shutdown_grace: float
     unknown_task_grace: float
     retention_days: float
+    audit_days: float
     max_payload_bytes: int
     log_level: LogLevel
     log_format: LogFormat
