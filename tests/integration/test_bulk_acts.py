@@ -29,6 +29,11 @@ ANN = Actor("ann", "api", "10.0.0.7")
 BOB = Actor("bob", "shell")
 
 
+@pytest.fixture(autouse=True)
+def _a_slow_machine_counts_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_acts, "COUNTING_SECONDS", 60.0)
+
+
 @pytest.fixture
 def acts(client: TaskClient, settings: Settings) -> BulkActs:
     return BulkActs(client, settings)

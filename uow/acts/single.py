@@ -146,6 +146,8 @@ async def left_alone(
     left = []
     for id_ in ids:
         standing = found.get(id_)
-        why = Why.NOT_THERE if standing is None else known.get(id_) or act.why(standing)
+        why = Why.NOT_THERE if standing is None else act.why(standing)
+        if why is Why.CHANGED:  # as far as its row says
+            why = known.get(id_, why)
         left.append(LeftAlone.of(id_, why, standing))
     return left

@@ -15,10 +15,12 @@ from uow.db.statement import ID, IDS, INTEGER, REAL, Statements, template
 _BY_KEY = template(
     "by_key",
     # A plan is kept as long as its connection. One that was made while the table was small, or has
-    # no statistics, would read all of it from then on.
+    # no statistics, would read all of it from then on. What is off is given a price so high that
+    # JIT would set in, which takes longer than any of these statements.
     """
     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-           set_config('enable_sort', 'off', true)
+           set_config('enable_sort', 'off', true), set_config('jit', 'off', true),
+           set_config('max_parallel_workers_per_gather', '0', true)
     """,
 )
 
