@@ -156,8 +156,7 @@ FILTERS: dict[str, tuple[dict[str, str], Callable[[dict[str, Any]], bool]]] = {
     ),
     "argument": ({"arg__n": "2"}, lambda r: '"n": 2' in r["args"]),
     "two arguments": (
-        {"arg__n": "2", "arg__s": "a1"},
-        lambda _: False,
+        {"arg__n": "2", "arg__s": "a1"}, lambda r: r["args"] == '{"n": 2, "s": "a1"}',
     ),
 }  # fmt: skip
 
