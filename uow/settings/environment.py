@@ -49,6 +49,12 @@ logger = logging.getLogger(__name__)
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
 
+REDACTED_KEYS = (
+    "*password*", "*passwd*", "*passphrase*", "*secret*", "*token*", "*authorization*", "*api_key*",
+    "*apikey*", "*private_key*", "*credential*", "*cookie*",
+)  # fmt: skip
+"""What is a secret in most services, by its name."""
+
 RETENTION_SECONDS = 7 * 86_400.0
 """How long a settled task is kept."""
 
@@ -143,6 +149,11 @@ class Settings(BaseSettings):
         (),
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
         "none: loopback only.",
+    )
+    redact: Texts = Field(
+        REDACTED_KEYS,
+        description="Keys of arguments, results and headers that are shown to nobody, as patterns "
+        "separated by commas.",
     )
 
     if TYPE_CHECKING:

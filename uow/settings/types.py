@@ -49,6 +49,7 @@ class SettingValues(TypedDict, total=False):
     metrics_port: int | None
     health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
+    redact: str | Sequence[str]
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
