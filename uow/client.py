@@ -66,12 +66,13 @@ class TaskClient:
 
     Attributes:
         schedules: The schedules of `WORKER_APP`: to look at, pause, resume, run by hand.
-        events: Whom it tells.
+        settings, events: What it was told, and whom it tells.
     """
 
     def __init__(
         self, db: Database, redis: ArqRedis, settings: Settings, events: Spine | None = None
     ) -> None:
+        self.settings = settings
         self.events = events = events or default_registry.events
         self.db = db
         self.redis = redis

@@ -290,8 +290,8 @@ class Process:
             Pruner(db, redis, die),
             Retirement(db, settings.retention, die),
             QueueOwnership(db, redis, settings.app, die),
-            BulkRunner(client, settings, die),
-            AuditPruner(client, settings, die),
+            BulkRunner(client, die),
+            AuditPruner(client, die),
             *more_duties,
         ]
         return Leader(db, presence.worker, duties, die)

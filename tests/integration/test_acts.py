@@ -19,8 +19,9 @@ from uow.acts.single import Acts
 from uow.broker import keys
 from uow.broker.redis import RedisClient
 from uow.db import audit
-from uow.db.audit import LATEST, Written
+from uow.db.audit import LATEST, AuditRow
 from uow.errors import InvalidArguments, PayloadTooLarge, UnknownTask
+from uow.questions.redaction import Redaction
 from uow.tasks.registry import Registry
 
 ANN = Actor("ann", "api", "10.0.0.7")
@@ -28,10 +29,10 @@ ANN = Actor("ann", "api", "10.0.0.7")
 
 @pytest.fixture
 def acts(client: TaskClient, settings: Settings, registry: Registry) -> Acts:
-    return Acts(client, settings, registry)
+    return Acts(client, registry, Redaction(["*token*"], registry))
 
 
-async def written(db: Database) -> list[Written]:
+async def written(db: Database) -> list[AuditRow]:
     """The audit, newest first."""
     return [*await audit.read(db, before=LATEST, limit=100)]
 
@@ -222,7 +223,9 @@ class TestRunNow:
         away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
         task_id = await later(db, 3600)
         async with TaskClient.from_settings(away, db=db) as client:
-            assert await Acts(client, away, registry).run_now(task_id, ANN) is None
+            assert (
+                await Acts(client, registry, Redaction([], registry)).run_now(task_id, ANN) is None
+            )
         soon = "SELECT dispatch_at < now() + interval '2 seconds' FROM task"
         assert (await db.execute_once(text(soon), {})).scalar_one()
 

@@ -15,7 +15,7 @@ from uow import Database, Settings, TaskClient, TaskState
 from uow.acts import batches
 from uow.acts import bulk as bulk_acts
 from uow.acts.actor import Actor
-from uow.acts.batches import Batches
+from uow.acts.batches import BulkBatches
 from uow.acts.bulk import BulkActs, BulkView
 from uow.broker import keys
 from uow.broker.redis import RedisClient
@@ -36,12 +36,12 @@ def _a_slow_machine_counts_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def acts(client: TaskClient, settings: Settings) -> BulkActs:
-    return BulkActs(client, settings)
+    return BulkActs(client)
 
 
 @pytest.fixture
 def runner(client: TaskClient, settings: Settings) -> BulkRunner:
-    return BulkRunner(client, settings)
+    return BulkRunner(client)
 
 
 def which(**words: str) -> TaskFilter:
@@ -285,11 +285,11 @@ class TestBatches:
     ) -> None:
         made = await put_many(db, 25)
         bulk_id = await started(acts, "retry", which(state="failed"))
-        assert await Batches(client, settings).run_one(bulk_id)
+        assert await BulkBatches(client).run_one(bulk_id)
         view = await acts.get(bulk_id)
         assert (view.state, view.row.done, view.row.looked_at) == ("running", 10, 10)
         assert await queued(db) == {*made[:10]}
-        await BulkRunner(client, settings).run_once()
+        await BulkRunner(client).run_once()
         assert (await acts.get(bulk_id)).row.done == 25
 
     async def test_a_batch_that_is_cut_off_leaves_nothing(
@@ -305,7 +305,7 @@ class TestBatches:
         with monkeypatch.context() as patched:
             patched.setattr(audit, "count", dies)
             with pytest.raises(asyncio.CancelledError):
-                await Batches(client, settings).run_one(bulk_id)
+                await BulkBatches(client).run_one(bulk_id)
         assert await queued(db) == set()
         assert (await acts.get(bulk_id)).row.done == 0
 
@@ -314,7 +314,7 @@ class TestBatches:
     ) -> None:
         await put_many(db, 60)
         bulk_id = await started(acts, "retry", which(state="failed"))
-        await asyncio.gather(*(BulkRunner(client, settings).run_once() for _ in range(2)))
+        await asyncio.gather(*(BulkRunner(client).run_once() for _ in range(2)))
         view = await acts.get(bulk_id)
         assert (view.row.done, view.row.looked_at, left(view)) == (60, 60, {})
 
@@ -350,7 +350,7 @@ class TestBatches:
     ) -> None:
         await put_many(db, 25)
         bulk_id = await started(acts, "retry", which(state="failed"))
-        runs = Batches(client, settings)
+        runs = BulkBatches(client)
         assert await runs.run_one(bulk_id)
         assert (await acts.stop(bulk_id, BOB, "enough")).state == "stopping"
         assert (await acts.stop(bulk_id, BOB)).state == "stopping"
@@ -410,7 +410,7 @@ async def test_the_leader_forgets_old_entries_and_previews(
     await started(acts, "retry", which(state="failed"))
     await runner.run_once()
     await acts.preview("retry", which(state="failed"), ANN)
-    pruner = AuditPruner(client, settings)
+    pruner = AuditPruner(client)
     assert await pruner.run_once() == 0
     long_ago = "now() - interval '366 days'"
     for change in (

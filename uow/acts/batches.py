@@ -13,8 +13,8 @@ from uuid import UUID
 
 from uow.acts import meaning
 from uow.acts.bulk import WINDOW
-from uow.acts.following import Following
-from uow.acts.kinds import Act, Done
+from uow.acts.following import ActFollowing
+from uow.acts.kinds import Act, DoneTo
 from uow.acts.left import Why
 from uow.acts.named import act_of
 from uow.acts.noted import counts
@@ -24,9 +24,8 @@ from uow.db import acts, audit, bulk, walk
 from uow.db.bulk import BulkRow
 from uow.db.failures import PASSING, Kind, cause_of, sqlstate
 from uow.db.statement import Statements
-from uow.db.walk import Found
+from uow.db.walk import FoundTasks
 from uow.errors import WorkerError
-from uow.settings.environment import Settings
 from uow.tasks.interventions import TAKEN
 
 STATEMENT_MS = 200
@@ -53,18 +52,18 @@ LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE."""
 
 
-class Batches:
+class BulkBatches:
     """Runs bulk acts.
 
     Args:
         client: An open client.
     """
 
-    def __init__(self, client: TaskClient, settings: Settings) -> None:
+    def __init__(self, client: TaskClient) -> None:
         self._db = client.db
         self._redis = client.redis
-        self._retention = settings.retention
-        self._following = Following.of(client)
+        self._retention = client.settings.retention
+        self._following = ActFollowing.of(client)
 
     async def run_one(self, bulk_id: UUID) -> bool:
         """Run the next batch; returns whether there is more to do.
@@ -128,7 +127,7 @@ class Batches:
         try:
             found, legs = await _find(transaction, act, row, size)
             ids = found.ids
-            done = await act.do(transaction, ids) if ids else Done([])
+            done = await act.do(transaction, ids) if ids else DoneTo([])
         except PASSING as error:
             if not _may_be_of_one(error):
                 raise
@@ -164,9 +163,9 @@ class Batches:
 class _Batch:
     """What a batch has found and done."""
 
-    found: Found
+    found: FoundTasks
     legs: int
-    done: Done
+    done: DoneTo
     left: Sequence[tuple[Why, UUID]]
 
 
@@ -192,7 +191,9 @@ def _may_be_of_one(error: Exception) -> bool:
     return sqlstate(error) is not None and (cause is None or cause.kind is Kind.STATEMENT)
 
 
-async def _find(transaction: Statements, act: Act, row: BulkRow, size: int) -> tuple[Found, int]:
+async def _find(
+    transaction: Statements, act: Act, row: BulkRow, size: int
+) -> tuple[FoundTasks, int]:
     """The batch's tasks; and how many legs the walk has."""
     meant = meaning.meant(meaning.filter_of(row.filter), act, row.previewed_at)
     legs = walk.legs_of(meant)

@@ -14,7 +14,7 @@ from uow.acts.named import act_of
 from uow.acts.noted import LONGEST_REASON, counts, entry
 from uow.client import TaskClient
 from uow.db import acts, audit, bulk, walk
-from uow.db.audit import Entry
+from uow.db.audit import AuditNote
 from uow.db.bulk import BulkRow, Preview
 from uow.db.statement import Statements
 from uow.db.walk import Meant, Sample
@@ -22,7 +22,6 @@ from uow.errors import ActRefused, BulkActNotFound
 from uow.ids import new_id
 from uow.names import is_storable
 from uow.questions.filters import TaskFilter
-from uow.settings.environment import Settings
 
 COUNTED = 10_000
 """Tasks that a preview counts; that there are more is said as such."""
@@ -77,10 +76,10 @@ class BulkActs:
         client: An open client.
     """
 
-    def __init__(self, client: TaskClient, settings: Settings) -> None:
+    def __init__(self, client: TaskClient) -> None:
         self._db = client.db
         self._redis = client.redis
-        self._retention = settings.retention
+        self._retention = client.settings.retention
 
     async def preview(
         self,
@@ -157,7 +156,7 @@ class BulkActs:
             if state_of(row) not in ("running", "stopping"):
                 raise ActRefused(f"bulk act {bulk_id} is {state_of(row)}: it does not run")
             if await bulk.stop(transaction, bulk_id, by.name):
-                stopped = Entry(
+                stopped = AuditNote(
                     who=by.name, face=by.face, address=by.address, what="stop", bulk_id=bulk_id,
                     reason=reason[:LONGEST_REASON] if reason else None,
                 )  # fmt: skip

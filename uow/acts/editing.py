@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from uow.acts.redacting import Redact
 from uow.broker import codec
 from uow.db import acts, audit
 from uow.db.statement import Statements
 from uow.errors import UnknownTask
+from uow.questions.redaction import Redaction
 from uow.tasks.registry import Registry
 
 
@@ -27,11 +27,11 @@ class Editing:
 
     Args:
         limit: Bytes of arguments at most.
-        redact: What the audit keeps of the old ones.
+        redaction: What the audit does not keep of the old ones.
     """
 
-    def __init__(self, registry: Registry, limit: int, redact: Redact) -> None:
-        self._redact = redact
+    def __init__(self, registry: Registry, limit: int, redaction: Redaction) -> None:
+        self._redaction = redaction
         self._registry = registry
         self._limit = limit
 
@@ -48,7 +48,7 @@ class Editing:
         ended = await acts.lock_ended(db, task_id)
         if ended is None:
             return None
-        old = json.dumps(self._redact(ended.name, json.loads(ended.args)))
+        old = json.dumps(self._redaction.arguments(ended.name, json.loads(ended.args)))
         return Edit(self._encoded(ended.name, args), old)
 
     async def write(self, db: Statements, task_id: UUID, number: int, edit: Edit | None) -> None:

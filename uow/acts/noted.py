@@ -6,7 +6,7 @@ from uuid import UUID
 
 from uow.acts.actor import Actor
 from uow.acts.kinds import Act
-from uow.db.audit import Entry
+from uow.db.audit import AuditNote
 
 LONGEST_REASON = 500
 """Characters of what somebody says why."""
@@ -21,9 +21,9 @@ def entry(
     filter: Mapping[str, object] | None = None,  # noqa: A002 - the word that it has everywhere
     reason: str | None = None,
     done: str | None = None,
-) -> Entry:
+) -> AuditNote:
     """An act as it is written down; `done`: how far it is, as `counts` has it."""
-    return Entry(
+    return AuditNote(
         who=by.name,
         face=by.face,
         address=by.address,

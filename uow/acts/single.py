@@ -9,16 +9,15 @@ from uuid import UUID
 
 from uow.acts.actor import Actor
 from uow.acts.editing import Editing
-from uow.acts.following import Following
-from uow.acts.kinds import Act, CancelAct, DeleteAct, Done, PriorityAct, RetryAct, RunNowAct
+from uow.acts.following import ActFollowing
+from uow.acts.kinds import Act, CancelAct, DeleteAct, DoneTo, PriorityAct, RetryAct, RunNowAct
 from uow.acts.left import LeftAlone, Why
 from uow.acts.noted import entry
-from uow.acts.redacting import Redact, by_key
 from uow.client import TaskClient
 from uow.db import acts, audit
 from uow.db.failures import PASSING, sqlstate
 from uow.db.statement import Statements
-from uow.settings.environment import Settings
+from uow.questions.redaction import Redaction
 from uow.tasks.interventions import RACES, TAKEN
 from uow.tasks.registry import Registry
 
@@ -29,20 +28,19 @@ class Acts:
     Args:
         client: An open client.
         registry: The task functions against which edited arguments are checked.
-        redact: What the audit keeps of arguments.
+        redaction: What the audit does not keep of arguments.
     """
 
     def __init__(
         self,
         client: TaskClient,
-        settings: Settings,
         registry: Registry,
-        redact: Redact = by_key,
+        redaction: Redaction,
     ) -> None:
         self._client = client
-        self._retention = settings.retention
-        self._editing = Editing(registry, settings.max_payload_bytes, redact)
-        self._following = Following.of(client)
+        self._retention = client.settings.retention
+        self._editing = Editing(registry, client.settings.max_payload_bytes, redaction)
+        self._following = ActFollowing.of(client)
 
     async def cancel(self, task_id: UUID, by: Actor, reason: str | None = None) -> LeftAlone | None:
         """Settle a task as cancelled, at once and for good."""
@@ -115,7 +113,7 @@ class Acts:
         by: Actor,
         reason: str | None,
         args: Mapping[str, Any] | None,
-    ) -> Done:
+    ) -> DoneTo:
         for race in range(RACES):
             try:
                 async with self._client.db.transaction() as transaction:

@@ -116,7 +116,7 @@ _EDIT_ARGUMENTS = template(
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TaskStanding:
     """What a task is like on which an act had no effect.
 
     Attributes:
@@ -134,7 +134,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedTask:
     """A failed or cancelled task; `args` is JSON."""
 
     name: str
@@ -175,16 +175,16 @@ async def jobs_of(db: Statements, ids: Sequence[UUID]) -> dict[UUID, str]:
     return dict(await db.execute_once(_JOBS_OF(ids=ids)))
 
 
-async def standings(db: Statements, ids: Sequence[UUID]) -> list[Standing]:
+async def standings(db: Statements, ids: Sequence[UUID]) -> list[TaskStanding]:
     """What these tasks are like; not one that is not there."""
     records = await db.execute_once(_STANDINGS(ids=ids))
-    return [Standing(id_, TaskState(state), *rest) for id_, state, *rest in records]
+    return [TaskStanding(id_, TaskState(state), *rest) for id_, state, *rest in records]
 
 
-async def lock_ended(db: Statements, task_id: UUID) -> Ended | None:
+async def lock_ended(db: Statements, task_id: UUID) -> EndedTask | None:
     """Keep a failed or cancelled task as it is until the transaction's end; None: it is neither."""
     records = await db.execute_once(_LOCK_ENDED(id=task_id))
-    return Ended(*records[0]) if records else None
+    return EndedTask(*records[0]) if records else None
 
 
 async def edit_arguments(db: Statements, task_id: UUID, args: str) -> None:

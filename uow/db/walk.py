@@ -139,7 +139,7 @@ class Leg:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundTasks:
     """What a window had.
 
     Attributes:
@@ -177,7 +177,7 @@ def legs_of(meant: Meant) -> list[Leg]:
 
 async def find(
     db: Statements, leg: Leg, meant: Meant, upper: UUID, *, window: int, batch: int
-) -> Found:
+) -> FoundTasks:
     """Those that are meant among the next rows of a leg, from the id `upper` down.
 
     Args:
@@ -190,11 +190,11 @@ async def find(
         values["ended"] = leg.ended
     ((ids, looked, last, used),) = await db.execute_once(leg.statement(**values))
     if len(ids) == batch:
-        return Found(ids, used, ids[-1], False)
-    return Found(ids, looked, last, looked < window)
+        return FoundTasks(ids, used, ids[-1], False)
+    return FoundTasks(ids, looked, last, looked < window)
 
 
-def below(found: Found) -> UUID | None:
+def below(found: FoundTasks) -> UUID | None:
     """The highest id that is still to be looked at in a leg; None: there is none."""
     if found.is_last or found.lowest is None or not found.lowest.int:
         return None

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Callable
 
-from uow.acts.batches import Batches
+from uow.acts.batches import BulkBatches
 from uow.broker.redis import AWAY
 from uow.client import TaskClient
 from uow.db import audit, bulk
 from uow.db.failures import PASSING
 from uow.service import Service
-from uow.settings.environment import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +31,11 @@ class BulkRunner(Service):
     def __init__(
         self,
         client: TaskClient,
-        settings: Settings,
         on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
         super().__init__(INTERVAL_SECONDS, on_death)
         self._db = client.db
-        self._batches = Batches(client, settings)
+        self._batches = BulkBatches(client)
 
     async def run_once(self) -> int:
         """Run what there is to the end; returns how many batches that were."""
@@ -58,12 +56,11 @@ class AuditPruner(Service):
     def __init__(
         self,
         client: TaskClient,
-        settings: Settings,
         on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
         super().__init__(PRUNE_SECONDS, on_death)
         self._db = client.db
-        self._retention = settings.audit_days * 86_400
+        self._retention = client.settings.audit_days * 86_400
 
     async def run_once(self) -> int:
         """Forget everything whose time is over; returns how many entries."""
