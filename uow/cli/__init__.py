@@ -1,6 +1,6 @@
 """The command line: ``worker``."""
 
-from uow.cli import commands, cron, groups, proofs, queue, tasks
+from uow.cli import acts, commands, cron, groups, proofs, queue, tasks
 from uow.cli.app import app
 
-__all__ = ["app", "commands", "cron", "groups", "proofs", "queue", "tasks"]
+__all__ = ["acts", "app", "commands", "cron", "groups", "proofs", "queue", "tasks"]
