@@ -54,6 +54,26 @@ async def test_an_act_finds_its_tasks_by_the_key(db: Database, name: str) -> Non
     assert "Seq Scan on task" not in plan
 
 
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("walk_all", "pk_task"), ("walk_ended", "ix_task_ended"), ("walk_user", "ix_task_user")],
+)
+async def test_a_bulk_act_walks_along_one_index_backwards(
+    db: Database, name: str, index: str
+) -> None:
+    plan = await generic_plan(db, name, *BY_INDEX)  # as `by_key` says it
+    assert f"Index Scan Backward using {index} on task" in plan
+    assert "Seq Scan on task" not in plan
+    assert "Seq Scan on task_error" not in plan
+
+
+@pytest.mark.parametrize("name", ["read_audit", "end_of_audit", "read_audit_of_task"])
+async def test_the_audit_is_read_along_its_own_order(db: Database, name: str) -> None:
+    plan = await generic_plan(db, name, *BY_INDEX)  # as `by_key` says it
+    assert "Seq Scan on audit" not in plan
+    assert "Index" in plan
+
+
 @pytest.mark.parametrize("name", UNSETTLED)
 async def test_what_is_looked_for_among_unsettled_tasks_is_not_looked_for_among_the_settled(
     db: Database, name: str
