@@ -18,7 +18,7 @@ from uow.ids import lowest_at
 from uow.questions.filters import TaskFilter
 from uow.questions.lists import TaskLists, TaskPage
 from uow.questions.redaction import REDACTED, Redaction
-from uow.settings.environment import REDACTED_KEYS
+from uow.settings.of_looking import REDACTED_KEYS
 from uow.tasks.registry import Registry
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -10,7 +10,8 @@ from uow import Private, TaskContext, task
 from uow.errors import InvalidFilter
 from uow.questions.filters import TaskFilter
 from uow.questions.redaction import REDACTED, Redaction
-from uow.settings.environment import REDACTED_KEYS, Settings
+from uow.settings.environment import Settings
+from uow.settings.of_looking import REDACTED_KEYS
 from uow.tasks.registry import Registry
 
 Iban = NewType("Iban", str)

@@ -57,7 +57,7 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class TaskOrigin:
     """Who has asked for a task.
 
     Attributes:
@@ -103,7 +103,7 @@ class OneTask:
     started_at: datetime | None
     settled_at: datetime | None
     expires_at: datetime | None
-    origin: Origin
+    origin: TaskOrigin
     attempts: tuple[OneAttempt, ...]
     timeline: tuple[Happened, ...]
 
@@ -138,9 +138,9 @@ def _told(row: WholeRow, errors: Sequence[AttemptError], redaction: Redaction) -
     )  # fmt: skip
 
 
-def _origin(row: WholeRow, redaction: Redaction) -> Origin:
+def _origin(row: WholeRow, redaction: Redaction) -> TaskOrigin:
     headers = codec.from_bytes(row.headers) or {}
-    return Origin(
+    return TaskOrigin(
         headers=redaction.values(headers),
         trace_id=trace_of(headers),
         schedule=headers.get(SCHEDULE),

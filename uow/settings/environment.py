@@ -21,9 +21,11 @@ from pydantic_settings import (
 )
 
 from uow.errors import SettingsError
+from uow.settings.of_looking import LookingSettings
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
     LEASE_SECONDS,
+    RETENTION_SECONDS,
     STALL_LIMIT,
     DatabaseSettings,
     Pooler,
@@ -49,17 +51,8 @@ logger = logging.getLogger(__name__)
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
 
-REDACTED_KEYS = (
-    "*password*", "*passwd*", "*passphrase*", "*secret*", "*token*", "*authorization*", "*api_key*",
-    "*apikey*", "*private_key*", "*credential*", "*cookie*",
-)  # fmt: skip
-"""What is a secret in most services, by its name."""
 
-RETENTION_SECONDS = 7 * 86_400.0
-"""How long a settled task is kept."""
-
-
-class Settings(BaseSettings):
+class Settings(LookingSettings):
     """Every setting, its default and its unit. Frozen; secrets do not show in its repr.
 
     An application adds its own in a class that inherits from this one; `uow.App` names it.
@@ -150,12 +143,6 @@ class Settings(BaseSettings):
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
         "none: loopback only.",
     )
-    redact: Texts = Field(
-        REDACTED_KEYS,
-        description="Keys of arguments, results and headers that are shown to nobody, as patterns "
-        "separated by commas.",
-    )
-
     if TYPE_CHECKING:
 
         def __init__(self, **values: Unpack[SettingValues]) -> None: ...
