@@ -166,6 +166,7 @@ print("fine")
 
 
 TWICE = {
+    "Redaction": "of what somebody is shown, and of what Sentry is told",
     "Task": "the API's schema is named as the thing that it shows",
     "TaskError": "the API's schema, and what is raised to whoever waits for a result",
     "TaskClient": "with asyncio, and in `uow.sync` without",

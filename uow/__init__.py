@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from uow.tasks.headers import Enqueuing
     from uow.tasks.hooks import on_enqueue
     from uow.tasks.outcome import Cancel, Retry, Snooze
+    from uow.tasks.private import Private
     from uow.tasks.reference import TaskRef
     from uow.tasks.registry import Registry
     from uow.tasks.retry import Backoff
@@ -102,6 +103,7 @@ __all__ = [
     "LifespanFailed",
     "ParametersDiffer",
     "PayloadTooLarge",
+    "Private",
     "ProcessContext",
     "ProcessDied",
     "Registry",
@@ -165,6 +167,7 @@ _PLACES = {
     "Database": "db.database",
     "DeclaredSchedule": "schedules.cron",
     "Enqueuing": "tasks.headers",
+    "Private": "tasks.private",
     "ProcessContext": "tasks.context",
     "Registry": "tasks.registry",
     "Retry": "tasks.outcome",

@@ -66,13 +66,14 @@ class TaskClient:
 
     Attributes:
         schedules: The schedules of `WORKER_APP`: to look at, pause, resume, run by hand.
+        settings, events: What it was told, and whom it tells.
     """
 
     def __init__(
         self, db: Database, redis: ArqRedis, settings: Settings, events: Spine | None = None
     ) -> None:
-        events = events or default_registry.events
-        self._events = events
+        self.settings = settings
+        self.events = events = events or default_registry.events
         self.db = db
         self.redis = redis
         self._connection = ScriptConnection(redis)
@@ -178,6 +179,10 @@ class TaskClient:
             return await self._rowless.push(request)
         return await self._insert(request)
 
+    def announce(self, jobs: Sequence[Job]) -> None:
+        """Push `jobs` soon; their rows are committed."""
+        self._pusher.announce(jobs)
+
     async def flush(self) -> None:
         """Return when every task announced so far was pushed, or left to the relay."""
         await self._pusher.flush()
@@ -266,8 +271,8 @@ class TaskClient:
             hooks.written(new.ids)
         reach("enqueue_committed")
         self._pusher.announce(jobs)
-        if self._events.wants(TaskEnqueued):
-            self._events.emit_all(enqueued(new))
+        if self.events.wants(TaskEnqueued):
+            self.events.emit_all(enqueued(new))
         return handles
 
     async def _insert_or_explain(self, new: NewTasks) -> list[Job]:

@@ -29,6 +29,8 @@ others, with a star, nobody catches: they end a process or a command, or stand i
     │   ├── UniqueKeyTaken           another task has the unique key of one that is to run again
     │   └── UnknownTask              no task function has that name
     ├── InvalidFilter                a word or a value that is to say which tasks are meant is wrong
+    ├── ActRefused *                 an act on many tasks cannot begin, or end, as it was asked for
+    ├── BulkActNotFound *            there is no such preview and no such act on many tasks
     ├── QueueRefused *               Redis has something else at the key of a task's queue
     ├── InvalidSchedule              an expression, a zone or a policy of `@cron` is wrong
     ├── ScheduleNotFound             there is no schedule of that name
@@ -183,6 +185,14 @@ class UnknownTask(EnqueueError):
 
 class InvalidFilter(WorkerError):
     """What is to say which tasks are meant has an unknown word, or a value that does not fit."""
+
+
+class ActRefused(WorkerError):
+    """An act on many tasks cannot begin, or end: its preview is too old, it has ended, …"""
+
+
+class BulkActNotFound(WorkerError):
+    """There is no preview and no bulk act with this id."""
 
 
 class QueueRefused(WorkerError):

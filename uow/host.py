@@ -256,7 +256,7 @@ class Process:
             db, redis, die, retention=settings.retention, events=self.events, pauses=pauses
         )
         duties = duties_of(
-            db, redis, settings, vitals.presence, wake_relay=relay.look_now, on_death=die,
+            client, settings, vitals.presence, wake_relay=relay.look_now, on_death=die,
             events=self.events,
         )  # fmt: skip
         leader = Leader(db, vitals.presence.worker, [*duties, *more_duties], die)

@@ -10,6 +10,7 @@ Ids are no secret: whoever sees one knows when its task was asked for.
 import os
 import threading
 import time
+from datetime import datetime
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
@@ -44,6 +45,12 @@ def made_at(id_: str) -> float | None:
         return int(f"{id_[:8]}{id_[9:13]}", 16) / 1000
     except ValueError:
         return None
+
+
+def lowest_at(moment: datetime) -> UUID:
+    """What is below every id that is made at `moment` or later, and above those made before."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=max(milliseconds, 0) << 80)
 
 
 def _id_at(tick: int, random: bytes) -> UUID:

@@ -9,9 +9,16 @@ from uow.db import direct
 BY_KEY = [
     "start", "start_many", "succeed", "succeed_many", "fail", "retry", "hand_back", "cancel",
     "note_unknown", "is_current", "run_alone", "report_progress", "look_up", "read_back", "ending",
-    "read",
+    "read", "lock_ended", "edit_arguments",
 ]  # fmt: skip
 
+
+ACTS = [
+    "cancel_many", "run_now", "set_priority", "delete_settled", "jobs_of", "standings",
+    "retry_settled_many",
+]  # fmt: skip
+
+BY_INDEX = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sort")]
 
 UNSETTLED = ["find_due_for_dispatch", "find_left_behind"]
 
@@ -38,6 +45,33 @@ async def test_a_plan_for_any_values_that_is_made_while_the_table_is_empty_goes_
     assert "pk_task" in plan
     assert "ix_task_dispatch" not in plan
     assert "Seq Scan on task" not in plan
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_an_act_finds_its_tasks_by_the_key(db: Database, name: str) -> None:
+    plan = await generic_plan(db, name, *BY_INDEX)  # as `by_key` says it
+    assert "Index Scan using pk_task" in plan
+    assert "Seq Scan on task" not in plan
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("walk_all", "pk_task"), ("walk_ended", "ix_task_ended"), ("walk_user", "ix_task_user")],
+)
+async def test_a_bulk_act_walks_along_one_index_backwards(
+    db: Database, name: str, index: str
+) -> None:
+    plan = await generic_plan(db, name, *BY_INDEX)  # as `by_key` says it
+    assert f"Index Scan Backward using {index} on task" in plan
+    assert "Seq Scan on task" not in plan
+    assert "Seq Scan on task_error" not in plan
+
+
+@pytest.mark.parametrize("name", ["read_audit", "end_of_audit", "read_audit_of_task"])
+async def test_the_audit_is_read_along_its_own_order(db: Database, name: str) -> None:
+    plan = await generic_plan(db, name, *BY_INDEX)  # as `by_key` says it
+    assert "Seq Scan on audit" not in plan
+    assert "Index" in plan
 
 
 @pytest.mark.parametrize("name", UNSETTLED)

@@ -60,6 +60,8 @@ LEADS = [
     Case("hand_back", TaskState.QUEUED, {"state": "queued", **BACK}),
     Case("hand_back", TaskState.SCHEDULED, {"state": "scheduled", **BACK}),
     Case("cancel", TaskState.CANCELLED, KEPT),
+    Case("cancel_many", TaskState.CANCELLED, KEPT),
+    Case("run_now", TaskState.QUEUED, {}, {"due": 60.0}),
     Case("claim_due_for_dispatch", TaskState.QUEUED, {"limit": 10}),
     Case("rescue", TaskState.QUEUED, DEAD_ONES),
     Case(
@@ -78,6 +80,7 @@ REFUSED = [
         for c in LEADS
         if c.statement in ("fail", "retry", "hand_back")
     ),
+    ("due already", Case("run_now", TaskState.QUEUED)),
     ("announced", Case("claim_due_for_dispatch", TaskState.QUEUED, {"limit": 1}, {"dispatch": 1})),
     ("another process", Case("rescue", TaskState.QUEUED, {**DEAD_ONES, "processes": ["alive"]})),
     ("no process", Case("rescue", TaskState.QUEUED, DEAD_ONES,
@@ -99,6 +102,8 @@ GUARDS = {
     "retry": GUARD,
     "hand_back": GUARD,
     "cancel": GUARD,
+    "cancel_many": GUARD,
+    "run_now": "state IN ('scheduled', 'queued', 'retrying') AND",
     "claim_due_for_dispatch": "settled_at IS NULL AND",
     "rescue": "state = 'running' AND",
     "retry_settled": "state IN ('failed', 'cancelled') AND",

@@ -35,6 +35,7 @@ CAUGHT_WITHIN = {
     "uow.proofs.chaos.system.NotSent",
     "uow.proofs.chaos.tasks.NotYet",
     "uow.tasks.passage.CannotComeBack",
+    "uow.acts.batches._RefusedBatch",
     "uow.attempt.solo.NotAlone",
     "uow.attempt.solo.Occupied",
     "uow.process.bridge.AttemptOverInThread",

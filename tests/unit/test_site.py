@@ -98,6 +98,8 @@ def shown(default: object) -> str:
             return f"`{str(default).lower()}`"
         case float():
             return f"`{default:g}`"
+        case tuple():
+            return f"`{','.join(default)}`"
     return f"`{default}`"
 
 

@@ -29,7 +29,7 @@ LOOKS = 5
 """How often a held job is looked at."""
 
 
-class Following:
+class ActFollowing:
     """Tells Redis, and whoever listens, of acts that were committed.
 
     Args:
@@ -49,7 +49,7 @@ class Following:
         self._events = events
 
     @classmethod
-    def of(cls, client: TaskClient) -> "Following":
+    def of(cls, client: TaskClient) -> "ActFollowing":
         """By what an open client has."""
         return cls(client.db, client.redis, client.announce, client.events)
 

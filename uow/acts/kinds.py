@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 from uuid import UUID
 
-from uow.acts.following import Following
+from uow.acts.following import ActFollowing
 from uow.acts.left import Why
 from uow.broker import keys
 from uow.broker.redis import RedisClient
 from uow.db import acts, interventions
-from uow.db.acts import Standing
+from uow.db.acts import TaskStanding
 from uow.db.delivery import Pushable
 from uow.db.models import TaskState
 from uow.db.statement import Statements
@@ -22,7 +22,7 @@ SETTLED = tuple(state for state in TaskState if state.settled)
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class DoneTo:
     """What an act was done to.
 
     Attributes:
@@ -50,7 +50,7 @@ class Act(Protocol):
     def options(self) -> Mapping[str, int]:
         """What it was given beside the tasks."""
 
-    async def do(self, db: Statements, ids: Sequence[UUID]) -> Done:
+    async def do(self, db: Statements, ids: Sequence[UUID]) -> DoneTo:
         """Do it, in the transaction of the caller's, to those for which its guard holds.
 
         Raises:
@@ -58,10 +58,10 @@ class Act(Protocol):
             RedisError, OSError: Redis, which has to be asked before, is away.
         """
 
-    def why(self, standing: Standing) -> Why:
+    def why(self, standing: TaskStanding) -> Why:
         """Why a task that is like that was left alone."""
 
-    async def follow(self, done: Done, following: Following) -> None:
+    async def follow(self, done: DoneTo, following: ActFollowing) -> None:
         """After the commit: tell Redis."""
 
 
@@ -78,15 +78,15 @@ class CancelAct:
     states: ClassVar[tuple[TaskState, ...]] = UNSETTLED
     options: ClassVar[Mapping[str, int]] = {}
 
-    async def do(self, db: Statements, ids: Sequence[UUID]) -> Done:
+    async def do(self, db: Statements, ids: Sequence[UUID]) -> DoneTo:
         """Only what is not settled."""
-        return Done(await acts.cancel_many(db, ids, self.retention))
+        return DoneTo(await acts.cancel_many(db, ids, self.retention))
 
-    def why(self, standing: Standing) -> Why:
+    def why(self, standing: TaskStanding) -> Why:
         """It is settled."""
         return Why.SETTLED if standing.state.settled else Why.CHANGED
 
-    async def follow(self, done: Done, following: Following) -> None:
+    async def follow(self, done: DoneTo, following: ActFollowing) -> None:
         """Attempts are told."""
         await following.cancelled(done.ids)
 
@@ -99,12 +99,12 @@ class RetryAct:
     states: ClassVar[tuple[TaskState, ...]] = (TaskState.FAILED,)
     options: ClassVar[Mapping[str, int]] = {}
 
-    async def do(self, db: Statements, ids: Sequence[UUID]) -> Done:
+    async def do(self, db: Statements, ids: Sequence[UUID]) -> DoneTo:
         """Only what has failed or was cancelled, and whose key nobody has."""
         rows = await interventions.retry_settled_many(db, ids)
-        return Done([row.id for row in rows], rows)
+        return DoneTo([row.id for row in rows], rows)
 
-    def why(self, standing: Standing) -> Why:
+    def why(self, standing: TaskStanding) -> Why:
         """It is none of these."""
         if standing.state is TaskState.RUNNING:
             return Why.RUNNING
@@ -114,7 +114,7 @@ class RetryAct:
             return Why.SUCCEEDED
         return Why.CHANGED if standing.holder is None else Why.KEY_TAKEN
 
-    async def follow(self, done: Done, following: Following) -> None:
+    async def follow(self, done: DoneTo, following: ActFollowing) -> None:
         """They are pushed."""
         await following.again(done.rows)
 
@@ -127,12 +127,12 @@ class RunNowAct:
     states: ClassVar[tuple[TaskState, ...]] = (TaskState.SCHEDULED, TaskState.RETRYING)
     options: ClassVar[Mapping[str, int]] = {}
 
-    async def do(self, db: Statements, ids: Sequence[UUID]) -> Done:
+    async def do(self, db: Statements, ids: Sequence[UUID]) -> DoneTo:
         """Only what waits and is not due."""
         rows = await acts.run_now(db, ids)
-        return Done([row.id for row in rows], rows)
+        return DoneTo([row.id for row in rows], rows)
 
-    def why(self, standing: Standing) -> Why:
+    def why(self, standing: TaskStanding) -> Why:
         """It does not wait for a time."""
         if standing.state.settled:
             return Why.SETTLED
@@ -140,7 +140,7 @@ class RunNowAct:
             return Why.RUNNING
         return Why.DUE if standing.due else Why.CHANGED
 
-    async def follow(self, done: Done, following: Following) -> None:
+    async def follow(self, done: DoneTo, following: ActFollowing) -> None:
         """Their jobs are due."""
         await following.moved(done.rows)
 
@@ -166,18 +166,18 @@ class PriorityAct:
         """The priority."""
         return {"priority": self.priority}
 
-    async def do(self, db: Statements, ids: Sequence[UUID]) -> Done:
+    async def do(self, db: Statements, ids: Sequence[UUID]) -> DoneTo:
         """Only what is not settled, and has another."""
         changed = await acts.set_priority(db, ids, self.priority)
-        return Done([row.id for row, _ in changed], [row for row, runs in changed if not runs])
+        return DoneTo([row.id for row, _ in changed], [row for row, runs in changed if not runs])
 
-    def why(self, standing: Standing) -> Why:
+    def why(self, standing: TaskStanding) -> Why:
         """It is settled, or has it."""
         if standing.state.settled:
             return Why.SETTLED
         return Why.SAME if standing.priority == self.priority else Why.CHANGED
 
-    async def follow(self, done: Done, following: Following) -> None:
+    async def follow(self, done: DoneTo, following: ActFollowing) -> None:
         """What is due moves in its queue; a priority that is not due waits in Postgres."""
         await following.moved(row for row in done.rows if row.due)
         if self.priority:
@@ -197,17 +197,17 @@ class DeleteAct:
     states: ClassVar[tuple[TaskState, ...]] = SETTLED
     options: ClassVar[Mapping[str, int]] = {}
 
-    async def do(self, db: Statements, ids: Sequence[UUID]) -> Done:
+    async def do(self, db: Statements, ids: Sequence[UUID]) -> DoneTo:
         """Only what is settled, and not in Redis any more."""
         jobs = await acts.jobs_of(db, ids)
         if not jobs:
-            return Done([])
+            return DoneTo([])
         payloads = await self.redis.mget([keys.job(job_id) for job_id in jobs.values()])
         there = {id_ for id_, payload in zip(jobs, payloads, strict=True) if payload is not None}
         gone = await acts.delete_settled(db, [id_ for id_ in jobs if id_ not in there])
-        return Done(gone, left=dict.fromkeys(there, Why.IN_REDIS))
+        return DoneTo(gone, left=dict.fromkeys(there, Why.IN_REDIS))
 
-    def why(self, standing: Standing) -> Why:
+    def why(self, standing: TaskStanding) -> Why:
         """It is not settled, or a schedule's last."""
         if standing.state is TaskState.RUNNING:
             return Why.RUNNING
@@ -215,5 +215,5 @@ class DeleteAct:
             return Why.UNSETTLED
         return Why.LAST_OF_SCHEDULE if standing.is_last else Why.CHANGED
 
-    async def follow(self, done: Done, following: Following) -> None:
+    async def follow(self, done: DoneTo, following: ActFollowing) -> None:
         """Nobody has to hear of it."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from uow.db.acts import Standing
+from uow.db.acts import TaskStanding
 
 
 class Why(StrEnum):
@@ -56,7 +56,7 @@ class LeftAlone:
     text: str
 
     @classmethod
-    def of(cls, task_id: UUID, why: Why, standing: Standing | None = None) -> "LeftAlone":
+    def of(cls, task_id: UUID, why: Why, standing: TaskStanding | None = None) -> "LeftAlone":
         """With the reason in words."""
         text = TEXTS[why]
         if why is Why.KEY_TAKEN and standing is not None and standing.holder is not None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from uow.acts.actor import Actor
 from uow.acts.kinds import Act
-from uow.db.audit import Entry
+from uow.db.audit import AuditNote
 
 LONGEST_REASON = 500
 """Characters of what somebody says why."""
@@ -20,9 +20,10 @@ def entry(
     bulk_id: UUID | None = None,
     filter: Mapping[str, object] | None = None,  # noqa: A002 - the word that it has everywhere
     reason: str | None = None,
-) -> Entry:
-    """An act as it is written down."""
-    return Entry(
+    done: str | None = None,
+) -> AuditNote:
+    """An act as it is written down; `done`: how far it is, as `counts` has it."""
+    return AuditNote(
         who=by.name,
         face=by.face,
         address=by.address,
@@ -30,6 +31,7 @@ def entry(
         task_id=task_id,
         bulk_id=bulk_id,
         filter=None if filter is None else json.dumps(filter),
+        counts=done,
         options=json.dumps(dict(act.options)) if act.options else None,
         reason=reason[:LONGEST_REASON] if reason else None,
     )

@@ -9,15 +9,15 @@ from uuid import UUID
 
 from uow.acts.actor import Actor
 from uow.acts.editing import Editing
-from uow.acts.following import Following
-from uow.acts.kinds import Act, CancelAct, DeleteAct, Done, PriorityAct, RetryAct, RunNowAct
+from uow.acts.following import ActFollowing
+from uow.acts.kinds import Act, CancelAct, DeleteAct, DoneTo, PriorityAct, RetryAct, RunNowAct
 from uow.acts.left import LeftAlone, Why
 from uow.acts.noted import entry
 from uow.client import TaskClient
 from uow.db import acts, audit
 from uow.db.failures import PASSING, sqlstate
 from uow.db.statement import Statements
-from uow.settings.environment import Settings
+from uow.questions.redaction import Redaction
 from uow.tasks.interventions import RACES, TAKEN
 from uow.tasks.registry import Registry
 
@@ -28,13 +28,19 @@ class Acts:
     Args:
         client: An open client.
         registry: The task functions against which edited arguments are checked.
+        redaction: What the audit does not keep of arguments.
     """
 
-    def __init__(self, client: TaskClient, settings: Settings, registry: Registry) -> None:
+    def __init__(
+        self,
+        client: TaskClient,
+        registry: Registry,
+        redaction: Redaction,
+    ) -> None:
         self._client = client
-        self._retention = settings.retention
-        self._editing = Editing(registry, settings.max_payload_bytes)
-        self._following = Following.of(client)
+        self._retention = client.settings.retention
+        self._editing = Editing(registry, client.settings.max_payload_bytes, redaction)
+        self._following = ActFollowing.of(client)
 
     async def cancel(self, task_id: UUID, by: Actor, reason: str | None = None) -> LeftAlone | None:
         """Settle a task as cancelled, at once and for good."""
@@ -96,7 +102,9 @@ class Acts:
         if done.ids:
             await act.follow(done, self._following)
             return None
-        return (await left_alone(self._client.db, act, [task_id], done.left))[0]
+        async with self._client.db.transaction() as transaction:
+            await acts.go_by_key(transaction)
+            return (await left_alone(transaction, act, [task_id], done.left))[0]
 
     async def _commit(
         self,
@@ -105,10 +113,11 @@ class Acts:
         by: Actor,
         reason: str | None,
         args: Mapping[str, Any] | None,
-    ) -> Done:
+    ) -> DoneTo:
         for race in range(RACES):
             try:
                 async with self._client.db.transaction() as transaction:
+                    await acts.go_by_key(transaction)
                     edited = await self._editing.check(transaction, task_id, args)
                     done = await act.do(transaction, [task_id])
                     if done.ids:
@@ -135,6 +144,8 @@ async def left_alone(
     left = []
     for id_ in ids:
         standing = found.get(id_)
-        why = Why.NOT_THERE if standing is None else known.get(id_) or act.why(standing)
+        why = Why.NOT_THERE if standing is None else act.why(standing)
+        if why is Why.CHANGED:  # as far as its row says
+            why = known.get(id_, why)
         left.append(LeftAlone.of(id_, why, standing))
     return left

@@ -17,13 +17,14 @@ from starlette.middleware import Middleware
 
 from uow.api import problems
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
-from uow.api.routers import health, pauses, tasks
+from uow.api.routers import acts, audit, bulk, health, pauses, task_lists, tasks
 from uow.api.schemas import Problem
 from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
 from uow.app import AppParts, Found, look_for_app
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
+from uow.questions.redaction import Redaction
 from uow.settings.environment import Settings
 from uow.tasks.registry import Registry, default_registry
 from uow.telemetry.logs import edit_logs
@@ -68,6 +69,7 @@ def create_app(
     )
     app.state.registry = registry
     app.state.queues = _queues(settings, registry)
+    app.state.redaction = Redaction(settings.redact, registry)
     _include_routers(app, settings, application)
     return app
 
@@ -108,7 +110,8 @@ def _include_routers(app: FastAPI, settings: Settings, application: AppParts) ->
     bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
     app.include_router(health.router)
     app.include_router(tasks.router, dependencies=bearer)
-    app.include_router(pauses.router, dependencies=bearer)
+    for ours in (task_lists, acts, bulk, audit, pauses):
+        app.include_router(ours.router, dependencies=bearer)
     for named in application.routers:
         app.include_router(_router(named), dependencies=bearer)
 

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
+from uow.questions.redaction import Redaction
 from uow.tasks.registry import Registry
 
 T = TypeVar("T")
@@ -71,6 +72,12 @@ def get_queues(connection: HTTPConnection) -> frozenset[str]:
     return queues
 
 
+def get_redaction(connection: HTTPConnection) -> Redaction:
+    """What the app shows to nobody: ``app.state.redaction``."""
+    redaction: Redaction = connection.app.state.redaction
+    return redaction
+
+
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 """A session per request: committed before the response, rolled back on any exception.
 
@@ -84,3 +91,4 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 ClientDep = Annotated[TaskClient, Depends(get_client)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
 QueuesDep = Annotated[frozenset[str], Depends(get_queues)]
+RedactionDep = Annotated[Redaction, Depends(get_redaction)]

@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uow.db.failures import is_infrastructure
 from uow.errors import (
+    ActRefused,
+    BulkActNotFound,
     EnqueueError,
     InvalidFilter,
     PayloadTooLarge,
@@ -38,6 +40,8 @@ _STATUSES: tuple[tuple[type[WorkerError], HTTPStatus], ...] = (
     (EnqueueError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InvalidFilter, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TaskNotFound, HTTPStatus.NOT_FOUND),
+    (ActRefused, HTTPStatus.CONFLICT),
+    (BulkActNotFound, HTTPStatus.NOT_FOUND),
 )
 """The errors that are the caller's; their messages are for the caller. The first that fits."""
 

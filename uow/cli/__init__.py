@@ -1,6 +1,6 @@
 """The command line: ``worker``."""
 
-from uow.cli import commands, cron, groups, pausing, proofs, queue
+from uow.cli import acts, commands, cron, groups, pausing, proofs, queue, tasks
 from uow.cli.app import app
 
-__all__ = ["app", "commands", "cron", "groups", "pausing", "proofs", "queue"]
+__all__ = ["acts", "app", "commands", "cron", "groups", "pausing", "proofs", "queue", "tasks"]

@@ -1,16 +1,15 @@
 """Who acts at the shell."""
 
 import getpass
+import os
 
 from uow.acts.actor import Actor
 
 
-def at_the_shell() -> Actor:
-    """The account that runs the command; one without a name is called by its number."""
+def actor_here() -> Actor:
+    """The account that has typed the command."""
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container whose account has no entry
-        import os
-
+    except (KeyError, OSError):  # in a container there may be none of that number
         name = f"uid {os.getuid()}"
     return Actor(name, "shell")

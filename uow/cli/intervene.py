@@ -7,15 +7,21 @@ from uuid import UUID
 
 import typer
 
+from uow.acts.left import Why
+from uow.acts.matching import MatchingRetry
+from uow.acts.single import Acts
+from uow.cli.actor import actor_here
 from uow.cli.client import open_client
 from uow.client import TaskClient
-from uow.errors import InvalidOptions, TaskNotFound, UniqueKeyTaken
+from uow.errors import InvalidOptions
+from uow.questions.redaction import Redaction
 from uow.settings.environment import Settings
-from uow.tasks.interventions import Retryable
+from uow.tasks.interventions import Filter, Retryable
+from uow.tasks.registry import default_registry
 
 
 class FilterValues(TypedDict, total=False):
-    """The keyword arguments of `TaskClient.retry_many`."""
+    """The keyword arguments of `Filter`."""
 
     name: str
     state: Retryable
@@ -57,9 +63,11 @@ def filter_of(
 async def cancel_each(settings: Settings, ids: Sequence[str]) -> bool:
     """Cancel tasks and print what happened to each; returns whether all were cancelled."""
     async with open_client(settings) as client:
+        acts = _acts(client, settings)
 
         async def cancel(task_id: UUID) -> str | None:
-            return None if await client.cancel(task_id) else await _state(client, task_id)
+            left = await acts.cancel(task_id, actor_here())
+            return None if left is None else await _state(client, task_id)
 
         return await _each(ids, cancel, "cancelled")
 
@@ -69,14 +77,13 @@ async def retry_each(settings: Settings, ids: Sequence[str]) -> bool:
     if not ids:
         raise InvalidOptions("say which: ids, --failed, --cancelled or another filter")
     async with open_client(settings) as client:
+        acts = _acts(client, settings)
 
         async def retry(task_id: UUID) -> str | None:
-            try:
-                return None if await client.retry(task_id) else await _state(client, task_id)
-            except TaskNotFound:
-                return "not found"
-            except UniqueKeyTaken as error:
-                return f"not retried: {error}"
+            left = await acts.retry(task_id, actor_here())
+            if left is not None and left.why is Why.KEY_TAKEN:
+                return f"not retried: {left.text}"
+            return None if left is None else await _state(client, task_id)
 
         return await _each(ids, retry, "retried")
 
@@ -84,15 +91,19 @@ async def retry_each(settings: Settings, ids: Sequence[str]) -> bool:
 async def retry_matching(settings: Settings, which: FilterValues) -> None:
     """Retry what a filter means and print how many."""
     async with open_client(settings) as client:
-        count = await client.retry_many(**which)
+        count = await MatchingRetry(client, Filter(**which), actor_here()).run()
     typer.echo(f"{count} retried")
+
+
+def _acts(client: TaskClient, settings: Settings) -> Acts:
+    return Acts(client, default_registry, Redaction(settings.redact, default_registry))
 
 
 async def _each(
     ids: Sequence[str], act: Callable[[UUID], Awaitable[str | None]], done: str
 ) -> bool:
     faults = 0
-    for task_id in [_id(given) for given in ids]:
+    for task_id in [id_of(given) for given in ids]:
         fault = await act(task_id)
         faults += fault is not None
         typer.echo(f"{task_id} {fault or done}")
@@ -104,7 +115,12 @@ async def _state(client: TaskClient, task_id: UUID) -> str:
     return "not found" if ending is None else f"left alone: it is {ending.state}"
 
 
-def _id(given: str) -> UUID:
+def id_of(given: str) -> UUID:
+    """The id of a task as it was typed.
+
+    Raises:
+        InvalidOptions: It is none.
+    """
     try:
         return UUID(given)
     except ValueError:

@@ -90,7 +90,7 @@ async def _pause(
     settings: "Settings", those: "list[Pausable]", reason: str | None, until: str | None
 ) -> None:
     from uow.acts.pauses import pause
-    from uow.cli.actor import at_the_shell
+    from uow.cli.actor import actor_here
     from uow.cli.client import open_client
     from uow.questions.moments import moment_ahead
 
@@ -98,7 +98,7 @@ async def _pause(
     end = None if until is None else moment_ahead("until", until, now)
     async with open_client(settings) as client:
         for one in those:
-            await pause(client.db, one, at_the_shell(), reason=reason, until=end)
+            await pause(client.db, one, actor_here(), reason=reason, until=end)
             typer.echo(f"{one} paused")
 
 
@@ -109,13 +109,13 @@ def _resume(those: "list[Pausable]", reason: str | None) -> None:
 
 async def _resume_all(settings: "Settings", those: "list[Pausable]", reason: str | None) -> bool:
     from uow.acts.pauses import resume
-    from uow.cli.actor import at_the_shell
+    from uow.cli.actor import actor_here
     from uow.cli.client import open_client
 
     were_paused = True
     async with open_client(settings) as client:
         for one in those:
-            resumed = await resume(client.db, one, at_the_shell(), reason=reason)
+            resumed = await resume(client.db, one, actor_here(), reason=reason)
             typer.echo(f"{one} {'resumed' if resumed else 'is not paused'}")
             were_paused &= resumed
     return were_paused

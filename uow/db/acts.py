@@ -12,7 +12,17 @@ from uow.db.delivery import Pushable
 from uow.db.models import TaskState
 from uow.db.statement import ID, IDS, INTEGER, REAL, Statements, template
 
-_SETTLED = "state IN ('succeeded', 'failed', 'cancelled')"
+_BY_KEY = template(
+    "by_key",
+    # A plan is kept as long as its connection. One that was made while the table was small, or has
+    # no statistics, would read all of it from then on. What is off is given a price so high that
+    # JIT would set in, which takes longer than any of these statements.
+    """
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+           set_config('enable_sort', 'off', true), set_config('jit', 'off', true),
+           set_config('max_parallel_workers_per_gather', '0', true)
+    """,
+)
 
 _CANCEL_MANY = template(
     "cancel_many",
@@ -57,10 +67,10 @@ _SET_PRIORITY = template(
 
 _DELETE_SETTLED = template(
     "delete_settled",
-    f"""
-    DELETE FROM {{task}} AS task
-    WHERE id = ANY(:ids) AND {_SETTLED}
-      AND NOT EXISTS (SELECT FROM {{schedule}} AS schedule WHERE last_task_id = task.id)
+    """
+    DELETE FROM {task} AS task
+    WHERE id = ANY(:ids) AND state IN ('succeeded', 'failed', 'cancelled')
+      AND NOT EXISTS (SELECT FROM {schedule} AS schedule WHERE last_task_id = task.id)
     RETURNING id
     """,
     ids=IDS,
@@ -106,7 +116,7 @@ _EDIT_ARGUMENTS = template(
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TaskStanding:
     """What a task is like on which an act had no effect.
 
     Attributes:
@@ -124,11 +134,16 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedTask:
     """A failed or cancelled task; `args` is JSON."""
 
     name: str
     args: str
+
+
+async def go_by_key(db: Statements) -> None:
+    """Let the statements of this transaction find tasks by indexes alone."""
+    await db.execute_once(_BY_KEY())
 
 
 async def cancel_many(db: Statements, ids: Sequence[UUID], retention: float) -> list[UUID]:
@@ -160,16 +175,16 @@ async def jobs_of(db: Statements, ids: Sequence[UUID]) -> dict[UUID, str]:
     return dict(await db.execute_once(_JOBS_OF(ids=ids)))
 
 
-async def standings(db: Statements, ids: Sequence[UUID]) -> list[Standing]:
+async def standings(db: Statements, ids: Sequence[UUID]) -> list[TaskStanding]:
     """What these tasks are like; not one that is not there."""
     records = await db.execute_once(_STANDINGS(ids=ids))
-    return [Standing(id_, TaskState(state), *rest) for id_, state, *rest in records]
+    return [TaskStanding(id_, TaskState(state), *rest) for id_, state, *rest in records]
 
 
-async def lock_ended(db: Statements, task_id: UUID) -> Ended | None:
+async def lock_ended(db: Statements, task_id: UUID) -> EndedTask | None:
     """Keep a failed or cancelled task as it is until the transaction's end; None: it is neither."""
     records = await db.execute_once(_LOCK_ENDED(id=task_id))
-    return Ended(*records[0]) if records else None
+    return EndedTask(*records[0]) if records else None
 
 
 async def edit_arguments(db: Statements, task_id: UUID, args: str) -> None:

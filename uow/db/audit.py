@@ -35,20 +35,32 @@ _KEEP_ARGUMENTS = template(
 
 _READ_AUDIT = template(
     "read_audit",
+    # What is looked for may be rare, so the rows that are looked at are bounded.
     """
-    SELECT audit.id, audit.at, who, face, address, what, audit.task_id, bulk_id,
+    WITH looked AS MATERIALIZED (
+        SELECT * FROM {audit} WHERE id < :before ORDER BY id DESC LIMIT :window)
+    SELECT looked.id, looked.at, who, face, address, what, looked.task_id, bulk_id,
            CAST(filter AS text) AS filter, CAST(counts AS text) AS counts,
            CAST(options AS text) AS options, reason, CAST(kept.args AS text) AS args
-    FROM {audit} AS audit LEFT JOIN {audit_arguments} AS kept ON kept.audit_id = audit.id
-    WHERE audit.id < :before AND audit.at >= coalesce(CAST(:since AS timestamptz), '-infinity')
-      AND (CAST(:who AS text) IS NULL OR who = :who)
-      AND (CAST(:what AS text) IS NULL OR what = :what)
-    ORDER BY audit.id DESC LIMIT :limit
+    FROM looked LEFT JOIN {audit_arguments} AS kept ON kept.audit_id = looked.id
+    WHERE looked.at >= coalesce(:since, '-infinity')
+      AND (:who IS NULL OR who = :who) AND (:what IS NULL OR what = :what)
+    ORDER BY looked.id DESC LIMIT :limit
     """,
     since=MOMENT,
     who=TEXT,
     what=TEXT,
     limit=INTEGER,
+    window=INTEGER,
+)
+
+_END_OF_AUDIT = template(
+    "end_of_audit",
+    """
+    SELECT count(*) AS looked, min(id) AS lowest, min(at) AS oldest
+    FROM (SELECT id, at FROM {audit} WHERE id < :before ORDER BY id DESC LIMIT :window) AS looked
+    """,
+    window=INTEGER,
 )
 
 _READ_AUDIT_OF_TASK = template(
@@ -80,9 +92,12 @@ _PRUNE_AUDIT = template(
 LATEST = 2**63 - 1
 """Above the number of every entry."""
 
+WINDOW = 10_000
+"""Entries that are looked at for a page."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class AuditNote:
     """An act that is to be written down.
 
     Attributes:
@@ -104,8 +119,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """An entry that was written; as `Entry`, and `args`, as JSON, if some were edited."""
+class AuditRow:
+    """An entry that was written; as `AuditNote`, and `args`, as JSON, if some were edited."""
 
     id: int
     at: datetime
@@ -122,9 +137,9 @@ class Written:
     args: str | None
 
 
-async def note(db: Statements, entry: Entry) -> int:
+async def note(db: Statements, entry: AuditNote) -> int:
     """Write an act down; returns the entry's number."""
-    values: dict[str, Any] = {name: getattr(entry, name) for name in Entry.__slots__}
+    values: dict[str, Any] = {name: getattr(entry, name) for name in AuditNote.__slots__}
     ((number,),) = await db.execute_once(_NOTE_ACT(**values))
     return int(number)
 
@@ -147,18 +162,28 @@ async def read(
     since: datetime | None = None,
     who: str | None = None,
     what: str | None = None,
-) -> Sequence[Written]:
-    """A page of the audit, newest first, of entries below the number `before`."""
-    statement = _READ_AUDIT(before=before, limit=limit, since=since, who=who, what=what)
-    return [Written(*record) for record in await db.execute_once(statement)]
+) -> Sequence[AuditRow]:
+    """A page of the audit, newest first, out of the next `WINDOW` below the number `before`."""
+    statement = _READ_AUDIT(
+        before=before, limit=limit, since=since, who=who, what=what, window=WINDOW
+    )
+    return [AuditRow(*record) for record in await db.execute_once(statement)]
 
 
 async def read_of_task(
     db: Statements, task_id: UUID, *, before: int, limit: int
-) -> Sequence[Written]:
+) -> Sequence[AuditRow]:
     """The same of the acts on one task alone."""
     statement = _READ_AUDIT_OF_TASK(task_id=task_id, before=before, limit=limit)
-    return [Written(*record) for record in await db.execute_once(statement)]
+    return [AuditRow(*record) for record in await db.execute_once(statement)]
+
+
+async def below(db: Statements, before: int, since: datetime | None) -> int | None:
+    """The number below which `read` has not looked yet; None: there is nothing to be found."""
+    ((looked, lowest, oldest),) = await db.execute_once(_END_OF_AUDIT(before=before, window=WINDOW))
+    if looked < WINDOW or (since is not None and oldest < since):
+        return None
+    return int(lowest)
 
 
 async def prune(db: Statements, retention: float, limit: int) -> int:

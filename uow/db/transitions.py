@@ -11,7 +11,7 @@
 Guards: success requires "not settled"; every other outcome requires "not settled and still this
 attempt". A statement that returns no row has changed nothing: somebody else has decided.
 `ALLOWED` says the same as data; a test holds each statement against it, from every state. The
-statements are in `uow.db.attempts`, `outcomes`, `interventions`, `delivery` and `rescue`.
+statements are in `uow.db.attempts`, `outcomes`, `interventions`, `acts`, `delivery` and `rescue`.
 """
 
 from uow.db.models import TaskState
@@ -42,6 +42,10 @@ ALLOWED: dict[str, dict[TaskState, frozenset[TaskState]]] = {
     "cancel": dict.fromkeys(
         (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.CANCELLED})
     ),
+    "cancel_many": dict.fromkeys(
+        (_S.SCHEDULED, _S.QUEUED, _S.RUNNING, _S.RETRYING), frozenset({_S.CANCELLED})
+    ),
+    "run_now": dict.fromkeys((_S.SCHEDULED, _S.QUEUED, _S.RETRYING), frozenset({_S.QUEUED})),
     "claim_due_for_dispatch": {_S.SCHEDULED: frozenset({_S.QUEUED})},
     "rescue": {_S.RUNNING: _LEFT_BEHIND},
     "retry_settled": dict.fromkeys((_S.FAILED, _S.CANCELLED), frozenset({_S.QUEUED})),

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from uow.broker.redis import RedisClient
-from uow.db.database import Database
+from uow.client import TaskClient
 from uow.events.spine import Spine
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
+from uow.services.bulk_runner import AuditPruner, BulkRunner
 from uow.services.presence import Presence
 from uow.services.pruner import Pruner
 from uow.services.queue_ownership import QueueOwnership
@@ -17,8 +17,7 @@ from uow.settings.environment import Settings
 
 
 def duties_of(
-    db: Database,
-    redis: RedisClient,
+    client: TaskClient,
     settings: Settings,
     presence: Presence,
     *,
@@ -33,6 +32,7 @@ def duties_of(
         wake_relay: Called when there is something to push.
         events: Whom to tell what happens.
     """
+    db, redis = client.db, client.redis
     return [
         Rescuer(
             db, redis, settings, presence,
@@ -42,5 +42,7 @@ def duties_of(
         Pruner(db, redis, on_death),
         Retirement(db, settings.retention, on_death),
         QueueOwnership(db, redis, settings.app, on_death),
+        BulkRunner(client, on_death),
+        AuditPruner(client, on_death),
         Resumption(db, wake_relay=wake_relay, on_death=on_death),
     ]  # fmt: skip

@@ -25,7 +25,7 @@ from uow.events.spine import Spine
 from uow.failpoints import reach
 from uow.service import Service
 from uow.services.refused import Refusal, settle_refused, sifted
-from uow.settings.environment import RETENTION_SECONDS
+from uow.settings.parts import RETENTION_SECONDS
 from uow.tasks.jobs import by_queue, jobs_of_rows
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from uow.errors import SettingsError
+from uow.settings.of_looking import LookingSettings
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
     LEASE_SECONDS,
@@ -49,11 +50,8 @@ logger = logging.getLogger(__name__)
 SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
 
-RETENTION_SECONDS = 7 * 86_400.0
-"""How long a settled task is kept."""
 
-
-class Settings(BaseSettings):
+class Settings(LookingSettings):
     """Every setting, its default and its unit. Frozen; secrets do not show in its repr.
 
     An application adds its own in a class that inherits from this one; `uow.App` names it.
@@ -120,10 +118,9 @@ class Settings(BaseSettings):
         3600.0, ge=0, description="Seconds a task of an unknown name waits for a deploy."
     )
     retention_days: float = Field(
-        RETENTION_SECONDS / 86_400,
-        ge=0,
-        description="Days that a settled task, its result and its errors are kept.",
+        7.0, ge=0, description="Days that a settled task, its result and its errors are kept."
     )
+    audit_days: float = Field(365.0, ge=0, description="Days that it is kept who has done what.")
     max_payload_bytes: int = Field(
         1_048_576, ge=1024, description="Largest arguments or result, as JSON, in bytes."
     )
@@ -145,7 +142,6 @@ class Settings(BaseSettings):
         description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
         "none: loopback only.",
     )
-
     if TYPE_CHECKING:
 
         def __init__(self, **values: Unpack[SettingValues]) -> None: ...

@@ -13,6 +13,9 @@ BEATS_PER_LEASE = 5
 STALL_LIMIT = 60.0
 """Seconds: longer than any call that blocks by accident, shorter than anybody's patience."""
 
+RETENTION_SECONDS = 7 * 86_400.0
+"""How long a settled task is kept."""
+
 DEFAULT_SCHEMA = "worker"
 """Where our tables are unless somebody says otherwise."""
 

@@ -42,12 +42,14 @@ class SettingValues(TypedDict, total=False):
     shutdown_grace: float
     unknown_task_grace: float
     retention_days: float
+    audit_days: float
     max_payload_bytes: int
     log_level: LogLevel
     log_format: LogFormat
     metrics_port: int | None
     health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
+    redact: str | Sequence[str]
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -102,6 +102,19 @@ class TypedSignature(Generic[R]):
             return False
         return True
 
+    @property
+    def parameters(self) -> list[str]:
+        """The names of its parameters but ctx, in their order."""
+        return list(self._signature.parameters)
+
+    def hint(self, name: str) -> Any:
+        """The type of a parameter, or of ``return``; `Any` if the function does not say.
+
+        Raises:
+            NameError: It names what is not there.
+        """
+        return self._hints.get(name, Any)
+
     def check(self) -> None:
         """Resolve the type hints now, so that a fault shows when the process starts.
 

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from uow.acts import pauses
 from uow.acts.actor import Actor
 from uow.acts.pauses import Pausable
-from uow.api.caller import ActorDep
+from uow.api.actor import ActorDep
 from uow.api.deps import DatabaseDep
 from uow.db.database import Database
 from uow.db.pauses import Kind

@@ -4,10 +4,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from uow.acts.left import Why
+from uow.acts.matching import MatchingRetry
+from uow.api.actor import ActorDep
 from uow.api.deps import ClientDep, QueuesDep, RegistryDep, SessionDep
+from uow.api.routers.acts import ActsDep
 from uow.api.schemas import Enqueued, NewTask, Retried, RetryFilter, Task
 from uow.client import TaskClient
-from uow.errors import InvalidOptions, UnknownTask
+from uow.errors import InvalidOptions, UniqueKeyTaken, UnknownTask
+from uow.tasks.interventions import Filter
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -51,23 +56,29 @@ async def get_task(task_id: UUID, client: ClientDep) -> Task:
 
 
 @router.post("/{task_id}/cancel", status_code=204)
-async def cancel_task(task_id: UUID, client: ClientDep) -> None:
+async def cancel_task(task_id: UUID, client: ClientDep, acts: ActsDep, by: ActorDep) -> None:
     """Cancel a task, at once and for good. A conflict if it is settled already."""
-    if not await client.cancel(task_id):
+    if await acts.cancel(task_id, by) is not None:
         raise await _conflict(client, task_id, "only an unsettled task can be cancelled")
 
 
 @router.post("/{task_id}/retry", status_code=204)
-async def retry_task(task_id: UUID, client: ClientDep) -> None:
+async def retry_task(task_id: UUID, client: ClientDep, acts: ActsDep, by: ActorDep) -> None:
     """Run a task again. A conflict unless it failed or was cancelled and its unique key is free."""
-    if not await client.retry(task_id):
+    left = await acts.retry(task_id, by)
+    if left is not None and left.why is Why.KEY_TAKEN:
+        raise UniqueKeyTaken(f"task {task_id} cannot run again: {left.text}")
+    if left is not None:
         raise await _conflict(client, task_id, "only a failed or cancelled task can run again")
 
 
 @router.post("/retry")
-async def retry_tasks(which: RetryFilter, client: ClientDep) -> Retried:
+async def retry_tasks(which: RetryFilter, client: ClientDep, by: ActorDep) -> Retried:
     """Run failed tasks again. To mean every failed task, say so: `{"state": "failed"}`."""
-    return Retried(retried=await client.retry_many(**which.model_dump()))
+    values = which.model_dump()
+    user = values["user_id"]
+    meant = Filter(**{**values, "user_id": None if user is None else str(user)})
+    return Retried(retried=await MatchingRetry(client, meant, by).run())
 
 
 def _not_found(task_id: UUID) -> HTTPException:

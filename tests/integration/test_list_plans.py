@@ -1,0 +1,37 @@
+"""Every list goes along its index: with empty tables, without statistics, for any values."""
+
+import pytest
+
+from tests.integration.test_plans import generic_plan
+from uow import Database
+
+OFF = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sort")]
+"""As `bounded_reading` says it."""
+
+INDEXES = {
+    "by_id": ("pk_task", "id > arm.low"),
+    "by_user": ("ix_task_user", "((user_id >= "),
+    "ended": ("ix_task_ended", "ended)::text >= arm.key"),
+    "pushed": ("ix_task_dispatch", "dispatch_at >= 'infinity'"),
+    "unpushed": ("ix_task_dispatch", "dispatch_at < 'infinity'"),
+    "running": ("pk_task", "id = (unnest("),
+    "by_error": ("ix_task_error_error_type", "((error_type >= "),
+    "by_schedule": ("pk_schedule_tick", "((app = schedule.app) AND (name = "),
+}
+
+SORTED = {"unpushed", "running"}
+"""No index is in the order of these lists: what fits of a window is sorted."""
+
+
+@pytest.mark.parametrize("direction", ["newest", "oldest"])
+@pytest.mark.parametrize("driver", INDEXES)
+async def test_a_list_goes_along_its_index(db: Database, driver: str, direction: str) -> None:
+    plan = await generic_plan(db, f"list_{direction}_{driver}", *OFF)
+    index, condition = INDEXES[driver]
+    assert index in plan
+    assert condition in plan
+    for table in ("task", "task_error", "schedule_tick"):
+        assert f"Seq Scan on {table} " not in plan
+    assert "hashed SubPlan" not in plan
+    if driver not in SORTED:  # what fits is told as it comes: a page ends the look
+        assert "Sort" not in plan

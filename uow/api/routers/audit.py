@@ -1,0 +1,31 @@
+"""What was done by whom."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from uow.api.act_schemas import AuditEntryShown, AuditPage
+from uow.api.deps import DatabaseDep
+from uow.api.schemas import Moment, Text
+from uow.db.audit import LATEST
+from uow.questions.audit import MOST, audit_page
+
+router = APIRouter(prefix="/api/audit", tags=["acts"])
+
+
+@router.get("")
+async def list_audit(
+    db: DatabaseDep,
+    task: Annotated[UUID | None, Query(description="Acts on this task alone.")] = None,
+    who: Text | None = None,
+    what: Text | None = None,
+    since: Moment | None = None,
+    before: Annotated[int, Query(ge=1, le=LATEST)] = LATEST,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+) -> AuditPage:
+    """Acts, newest first: by whom, what, to what, from where, why."""
+    page = await audit_page(
+        db, task_id=task, who=who, what=what, since=since, before=before, limit=limit
+    )
+    return AuditPage(entries=[AuditEntryShown.of(row) for row in page.rows], next=page.next)
