@@ -1,5 +1,6 @@
 """Other arguments for a task that is to run again: checked first, and the old ones are kept."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from uow.acts.actor import Actor
 from uow.acts.noted import LONGEST_REASON
 from uow.db import audit, pauses
-from uow.db.audit import Entry
+from uow.db.audit import AuditNote
 from uow.db.database import Database
 from uow.db.pauses import Kind
 from uow.errors import InvalidOptions
@@ -77,8 +77,8 @@ async def resume(db: Database, what: Pausable, by: Actor, *, reason: str | None)
 
 def _entry(
     act: str, what: Pausable, by: Actor, reason: str | None, options: dict[str, str]
-) -> Entry:
-    return Entry(
+) -> AuditNote:
+    return AuditNote(
         who=by.name,
         face=by.face,
         address=by.address,
