@@ -25,7 +25,6 @@ from uow.settings.of_looking import LookingSettings
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
     LEASE_SECONDS,
-    RETENTION_SECONDS,
     STALL_LIMIT,
     DatabaseSettings,
     Pooler,
