@@ -110,7 +110,7 @@ class TestRetry:
         task_id = await put(db, **{kind: "k"})
         holder = await put(db, TaskState.QUEUED, **{kind: "k"})
         left = await acts.retry(task_id, ANN)
-        assert left == LeftAlone(task_id, Why.KEY_TAKEN, f"task {holder} has its unique key")
+        assert left == LeftAlone(task_id, Why.KEY_TAKEN, f"task {holder} has its unique key 'k'")
 
     async def test_it_is_pushed_at_once(
         self, db: Database, acts: Acts, client: TaskClient, redis: RedisClient

@@ -60,5 +60,5 @@ class LeftAlone:
         """With the reason in words."""
         text = TEXTS[why]
         if why is Why.KEY_TAKEN and standing is not None and standing.holder is not None:
-            text = f"task {standing.holder} has its unique key"
+            text = f"task {standing.holder} has its unique key {standing.key!r}"
         return cls(task_id, why, text)

@@ -82,7 +82,7 @@ async def retry_each(settings: Settings, ids: Sequence[str]) -> bool:
         async def retry(task_id: UUID) -> str | None:
             left = await acts.retry(task_id, actor_here())
             if left is not None and left.why is Why.KEY_TAKEN:
-                return f"not retried: {left.text}"
+                return f"not retried: task {task_id} cannot run again: {left.text}"
             return None if left is None else await _state(client, task_id)
 
         return await _each(ids, retry, "retried")

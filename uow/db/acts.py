@@ -87,6 +87,7 @@ _STANDINGS = template(
     # Each key by its own index, one at a time: an OR would read the table.
     """
     SELECT task.id, task.state, task.run_at <= now() AS due, task.priority,
+           coalesce(task.unique_key, task.waiting_key) AS key,
            EXISTS (SELECT FROM {schedule} AS schedule WHERE last_task_id = task.id) AS is_last,
            coalesce(
                (SELECT holder.id FROM {task} AS holder WHERE holder.settled_at IS NULL
@@ -121,6 +122,7 @@ class TaskStanding:
 
     Attributes:
         due: It is due.
+        key: Its unique key, if it has one.
         is_last: It is the last task of a schedule.
         holder: The unsettled task that has its unique key.
     """
@@ -129,6 +131,7 @@ class TaskStanding:
     state: TaskState
     due: bool
     priority: int
+    key: str | None
     is_last: bool
     holder: UUID | None
 
