@@ -32,7 +32,7 @@ REFRESH_SECONDS = 30
 
 _TABLES = (
     "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
-    "schedule", "schedule_version", "schedule_tick",
+    "worker_code", "schedule", "schedule_version", "schedule_tick",
 )  # fmt: skip
 
 UNSETTLED = "state NOT IN ('succeeded', 'failed', 'cancelled')"
