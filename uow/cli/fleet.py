@@ -1,5 +1,6 @@
 """``worker tasks why``, ``worker workers`` and ``worker top``: parse, call, print."""
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -38,4 +39,5 @@ def top(
     """What waits in each queue and what each worker runs, live; Ctrl-C ends it."""
     from uow.cli.top import show_top
 
-    run_async(show_top(start(), once=once))
+    with contextlib.suppress(KeyboardInterrupt):
+        run_async(show_top(start(), once=once))

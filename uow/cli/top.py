@@ -1,6 +1,8 @@
 """``worker top``: the fleet at a glance, again and again."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from rich.console import Console, Group
@@ -32,10 +34,20 @@ async def show_top(settings: Settings, *, once: bool) -> None:
 
 
 async def _go_on(db: Database, dead_after: float, console: Console) -> None:
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    with _screen(console) as show:
         while True:
-            live.update(await _look(db, dead_after), refresh=True)
+            show(await _look(db, dead_after))
             await asyncio.sleep(REFRESH_SECONDS)
+
+
+@contextmanager
+def _screen(console: Console) -> Iterator[Callable[[Group], None]]:
+    """What shows the next look in the place of the last; in a file or a pipe it is below it."""
+    if not console.is_terminal:
+        yield console.print
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        yield lambda seen: live.update(seen, refresh=True)
 
 
 async def _look(db: Database, dead_after: float) -> Group:

@@ -33,9 +33,13 @@ _PROCESSES = template(
 
 _RUNNING_TASKS = template(
     "running_tasks",
+    # Each is found by its key, whatever the planner believes of the table.
     """
-    SELECT id, name, worker, attempt, started_at FROM {task}
-    WHERE id = ANY(:ids) AND state = 'running'
+    SELECT running.*
+    FROM (SELECT * FROM unnest(:ids) LIMIT cardinality(:ids)) AS given (id)
+         CROSS JOIN LATERAL (
+             SELECT id, name, worker, attempt, started_at FROM {task} AS task
+             WHERE task.id = given.id AND state = 'running' LIMIT 1) AS running
     """,
     ids=IDS,
 )
