@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uow.broker.place import Place
+from uow.broker.place import PlaceInQueue
 from uow.db.models import TaskState
 from uow.db.waiting import ServingProcess, WaitingTask
 from uow.questions.reasons import FunctionIsUnknown, OthersAreInFront, Reason
@@ -30,7 +30,7 @@ FREE = ServingProcess(
     "free", serves=True, lives=True, leaving=False, slots=10, busy=3, unknown_task_grace=60.0,
     knows=True,
 )  # fmt: skip
-NEXT = Place(NOW_MS, NOW_MS - 1, held=False, in_front=0)
+NEXT = PlaceInQueue(NOW_MS, NOW_MS - 1, held=False, in_front=0)
 
 SETTLED_STATES = [TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED]
 processes = st.builds(
@@ -73,7 +73,7 @@ def fleets(draw: st.DrawFn) -> Facts:
     )
     fleet = draw(st.lists(processes, max_size=3, unique_by=lambda one: one.id))
     score = draw(st.none() | st.sampled_from([1, NOW_MS, NOW_MS + 1]))
-    place = Place(NOW_MS, score, held=draw(st.booleans()), in_front=draw(st.integers(0, 2)))
+    place = PlaceInQueue(NOW_MS, score, held=draw(st.booleans()), in_front=draw(st.integers(0, 2)))
     return Facts(task, fleet, draw(st.none() | st.just(place)), 3600.0)
 
 

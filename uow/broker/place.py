@@ -12,7 +12,7 @@ LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlaceInQueue:
     """Where a job stands.
 
     Attributes:
@@ -33,7 +33,7 @@ class Place:
         return self.score is not None and not self.held and self.score <= self.now_ms
 
 
-async def place_of(redis: Redis, queue: str, job_id: str) -> Place:
+async def place_of(redis: Redis, queue: str, job_id: str) -> PlaceInQueue:
     """Where a job stands in `queue`.
 
     Raises:
@@ -42,4 +42,4 @@ async def place_of(redis: Redis, queue: str, job_id: str) -> Place:
     call = scripts.caller(redis)
     now_ms, score, held, in_front = await call("place", [queue], [job_id, LOOKED_AT])
     at = None if score is None else math.ceil(float(score))
-    return Place(now_ms, at, bool(held), in_front)
+    return PlaceInQueue(now_ms, at, bool(held), in_front)

@@ -75,7 +75,7 @@ class LivingProcess:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningTask:
+class RunningAttempt:
     """A task that an attempt runs."""
 
     id: UUID
@@ -105,6 +105,8 @@ def _process(record: Sequence[Any]) -> LivingProcess:
     )  # fmt: skip
 
 
-async def running_tasks(db: Statements, task_ids: Sequence[UUID]) -> list[RunningTask]:
+async def running_tasks(db: Statements, task_ids: Sequence[UUID]) -> list[RunningAttempt]:
     """Those of the tasks that an attempt runs now."""
-    return [RunningTask(*record) for record in await db.execute_once(_RUNNING_TASKS(ids=task_ids))]
+    return [
+        RunningAttempt(*record) for record in await db.execute_once(_RUNNING_TASKS(ids=task_ids))
+    ]

@@ -145,7 +145,7 @@ class IsBeingRescued(Reason):
 
     def _said(self) -> str:
         if self.worker is None:
-            return "Redis has lost its job: the leader puts it back, within half a minute"
+            return "Redis has lost its job: the leader puts it back in its next round"
         return f"{self.worker}, which ran it, is dead: it is taken back and starts again"
 
 

@@ -1,16 +1,17 @@
 """Why is it waiting? One answer, of a closed list (`uow.questions.reasons`), by the facts.
 
-The facts are read in two statements and one look at Redis; then a function without any effect
-decides. What is not known, as of a worker of an older version, is never taken for a reason.
+The facts are read in two statements, by keys, and one look at Redis; then a function without any
+effect decides. An answer that alarms is checked by a third statement. What is not known, as of a
+worker of an older version, is never taken for a reason.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from uow.broker.place import Place, place_of
+from uow.broker.place import PlaceInQueue, place_of
 from uow.broker.redis import AWAY, RedisClient
 from uow.broker.refusals import is_refusal
 from uow.db.fragments import SUSPECT_DEATHS
@@ -40,6 +41,11 @@ from uow.telemetry.description import one_line
 ANSWER_SECONDS = 2.0
 """A Redis that has not answered for so long counts as away."""
 
+LOOKS = 3
+"""An answer that alarms is given if the row is still as it was before the look at Redis and at the
+processes: else it has been started or settled meanwhile, and is looked at again, so often at most.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -53,7 +59,7 @@ class Facts:
 
     task: WaitingTask
     processes: Sequence[ServingProcess]
-    place: Place | None
+    place: PlaceInQueue | None
     unknown_task_grace: float
 
     @property
@@ -78,17 +84,36 @@ async def why(db: Statements, redis: RedisClient, settings: Settings, task_id: U
         TaskNotFound: It is not there.
         SettingsError: Redis refuses to tell.
     """
+    task = await _read(db, task_id)
+    for _ in range(LOOKS):
+        facts = await _facts(db, redis, settings, task)
+        reason = decide(facts)
+        if not isinstance(reason, IsBeingRescued | LeaderIsGone):
+            break
+        before, task = task, await _read(db, task_id)
+        if replace(task, now=before.now, led=before.led) == before:
+            break
+    return reason
+
+
+async def _read(db: Statements, task_id: UUID) -> WaitingTask:
     task = await waiting_task(db, task_id)
     if task is None:
         raise TaskNotFound(f"Task id {task_id} not found")
+    return task
+
+
+async def _facts(
+    db: Statements, redis: RedisClient, settings: Settings, task: WaitingTask
+) -> Facts:
     if task.state.settled:
-        return decide(Facts(task, [], None, settings.unknown_task_grace))
-    processes = await serving_processes(db, task, settings.dead_after)
+        return Facts(task, [], None, settings.unknown_task_grace)
     place = await _place(redis, task)
-    return decide(Facts(task, processes, place, settings.unknown_task_grace))
+    processes = await serving_processes(db, task, settings.dead_after)
+    return Facts(task, processes, place, settings.unknown_task_grace)
 
 
-async def _place(redis: RedisClient, task: WaitingTask) -> Place | None:
+async def _place(redis: RedisClient, task: WaitingTask) -> PlaceInQueue | None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await place_of(redis, task.queue, task.job_id)

@@ -10,7 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from uow.db.statement import Statements
-from uow.db.workers import LivingProcess, RunningTask, processes, running_tasks
+from uow.db.workers import LivingProcess, RunningAttempt, processes, running_tasks
 
 MOST_WORKERS = 1000
 """Processes that are shown, in the order of their names."""
@@ -81,14 +81,15 @@ async def workers(db: Statements, dead_after: float) -> list[ShownWorker]:
         dead_after: Seconds without a heartbeat after which one counts as dead.
     """
     found = await processes(db, dead_after, MOST_WORKERS)
-    ids = [task_id for one in found for task_id in one.running][:MOST_RUNNING]
-    running: defaultdict[str, list[RunningTask]] = defaultdict(list)
+    held = dict.fromkeys(task_id for one in found for task_id in one.running)
+    ids = [*held][:MOST_RUNNING]  # one that was overtaken is held twice
+    running: defaultdict[str, list[RunningAttempt]] = defaultdict(list)
     for task in await running_tasks(db, ids) if ids else []:
         running[task.worker].append(task)
     return [_shown(one, running[one.id]) for one in found]
 
 
-def _shown(one: LivingProcess, running: list[RunningTask]) -> ShownWorker:
+def _shown(one: LivingProcess, running: list[RunningAttempt]) -> ShownWorker:
     profile, signs = one.profile, one.signs
     return ShownWorker(
         id=one.id,

@@ -13,6 +13,7 @@ from sqlalchemy import text
 import uow
 from uow import Database, Settings, TaskClient, TaskContext, TaskNotFound, task
 from uow.broker import keys
+from uow.broker.place import PlaceInQueue, place_of
 from uow.broker.redis import RedisClient, connect
 from uow.db import fleet
 from uow.db.code import Code
@@ -147,6 +148,22 @@ class TestOfATask:
         await client.flush()
         await redis.flushall()  # as if nobody had pushed it
         assert "on its way into Redis" in (await ask(handle)).text
+
+    async def test_that_is_settled_while_somebody_asks_nothing_is_said_to_be_lost(
+        self, client: TaskClient, ask: Ask, lives: Presence, db: Database, redis: RedisClient,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        handle = await client.enqueue("mail")
+        await client.flush()
+        await db.execute_once(text("UPDATE task SET dispatch_at = 'infinity'"), {})
+
+        async def settled_meanwhile(redis: RedisClient, queue: str, job_id: str) -> PlaceInQueue:
+            await client.cancel(handle.id)
+            await redis.flushall()
+            return await place_of(redis, queue, job_id)
+
+        monkeypatch.setattr("uow.questions.why.place_of", settled_meanwhile)
+        assert (await ask(handle)).name == "settled"
 
     async def test_while_redis_is_away_it_is_said(
         self, client: TaskClient, settings: Settings, lives: Presence, db: Database
