@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,12 +12,14 @@ import pytest
 from sqlalchemy import text
 
 import uow
-from uow import Database, Settings, TaskClient, TaskContext, TaskNotFound, task
+from tests.conftest import task_worker
+from uow import Database, Settings, SettingsError, TaskClient, TaskContext, TaskNotFound, task
 from uow.broker import keys
 from uow.broker.place import PlaceInQueue, place_of
 from uow.broker.redis import RedisClient, connect
 from uow.db import fleet
 from uow.db.code import Code
+from uow.fast.task_worker import TaskWorker
 from uow.questions.reasons import (
     FunctionIsUnknown,
     IsBeingRescued,
@@ -29,10 +32,12 @@ from uow.questions.reasons import (
 from uow.questions.why import why
 from uow.services.presence import Presence
 from uow.services.relay import Relay
+from uow.stock.worker import BurstWorker
 from uow.tasks.handle import TaskHandle
 from uow.tasks.registry import Registry
 
 Ask = Callable[[Any], Awaitable[Reason]]
+Working = Callable[[Settings], AbstractAsyncContextManager[None]]
 
 RUNNING_IN_A_DEAD_PROCESS = text(
     "UPDATE task SET state = 'running', worker = 'dead', attempt = 1, started_at = now(), "
@@ -173,6 +178,15 @@ class TestOfATask:
         assert (await why(db, away, settings, handle.id)).name == "redis_away"
         await away.aclose()
 
+    async def test_in_what_is_no_queue_it_is_told_what_redis_refuses(
+        self, client: TaskClient, ask: Ask, lives: Presence, redis: RedisClient
+    ) -> None:
+        handle = await client.enqueue("mail")
+        await client.flush()
+        await redis.set("arq:queue", "something else")
+        with pytest.raises(SettingsError, match="stands in queue 'arq:queue' .*WRONGTYPE"):
+            await ask(handle)
+
     async def test_that_was_handed_back_in_redis_it_is_said_until_when(
         self, client: TaskClient, ask: Ask, lives: Presence, redis: RedisClient
     ) -> None:
@@ -208,6 +222,27 @@ class TestOfATask:
 class TestOfARealWorker:
     """With one slot, unless a test says otherwise."""
 
+    @pytest.fixture(params=["fast", "stock"])
+    def working(self, request: pytest.FixtureRequest, registry: Registry) -> Working:
+        """A worker of either kind that works while the block runs."""
+        kinds: dict[str, type[TaskWorker | BurstWorker]] = {
+            "stock": BurstWorker, "fast": TaskWorker,
+        }  # fmt: skip
+
+        @asynccontextmanager
+        async def works(settings: Settings) -> AsyncIterator[None]:
+            kind = kinds[request.param]
+            _, worker = task_worker(kind, settings, registry, burst=False, poll_delay=0.01)
+            runs = asyncio.create_task(worker.async_run())
+            try:
+                yield
+            finally:
+                runs.cancel()
+                await asyncio.wait([runs])
+                await worker.close()
+
+        return works
+
     @pytest.fixture
     def gate(self) -> asyncio.Event:
         return asyncio.Event()
@@ -229,10 +264,10 @@ class TestOfARealWorker:
         return registry
 
     async def test_what_runs_is_said_to_run_and_what_is_next_that_no_slot_is_free(
-        self, settings: Settings, registry: Registry, client: TaskClient, ask: Ask,
+        self, settings: Settings, working: Working, client: TaskClient, ask: Ask,
         gate: asyncio.Event,
     ) -> None:  # fmt: skip
-        async with uow.running(settings, registry=registry):
+        async with working(settings):
             runs = await client.enqueue("hold")
             answer = await until(ask, runs, "running")
             assert isinstance(answer, IsRunning)
@@ -246,10 +281,10 @@ class TestOfARealWorker:
             await until(ask, waits, "settled")
 
     async def test_so_many_are_said_to_be_in_front_as_are_run_before(
-        self, settings: Settings, registry: Registry, client: TaskClient, ask: Ask,
+        self, settings: Settings, working: Working, client: TaskClient, ask: Ask,
         gate: asyncio.Event, ran: list[str],
     ) -> None:  # fmt: skip
-        async with uow.running(settings, registry=registry):
+        async with working(settings):
             await until(ask, await client.enqueue("hold"), "running")
             now = datetime.now(UTC)
             tasks = {}
@@ -266,9 +301,9 @@ class TestOfARealWorker:
             assert ran == ["a", "b", "c"]
 
     async def test_what_nobody_has_the_function_of_is_said_with_the_end_of_its_grace(
-        self, settings: Settings, registry: Registry, client: TaskClient, ask: Ask, db: Database
+        self, settings: Settings, working: Working, client: TaskClient, ask: Ask, db: Database
     ) -> None:
-        async with uow.running(settings, registry=registry):
+        async with working(settings):
             handle = await client.enqueue("nobody.has.this")
             met = text("SELECT unknown_since FROM task")
             end = time.monotonic() + 10
@@ -281,11 +316,11 @@ class TestOfARealWorker:
             assert answer == expected
 
     async def test_a_suspect_waits_for_its_neighbour_to_end(
-        self, settings: Settings, registry: Registry, client: TaskClient, ask: Ask, db: Database,
+        self, settings: Settings, working: Working, client: TaskClient, ask: Ask, db: Database,
         gate: asyncio.Event,
     ) -> None:  # fmt: skip
         roomy = settings.model_copy(update={"concurrency": 2})
-        async with uow.running(roomy, registry=registry) as worker:
+        async with working(roomy):
             await until(ask, await client.enqueue("hold"), "running")
             later = uow.TaskRef("note").options(delay=3600)
             suspect = await client.enqueue(later, what="alone")
@@ -300,6 +335,5 @@ class TestOfARealWorker:
                     break
                 assert time.monotonic() < end
             assert "2 processes have died under it" in answer.text
-            assert worker is not None
             gate.set()
             await until(ask, suspect, "settled")

@@ -8,7 +8,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.call('EXISTS', 'arq:in-progress:' .. ARGV[1])
-local rank = try('ZRANK', KEYS[1], ARGV[1])
+local rank = redis.call('ZRANK', KEYS[1], ARGV[1])
 if not rank then
   return {now, false, held, 0}
 end
