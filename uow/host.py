@@ -23,7 +23,6 @@ from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
 from uow.metrics.endpoint import routes_of
 from uow.metrics.observation import Observation
-from uow.metrics.signs import signs_of
 from uow.process.death import Death
 from uow.process.health import Health
 from uow.process.reception import Ports, reception_of
@@ -166,9 +165,8 @@ class Process:
         departure.vitals = vitals
         duties = observation.duties(db, self.die)
         self._services = await self._start_services(client, vitals, duties)
-        presence, heart, running = vitals.presence, vitals.heart, vitals.running
-        observation.show(self.runtime, heart, running, db)
-        presence.signs = signs_of(self.runtime, db, heart, running, self.events)
+        signs = observation.show(self.runtime, vitals.heart, vitals.running, db)
+        vitals.presence.signs = signs
         self._serve(departure, self._services)
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)
