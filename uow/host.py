@@ -19,6 +19,7 @@ from uow.broker.access import check_access
 from uow.broker.hints import Hints
 from uow.broker.redis import connect
 from uow.client import TaskClient
+from uow.db.code import Code
 from uow.db.database import Database
 from uow.events.processes import ServerAway, ServerBack, WorkerStarted, WorkerStopped
 from uow.metrics.endpoint import routes_of
@@ -157,11 +158,13 @@ class Process:
         await self._enter_lifespans(ctx)
         if body is None:
             body = await start_body(stack, settings, name, client.redis, departure.patient)
-        vitals = await start_vitals(stack, settings, body, self.die, self.events.from_any_thread())
+        tell, code = self.events.from_any_thread(), Code.of(one.name for one in self.registry)
+        vitals = await start_vitals(stack, settings, body, self.die, tell, code)
         departure.vitals = vitals
         duties = observation.duties(db, self.die)
         self._services = await self._start_services(client, vitals, duties)
-        observation.show(self.runtime, vitals.heart, vitals.running, db)
+        signs = observation.show(self.runtime, vitals.heart, vitals.running, db)
+        vitals.presence.signs = signs
         self._serve(departure, self._services)
         self._tell_of(name)
         logger.info("ready: queue %s, %d tasks at once", settings.queue, settings.concurrency)

@@ -145,6 +145,7 @@ def test_the_page_of_commands_has_every_command() -> None:
     ).stdout
     assert listed == {
         "migrate", "run", "check", "api", "enqueue", "cancel", "retry", "queue", "queues",
-        "pauses", "cron", "demo", "chaos", "bench",
+        "pauses", "cron", "demo", "chaos", "bench", "tasks",
+        "workers", "top", "audit",
     }  # fmt: skip
     assert all(command in shown for command in listed)

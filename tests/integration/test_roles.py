@@ -245,7 +245,7 @@ class TestTheAppAtATableThatIsNew:
         app = {"database_url": SecretStr(as_role(empty, "worker_app"))}
         done = await run_command(owner.model_copy(update=app), "run", "--burst")
         assert done.returncode == 0, done.stderr
-        for table in ("worker_process", "worker_identity", "worker_app"):
+        for table in ("worker_process", "worker_identity", "worker_app", "worker_code"):
             assert await grants_of(empty, table) == {
                 "PUBLIC": {"SELECT"},
                 ODD.strip('"'): {"SELECT"},

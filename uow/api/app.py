@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 
 from uow.api import problems
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
-from uow.api.routers import acts, audit, bulk, health, pauses, task_lists, tasks
+from uow.api.routers import acts, audit, bulk, fleet, health, pauses, task_lists, tasks
 from uow.api.schemas import Problem
 from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
 from uow.app import AppParts, Found, look_for_app
@@ -67,6 +67,7 @@ def create_app(
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.state.settings = settings
     app.state.registry = registry
     app.state.queues = _queues(settings, registry)
     app.state.redaction = Redaction(settings.redact, registry)
@@ -110,7 +111,7 @@ def _include_routers(app: FastAPI, settings: Settings, application: AppParts) ->
     bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
     app.include_router(health.router)
     app.include_router(tasks.router, dependencies=bearer)
-    for ours in (task_lists, acts, bulk, audit, pauses):
+    for ours in (task_lists, acts, bulk, audit, pauses, fleet):
         app.include_router(ours.router, dependencies=bearer)
     for named in application.routers:
         app.include_router(_router(named), dependencies=bearer)

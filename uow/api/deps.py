@@ -15,6 +15,7 @@ from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
 from uow.questions.redaction import Redaction
+from uow.settings.environment import Settings
 from uow.tasks.registry import Registry
 
 T = TypeVar("T")
@@ -78,6 +79,12 @@ def get_redaction(connection: HTTPConnection) -> Redaction:
     return redaction
 
 
+def get_settings(connection: HTTPConnection) -> Settings:
+    """The app's settings: ``app.state.settings``."""
+    settings: Settings = connection.app.state.settings
+    return settings
+
+
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 """A session per request: committed before the response, rolled back on any exception.
 
@@ -90,5 +97,6 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 
 ClientDep = Annotated[TaskClient, Depends(get_client)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
 QueuesDep = Annotated[frozenset[str], Depends(get_queues)]
 RedactionDep = Annotated[Redaction, Depends(get_redaction)]

@@ -1,6 +1,8 @@
 """The command line: ``worker``."""
 
-from uow.cli import acts, commands, cron, groups, pausing, proofs, queue, tasks
+from uow.cli import acts, commands, cron, fleet, groups, pausing, proofs, queue, tasks
 from uow.cli.app import app
 
-__all__ = ["acts", "app", "commands", "cron", "groups", "pausing", "proofs", "queue", "tasks"]
+__all__ = [
+    "acts", "app", "commands", "cron", "fleet", "groups", "pausing", "proofs", "queue", "tasks",
+]  # fmt: skip

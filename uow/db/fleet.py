@@ -1,22 +1,33 @@
 """The statements about the fleet of worker processes: who lives, who leads, what they serve."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
+from uow.db.profile import Profile, Signs
 from uow.db.statement import BOOLEAN, IDS, REAL, SILENT_SECONDS, TEXT, Statements, template
 
 FLEET_DUTY = "fleet"
 """The one duty there is a leader for."""
 
+_NOTHING, _NO_SIGNS = Profile(), Signs()
+
 _BEAT = template(
     "beat",
     """
-    INSERT INTO {worker_process} (id, app, queue, running, leaving)
-    VALUES (:worker, :app, :queue, :running, :leaving)
+    INSERT INTO {worker_process} (
+        id, app, queue, running, leaving,
+        host, pid, version, slots, code, lease_seconds, unknown_task_grace,
+        busy, lag, pool_busy, pool_idle, pool_room)
+    VALUES (
+        :worker, :app, :queue, :running, :leaving,
+        :host, :pid, :version, :slots, :code, :lease_seconds, :unknown_task_grace,
+        :busy, :lag, :pool_busy, :pool_idle, :pool_room)
     ON CONFLICT (id) DO UPDATE
     SET running = excluded.running, leaving = excluded.leaving,
-        heartbeat_at = clock_timestamp()
+        heartbeat_at = clock_timestamp(),
+        busy = excluded.busy, lag = excluded.lag, pool_busy = excluded.pool_busy,
+        pool_idle = excluded.pool_idle, pool_room = excluded.pool_room
     RETURNING xmax = 0 AS returned
     """,
     app=TEXT,
@@ -133,18 +144,28 @@ async def beat(
     queues: Sequence[str],
     running: Sequence[UUID],
     leaving: bool,
+    profile: Profile = _NOTHING,
+    signs: Signs = _NO_SIGNS,
     limit: float = SILENT_SECONDS,
 ) -> bool:
     """A process lives and runs these tasks.
 
     Args:
         leaving: It has been told to stop, so that its end, if it has to be a hard one, is no death.
+        profile: What it is.
+        signs: How it is.
 
     Returns:
         Whether it was taken for dead meanwhile (or is new).
     """
     statement = _BEAT(
-        worker=worker, app=app, queue=",".join(queues), running=running, leaving=leaving
+        worker=worker,
+        app=app,
+        queue=",".join(queues),
+        running=running,
+        leaving=leaving,
+        **asdict(profile),
+        **asdict(signs),
     )
     ((returned,),) = await db.execute_once(statement, limit=limit)
     return bool(returned)

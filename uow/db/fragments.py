@@ -32,6 +32,7 @@ REFRESH_SECONDS = 30
 
 _TABLES = (
     "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
+    "worker_code",
     "schedule", "schedule_version", "schedule_tick", "audit", "audit_arguments", "bulk_act",
     "pause",
 )  # fmt: skip

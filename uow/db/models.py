@@ -25,6 +25,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Text,
     Uuid,
     text,
 )
@@ -184,6 +185,31 @@ class WorkerProcess(Base):
     leaving: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    # What it is and how it is (`uow.db.profile`); None: a worker of an older version.
+    host: Mapped[str | None]
+    pid: Mapped[int | None]
+    version: Mapped[str | None]
+    slots: Mapped[int | None]
+    #: The fingerprint of its code.
+    code: Mapped[str | None]
+    lease_seconds: Mapped[float | None]
+    unknown_task_grace: Mapped[float | None]
+    busy: Mapped[int | None]
+    lag: Mapped[float | None]
+    pool_busy: Mapped[int | None]
+    pool_idle: Mapped[int | None]
+    pool_room: Mapped[int | None]
+
+
+class WorkerCode(Base):
+    """Which task functions there are in the code of worker processes."""
+
+    __tablename__ = "worker_code"
+
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    names: Mapped[list[str]] = mapped_column(ARRAY(Text()))
+    #: When a process with it last started.
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
 class WorkerLeader(Base):

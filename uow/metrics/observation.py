@@ -1,4 +1,4 @@
-"""What a worker process does for its metrics from start to stop; nothing, if none are wanted."""
+"""What a worker process does for its metrics, and to tell how it is with each heartbeat."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -7,11 +7,12 @@ from functools import partial
 from uow.attempt.running import Running
 from uow.attempt.runtime import Runtime
 from uow.db.database import Database
+from uow.db.profile import Signs
 from uow.events.processes import LoopBlocked
 from uow.events.spine import Spine
-from uow.metrics.backlog import BacklogWatch
+from uow.metrics.backlog import BacklogWatch, Waiting
 from uow.metrics.metrics import Metrics, unobserved, wanted
-from uow.metrics.workers import Lag, ObservedWorker, busy_slots, connections_of
+from uow.metrics.workers import Lag, ObservedWorker, busy_slots, connections_of, signs_of
 from uow.process.heart import Heart
 from uow.service import Service
 
@@ -48,11 +49,11 @@ class Observation:
         if self._metrics is not None:
             self._metrics.missed.expect(schedules)
 
-    def show(self, runtime: Runtime, heart: Heart, running: Running, db: Database) -> None:
-        """The worker has started."""
-        if self._metrics is None or self._watch is None:
-            return
-        lag, watch, settings = Lag(heart), self._watch, runtime.settings
+    def show(
+        self, runtime: Runtime, heart: Heart, running: Running, db: Database
+    ) -> Callable[[], Signs]:
+        """The worker has started; returns what tells how it is, from any thread."""
+        lag, settings = Lag(heart), runtime.settings
         self._events.listen(lag.hear, LoopBlocked)
         worker = ObservedWorker(
             queues=[*settings.served_queues],
@@ -60,7 +61,12 @@ class Observation:
             busy=partial(busy_slots, running, runtime.calling.threads),
             lag=lag,
             connections=partial(connections_of, db.engine),
-            waiting=lambda: watch.waiting,
+            waiting=self._waiting,
         )
-        self._metrics.workers.append(worker)
-        self._stack.callback(self._metrics.workers.remove, worker)
+        if self._metrics is not None:
+            self._metrics.workers.append(worker)
+            self._stack.callback(self._metrics.workers.remove, worker)
+        return partial(signs_of, worker)
+
+    def _waiting(self) -> Waiting | None:
+        return None if self._watch is None else self._watch.waiting

@@ -9,6 +9,7 @@ from sqlalchemy.pool import QueuePool
 
 from uow.attempt.in_thread import InThreads
 from uow.attempt.running import Running
+from uow.db.profile import Signs
 from uow.events.processes import LoopBlocked
 from uow.metrics.backlog import Waiting
 from uow.process.heart import Heart
@@ -55,6 +56,18 @@ def connections_of(engine: AsyncEngine) -> tuple[int, int, int]:
         return 0, 0, 0
     busy, idle = pool.checkedout(), pool.checkedin()
     return busy, idle, max(pool.size() - busy - idle, 0)
+
+
+def signs_of(worker: ObservedWorker) -> Signs:
+    """What a worker says of itself with a heartbeat."""
+    busy, idle, room = worker.connections()
+    return Signs(
+        busy=worker.busy(),
+        lag=round(worker.lag(), 3),
+        pool_busy=busy,
+        pool_idle=idle,
+        pool_room=room,
+    )
 
 
 class Lag:

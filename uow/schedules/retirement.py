@@ -1,11 +1,13 @@
-"""Takes schedules out of service that are in nobody's code any more, and forgets old ticks.
+"""Takes schedules out of service that are in nobody's code any more; forgets old ticks and code.
 
-A duty of the leader. What a schedule was is shown for as long as a settled task is kept.
+A duty of the leader. What a schedule was is shown for as long as a settled task is kept. Code is
+forgotten, that is which task functions it has, when no process has it any more.
 """
 
 import logging
 from collections.abc import Callable
 
+from uow.db.code import forget_code
 from uow.db.database import Database
 from uow.db.failures import PASSING
 from uow.db.pruning import prune_ticks
@@ -41,3 +43,4 @@ class Retirement(Service):
         while await prune_ticks(self._db, self._retention, BATCH) == BATCH:
             pass
         await forget_removed(self._db, self._retention)
+        await forget_code(self._db)

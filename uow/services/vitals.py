@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from uow.attempt.running import Leases, Running
+from uow.db.code import Code
 from uow.db.database import Database
 from uow.db.fragments import FENCE_SECONDS
 from uow.events.processes import LoopBlocked
@@ -68,11 +69,13 @@ async def start_vitals(
     body: Body,
     on_death: Callable[[BaseException], None],
     tell: Callable[[Event], object],
+    code: Code,
 ) -> Vitals:
     """Let the fleet know of this process, until `stack` is closed.
 
     Args:
         tell: Takes events, from any thread.
+        code: Which task functions it has.
     """
     heart = body.heart
     heart.on_death = on_death
@@ -84,6 +87,7 @@ async def start_vitals(
     presence = Presence(
         db, body.name, settings,
         running=body.running.task_ids, claims=body.claims, tell=tell, on_death=on_death,
+        code=code,
     )  # fmt: skip
     stack.push_async_callback(await heart.keep(presence))
     return Vitals(heart, body.running, body.leases, presence)

@@ -49,6 +49,7 @@ class TestTokens:
         assert {path for _, path in routes} == {
             "/openapi.json", "/health/live", "/health/ready", "/tasks", "/tasks/{task_id}",
             "/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/tasks/retry",
+            "/api/tasks/{task_id}/why", "/api/workers",
             "/users", "/users/{user_id}", "/api/tasks", "/api/tasks/{task_id}",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:

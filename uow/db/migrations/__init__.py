@@ -33,6 +33,7 @@ TABLES = {
     "tasks_002": ("worker_process", "worker_leader"),
     "tasks_003": ("schedule", "schedule_version", "schedule_tick"),
     "tasks_011": ("worker_identity", "worker_app"),
+    "tasks_013": ("worker_code",),
     "tasks_014": ("audit", "audit_arguments", "bulk_act"),
     "tasks_016": ("pause",),
 }

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from uow.db.migrations.granting import let_workers_use
 
 revision = "tasks_014"
-down_revision = "tasks_012"
+down_revision = "tasks_013"
 branch_labels = None
 depends_on = None
 
