@@ -31,6 +31,8 @@ from uow.schedules.registrar import Registrar
 from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
+from uow.services.count_merger import CountMerger
+from uow.services.count_writer import CountWriter
 from uow.services.departure import Departure
 from uow.services.leader import Leader
 from uow.services.lifespans import LEAVING_SECONDS, Lifespans
@@ -154,6 +156,8 @@ class Process:
         name = process_name() if body is None else body.name
         subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
+        counting = CountWriter(db, name, self.events, self.registry.__contains__)
+        self._stack.push_async_callback(counting.stop)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings
         await self._enter_lifespans(ctx)
@@ -161,8 +165,9 @@ class Process:
             body = await start_body(stack, settings, name, client.redis, departure.patient)
         vitals = await start_vitals(stack, settings, body, self.die, self.events.from_any_thread())
         departure.vitals = vitals
-        duties = observation.duties(db, self.die)
+        duties = [*observation.duties(db, self.die), CountMerger(db)]
         self._services = await self._start_services(client, vitals, duties)
+        await counting.start()
         observation.show(self.runtime, vitals.heart, vitals.running, db)
         self._serve(departure, self._services)
         self._tell_of(name)

@@ -139,6 +139,7 @@ async def test_migrating_twice_changes_nothing(db: Database) -> None:
     ours = {"task", "task_error", "worker_process", "worker_leader"}
     ours |= {"worker_identity", "worker_app"}
     ours |= {"schedule", "schedule_version", "schedule_tick"}
+    ours |= {"rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error"}
     assert await tables(db) == {*ours, VERSION_TABLE}
 
 

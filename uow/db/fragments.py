@@ -33,6 +33,7 @@ REFRESH_SECONDS = 30
 _TABLES = (
     "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
     "schedule", "schedule_version", "schedule_tick",
+    "rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error",
 )  # fmt: skip
 
 UNSETTLED = "state NOT IN ('succeeded', 'failed', 'cancelled')"

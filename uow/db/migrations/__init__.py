@@ -33,6 +33,7 @@ TABLES = {
     "tasks_002": ("worker_process", "worker_leader"),
     "tasks_003": ("schedule", "schedule_version", "schedule_tick"),
     "tasks_011": ("worker_identity", "worker_app"),
+    "tasks_015": ("rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error"),
 }
 """Our tables, by the revision that makes them."""
 
