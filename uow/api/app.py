@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 
 from uow.api import problems
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
-from uow.api.routers import health, tasks
+from uow.api.routers import health, numbers, tasks
 from uow.api.schemas import Problem
 from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
 from uow.app import AppParts, Found, look_for_app
@@ -66,6 +66,7 @@ def create_app(
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.state.settings = settings
     app.state.registry = registry
     app.state.queues = _queues(settings, registry)
     _include_routers(app, settings, application)
@@ -108,6 +109,7 @@ def _include_routers(app: FastAPI, settings: Settings, application: AppParts) ->
     bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
     app.include_router(health.router)
     app.include_router(tasks.router, dependencies=bearer)
+    app.include_router(numbers.router, dependencies=bearer)
     for named in application.routers:
         app.include_router(_router(named), dependencies=bearer)
 

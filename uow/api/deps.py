@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
+from uow.settings.environment import Settings
 from uow.tasks.registry import Registry
 
 T = TypeVar("T")
@@ -71,6 +72,12 @@ def get_queues(connection: HTTPConnection) -> frozenset[str]:
     return queues
 
 
+def get_settings(connection: HTTPConnection) -> Settings:
+    """The app's settings: ``app.state.settings``."""
+    settings: Settings = connection.app.state.settings
+    return settings
+
+
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 """A session per request: committed before the response, rolled back on any exception.
 
@@ -83,4 +90,5 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 
 ClientDep = Annotated[TaskClient, Depends(get_client)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
+SettingsDep = Annotated[Settings, Depends(get_settings)]
 QueuesDep = Annotated[frozenset[str], Depends(get_queues)]
