@@ -16,7 +16,7 @@ from uow.db.database import Database
 from uow.db.rollup import ErrorCount, Sums, WrittenCounts
 from uow.db.transaction import Transaction
 from uow.service import Service
-from uow.services.counts import MOST_ERROR_TYPES, OTHER, Counts, Slice, Tally, from_text
+from uow.services.counts import MOST_ERROR_TYPES, OTHER, Counts, OutcomeTally, Slice, from_text
 
 logger = logging.getLogger(__name__)
 
@@ -146,12 +146,12 @@ async def _add(db: Transaction, those: Sequence[tuple[float, Counts]]) -> None:
         await rollup.add_errors(db, await _bounded(db, errors))
 
 
-def _by_span(those: Iterable[tuple[float, Counts]], seconds: int) -> dict[_Key, Tally]:
-    found: dict[_Key, Tally] = {}
+def _by_span(those: Iterable[tuple[float, Counts]], seconds: int) -> dict[_Key, OutcomeTally]:
+    found: dict[_Key, OutcomeTally] = {}
     for at, counts in those:
         begins = _begins(at, seconds)
         for key, one in counts.attempts.items():
-            tally = found.setdefault((begins, *key), Tally())
+            tally = found.setdefault((begins, *key), OutcomeTally())
             tally.add(one.n, one.waited.items(), one.ran.items())
     return found
 
@@ -160,7 +160,7 @@ def _begins(at: float, seconds: int) -> datetime:
     return datetime.fromtimestamp(at // seconds * seconds, UTC)
 
 
-def _sums(tallies: Mapping[_Key, Tally]) -> list[Sums]:
+def _sums(tallies: Mapping[_Key, OutcomeTally]) -> list[Sums]:
     return [Sums(*key, one.n, one.waited, one.ran) for key, one in tallies.items()]
 
 

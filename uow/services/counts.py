@@ -40,7 +40,7 @@ it has waited and run, and the type of its error. No class, which would take as 
 the rest."""
 
 
-class Tally:
+class OutcomeTally:
     """How many, and how long they waited and ran, by bucket."""
 
     __slots__ = ("n", "ran", "waited")
@@ -70,7 +70,7 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self.attempts: dict[tuple[str, str, str], Tally] = {}
+        self.attempts: dict[tuple[str, str, str], OutcomeTally] = {}
         self.errors = Counter[tuple[str, str]]()
         self._types = Counter[str]()
 
@@ -87,13 +87,13 @@ class Counts:
         if error_type is not None:
             self.note_error(name, error_type, 1)
 
-    def tally(self, key: tuple[str, str, str]) -> Tally:
+    def tally(self, key: tuple[str, str, str]) -> OutcomeTally:
         """That of a name, a queue and an outcome; or of the others."""
         found = self.attempts.get(key)
         if found is None:
             if len(self.attempts) >= MOST_KEYS:
                 key = (OTHER, OTHER, key[2])
-            found = self.attempts.setdefault(key, Tally())
+            found = self.attempts.setdefault(key, OutcomeTally())
         return found
 
     def note_error(self, name: str, error_type: str, n: int) -> None:

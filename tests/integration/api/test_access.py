@@ -50,6 +50,8 @@ class TestTokens:
             "/openapi.json", "/health/live", "/health/ready", "/tasks", "/tasks/{task_id}",
             "/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/tasks/retry",
             "/users", "/users/{user_id}",
+            "/api/queues", "/api/names", "/api/users/{user_id}", "/api/errors", "/api/stats",
+            "/api/schedules", "/api/servers",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:
             for shown in self.SHOWN:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from uow.api.deps import ClientDep, DatabaseDep, SettingsDep
 from uow.api.schemas import MAX_TEXT
@@ -17,7 +17,11 @@ from uow.questions.user import UserNumbers, user_numbers
 
 router = APIRouter(prefix="/api", tags=["numbers"])
 
-Text = Annotated[str | None, Query(max_length=MAX_TEXT)]
+WITHOUT_NUL = r"^[^\x00]*$"
+"""What Postgres can compare with anything."""
+
+Text = Annotated[str | None, Query(max_length=MAX_TEXT, pattern=WITHOUT_NUL)]
+User = Annotated[str, Path(max_length=MAX_TEXT, pattern=WITHOUT_NUL)]
 
 
 def _example(value: object) -> dict[int | str, dict[str, Any]]:
@@ -71,7 +75,7 @@ async def list_names(db: DatabaseDep, settings: SettingsDep, queue: Text = None)
 
 
 @router.get("/users/{user_id}", responses=_example(_USER))
-async def show_user(user_id: str, db: DatabaseDep) -> UserNumbers:
+async def show_user(user_id: User, db: DatabaseDep) -> UserNumbers:
     """A user's numbers, from the 2,000 newest tasks."""
     return await user_numbers(db, user_id)
 
