@@ -68,7 +68,8 @@ class Rates:
         until: Its end, not included.
         ended: Attempts by outcome; of a user settled tasks by state.
         per_second: All of them.
-        waited: Seconds from when a task was due until an attempt began.
+        waited: Seconds from when a task was due until an attempt began. Those of an hour are those
+            of the present hour and the one before, of UTC.
         ran: Seconds from there until its outcome was written.
         source: Of all of them.
     """

@@ -27,6 +27,9 @@ REDIS_SECONDS = 1.0
 MOST_POINTS: dict[Span, int] = {"minute": 180, "hour": 168, "day": 30}
 """Of a plot, by what a point is."""
 
+FEW_POINTS: dict[Span, int] = {"minute": 30, "hour": 24, "day": 7}
+"""The same, if nobody says how many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -93,18 +96,23 @@ async def name_loads(db: Database, dead_after: float, *, queue: str | None = Non
 
 
 async def points(
-    db: Database, span: Span, last: int, *, queue: str | None = None, name: str | None = None
+    db: Database,
+    span: Span,
+    last: int | None = None,
+    *,
+    queue: str | None = None,
+    name: str | None = None,
 ) -> list[RatePoint]:
     """What has ended minute by minute, hour by hour or day by day, the oldest first.
 
     A time in which nothing ended has no point. The present one is not complete.
 
     Args:
-        last: How many, the present one included; at most `MOST_POINTS`.
+        last: How many, the present one included; at most `MOST_POINTS`. None: `FEW_POINTS`.
     """
     async with bounded_reading(db) as reading:
         found = await rates.read_points(
-            reading, span, min(last, MOST_POINTS[span]), queue=queue, name=name
+            reading, span, min(last or FEW_POINTS[span], MOST_POINTS[span]), queue=queue, name=name
         )
     by_time = groupby(sorted(found, key=lambda one: one.at), key=lambda one: one.at)
     return [_point(at, [*those]) for at, those in by_time]
@@ -184,23 +192,30 @@ def _longest(seconds: Iterable[float | None], source: Source) -> Number | None:
 
 def _rates(ended: Sequence[SummedRates]) -> dict[Span, Rates]:
     by_span = _grouped(ended, lambda one: one.span)
-    return {those[0].span: _rates_of(those) for those in by_span.values()}
+    taking: dict[Span, Sequence[SummedRates]] = {
+        "minute": by_span.get("minute", ()),
+        "hour": by_span.get("recent", ()),
+        "day": by_span.get("day", ()),
+    }
+    return {
+        span: _rates_of(span, by_span[span], taking[span]) for span in taking if span in by_span
+    }
 
 
-def _rates_of(those: Sequence[SummedRates]) -> Rates:
-    """Of one span."""
-    first = those[0]
+def _rates_of(span: Span, those: Sequence[SummedRates], taking: Sequence[SummedRates]) -> Rates:
+    """Of one span; `taking` says how long it took."""
+    since, until = those[0].since, those[0].until
     ended = Counter[str]()
     for one in those:
         ended[one.outcome] += one.n
     return Rates(
-        span=first.span,
-        since=first.since,
-        until=first.until,
+        span=span,
+        since=since,
+        until=until,
         ended=dict(ended),
-        per_second=ended.total() / (first.until - first.since).total_seconds(),
-        waited=Percentiles.of_buckets(added(one.waited for one in those)),
-        ran=Percentiles.of_buckets(added(one.ran for one in those)),
+        per_second=ended.total() / (until - since).total_seconds(),
+        waited=Percentiles.of_buckets(added(one.waited or () for one in taking)),
+        ran=Percentiles.of_buckets(added(one.ran or () for one in taking)),
         source="rollup",
     )
 

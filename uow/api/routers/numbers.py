@@ -97,11 +97,11 @@ async def list_errors(
 async def list_points(
     db: DatabaseDep,
     span: Span = "minute",
-    last: Annotated[int, Query(ge=1, le=max(MOST_POINTS.values()))] = 30,
+    last: Annotated[int | None, Query(ge=1, le=max(MOST_POINTS.values()))] = None,
     queue: Text = None,
     name: Text = None,
 ) -> list[RatePoint]:
-    """What has ended by minute (180 at most), hour (168) or day (30), the oldest first."""
+    """What has ended by minute (30; 180 at most), hour (24; 168) or day (7; 30), oldest first."""
     return await numbers.points(db, span, last, queue=queue, name=name)
 
 
