@@ -31,6 +31,7 @@ from uow.process.signals import Deadline
 from uow.schedules.cron import DeclaredSchedule
 from uow.schedules.registrar import Registrar
 from uow.service import Service
+from uow.services.count_writer import CountWriter
 from uow.services.departure import Departure
 from uow.services.duties import duties_of
 from uow.services.leader import Leader
@@ -153,6 +154,8 @@ class Process:
         name = process_name() if body is None else body.name
         subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
+        counting = CountWriter(db, name, self.events, self.registry.__contains__)
+        self._stack.push_async_callback(counting.stop)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings
         await self._enter_lifespans(ctx)
@@ -163,6 +166,7 @@ class Process:
         departure.vitals = vitals
         duties = observation.duties(db, self.die)
         self._services = await self._start_services(client, vitals, duties)
+        await counting.start()
         signs = observation.show(self.runtime, vitals.heart, vitals.running, db)
         vitals.presence.signs = signs
         self._serve(departure, self._services)

@@ -17,7 +17,17 @@ from starlette.middleware import Middleware
 
 from uow.api import problems
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
-from uow.api.routers import acts, audit, bulk, fleet, health, pauses, task_lists, tasks
+from uow.api.routers import (
+    acts,
+    audit,
+    bulk,
+    fleet,
+    health,
+    numbers,
+    pauses,
+    task_lists,
+    tasks,
+)
 from uow.api.schemas import Problem
 from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
 from uow.app import AppParts, Found, look_for_app
@@ -111,7 +121,7 @@ def _include_routers(app: FastAPI, settings: Settings, application: AppParts) ->
     bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
     app.include_router(health.router)
     app.include_router(tasks.router, dependencies=bearer)
-    for ours in (task_lists, acts, bulk, audit, pauses, fleet):
+    for ours in (task_lists, acts, bulk, audit, pauses, fleet, numbers):
         app.include_router(ours.router, dependencies=bearer)
     for named in application.routers:
         app.include_router(_router(named), dependencies=bearer)

@@ -91,7 +91,7 @@ def _tell_events(events: Spine, ended: Sequence[EndedAttempt]) -> None:
 
 def in_fields(outcome: Outcome) -> dict[str, object]:
     """What a line of the log about an outcome is given as ``extra``."""
-    error = _error_of(outcome)
+    error = error_of(outcome)
     return {
         "outcome": ended_as(outcome),
         "delay": _delay_of(outcome),
@@ -121,7 +121,7 @@ def _ended(attempt: Told, outcome: Outcome | None, now: float) -> AttemptEnded:
     return AttemptEnded(
         **_about(attempt),
         outcome=ended_as(outcome),
-        error=_error_of(outcome),
+        error=error_of(outcome),
         delay=_delay_of(outcome),
         ran=now - attempt.began,
         at=now,
@@ -136,7 +136,7 @@ def _settled(ended: EndedAttempt) -> TaskSettled | None:
         **_task(ended.attempt),
         state=state,
         attempt=ended.attempt.task.attempt,
-        error=_error_of(ended.outcome),
+        error=error_of(ended.outcome),
     )
 
 
@@ -177,5 +177,6 @@ def _delay_of(outcome: Outcome | None) -> float | None:
     return outcome.delay if isinstance(outcome, Retrying | Snoozed | HandedBack) else None
 
 
-def _error_of(outcome: Outcome | None) -> BaseException | None:
+def error_of(outcome: Outcome | None) -> BaseException | None:
+    """What user code has failed by, or cancelled its task by; None: it has done neither."""
     return outcome.error if isinstance(outcome, Retrying | Failed | Cancelled) else None

@@ -1,8 +1,9 @@
 """The command line: ``worker``."""
 
-from uow.cli import acts, commands, cron, fleet, groups, pausing, proofs, queue, tasks
+from uow.cli import acts, commands, cron, fleet, groups, numbers, pausing, proofs, queue, tasks
 from uow.cli.app import app
 
 __all__ = [
-    "acts", "app", "commands", "cron", "fleet", "groups", "pausing", "proofs", "queue", "tasks",
+    "acts", "app", "commands", "cron", "fleet", "groups", "numbers", "pausing", "proofs", "queue",
+    "tasks",
 ]  # fmt: skip

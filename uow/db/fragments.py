@@ -35,6 +35,7 @@ _TABLES = (
     "worker_code",
     "schedule", "schedule_version", "schedule_tick", "audit", "audit_arguments", "bulk_act",
     "pause",
+    "rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error",
 )  # fmt: skip
 
 FIRST_PAUSED = "'9000-01-01Z'"

@@ -38,6 +38,11 @@ from uow.db.base import SCHEMA as SCHEMA
 from uow.db.base import Base as Base
 from uow.db.installation import WorkerApp as WorkerApp
 from uow.db.installation import WorkerIdentity as WorkerIdentity
+from uow.db.rollup_tables import RollupError as RollupError
+from uow.db.rollup_tables import RollupHour as RollupHour
+from uow.db.rollup_tables import RollupInbox as RollupInbox
+from uow.db.rollup_tables import RollupMinute as RollupMinute
+from uow.db.rollup_tables import RollupSource as RollupSource
 
 # A UUIDv7 as `uow.ids` makes it; in the words in which Postgres shows it.
 _NEW_ID = (

@@ -8,6 +8,7 @@ from uow.schedules.retirement import Retirement
 from uow.schedules.scheduler import Scheduler
 from uow.service import Service
 from uow.services.bulk_runner import AuditPruner, BulkRunner
+from uow.services.count_merger import CountMerger
 from uow.services.presence import Presence
 from uow.services.pruner import Pruner
 from uow.services.queue_ownership import QueueOwnership
@@ -42,6 +43,7 @@ def duties_of(
         Pruner(db, redis, on_death),
         Retirement(db, settings.retention, on_death),
         QueueOwnership(db, redis, settings.app, on_death),
+        CountMerger(db),
         BulkRunner(client, on_death),
         AuditPruner(client, on_death),
         Resumption(db, wake_relay=wake_relay, on_death=on_death),

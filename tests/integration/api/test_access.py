@@ -51,6 +51,8 @@ class TestTokens:
             "/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/tasks/retry",
             "/api/tasks/{task_id}/why", "/api/workers",
             "/users", "/users/{user_id}", "/api/tasks", "/api/tasks/{task_id}",
+            "/api/queues", "/api/names", "/api/users/{user_id}", "/api/errors", "/api/stats",
+            "/api/schedules", "/api/servers",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:
             for shown in self.SHOWN:

@@ -35,6 +35,7 @@ TABLES = {
     "tasks_011": ("worker_identity", "worker_app"),
     "tasks_013": ("worker_code",),
     "tasks_014": ("audit", "audit_arguments", "bulk_act"),
+    "tasks_015": ("rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error"),
     "tasks_016": ("pause",),
 }
 """Our tables, by the revision that makes them."""

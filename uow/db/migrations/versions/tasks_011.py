@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from uow.db.fragments import quoted
-from uow.db.migrations.granting import let_workers_use
+from uow.db.migrations.grants import let_workers_use
 
 revision = "tasks_011"
 down_revision = "tasks_010"

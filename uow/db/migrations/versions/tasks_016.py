@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from uow.db.fragments import quoted
-from uow.db.migrations.granting import let_workers_use
+from uow.db.migrations.grants import let_workers_use
 
 revision = "tasks_016"
-down_revision = "tasks_014"
+down_revision = "tasks_015"
 branch_labels = None
 depends_on = None
 

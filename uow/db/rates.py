@@ -1,0 +1,210 @@
+"""The statements that read the rollup: how many ended how in a time, and how long they took.
+
+Buckets are added up by name, one expression for each: to unfold them into rows takes ten times as
+long.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from uow.db.durations import BUCKETS
+from uow.db.statement import INTEGER, TEXT, Statements, template
+
+LAG_SECONDS = 30
+"""What ended is in the rollup after so long: processes write, and the leader adds up, every ten
+seconds each. A minute is shown when it is complete."""
+
+Span = Literal["minute", "hour", "day"]
+
+By = Literal["queue", "name"]
+
+ErrorsBy = Literal["error", "name", "hour"]
+
+_FITS = """(CAST(:queue AS text) IS NULL OR queue = :queue)
+      AND (CAST(:name AS text) IS NULL OR name = :name)"""
+
+_COMPLETE = f"date_trunc('minute', now() - interval '{LAG_SECONDS} seconds')"
+
+_THIS_HOUR = "(date_trunc('hour', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
+"""Whole hours are those of UTC, whatever the session's zone."""
+
+
+def _sums(column: str) -> str:
+    each = ", ".join(f"sum({column}[{place}])" for place in range(1, BUCKETS + 1))
+    return f"CAST(ARRAY[{each}] AS bigint[])"
+
+
+_SUMMED = f"CAST(sum(n) AS bigint) AS n, {_sums('waited')} AS waited, {_sums('ran')} AS ran"
+
+
+_NOT_SUMMED = (
+    "CAST(sum(n) AS bigint) AS n, CAST(NULL AS bigint[]) AS waited, CAST(NULL AS bigint[]) AS ran"
+)
+
+
+def _arm(by: By, span: str, table: str, since: str, until: str, *, summed: str = _SUMMED) -> str:
+    at = "minute" if table == "rollup" else "hour"
+    return f"""
+    SELECT '{span}' AS span, {by} AS key, outcome, {since} AS since, {until} AS until, {summed}
+    FROM {{{table}}}
+    WHERE {at} >= {since} AND {at} < {until} AND {_FITS}
+    GROUP BY {by}, outcome"""  # noqa: S608 - names of ours
+
+
+def _rates(by: By) -> str:
+    """How long things took within an hour is read from two whole hours and not from sixty minutes:
+    of those there are too many rows to add up sixty buckets of each."""
+    an_hour_ago, a_day_ago = (
+        f"{_THIS_HOUR} - interval '1 hour'",
+        f"{_THIS_HOUR} - interval '23 hours'",
+    )
+    return " UNION ALL ".join(
+        (
+            _arm(by, "minute", "rollup", f"{_COMPLETE} - interval '1 minute'", _COMPLETE),
+            _arm(by, "hour", "rollup", f"{_COMPLETE} - interval '1 hour'", _COMPLETE,
+                 summed=_NOT_SUMMED),
+            _arm(by, "recent", "rollup_hour", an_hour_ago, "now()"),
+            _arm(by, "day", "rollup_hour", a_day_ago, "now()"),
+        )
+    )  # fmt: skip
+
+
+_RATES = {
+    by: template(f"rates_by_{by}", _rates(by), queue=TEXT)
+    for by in ("queue", "name")
+}  # fmt: skip
+
+
+def _points(table: str, column: str, at: str, since: str) -> str:
+    return f"""
+    SELECT {at} AS at, outcome, {_SUMMED}
+    FROM {{{table}}}
+    WHERE {column} >= {since} AND {_FITS}
+    GROUP BY 1, outcome
+    """  # noqa: S608 - names of ours
+
+
+_DAY = "date_trunc('day', {} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
+_POINTS = {
+    span: template(f"points_by_{span}", _points(*how), queue=TEXT, last=INTEGER)
+    for span, how in {
+        "minute": ("rollup", "minute", "minute",
+                   "date_trunc('minute', now()) - make_interval(mins => :last - 1)"),
+        "hour": ("rollup_hour", "hour", "hour",
+                 f"{_THIS_HOUR} - make_interval(hours => :last - 1)"),
+        "day": ("rollup_hour", "hour", _DAY.format("hour"),
+                f"({_DAY.format('now()')}) - make_interval(days => :last - 1)"),
+    }.items()
+}  # fmt: skip
+
+_COLUMN_OF = {"error": "error_type", "name": "name", "hour": "hour"}
+
+
+def _errors(by: str) -> str:
+    return f"""
+    SELECT {_COLUMN_OF[by]} AS key, CAST(sum(n) AS bigint) AS n,
+           count(DISTINCT error_type) AS types, count(DISTINCT name) AS names,
+           min(hour) AS since, max(hour) AS latest
+    FROM {{rollup_error}}
+    WHERE hour >= {_THIS_HOUR} - make_interval(hours => :hours - 1)
+      AND (CAST(:error AS text) IS NULL OR error_type = :error)
+      AND (CAST(:name AS text) IS NULL OR name = :name)
+    GROUP BY {_COLUMN_OF[by]} ORDER BY {"key DESC" if by == "hour" else "n DESC, key"} LIMIT :limit
+    """  # noqa: S608 - names of ours
+
+
+_ERRORS = {
+    by: template(f"errors_by_{by}", _errors(by), hours=INTEGER, error=TEXT,
+                 limit=INTEGER)
+    for by in _COLUMN_OF
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SummedRates:
+    """What has ended in one way in one span of time.
+
+    Attributes:
+        span: ``recent``: the present hour and the one before, for the buckets that an ``hour`` of
+            sixty minutes has not.
+        key: The queue, or the name.
+        until: Not included.
+        waited: How many of each bucket (`uow.db.durations`).
+        ran: The same.
+    """
+
+    span: Literal["minute", "hour", "recent", "day"]
+    key: str
+    outcome: str
+    since: datetime
+    until: datetime
+    n: int
+    waited: Sequence[int | None] | None
+    ran: Sequence[int | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SummedPoint:
+    """What has ended in one way in one minute, hour or day.
+
+    Attributes:
+        at: Its beginning.
+    """
+
+    at: datetime
+    outcome: str
+    n: int
+    waited: Sequence[int | None]
+    ran: Sequence[int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SummedErrors:
+    """How many errors have one type, are of one task function, or of one hour.
+
+    Attributes:
+        key: The type, the name or the hour.
+        types: How many types they have.
+        names: Of how many task functions they are.
+        since: The first hour that has one.
+        latest: The last hour that has one.
+    """
+
+    key: str | datetime
+    n: int
+    types: int
+    names: int
+    since: datetime
+    latest: datetime
+
+
+async def read_rates(
+    db: Statements, by: By, *, queue: str | None = None, name: str | None = None
+) -> list[SummedRates]:
+    """The last complete minute, the last sixty of them, and the last 24 hours with the present one.
+
+    Args:
+        by: What to tell apart.
+        queue: Of this one alone.
+        name: Of this one alone.
+    """
+    records = await db.execute_once(_RATES[by](queue=queue, name=name))
+    return [SummedRates(*record) for record in records]
+
+
+async def read_points(
+    db: Statements, span: Span, last: int, *, queue: str | None = None, name: str | None = None
+) -> list[SummedPoint]:
+    """The last minutes, hours or days (of UTC), the present one included."""
+    records = await db.execute_once(_POINTS[span](last=last, queue=queue, name=name))
+    return [SummedPoint(*record) for record in records]
+
+
+async def read_errors_by(
+    db: Statements, by: ErrorsBy, hours: int, *, error: str | None, name: str | None, limit: int
+) -> list[SummedErrors]:
+    """The errors of the last hours, the present one included; the most frequent first."""
+    statement = _ERRORS[by](hours=hours, error=error, name=name, limit=limit)
+    return [SummedErrors(*record) for record in await db.execute_once(statement)]
