@@ -178,6 +178,11 @@ class TaskClient:
             return await self._rowless.push(request)
         return await self._insert(request)
 
+    @property
+    def queue(self) -> str:
+        """Where tasks go that name no queue."""
+        return self._outlet.queue
+
     async def flush(self) -> None:
         """Return when every task announced so far was pushed, or left to the relay."""
         await self._pusher.flush()

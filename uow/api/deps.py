@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
-from uow.tasks.registry import Registry
+from uow.tasks.registry import Registry, default_registry
 
 T = TypeVar("T")
 
@@ -60,15 +60,26 @@ def _of_app(connection: HTTPConnection, name: str, kind: type[T]) -> T:
 
 
 def get_registry(connection: HTTPConnection) -> Registry:
-    """The task functions that the app knows: ``app.state.registry``."""
-    registry: Registry = connection.app.state.registry
+    """The task functions that the app knows: ``app.state.registry``, or all that are imported."""
+    registry: Registry = getattr(connection.app.state, "registry", default_registry)
     return registry
 
 
 def get_queues(connection: HTTPConnection) -> frozenset[str]:
-    """The queues that the app puts tasks into: ``app.state.queues``."""
-    queues: frozenset[str] = connection.app.state.queues
-    return queues
+    """The queues that the app puts tasks into: ``app.state.queues``.
+
+    Where that is not set: the client's own, and those that task functions name.
+    """
+    queues: frozenset[str] | None = getattr(connection.app.state, "queues", None)
+    if queues is not None:
+        return queues
+    return queues_of(get_registry(connection), get_client(connection).queue)
+
+
+def queues_of(registry: Registry, *others: str) -> frozenset[str]:
+    """Those that a service knows: a caller is not to write into just any key of Redis."""
+    named = {function.defaults.queue for function in registry if function.defaults.queue}
+    return frozenset({*named, *others})
 
 
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]

@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from uow.errors import SettingsError
+from uow.settings.of_api import ApiSettings
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
     LEASE_SECONDS,
@@ -41,7 +42,6 @@ from uow.settings.types import (
     RedisUrl,
     SettingValues,
     Texts,
-    Tokens,
 )
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ RETENTION_SECONDS = 7 * 86_400.0
 """How long a settled task is kept."""
 
 
-class Settings(BaseSettings):
+class Settings(ApiSettings):
     """Every setting, its default and its unit. Frozen; secrets do not show in its repr.
 
     An application adds its own in a class that inherits from this one; `uow.App` names it.
@@ -140,12 +140,6 @@ class Settings(BaseSettings):
     health_port: Port | None = Field(
         None, description="Port for `/health/live` and `/health/ready` of a worker; unset: none."
     )
-    api_tokens: Tokens = Field(
-        (),
-        description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
-        "none: loopback only.",
-    )
-
     if TYPE_CHECKING:
 
         def __init__(self, **values: Unpack[SettingValues]) -> None: ...

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, TypedDict
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -48,6 +50,8 @@ class SettingValues(TypedDict, total=False):
     metrics_port: int | None
     health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
+    api_tokens_file: str | Path | None
+    trusted_proxies: str | Sequence[str]
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -107,6 +111,17 @@ def _tokens(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return value
 
 
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        try:
+            ip_network(one, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{one!r} is neither an address nor a network: write 10.0.0.7 or 10.0.0.0/8"
+            ) from None
+    return value
+
+
 _Listed = BeforeValidator(_split_at_commas)
 
 Level = Annotated[LogLevel, BeforeValidator(_upper)]
@@ -117,4 +132,5 @@ Identifier = Annotated[str, AfterValidator(_identifier)]
 Queue = Annotated[str, AfterValidator(_queue)]
 Texts = Annotated[tuple[str, ...], NoDecode, _Listed]
 Queues = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_queues)]
+Networks = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_networks)]
 Tokens = Annotated[tuple[SecretStr, ...], NoDecode, _Listed, AfterValidator(_tokens)]

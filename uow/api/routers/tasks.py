@@ -37,7 +37,7 @@ async def enqueue_task(
     if not function.durable:
         return Enqueued.model_validate(await client.enqueue(configured, **new.args))
     handle = await configured.enqueue(session, **new.args)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/tasks/{handle.id}"
+    response.headers["Location"] = f"{_path_of(request)}/{handle.id}"
     return Enqueued.model_validate(handle)
 
 
@@ -68,6 +68,13 @@ async def retry_task(task_id: UUID, client: ClientDep) -> None:
 async def retry_tasks(which: RetryFilter, client: ClientDep) -> Retried:
     """Run failed tasks again. To mean every failed task, say so: `{"state": "failed"}`."""
     return Retried(retried=await client.retry_many(**which.model_dump()))
+
+
+def _path_of(request: Request) -> str:
+    """As the client has written it: with what a proxy, or the app around, has put before ours."""
+    root: str = request.scope.get("root_path", "")
+    path: str = request.scope["path"]
+    return (path if path.startswith(root) else f"{root}{path}").rstrip("/")
 
 
 def _not_found(task_id: UUID) -> HTTPException:
