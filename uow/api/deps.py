@@ -11,6 +11,7 @@ from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
+from uow.api.streams import Streams
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
@@ -92,6 +93,20 @@ response has been sent, and a failed commit would show as a 200.
 DatabaseDep = Annotated[Database, Depends(get_database)]
 """For what needs no session of its own, or several short ones (a stream of events)."""
 
+
+async def get_streams(
+    connection: HTTPConnection,
+    db: Annotated[Database, Depends(get_database)],
+    client: Annotated[TaskClient, Depends(get_client)],
+) -> Streams:
+    """The app's streams of events: they share one listener, which `app.state` keeps."""
+    found: Streams | None = getattr(connection.app.state, "uow_streams", None)
+    if found is None:
+        found = connection.app.state.uow_streams = Streams(db, client.redis)
+    return found
+
+
 ClientDep = Annotated[TaskClient, Depends(get_client)]
+StreamsDep = Annotated[Streams, Depends(get_streams)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
 QueuesDep = Annotated[frozenset[str], Depends(get_queues)]

@@ -14,9 +14,9 @@ from starlette.requests import HTTPConnection
 
 from uow.api.access import get_caller, refused
 from uow.api.roles import Role
-from uow.api.routers import tasks
+from uow.api.routers import events, tasks
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (tasks.router,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (tasks.router, events.router)
 
 ROLES: Final[Mapping[str, Role]] = {
     "POST /tasks": Role.ENQUEUER,
@@ -24,6 +24,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "POST /tasks/{task_id}/cancel": Role.OPERATOR,
     "POST /tasks/{task_id}/retry": Role.OPERATOR,
     "POST /tasks/retry": Role.OPERATOR,
+    "GET /api/events": Role.VIEWER,
 }
 
 Endpoint = Callable[..., Any]

@@ -49,7 +49,7 @@ class TestTokens:
         assert {path for _, path in routes} == {
             "/openapi.json", "/health/live", "/health/ready", "/tasks", "/tasks/{task_id}",
             "/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/tasks/retry",
-            "/users", "/users/{user_id}",
+            "/users", "/users/{user_id}", "/api/events",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:
             for shown in self.SHOWN:
