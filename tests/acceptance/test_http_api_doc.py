@@ -13,7 +13,7 @@ from uow.api.routes import ROLES
 
 PAGE = (ROOT / "docs" / "http-api.md").read_text()
 
-_OWN_ROUTE, MOUNTED = re.findall("```python\n(.*?)```", PAGE, re.S)
+_OWN_ROUTE, MOUNTED, LINKS = re.findall("```python\n(.*?)```", PAGE, re.S)
 
 
 def test_the_page_has_the_table_of_routes_and_roles() -> None:
@@ -24,12 +24,7 @@ def test_the_page_has_the_table_of_routes_and_roles() -> None:
 async def test_the_app_of_the_page_serves_our_routes_behind_its_own_login(
     settings: Settings, client: TaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in environment_of(settings).items():
-        if name.startswith("WORKER_"):
-            monkeypatch.setenv(name, value)
-    written: dict[str, Any] = {"__name__": "documented_app"}
-    exec(MOUNTED, written)
-    app: FastAPI = written["app"]
+    app = written(MOUNTED, settings, monkeypatch)
     handle = await client.enqueue("math.add", a=1)
     async with serving(app) as http:
         path = f"/ops/tasks/{handle.id}"
@@ -38,3 +33,29 @@ async def test_the_app_of_the_page_serves_our_routes_behind_its_own_login(
         cancel = f"{path}/cancel"
         assert (await http.post(cancel, headers={"x-user": "ben"})).status_code == 403
         assert (await http.post(cancel, headers={"x-user": "ann"})).status_code == 204
+
+
+async def test_a_link_of_the_page_leads_to_the_events_of_the_task(
+    settings: Settings, client: TaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKER_API_SECRET", "s" * 32)
+    app = written(LINKS, settings, monkeypatch)
+    handle = await client.enqueue("math.add", a=1)
+    async with serving(app) as http:
+        link = (await http.get(f"/exports/{handle.id}/link")).json()
+        async with http.stream("GET", link) as response:
+            lines = response.aiter_lines()
+            while not (line := await anext(lines)).startswith("data: "):
+                pass
+    assert str(handle.id) in line
+
+
+def written(code: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """The app of an example, with the settings in the environment."""
+    for name, value in environment_of(settings).items():
+        if name.startswith("WORKER_"):
+            monkeypatch.setenv(name, value)
+    module: dict[str, Any] = {"__name__": "documented_app"}
+    exec(code, module)
+    app: FastAPI = module["app"]
+    return app

@@ -6,17 +6,20 @@ route, session. The session's commit is done before the response is sent, so wha
 has happened. Whatever goes wrong is answered as problem details.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from uow.api.mounted import router
+    from uow.api.event_links import EventLinks
+    from uow.api.mounted import events_router, router
 
-__all__ = ["router"]
+__all__ = ["EventLinks", "events_router", "router"]
+
+_PLACES = {"EventLinks": "event_links", "events_router": "mounted", "router": "mounted"}
+"""Imported when they are asked for: a file of tokens needs no FastAPI."""
 
 
 def __getattr__(name: str) -> Any:
-    if name != "router":
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from uow.api.mounted import router  # with FastAPI, which a file of tokens does not need
-
-    return router
+    return getattr(import_module(f"uow.api.{_PLACES[name]}"), name)

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from uow.settings.types import Networks, Tokens
+from uow.settings.types import Networks, Secret, Tokens
 
 
 class ApiSettings(BaseSettings):
@@ -20,6 +20,11 @@ class ApiSettings(BaseSettings):
         None,
         description="File of further tokens, with a name and a role each, as `worker tokens` "
         "writes it. Neither this nor `WORKER_API_TOKENS`: loopback only.",
+    )
+    api_secret: Secret = Field(
+        None,
+        description="Key of 32 characters or more, the same for every process of the HTTP API, "
+        "that signs what browsers are given: links to events.",
     )
     trusted_proxies: Networks = Field(
         (),

@@ -17,6 +17,9 @@ from uow.urls import parts, postgres, redis
 SHORTEST_TOKEN = 16
 """Characters: less can be guessed by trying."""
 
+SHORTEST_SECRET = 32
+"""Characters of a key that signs."""
+
 
 class SettingValues(TypedDict, total=False):
     """The arguments of `Settings`, as code writes them: text for a secret, a list for a tuple.
@@ -51,6 +54,7 @@ class SettingValues(TypedDict, total=False):
     health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
     api_tokens_file: str | Path | None
+    api_secret: str | SecretStr | None
     trusted_proxies: str | Sequence[str]
 
 
@@ -111,6 +115,15 @@ def _tokens(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return value
 
 
+def _secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
+        raise ValueError(
+            f"needs at least {SHORTEST_SECRET} characters; "
+            'python -c "import secrets; print(secrets.token_urlsafe())" makes a good one'
+        )
+    return value
+
+
 def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for one in value:
         try:
@@ -132,5 +145,6 @@ Identifier = Annotated[str, AfterValidator(_identifier)]
 Queue = Annotated[str, AfterValidator(_queue)]
 Texts = Annotated[tuple[str, ...], NoDecode, _Listed]
 Queues = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_queues)]
+Secret = Annotated[SecretStr | None, AfterValidator(_secret)]
 Networks = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_networks)]
 Tokens = Annotated[tuple[SecretStr, ...], NoDecode, _Listed, AfterValidator(_tokens)]
