@@ -307,3 +307,26 @@ async def test_it_can_be_served_under_another_prefix(settings: Settings, registr
         http.stream("GET", "/x/api/events") as response,
     ):
         assert await Reader(response.aiter_lines()).next() == ("snapshot", [])
+
+
+async def test_a_client_that_has_stopped_reading_does_not_hold_the_process(
+    db: Database, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "FAREWELL_SECONDS", 0.05)
+    ours, stalled = Streams(db, redis), asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            stalled.set()
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    response = event_stream.EventStream(ours, EVERYTHING)
+    serving = asyncio.create_task(response({"type": "http"}, receive, send))
+    async with asyncio.timeout(SECONDS):
+        await stalled.wait()
+        ours.close()
+        await serving
+    assert len(ours) == 0

@@ -35,6 +35,11 @@ theirs = APIRouter()
 async def of_the_application() -> None: ...
 
 
+@theirs.get("/revealed")
+async def revealed(reveal: RevealDep) -> bool:
+    return reveal
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "tokens"
@@ -74,7 +79,7 @@ async def status(http: httpx.AsyncClient, method: str, path: str, token: str) ->
     return (await http.request(method, path, headers=bearer(token))).status_code
 
 
-ANY_ROLE = {"/openapi.json", "/health/live", "/health/ready", "/theirs"}
+ANY_ROLE = {"/openapi.json", "/health/live", "/health/ready", "/theirs", "/revealed"}
 
 
 def test_every_route_of_ours_has_a_role_and_every_line_a_route(app: FastAPI) -> None:
@@ -156,22 +161,15 @@ async def test_without_tokens_this_machine_is_an_admin(
 
 
 async def test_only_an_admin_reveals_what_is_redacted(
-    app: FastAPI, tokens: dict[Role, str], monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, tokens: dict[Role, str]
 ) -> None:
-    @theirs.get("/revealed")
-    async def revealed(reveal: RevealDep) -> bool:
-        return reveal
-
-    try:
-        async with calling(app) as http:
-            for role, token in tokens.items():
-                hidden = await http.get("/revealed", headers=bearer(token))
-                shown = await http.get("/revealed?reveal=true", headers=bearer(token))
-                assert (hidden.status_code, hidden.json()) == (200, False)
-                assert shown.status_code == (200 if role is A else 403)
-                assert role is not A or shown.json() is True
-    finally:
-        theirs.routes.pop()
+    async with calling(app) as http:
+        for role, token in tokens.items():
+            hidden = await http.get("/revealed", headers=bearer(token))
+            shown = await http.get("/revealed?reveal=true", headers=bearer(token))
+            assert (hidden.status_code, hidden.json()) == (200, False)
+            assert shown.status_code == (200 if role is A else 403)
+            assert role is not A or shown.json() is True
 
 
 async def test_a_file_alone_closes_the_api(
