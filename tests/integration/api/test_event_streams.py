@@ -265,19 +265,35 @@ class TestStreams:
         assert len(asked) == 3
 
     async def test_one_may_come_while_the_last_one_goes(
-        self, ours: Streams, redis: RedisClient
-    ) -> None:
-        async def follow() -> None:
-            for _ in range(20):
-                async with ours.following(EVERYTHING):
-                    await asyncio.sleep(0)
+        self, ours: Streams, redis: RedisClient, client: TaskClient, db: Database,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        goes, may_go, stop = asyncio.Event(), asyncio.Event(), ours._listener.stop
 
-        await asyncio.gather(*(follow() for _ in range(3)))
-        async with ours.following(EVERYTHING) as stream:
-            await asyncio.wait_for(told_by_redis(redis), SECONDS)
-            stream.take()
-            ours._begin_all_anew()
-            assert stream.begins_anew
+        async def stop_slowly() -> None:
+            goes.set()
+            await may_go.wait()
+            await stop()
+
+        async def follow_shortly() -> None:
+            async with ours.following(EVERYTHING):
+                pass
+
+        handle = await client.enqueue("math.add", a=1)
+        monkeypatch.setattr(ours._listener, "stop", stop_slowly)
+        going = asyncio.create_task(follow_shortly())
+        async with asyncio.timeout(SECONDS):
+            await goes.wait()
+            asyncio.get_running_loop().call_later(0.05, may_go.set)
+            async with ours.following(EVERYTHING) as stream:
+                await going
+                await told_by_redis(redis)
+                while stream.begins_anew:
+                    stream.take()
+                    await asyncio.sleep(0.1)  # what is told at the beginning is told by then
+                await settle(redis, db, client, handle.id)
+                await stream.due.wait()
+                assert [task.id for task in stream.take()] == [handle.id]
         assert len(ours) == 0
 
 
