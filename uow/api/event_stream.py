@@ -10,14 +10,12 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import HTTPException
 from pydantic_core import to_json
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from uow.api import streams
-from uow.api.problems import RETRY_AFTER
-from uow.api.streams import Stream, Streams, TooManyStreams, is_away
+from uow.api.streams import Stream, Streams, is_away
 from uow.db.following import FollowedTask
 from uow.questions.following import Following
 
@@ -55,16 +53,11 @@ class EventStream(StreamingResponse):
         Raises:
             HTTPException: 503, there are too many streams.
         """
-        try:
-            async with self._streams.following(self._what) as stream:
-                first = await self._next_frame(stream)
-                await send(
-                    {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-                )
-                await self._last(self._send_all(first, stream, send), receive)
-        except TooManyStreams:
-            detail = "no more streams of events here; try again"
-            raise HTTPException(503, detail, RETRY_AFTER) from None
+        async with self._streams.following(self._what) as stream:
+            first = await self._next_frame(stream)
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            await self._last(self._send_all(first, stream, send), receive)
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await send({"type": "http.response.body", "body": b""})
@@ -79,7 +72,8 @@ class EventStream(StreamingResponse):
         try:
             await asyncio.wait(ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
             if ends[0].done():
-                ends[0].result()
+                with contextlib.suppress(OSError):  # of a client that is gone, as some servers say
+                    ends[0].result()
         finally:
             for one in ends:
                 one.cancel()

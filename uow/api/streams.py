@@ -12,7 +12,10 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from uuid import UUID
 
+from fastapi import HTTPException
+
 from uow.api.ending import told_to_stop
+from uow.api.problems import RETRY_AFTER
 from uow.broker.redis import RedisClient
 from uow.broker.settlements import Settlements
 from uow.db.database import Database
@@ -45,10 +48,6 @@ MOST_PENDING = 200
 
 QUESTIONS_AT_ONCE = 2
 """Connections to Postgres that snapshots may take from the routes."""
-
-
-class TooManyStreams(Exception):
-    """The process has as many streams as it may have, or it is about to stop."""
 
 
 class Stream:
@@ -122,10 +121,10 @@ class Streams(Service):
         """A stream of what is followed, for as long as the block lasts.
 
         Raises:
-            TooManyStreams: There are `MOST_STREAMS`, or the process is about to stop.
+            HTTPException: 503, there are `MOST_STREAMS`, or the process is about to stop.
         """
         if self.closing.is_set() or len(self) >= MOST_STREAMS:
-            raise TooManyStreams
+            raise HTTPException(503, "no more streams of events here; try again", RETRY_AFTER)
         stream = Stream()
         await self._add(what, stream)
         try:
