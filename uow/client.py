@@ -183,6 +183,11 @@ class TaskClient:
         """Push `jobs` soon; their rows are committed."""
         self._pusher.announce(jobs)
 
+    @property
+    def queue(self) -> str:
+        """Where tasks go that name no queue."""
+        return self._outlet.queue
+
     async def flush(self) -> None:
         """Return when every task announced so far was pushed, or left to the relay."""
         await self._pusher.flush()

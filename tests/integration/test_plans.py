@@ -105,3 +105,19 @@ async def test_the_backlog_is_looked_at_through_its_index_alone(db: Database) ->
     assert "Index Cond: (dispatch_at >= 'infinity'" in plan
     assert "Sort" not in plan
     assert "Seq Scan" not in plan
+
+
+AS_BY_INDEX = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sort")]
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("newest_followed", "pk_task"), ("followed_of_user", "ix_task_user"), ("followed", "pk_task")],
+)
+async def test_what_is_followed_is_found_by_its_index_in_the_order_of_the_list(
+    db: Database, name: str, index: str
+) -> None:
+    plan = await generic_plan(db, name, *AS_BY_INDEX)
+    assert f"using {index}" in plan
+    assert "Sort" not in plan
+    assert "Seq Scan" not in plan

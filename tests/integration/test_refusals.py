@@ -28,6 +28,7 @@ from uow.broker.patient import PatientRedis
 from uow.broker.redis import AWAY, RedisClient, connect
 from uow.broker.refusals import EntriesRefused, is_of_a_replica, is_refusal
 from uow.broker.scripts import Call, Job, caller
+from uow.broker.settlements import Settlements
 from uow.embedded import EmbeddedRedis
 from uow.errors import InvalidOptions, SettingsError
 from uow.fast import claimer as claimers
@@ -455,6 +456,35 @@ class TestOptional:
         assert {record.name for record in caplog.records} == {"uow.broker.hints"}
         assert len(caplog.records) == 1
         assert "+subscribe &worker:*" in caplog.text
+
+    async def test_who_may_not_listen_to_what_is_settled_is_told_once_and_waits(
+        self, limited: Limited, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        listener = Settlements(await limited("resetchannels"), lambda _: None, lambda: None)
+        await listener.start()
+        async with asyncio.timeout(10):
+            while not caplog.records:
+                await asyncio.sleep(0.01)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        await listener.stop()
+        assert len(caplog.records) == 1
+        assert "+psubscribe &worker:*" in caplog.text
+
+    async def test_the_rights_of_the_page_are_enough_to_listen_to_what_is_settled(
+        self, limited: Limited, redis: RedisClient
+    ) -> None:
+        heard, listens = asyncio.Queue[str](), asyncio.Event()
+        listener = Settlements(
+            await limited("resetchannels", "&worker:*"), heard.put_nowait, listens.set
+        )
+        await listener.start()
+        async with asyncio.timeout(10):
+            await listens.wait()
+            await redis.publish("worker:cancel", "no settlement")
+            await redis.publish("worker:settled:1", "")
+            assert await heard.get() == "1"
+        await listener.stop()
 
     async def test_stock_arq_starts_without_the_right_to_ask_about_the_server(
         self, redis: RedisClient, redis_server: EmbeddedRedis, limited: Limited

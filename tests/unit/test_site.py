@@ -69,7 +69,7 @@ def test_every_public_name_has_its_place_in_the_reference_and_only_one() -> None
 
 @pytest.mark.parametrize(
     "package",
-    ["uow.contrib.otel", "uow.contrib.sentry", "uow.events", "uow.sync", "uow.telemetry",
+    ["uow.api", "uow.contrib.otel", "uow.contrib.sentry", "uow.events", "uow.sync", "uow.telemetry",
      "uow.testing"],
 )  # fmt: skip
 def test_so_has_every_public_name_of_a_package(package: str) -> None:

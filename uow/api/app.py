@@ -8,28 +8,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Security
+from fastapi import APIRouter, Depends, FastAPI, Security, params
 from fastapi.exceptions import RequestValidationError
-from fastapi.params import Depends
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from uow.api import problems
+from uow.api.addresses import ClientAddress
+from uow.api.deps import queues_of
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
-from uow.api.routers import (
-    acts,
-    audit,
-    bulk,
-    fleet,
-    health,
-    numbers,
-    pauses,
-    task_lists,
-    tasks,
-)
+from uow.api.routers import health
+from uow.api.routes import ROUTERS, OpenRoutes, check_role
 from uow.api.schemas import Problem
-from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, TokenRequired
+from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, Rule, TokenRequired
+from uow.api.tokens import KnownTokens
 from uow.app import AppParts, Found, look_for_app
 from uow.client import TaskClient
 from uow.db.database import Database
@@ -73,13 +66,14 @@ def create_app(
         middleware=_middleware(settings),
         exception_handlers=dict.fromkeys((HTTPException, RequestValidationError), problems.answer),
         responses={"default": _documented_problem()},
-        docs_url=None if settings.api_tokens else "/docs",
+        dependencies=[Depends(check_role)],
+        docs_url=None if settings.needs_token else "/docs",
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.settings = settings
     app.state.registry = registry
-    app.state.queues = _queues(settings, registry)
+    app.state.queues = queues_of(registry, settings.queue, *settings.served_queues)
     app.state.redaction = Redaction(settings.redact, registry)
     _include_routers(app, settings, application)
     return app
@@ -100,31 +94,30 @@ def _lifespan(settings: Settings) -> Any:
 
 def _middleware(settings: Settings) -> Sequence[Middleware]:
     """From the outside to the inside."""
-    tokens = settings.api_tokens
-    rule = TokenRequired(tokens) if tokens else LoopbackOnly()
+    proxies = settings.trusted_proxies
     return [
         Middleware(HeaderWriter),
         Middleware(problems.ErrorAnswerer),
-        Middleware(AccessGuard, rule, open_paths=health.PATHS),
+        *([Middleware(ClientAddress, proxies)] if proxies else ()),
+        Middleware(AccessGuard, _rule(settings), open_paths=health.PATHS),
         Middleware(BodyLimit, settings.max_payload_bytes + ENVELOPE_BYTES),
     ]
 
 
-def _queues(settings: Settings, registry: Registry) -> frozenset[str]:
-    """Those that the service knows: a caller is not to write into just any key of Redis."""
-    named = {function.defaults.queue for function in registry if function.defaults.queue}
-    return frozenset({settings.queue, *settings.served_queues, *named})
+def _rule(settings: Settings) -> Rule:
+    if not settings.needs_token:
+        return LoopbackOnly()
+    return TokenRequired(KnownTokens(settings.api_tokens, settings.api_tokens_file))
 
 
 def _include_routers(app: FastAPI, settings: Settings, application: AppParts) -> None:
     # The AccessGuard checks the token; this only tells OpenAPI about it.
-    bearer: list[Depends] = [Security(HTTPBearer(auto_error=False))] if settings.api_tokens else []
+    bearer: list[params.Depends] = [Security(HTTPBearer(auto_error=False))] * settings.needs_token
+    theirs = [_router(named) for named in application.routers]
+    app.state.open_to_any_role = OpenRoutes([health.router, *theirs])
     app.include_router(health.router)
-    app.include_router(tasks.router, dependencies=bearer)
-    for ours in (task_lists, acts, bulk, audit, pauses, fleet, numbers):
-        app.include_router(ours.router, dependencies=bearer)
-    for named in application.routers:
-        app.include_router(_router(named), dependencies=bearer)
+    for router in (*ROUTERS, *theirs):
+        app.include_router(router, dependencies=bearer)
 
 
 def _router(named: str) -> APIRouter:

@@ -11,12 +11,13 @@ from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
+from uow.api.streams import Streams
 from uow.client import TaskClient
 from uow.db.database import Database
 from uow.errors import SettingsError
 from uow.questions.redaction import Redaction
 from uow.settings.environment import Settings
-from uow.tasks.registry import Registry
+from uow.tasks.registry import Registry, default_registry
 
 T = TypeVar("T")
 
@@ -62,27 +63,42 @@ def _of_app(connection: HTTPConnection, name: str, kind: type[T]) -> T:
 
 
 def get_registry(connection: HTTPConnection) -> Registry:
-    """The task functions that the app knows: ``app.state.registry``."""
-    registry: Registry = connection.app.state.registry
+    """The task functions that the app knows: ``app.state.registry``, or all that are imported."""
+    registry: Registry = getattr(connection.app.state, "registry", default_registry)
     return registry
 
 
 def get_queues(connection: HTTPConnection) -> frozenset[str]:
-    """The queues that the app puts tasks into: ``app.state.queues``."""
-    queues: frozenset[str] = connection.app.state.queues
-    return queues
+    """The queues that the app puts tasks into: ``app.state.queues``.
+
+    Where that is not set: the client's own, and those that task functions name.
+    """
+    queues: frozenset[str] | None = getattr(connection.app.state, "queues", None)
+    if queues is not None:
+        return queues
+    return queues_of(get_registry(connection), get_client(connection).queue)
+
+
+def queues_of(registry: Registry, *others: str) -> frozenset[str]:
+    """Those that a service knows: a caller is not to write into just any key of Redis."""
+    named = {function.defaults.queue for function in registry if function.defaults.queue}
+    return frozenset({*named, *others})
 
 
 def get_redaction(connection: HTTPConnection) -> Redaction:
-    """What the app shows to nobody: ``app.state.redaction``."""
-    redaction: Redaction = connection.app.state.redaction
-    return redaction
+    """What the app shows to nobody: ``app.state.redaction``, or what the client's settings say."""
+    found: Redaction | None = getattr(connection.app.state, "redaction", None)
+    if found is None:
+        settings = get_client(connection).settings
+        found = Redaction(settings.redact, get_registry(connection))
+        connection.app.state.redaction = found
+    return found
 
 
 def get_settings(connection: HTTPConnection) -> Settings:
-    """The app's settings: ``app.state.settings``."""
-    settings: Settings = connection.app.state.settings
-    return settings
+    """The app's settings: ``app.state.settings``, or those of its client."""
+    found: Settings | None = getattr(connection.app.state, "settings", None)
+    return get_client(connection).settings if found is None else found
 
 
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
@@ -95,7 +111,21 @@ response has been sent, and a failed commit would show as a 200.
 DatabaseDep = Annotated[Database, Depends(get_database)]
 """For what needs no session of its own, or several short ones (a stream of events)."""
 
+
+async def get_streams(
+    connection: HTTPConnection,
+    db: Annotated[Database, Depends(get_database)],
+    client: Annotated[TaskClient, Depends(get_client)],
+) -> Streams:
+    """The app's streams of events: they share one listener, which `app.state` keeps."""
+    found: Streams | None = getattr(connection.app.state, "uow_streams", None)
+    if found is None:
+        found = connection.app.state.uow_streams = Streams(db, client.redis)
+    return found
+
+
 ClientDep = Annotated[TaskClient, Depends(get_client)]
+StreamsDep = Annotated[Streams, Depends(get_streams)]
 RegistryDep = Annotated[Registry, Depends(get_registry)]
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 QueuesDep = Annotated[frozenset[str], Depends(get_queues)]

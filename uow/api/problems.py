@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.exceptions import HTTPException as FastAPIHTTPException
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -77,12 +78,19 @@ def problem_of(error: Exception) -> ProblemResponse:
             return problem(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():
             return problem(422, "the request is not as it should be", errors=_faults(error))
+    if (told := http_error_of(error)) is not None:
+        return problem(told.status_code, told.detail, headers=told.headers)
+    return problem(500, "something went wrong here; the log of the server says what")
+
+
+def http_error_of(error: Exception) -> FastAPIHTTPException | None:
+    """An error of ours, or of a server behind, as any app of FastAPI's answers it; None: a bug."""
     for kind, status in _STATUSES:
         if isinstance(error, kind):
-            return problem(status, str(error))
+            return FastAPIHTTPException(status, str(error))
     if _is_away(error):
-        return problem(503, "a server behind this one is away; try again", headers=RETRY_AFTER)
-    return problem(500, "something went wrong here; the log of the server says what")
+        return FastAPIHTTPException(503, "a server behind this one is away; try again", RETRY_AFTER)
+    return None
 
 
 async def answer(_: Request, error: Exception) -> ProblemResponse:

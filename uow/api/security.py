@@ -1,37 +1,41 @@
 """Who may call, and what every answer says to browsers.
 
-With tokens (``WORKER_API_TOKENS``), whoever shows one. Without, this machine alone: `server.serve`
-listens on loopback only, and `LoopbackOnly` is the second lock for whoever serves the app with
-something else. The machine's own browser is not trusted with it: a page from elsewhere can make it
-send requests, under a name that resolves to 127.0.0.1 or across origins.
+With tokens (``WORKER_API_TOKENS``, ``WORKER_API_TOKENS_FILE``), whoever shows one. Without, this
+machine alone: `server.serve` listens on loopback only, and `LoopbackOnly` is the second lock for
+whoever serves the app with something else. The machine's own browser is not trusted with it: a page
+from elsewhere can make it send requests, under a name that resolves to 127.0.0.1 or across origins.
+
+What the caller may do, once let in, is asked at the route: `uow.api.access`.
 """
 
-import hashlib
-import hmac
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from ipaddress import IPv6Address, ip_address
 
-from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from uow.api.access import note_caller
+from uow.api.addresses import is_forwarded
+from uow.api.failed_logins import FailedLogins
 from uow.api.problems import problem
+from uow.api.roles import THIS_MACHINE, Caller
+from uow.api.tokens import KnownTokens
 
 POLICY_VIOLATION = 1008
 """The close code of a refused WebSocket."""
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 
-Rule = Callable[[HTTPConnection], Response | None]
-"""Says how a request is refused; None lets it in."""
+Rule = Callable[[HTTPConnection], Caller | Response]
+"""Says who calls, or how the request is refused."""
 
 
 class AccessGuard:
-    """Asks a rule about every request, except on the open paths.
+    """Asks a rule about every request, except on the open paths; notes who has been let in.
 
     Args:
         app: What is protected, unknown paths included.
@@ -58,45 +62,69 @@ class AccessGuard:
         if scope["type"] == "lifespan":
             return None
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return None if path in self.open_paths else self.rule(HTTPConnection(scope))
+        if path in self.open_paths:
+            return None
+        said = self.rule(HTTPConnection(scope))
+        if isinstance(said, Response):
+            return said
+        note_caller(scope, said)
+        return None
 
 
 class TokenRequired:
-    """Lets in whoever shows one of `tokens` as ``Authorization: Bearer <token>``."""
+    """Lets in whoever shows a known token as ``Authorization: Bearer <token>``.
 
-    def __init__(self, tokens: Iterable[SecretStr]) -> None:
-        self._digests = [_digest(token.get_secret_value().encode()) for token in tokens]
+    Args:
+        tokens: Those that are known.
+        failed: Who has shown wrong ones; they are told to wait.
+    """
 
-    def __call__(self, connection: HTTPConnection) -> Response | None:
-        """None, or a 401."""
-        if self._knows(_bearer_token(connection.headers)):
-            return None
-        return problem(
-            401,
-            "this needs the header Authorization: Bearer <token>, with a token that is valid",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+    def __init__(self, tokens: KnownTokens, failed: FailedLogins | None = None) -> None:
+        self._tokens = tokens
+        self._failed = failed or FailedLogins()
 
-    def _knows(self, token: bytes) -> bool:
-        # Digests are of one length, and all are compared: the time says nothing about any token.
-        shown = _digest(token)
-        matches = sum(hmac.compare_digest(shown, known) for known in self._digests)
-        return bool(token) and matches > 0
+    def __call__(self, connection: HTTPConnection) -> Caller | Response:
+        """Who calls; or a 401; or a 429, after too many wrong tokens from one address."""
+        address = connection.client.host if connection.client else ""
+        shown = _bearer_token(connection.headers)
+        caller = self._tokens.find(shown)
+        if caller is not None:
+            self._failed.succeeded(address)
+            return caller
+        wait = self._failed.failed(address) if shown else 0
+        return _wait(wait) if wait else _unknown()
+
+
+def _wait(seconds: int) -> Response:
+    return problem(
+        429, f"too many wrong tokens from this address; try again in {seconds} s",
+        headers={"Retry-After": str(seconds)},
+    )  # fmt: skip
+
+
+def _unknown() -> Response:
+    return problem(
+        401,
+        "this needs the header Authorization: Bearer <token>, with a token that is valid",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 class LoopbackOnly:
     """Lets in this machine, and of its browser's requests only those of its own pages."""
 
-    def __call__(self, connection: HTTPConnection) -> Response | None:
-        """None, or a 403."""
+    def __call__(self, connection: HTTPConnection) -> Caller | Response:
+        """This machine, with every right; or a 403."""
         host, origin = connection.headers.get("host", ""), connection.headers.get("origin")
         if connection.client is None or not is_loopback(connection.client.host):
             return _forbidden("other machines may not call this")
+        if is_forwarded(connection.headers):
+            return _forbidden("what a proxy passes on may come from another machine")
         if not is_loopback(_host_of(host)):
             return _forbidden("the Host must be localhost, 127.0.0.1 or [::1]")
         if origin is not None and not is_loopback(_host_of(origin.partition("://")[2])):
             return _forbidden("pages of other hosts may not call this")
-        return None
+        return THIS_MACHINE
 
 
 class HeaderWriter:
@@ -136,10 +164,6 @@ def _bearer_token(headers: Headers) -> bytes:
     scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     # Starlette has decoded it as latin-1, which loses no byte.
     return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
 
 
 def _host_of(authority: str) -> str:

@@ -58,6 +58,7 @@ def serve(
         log_level=settings.log_level.lower(),
         access_log=settings.log_level in ("DEBUG", "INFO"),
         server_header=False,
+        proxy_headers=False,  # uvicorn believes all of this machine: see `uow.api.addresses`
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
     )
     with _listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):
@@ -66,10 +67,10 @@ def serve(
 
 
 def _refuse_strangers_without_tokens(settings: Settings, host: str) -> None:
-    if not settings.api_tokens and not is_loopback(host):
+    if not settings.needs_token and not is_loopback(host):
         raise SettingsError(
             f"without tokens the API listens on loopback only, and {host!r} is not that: set "
-            "WORKER_API_TOKENS, or leave --host at 127.0.0.1"
+            "WORKER_API_TOKENS or WORKER_API_TOKENS_FILE, or leave --host at 127.0.0.1"
         )
 
 

@@ -74,3 +74,14 @@ def started(queue: str, cron_job: str) -> str:
 def settled_channel(job_id: str) -> str:
     """Where it is said that the task with this id is settled; a hint, never the truth."""
     return f"worker:settled:{job_id}"
+
+
+OUR_CHANNELS = "worker:*"
+"""The pattern of all our channels: as an account's rights name it, for no other one is allowed."""
+
+_SETTLED = settled_channel("")
+
+
+def settled_in(channel: str) -> str | None:
+    """The id of the task whose end is told on this channel; None: something else is told there."""
+    return channel.removeprefix(_SETTLED) if channel.startswith(_SETTLED) else None

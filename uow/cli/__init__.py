@@ -1,9 +1,21 @@
 """The command line: ``worker``."""
 
-from uow.cli import acts, commands, cron, fleet, groups, numbers, pausing, proofs, queue, tasks
+from uow.cli import (
+    acts,
+    commands,
+    cron,
+    fleet,
+    groups,
+    numbers,
+    pausing,
+    proofs,
+    queue,
+    tasks,
+    tokens,
+)
 from uow.cli.app import app
 
 __all__ = [
     "acts", "app", "commands", "cron", "fleet", "groups", "numbers", "pausing", "proofs", "queue",
-    "tasks",
+    "tasks", "tokens",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from uow.db.statement import INTEGER, template
 LOOKED_AT = 10_000
 """Tasks of each half that are looked at: some ten milliseconds, however long the table is."""
 
-_BY_INDEX = template(
+BY_INDEX = template(
     "by_index",
     # A plan is kept as long as its connection. One that was made while the table was small, or has
     # no statistics, would read all of it from then on; so would one that has to sort.
@@ -70,6 +70,6 @@ async def backlog(db: Database, *, limit: float) -> list[Backlog]:
         limit: Seconds that it may take.
     """
     async with db.transaction(limit=limit) as transaction:
-        await transaction.execute_once(_BY_INDEX())
+        await transaction.execute_once(BY_INDEX())
         records = await transaction.execute_once(_BACKLOG(limit=LOOKED_AT))
     return [Backlog(*record) for record in records]

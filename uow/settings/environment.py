@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from uow.errors import SettingsError
+from uow.settings.of_api import ApiSettings
 from uow.settings.of_looking import LookingSettings
 from uow.settings.parts import (
     DEFAULT_SCHEMA,
@@ -42,7 +43,6 @@ from uow.settings.types import (
     RedisUrl,
     SettingValues,
     Texts,
-    Tokens,
 )
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ SPARE_CONNECTIONS = 4
 """Connections beside one per running task: the relay, the starts of other tasks, a health check."""
 
 
-class Settings(LookingSettings):
+class Settings(LookingSettings, ApiSettings):
     """Every setting, its default and its unit. Frozen; secrets do not show in its repr.
 
     An application adds its own in a class that inherits from this one; `uow.App` names it.
@@ -136,11 +136,6 @@ class Settings(LookingSettings):
     )
     health_port: Port | None = Field(
         None, description="Port for `/health/live` and `/health/ready` of a worker; unset: none."
-    )
-    api_tokens: Tokens = Field(
-        (),
-        description="Tokens of the HTTP API, of 16 characters or more, separated by commas; "
-        "none: loopback only.",
     )
     if TYPE_CHECKING:
 

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, TypedDict
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -14,6 +16,9 @@ from uow.urls import parts, postgres, redis
 
 SHORTEST_TOKEN = 16
 """Characters: less can be guessed by trying."""
+
+SHORTEST_SECRET = 32
+"""Characters of a key that signs."""
 
 
 class SettingValues(TypedDict, total=False):
@@ -50,6 +55,9 @@ class SettingValues(TypedDict, total=False):
     health_port: int | None
     api_tokens: str | Sequence[str | SecretStr]
     redact: str | Sequence[str]
+    api_tokens_file: str | Path | None
+    api_secret: str | SecretStr | None
+    trusted_proxies: str | Sequence[str]
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -109,6 +117,26 @@ def _tokens(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return value
 
 
+def _secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
+        raise ValueError(
+            f"needs at least {SHORTEST_SECRET} characters; "
+            'python -c "import secrets; print(secrets.token_urlsafe())" makes a good one'
+        )
+    return value
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        try:
+            ip_network(one, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{one!r} is neither an address nor a network: write 10.0.0.7 or 10.0.0.0/8"
+            ) from None
+    return value
+
+
 _Listed = BeforeValidator(_split_at_commas)
 
 Level = Annotated[LogLevel, BeforeValidator(_upper)]
@@ -119,4 +147,6 @@ Identifier = Annotated[str, AfterValidator(_identifier)]
 Queue = Annotated[str, AfterValidator(_queue)]
 Texts = Annotated[tuple[str, ...], NoDecode, _Listed]
 Queues = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_queues)]
+Secret = Annotated[SecretStr | None, AfterValidator(_secret)]
+Networks = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_networks)]
 Tokens = Annotated[tuple[SecretStr, ...], NoDecode, _Listed, AfterValidator(_tokens)]

@@ -52,7 +52,7 @@ class TestTokens:
             "/api/tasks/{task_id}/why", "/api/workers",
             "/users", "/users/{user_id}", "/api/tasks", "/api/tasks/{task_id}",
             "/api/queues", "/api/names", "/api/users/{user_id}", "/api/errors", "/api/stats",
-            "/api/schedules", "/api/servers",
+            "/api/schedules", "/api/servers", "/api/events",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:
             for shown in self.SHOWN:

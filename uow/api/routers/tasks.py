@@ -42,7 +42,7 @@ async def enqueue_task(
     if not function.durable:
         return Enqueued.model_validate(await client.enqueue(configured, **new.args))
     handle = await configured.enqueue(session, **new.args)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/tasks/{handle.id}"
+    response.headers["Location"] = f"{_path_of(request)}/{handle.id}"
     return Enqueued.model_validate(handle)
 
 
@@ -79,6 +79,13 @@ async def retry_tasks(which: RetryFilter, client: ClientDep, by: ActorDep) -> Re
     user = values["user_id"]
     meant = Filter(**{**values, "user_id": None if user is None else str(user)})
     return Retried(retried=await MatchingRetry(client, meant, by).run())
+
+
+def _path_of(request: Request) -> str:
+    """As the client has written it: with what a proxy, or the app around, has put before ours."""
+    root: str = request.scope.get("root_path", "")
+    path: str = request.scope["path"]
+    return (path if path.startswith(root) else f"{root}{path}").rstrip("/")
 
 
 def _not_found(task_id: UUID) -> HTTPException:

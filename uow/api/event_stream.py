@@ -1,0 +1,122 @@
+"""One stream as server-sent events, and how it ends.
+
+It ends when its client goes, when its time is over, or when the process stops; the browser connects
+again by itself and gets a new snapshot, whatever ``Last-Event-ID`` it shows.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from uow.api import streams
+from uow.api.streams import Stream, Streams, is_away
+from uow.db.following import FollowedTask
+from uow.questions.following import Following
+
+STREAM_SECONDS = 900.0
+"""The longest that a stream lasts: then who follows has to be let in anew."""
+
+FAREWELL_SECONDS = 1.0
+"""For the last bytes of a stream, to a client that may have stopped reading."""
+
+HEARTBEAT = b": still here\n\n"
+
+HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+
+
+class EventStream(StreamingResponse):
+    """A response that goes on.
+
+    Args:
+        of: The streams of the process.
+        what: What is followed.
+        seconds: How long it lasts at most.
+    """
+
+    def __init__(self, of: Streams, what: Following, seconds: float = STREAM_SECONDS) -> None:
+        super().__init__(iter(()), headers=HEADERS, media_type="text/event-stream")
+        self._streams = of
+        self._what = what
+        self._seconds = min(seconds, STREAM_SECONDS)
+        self._number = 0
+        self._told: list[FollowedTask] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream; the first snapshot is there before the response begins.
+
+        Raises:
+            HTTPException: 503, there are too many streams.
+        """
+        async with self._streams.following(self._what) as stream:
+            first = await self._next_frame(stream)
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            await self._last(self._send_all(first, stream, send), receive)
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await send({"type": "http.response.body", "body": b""})
+
+    async def _last(self, sending: Coroutine[Any, Any, None], receive: Receive) -> None:
+        """Return when the first of all that can end a stream has come."""
+        ends: list[asyncio.Task[Any]] = [
+            asyncio.create_task(sending),
+            asyncio.create_task(_client_goes(receive)),
+            asyncio.create_task(self._streams.closing.wait()),
+        ]
+        try:
+            await asyncio.wait(ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+            if ends[0].done():
+                with contextlib.suppress(OSError):  # of a client that is gone, as some servers say
+                    ends[0].result()
+        finally:
+            for one in ends:
+                one.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+    async def _send_all(self, first: bytes, stream: Stream, send: Send) -> None:
+        frame = b"retry: 2000\n" + first
+        while True:
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            await asyncio.sleep(streams.FRAME_SECONDS)
+            try:
+                frame = await self._next_frame(stream)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                stream.begin_anew()
+                frame = HEARTBEAT
+                await asyncio.sleep(streams.OVERFLOW_SECONDS)
+
+    async def _next_frame(self, stream: Stream) -> bytes:
+        """What is due; after a quiet time a snapshot, should it differ from what is known."""
+        quiet = False
+        try:
+            async with asyncio.timeout(streams.BEAT_SECONDS):
+                await stream.due.wait()
+        except TimeoutError:
+            quiet = stream.begins_anew = True
+        anew, told = stream.begins_anew, stream.take()
+        if not anew:
+            self._told = None
+            return self._frame("settled", told)
+        found = await self._streams.ask(self._what)
+        if quiet and found == self._told:
+            return HEARTBEAT
+        self._told = found
+        return self._frame("snapshot", found)
+
+    def _frame(self, event: str, tasks: Sequence[FollowedTask]) -> bytes:
+        self._number += 1
+        data = to_json({"tasks": [asdict(task) for task in tasks]})
+        return b"event: %s\nid: %d\ndata: %s\n\n" % (event.encode(), self._number, data)
+
+
+async def _client_goes(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
