@@ -72,13 +72,12 @@ async def measure(settings: Settings, tasks: int, settled: int) -> None:
         view.row.left_alone,
     )
     for name, times in sorted(seconds.items(), key=lambda one: -max(one[1])):
-        mean, longest = sum(times) / len(times), max(times)
-        print(
-            f"{name:22} {len(times):5} times  {mean * 1000:7.1f} ms  longest {longest * 1000:7.1f} ms"
-        )
+        mean, longest = 1000 * sum(times) / len(times), 1000 * max(times)
+        print(f"{name:22} {len(times):5} times {mean:7.1f} ms, the longest {longest:7.1f} ms")
 
 
 def main() -> None:
+    """On servers of its own."""
     tasks, settled = [*map(int, sys.argv[1:]), *(100_000, 400_000)[len(sys.argv) - 1 :]]
     with EmbeddedPostgres() as postgres, EmbeddedRedis() as redis:
         settings = Settings(database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))

@@ -17,7 +17,7 @@ _OWN_ROUTE, MOUNTED, LINKS = re.findall("```python\n(.*?)```", PAGE, re.S)
 
 
 def test_the_page_has_the_table_of_routes_and_roles() -> None:
-    rows = re.findall(r"^\| `((?:GET|POST) /[^`]+)` \| `(\w+)` \|$", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| `((?:GET|POST|DELETE) /[^`]+)` \| `(\w+)` \|$", PAGE, re.MULTILINE)
     assert dict(rows) == {route: str(role) for route, role in ROLES.items()}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
 from uow.acts.actor import Actor
 from uow.acts.left import LeftAlone, Why
 from uow.acts.single import Acts
-from uow.broker import keys
+from uow.broker import keys, scripts
 from uow.broker.redis import RedisClient
 from uow.db import audit
 from uow.db.audit import LATEST, AuditRow
@@ -200,12 +201,23 @@ class TestRunNow:
         assert await redis.exists(keys.job(str(task_id)))
 
     async def test_a_job_whose_attempt_is_just_ending_is_moved_when_it_is_let_go(
-        self, db: Database, acts: Acts, redis: RedisClient
+        self, db: Database, acts: Acts, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Its worker puts it back to where the retry was to be, and would have the last word."""
         task_id = await later(db, 30, state=TaskState.RETRYING)
-        far = 10**15
-        await redis.zadd("arq:queue", {str(task_id): far})
-        await redis.set(keys.in_progress(str(task_id)), "x", px=150)
+        lease, far = keys.in_progress(str(task_id)), 10**15
+        await redis.set(lease, "x")
+        move = scripts.move
+
+        async def finish_after_the_first_look(
+            call: scripts.Call, queue: str, jobs: Sequence[scripts.Job], *, leave: bool = False
+        ) -> tuple[set[str], dict[str, str]]:
+            moved = await move(call, queue, jobs, leave=leave)
+            if await redis.delete(lease):
+                await redis.zadd(queue, {str(task_id): far})
+            return moved
+
+        monkeypatch.setattr(scripts, "move", finish_after_the_first_look)
         assert await acts.run_now(task_id, ANN) is None
         assert await redis.zscore("arq:queue", str(task_id)) != far
 

@@ -10,8 +10,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from tests.integration.arq.conftest import until
 from tests.integration.test_interventions import put, queued
-from uow import Database, Settings, TaskClient, TaskState
+from uow import Database, Settings, TaskClient, TaskContext, TaskState, running, task
 from uow.acts import batches
 from uow.acts import bulk as bulk_acts
 from uow.acts.actor import Actor
@@ -19,11 +20,14 @@ from uow.acts.batches import BulkBatches
 from uow.acts.bulk import BulkActs, BulkView
 from uow.broker import keys
 from uow.broker.redis import RedisClient
-from uow.db import audit
+from uow.db import audit, walk
 from uow.db.audit import LATEST
+from uow.db.statement import Statements
+from uow.db.walk import Leg, Meant
 from uow.errors import ActRefused, BulkActNotFound, InvalidFilter, InvalidOptions
 from uow.questions.filters import TaskFilter
 from uow.services.bulk_runner import AuditPruner, BulkRunner
+from uow.tasks.registry import Registry
 
 ANN = Actor("ann", "api", "10.0.0.7")
 BOB = Actor("bob", "shell")
@@ -401,6 +405,44 @@ async def test_what_another_version_means_ends_and_says_so(
     view = await acts.get(bulk_id)
     assert (view.state, view.row.done) == ("failed", 0)
     assert "there is no act 'explode'" in (view.row.error or "")
+
+
+async def test_an_act_whose_tasks_cannot_be_looked_for_ends_and_holds_up_no_other(
+    db: Database, acts: BulkActs, runner: BulkRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(db)
+    broken = await started(acts, "retry", which(state="failed", queue="broken"))
+    fine = await started(acts, "retry", which(state="failed"))
+    find = walk.find
+
+    async def refuse_one(db: Statements, leg: Leg, meant: Meant, upper: UUID, **how: int) -> Any:
+        if meant.queue == "broken":
+            raise asyncpg.QueryCanceledError("took too long")
+        return await find(db, leg, meant, upper, **how)
+
+    monkeypatch.setattr(walk, "find", refuse_one)
+    await runner.run_once()
+    assert (await acts.get(fine)).row.done == 1
+    view = await acts.get(broken)
+    assert view.state == "failed"
+    assert "cannot be looked for: QueryCanceledError: took too long" in (view.row.error or "")
+
+
+async def test_a_worker_that_leads_runs_it(
+    db: Database, acts: BulkActs, settings: Settings, registry: Registry
+) -> None:
+    @task("x", registry=registry)
+    async def x(ctx: TaskContext) -> None: ...
+
+    await put(db)
+    bulk_id = await started(acts, "retry", which(state="failed"))
+
+    async def has_ended() -> bool:
+        return (await acts.get(bulk_id)).row.ended_at is not None
+
+    async with running(settings, registry=registry):
+        await until(has_ended)
+    assert (await acts.get(bulk_id)).row.done == 1
 
 
 async def test_the_leader_forgets_old_entries_and_previews(

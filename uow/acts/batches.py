@@ -27,6 +27,7 @@ from uow.db.statement import Statements
 from uow.db.walk import FoundTasks
 from uow.errors import WorkerError
 from uow.tasks.interventions import TAKEN
+from uow.telemetry.description import one_line
 
 STATEMENT_MS = 200
 """No statement of a batch takes longer."""
@@ -79,7 +80,7 @@ class BulkBatches:
                 if size == 1 and refused.ids:
                     return await self._pass_by(bulk_id, refused)
                 if size == 1:
-                    raise refused.error from None
+                    return await self._give_up(bulk_id, refused)
                 size = max(refused.size // 2, 1)
 
     async def _run(self, bulk_id: UUID, size: int | None) -> bool:
@@ -151,6 +152,15 @@ class BulkBatches:
             )
             await self._write(transaction, following, has_ended=False)
         return True
+
+    async def _give_up(self, bulk_id: UUID, refused: "_RefusedBatch") -> bool:
+        """End an act whose tasks cannot even be looked for: others wait behind it."""
+        async with self._db.transaction() as transaction:
+            row = await self._begin(transaction, bulk_id, 1)
+            if row is not None:
+                error = f"its tasks cannot be looked for: {one_line(refused.error)}"
+                await bulk.advance(transaction, replace(row, error=error), has_ended=True)
+        return False
 
     async def _write(self, transaction: Statements, row: BulkRow, *, has_ended: bool) -> None:
         await bulk.advance(transaction, row, has_ended=has_ended)

@@ -1,4 +1,4 @@
-"""Our tables about acts: what was done by whom, and bulk acts, which the leader runs."""
+"""Our tables about acts: what was done by whom, bulk acts, which the leader runs, and pauses."""
 
 from datetime import datetime
 from typing import Any
@@ -107,5 +107,33 @@ class BulkAct(Base):
             "ix_bulk_act_confirmed_at",
             "confirmed_at",
             postgresql_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
+        ),
+    )
+
+
+class Pause(Base):
+    """A queue, a task function, a user or everything, of which nothing is started."""
+
+    __tablename__ = "pause"
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    kind: Mapped[str]
+    #: The queue, the function's name or the user; of everything, empty.
+    target: Mapped[str]
+    reason: Mapped[str | None]
+    paused_by: Mapped[str]
+    paused_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    until: Mapped[datetime | None]
+    #: From then on it holds nothing back; it is there until the leader has let go what it held.
+    resumed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('everything', 'queue', 'name', 'user')", name="kind"),
+        Index(
+            "uq_pause_kind",
+            "kind",
+            "target",
+            unique=True,
+            postgresql_where=text("resumed_at IS NULL"),
         ),
     )

@@ -34,6 +34,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from uow.db.act_tables import AuditArguments as AuditArguments
 from uow.db.act_tables import AuditEntry as AuditEntry
 from uow.db.act_tables import BulkAct as BulkAct
+from uow.db.act_tables import Pause as Pause
 from uow.db.base import SCHEMA as SCHEMA
 from uow.db.base import Base as Base
 from uow.db.installation import WorkerApp as WorkerApp
@@ -296,32 +297,4 @@ class ScheduleTick(Base):
             "fate IN ('fired', 'asked', 'waiting', 'overlapped', 'missed')", name="fate"
         ),
         Index("ix_schedule_tick_waiting", "tick", postgresql_where=text("fate = 'waiting'")),
-    )
-
-
-class Pause(Base):
-    """A queue, a task function, a user or everything, of which nothing is started."""
-
-    __tablename__ = "pause"
-
-    number: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    kind: Mapped[str]
-    #: The queue, the function's name or the user; of everything, empty.
-    target: Mapped[str]
-    reason: Mapped[str | None]
-    paused_by: Mapped[str]
-    paused_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-    until: Mapped[datetime | None]
-    #: From then on it holds nothing back; it is there until the leader has let go what it held.
-    resumed_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        CheckConstraint("kind IN ('everything', 'queue', 'name', 'user')", name="kind"),
-        Index(
-            "uq_pause_kind",
-            "kind",
-            "target",
-            unique=True,
-            postgresql_where=text("resumed_at IS NULL"),
-        ),
     )

@@ -53,6 +53,10 @@ class TestTokens:
             "/users", "/users/{user_id}", "/api/tasks", "/api/tasks/{task_id}",
             "/api/queues", "/api/names", "/api/users/{user_id}", "/api/errors", "/api/stats",
             "/api/schedules", "/api/servers", "/api/events",
+            "/api/tasks/{task_id}/cancel", "/api/tasks/{task_id}/retry",
+            "/api/tasks/{task_id}/run-now", "/api/tasks/{task_id}/priority",
+            "/api/bulk", "/api/bulk/preview", "/api/bulk/{bulk_id}", "/api/bulk/{bulk_id}/stop",
+            "/api/audit",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:
             for shown in self.SHOWN:
@@ -62,7 +66,7 @@ class TestTokens:
 
     async def lets_in(self, api: httpx.AsyncClient, method: str, path: str, shown: str) -> bool:
         headers = [(b"authorization", value.encode()) for value in self.SHOWN[shown]]
-        path = path.format(task_id=uuid4(), user_id=1)
+        path = path.format(task_id=uuid4(), bulk_id=uuid4(), user_id=1)
         response = await api.request(method, path, headers=headers)
         if response.status_code == 401:
             assert response.headers["www-authenticate"] == "Bearer"

@@ -105,7 +105,8 @@ async def test_their_role_decides_what_one_may_do(http: httpx.AsyncClient) -> No
 async def test_all_routes_are_there_and_nothing_else(app: FastAPI) -> None:
     paths = app.openapi()["paths"]
     there = {f"{method.upper()} {path}" for path in paths for method in paths[path]}
-    assert there == {one.replace(" /", " /ops/worker/", 1) for one in ROLES}
+    ours = {one.replace(" /", " /ops/worker/", 1).replace(":path}", "}") for one in ROLES}
+    assert there == ours
 
 
 async def test_our_errors_are_answered_by_their_handlers(app: FastAPI) -> None:
