@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.test_plans import generic_plan
-from uow import Database, InvalidOptions
+from tests.ticks import fire
+from uow import Database, InvalidOptions, Settings, TaskContext, cron, task
 from uow.broker.redis import RedisClient, connect
 from uow.db import rollup
 from uow.db.backlog import LOOKED_AT
@@ -19,6 +20,7 @@ from uow.questions.servers import server_numbers
 from uow.questions.user import user_numbers
 from uow.services.count_merger import CountMerger
 from uow.services.counts import Counts, Slice, to_text
+from uow.tasks.registry import Registry
 
 DEAD_AFTER = 10.0
 
@@ -229,6 +231,25 @@ async def test_the_servers_say_how_large_they_are(db: Database, redis: RedisClie
     assert (found.redis, found.redis_trouble is not None) == (None, True)
     assert found.tables
     await away.aclose()
+
+
+async def test_schedules_are_shown_with_their_latest_ticks(
+    db: Database, registry: Registry, settings: Settings
+) -> None:
+    @cron("0 9 * * mon-fri", timezone="Europe/Berlin", name="daily")
+    @task("reports.make", registry=registry)
+    async def make(ctx: TaskContext) -> None: ...
+
+    await fire(db, settings, registry)
+    (shown,) = await shown_schedules(db, settings.app)
+    assert (shown.app, shown.name, shown.task) == ("worker", "daily", "reports.make")
+    assert (shown.state, shown.expression, len(shown.next_ticks)) == (
+        "active",
+        "0 9 * * mon-fri",
+        5,
+    )
+    (tick,) = shown.ticks
+    assert (tick.fate, tick.state, tick.task_id) == ("fired", "queued", shown.last_task_id)
 
 
 PLANS = {
