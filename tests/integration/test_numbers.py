@@ -16,6 +16,7 @@ from uow.db.backlog import LOOKED_AT
 from uow.questions.failures import failures, hours_of
 from uow.questions.number import Number, Percentiles
 from uow.questions.numbers import name_loads, points, queue_loads
+from uow.questions.schedules import shown_schedules
 from uow.questions.servers import server_numbers
 from uow.questions.user import user_numbers
 from uow.services.count_merger import CountMerger
