@@ -256,7 +256,7 @@ async def test_schedules_are_shown_with_their_latest_ticks(
 PLANS = {
     "waiting": {"ix_task_dispatch": 2},
     "running": {"pk_task": 1},
-    "tasks_of_user": {"ix_task_user": 1},
+    "tasks_of_user": {"ix_task_user": 1, "Index Cond: ((user_id >= ": 1},
     "rates_by_queue": {"pk_rollup on rollup ": 2, "pk_rollup_hour": 2},
     "rates_by_name": {"pk_rollup on rollup ": 2, "pk_rollup_hour": 2},
     "points_by_minute": {"pk_rollup": 1},
