@@ -8,17 +8,20 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.test_plans import generic_plan
-from uow import Database, InvalidOptions
+from tests.ticks import fire
+from uow import Database, InvalidOptions, Settings, TaskContext, cron, task
 from uow.broker.redis import RedisClient, connect
 from uow.db import rollup
 from uow.db.backlog import LOOKED_AT
 from uow.questions.failures import failures, hours_of
 from uow.questions.number import Number, Percentiles
 from uow.questions.numbers import name_loads, points, queue_loads
+from uow.questions.schedules import shown_schedules
 from uow.questions.servers import server_numbers
 from uow.questions.user import user_numbers
 from uow.services.count_merger import CountMerger
 from uow.services.counts import Counts, Slice, to_text
+from uow.tasks.registry import Registry
 
 DEAD_AFTER = 10.0
 
@@ -231,10 +234,29 @@ async def test_the_servers_say_how_large_they_are(db: Database, redis: RedisClie
     await away.aclose()
 
 
+async def test_schedules_are_shown_with_their_latest_ticks(
+    db: Database, registry: Registry, settings: Settings
+) -> None:
+    @cron("0 9 * * mon-fri", timezone="Europe/Berlin", name="daily")
+    @task("reports.make", registry=registry)
+    async def make(ctx: TaskContext) -> None: ...
+
+    await fire(db, settings, registry)
+    (shown,) = await shown_schedules(db, settings.app)
+    assert (shown.app, shown.name, shown.task) == ("worker", "daily", "reports.make")
+    assert (shown.state, shown.expression, len(shown.next_ticks)) == (
+        "active",
+        "0 9 * * mon-fri",
+        5,
+    )
+    (tick,) = shown.ticks
+    assert (tick.fate, tick.state, tick.task_id) == ("fired", "queued", shown.last_task_id)
+
+
 PLANS = {
     "waiting": {"ix_task_dispatch": 2},
     "running": {"pk_task": 1},
-    "tasks_of_user": {"ix_task_user": 1},
+    "tasks_of_user": {"ix_task_user": 1, "Index Cond: ((user_id >= ": 1},
     "rates_by_queue": {"pk_rollup on rollup ": 2, "pk_rollup_hour": 2},
     "rates_by_name": {"pk_rollup on rollup ": 2, "pk_rollup_hour": 2},
     "points_by_minute": {"pk_rollup": 1},

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from uow import Database, TaskClient, TaskContext, task
+from tests.ticks import fire
+from uow import Database, Settings, TaskClient, TaskContext, cron, task
 from uow.attempt.telling import EndedAttempt
 from uow.db import rollup
 from uow.db.statement import SILENT_SECONDS, Records, Statement
@@ -94,8 +95,12 @@ def merger(db: Database) -> CountMerger:
 
 
 async def test_under_both_engines_attempts_of_all_kinds_are_counted_as_the_worker_ends(
-    drain: Drain, registry: Registry, client: TaskClient, db: Database
+    drain: Drain, registry: Registry, client: TaskClient, db: Database, settings: Settings
 ) -> None:
+    @cron("0 0 1 1 *")
+    @task("ticks.tell", registry=registry)
+    async def tell(ctx: TaskContext) -> None: ...
+
     @task("mails.send", registry=registry)
     async def send(ctx: TaskContext) -> None: ...
 
@@ -115,6 +120,7 @@ async def test_under_both_engines_attempts_of_all_kinds_are_counted_as_the_worke
         await client.enqueue(send)
     for one in (charge, ping, make):
         await client.enqueue(one)
+    await fire(db, settings, registry)
     await drain()
     while await merge_batch(db, 100):
         pass
@@ -123,6 +129,7 @@ async def test_under_both_engines_attempts_of_all_kinds_are_counted_as_the_worke
         ("mails.send", "arq:queue", "completed", 3),
         ("pings.send", "arq:queue", "completed", 1),
         ("reports.make", "arq:queue", "completed", 1),
+        ("ticks.tell", "arq:queue", "completed", 1),
     ]
     assert await rows(db, "SELECT name, error_type, n FROM rollup_error") == [
         ("cards.charge", "RuntimeError", 1)

@@ -29,9 +29,11 @@ _WRITE = template(
 _LOCK = template(
     "lock_rollup",
     # For the transaction: for a moment two may lead, and what is added up is so in its order.
+    # (The number is "roll", so that it is no lock of the application's; one for each schema.)
     """
     SELECT pg_try_advisory_xact_lock(
-        CAST(CAST(CAST(:table AS regclass) AS oid) AS bigint)) AS locked
+        CAST(1919904876 AS bigint) * 4294967296
+        + CAST(CAST(CAST(:table AS regclass) AS oid) AS bigint)) AS locked
     """,
     table=TEXT,
 )
