@@ -16,8 +16,8 @@ from uow.db.listing import WINDOW, WINDOW_OF_KEY, Direction, ListedTask
 from uow.errors import InvalidFilter
 from uow.ids import lowest_at
 from uow.questions.filters import TaskFilter
-from uow.questions.lists import TaskLists, TaskPage
-from uow.questions.redaction import REDACTED, Redaction
+from uow.questions.lists import CANDIDATES, TaskLists, TaskPage
+from uow.questions.redaction import Redaction
 from uow.settings.of_looking import REDACTED_KEYS
 from uow.tasks.registry import Registry
 
@@ -348,7 +348,37 @@ class TestArguments:
         with pytest.raises(InvalidFilter, match="is redacted"):
             await lists.page(TaskFilter.read([("arg:a.api_key", "k")]))
         assert not (await lists.page(TaskFilter.read([("arg:a", '{"api_key":"k"}')]))).tasks
-        assert REDACTED
+
+    async def test_where_a_page_ends_does_not_tell_what_is_redacted(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        for n in range(3):
+            await insert(db, args=f'{{"a": "x{n}", "token": "hunter2"}}')
+        for guess in ("hunter2", "hunter3"):
+            page = await lists.page(TaskFilter.read([("arg:a", guess)]), limit=1)
+            assert page == TaskPage(())
+
+    async def test_what_comes_behind_many_that_only_look_like_it_is_found(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        count = 2 * CANDIDATES + 10
+        await db.execute_once(
+            FILL, {"count": count, "rare": 0, "state": "succeeded", "dispatch": NOW}
+        )
+        oldest = "(SELECT min(CAST(id AS text)) FROM task)"
+        await db.execute_once(
+            text(
+                f'UPDATE task SET args = \'{{"m": 1, "n": 2}}\' WHERE CAST(id AS text) = {oldest}'
+            ),
+            {},
+        )
+        (page,) = await walked(lists, TaskFilter.read([("arg:n", "2")]), 5)
+        assert (len(page.tasks), page.looked_at) == (1, None)
+        page = await lists.page(TaskFilter.read([("arg:n", "1")]), limit=5)
+        assert (len(page.tasks), page.looked_at) == (5, None)
+        await db.execute_once(text('UPDATE task SET args = \'{"n": "1 2"}\''), {})
+        page = await lists.page(TaskFilter.read([("arg:n", "1")]), limit=5)
+        assert page == TaskPage(())
 
 
 async def test_a_limit_is_a_number_up_to_200(lists: TaskLists) -> None:
