@@ -23,6 +23,9 @@ INDEXES = {
 async def test_the_errors_of_a_task_are_found_by_the_task(db: Database) -> None:
     plan = await generic_plan(db, "newest_errors", *OFF)
     assert "Index Cond: ((task_id >= " in plan
+
+
+async def test_one_task_is_found_by_its_key(db: Database) -> None:
     assert "Index Cond: (id = " in await generic_plan(db, "whole")
 
 

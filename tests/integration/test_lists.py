@@ -261,11 +261,13 @@ class TestSchedules:
 
 
 FILL = text("""
-    INSERT INTO task (id, name, args, state, queue, user_id, dispatch_at, created_at, settled_at)
+    INSERT INTO task (id, name, args, state, ended, queue, user_id, dispatch_at, created_at,
+                      settled_at)
     SELECT CAST(lpad(to_hex(CAST(extract(epoch FROM made) * 1000 AS bigint)), 12, '0')
                 || '7000800000000000' || lpad(to_hex(n), 4, '0') AS uuid),
-           CASE WHEN n = :rare THEN 'rare' ELSE 'x' END, '{"n": 1}', :state, 'q', 'u', :dispatch,
-           made, CASE WHEN :state = 'succeeded' THEN made END
+           CASE WHEN n = :rare THEN 'rare' ELSE 'x' END, '{"n": 1}', :state,
+           CASE WHEN :state = 'failed' THEN 'failed' END, 'q', 'u', :dispatch, made,
+           CASE WHEN :state IN ('succeeded', 'failed') THEN made END
     FROM (SELECT n, now() - n * interval '1 second' AS made FROM generate_series(1, :count) AS n)
          AS given
 """)
@@ -302,6 +304,36 @@ class TestBounds:
         assert [task.name for task in page.tasks] == ["rare"]
         page = await lists.page(filter_of(user="u"))
         assert (len(page.tasks), page.looked_at) == (50, None)
+
+    async def test_what_one_index_finds_waits_for_what_another_has_not_seen_yet(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        await self.fill(db, WINDOW_OF_KEY + 1, rare=WINDOW_OF_KEY + 1, state="failed")
+        old = await insert(db, name="rare", state="cancelled", created_at=NOW - timedelta(hours=9))
+        pages = await walked(lists, filter_of(state="failed,cancelled", name="rare"), 5)
+        assert [len(page.tasks) for page in pages] == [0, 2]
+        assert pages[1].tasks[1].id == old
+
+    async def test_along_the_ticks_of_a_schedule_whose_tasks_are_gone(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        id_ = await insert(db)
+        await db.execute_once(
+            text(
+                "INSERT INTO schedule (app, name, version, definition) VALUES ('a', 's', '', '{}')"
+            ),
+            {},
+        )
+        ticks = text("""
+            INSERT INTO schedule_tick (app, name, tick, fate, task_id)
+            SELECT 'a', 's', now() - n * interval '1 hour', 'fired',
+                   CASE WHEN n = :last THEN CAST(:id AS uuid) ELSE gen_random_uuid() END
+            FROM generate_series(1, CAST(:last AS int)) AS n
+        """)
+        await db.execute_once(ticks, {"last": WINDOW_OF_KEY + 1, "id": id_})
+        pages = await walked(lists, filter_of(schedule="s"), 5)
+        assert [page.looked_at for page in pages] == [WINDOW_OF_KEY, None]
+        assert ids_of(pages) == [id_]
 
     async def test_among_those_that_are_not_due(self, lists: TaskLists, db: Database) -> None:
         await self.fill(db, WINDOW + 1, rare=0, state="scheduled")
