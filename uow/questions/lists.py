@@ -27,7 +27,7 @@ from uow.questions.walk import Walk
 MOST = 200
 """Tasks of one page."""
 
-CANDIDATES = 200
+CANDIDATES = 1000
 """Rows that are read at once to compare their arguments."""
 
 MOST_LOOKS = WINDOW // CANDIDATES
