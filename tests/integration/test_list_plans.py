@@ -19,6 +19,16 @@ INDEXES = {
     "by_schedule": ("pk_schedule_tick", "((app = schedule.app) AND (name = "),
 }
 
+
+async def test_the_errors_of_a_task_are_found_by_the_task(db: Database) -> None:
+    plan = await generic_plan(db, "newest_errors", *OFF)
+    assert "Index Cond: ((task_id >= " in plan
+
+
+async def test_one_task_is_found_by_its_key(db: Database) -> None:
+    assert "Index Cond: (id = " in await generic_plan(db, "whole")
+
+
 SORTED = {"unpushed", "running"}
 """No index is in the order of these lists: what fits of a window is sorted."""
 
@@ -33,5 +43,6 @@ async def test_a_list_goes_along_its_index(db: Database, driver: str, direction:
     for table in ("task", "task_error", "schedule_tick"):
         assert f"Seq Scan on {table} " not in plan
     assert "hashed SubPlan" not in plan
+    assert "Index Cond: (error_type = " not in plan  # all errors of the type, for each task
     if driver not in SORTED:  # what fits is told as it comes: a page ends the look
         assert "Sort" not in plan

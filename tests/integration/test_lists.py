@@ -16,8 +16,8 @@ from uow.db.listing import WINDOW, WINDOW_OF_KEY, Direction, ListedTask
 from uow.errors import InvalidFilter
 from uow.ids import lowest_at
 from uow.questions.filters import TaskFilter
-from uow.questions.lists import TaskLists, TaskPage
-from uow.questions.redaction import REDACTED, Redaction
+from uow.questions.lists import CANDIDATES, TaskLists, TaskPage
+from uow.questions.redaction import Redaction
 from uow.settings.of_looking import REDACTED_KEYS
 from uow.tasks.registry import Registry
 
@@ -261,11 +261,13 @@ class TestSchedules:
 
 
 FILL = text("""
-    INSERT INTO task (id, name, args, state, queue, user_id, dispatch_at, created_at, settled_at)
+    INSERT INTO task (id, name, args, state, ended, queue, user_id, dispatch_at, created_at,
+                      settled_at)
     SELECT CAST(lpad(to_hex(CAST(extract(epoch FROM made) * 1000 AS bigint)), 12, '0')
                 || '7000800000000000' || lpad(to_hex(n), 4, '0') AS uuid),
-           CASE WHEN n = :rare THEN 'rare' ELSE 'x' END, '{"n": 1}', :state, 'q', 'u', :dispatch,
-           made, CASE WHEN :state = 'succeeded' THEN made END
+           CASE WHEN n = :rare THEN 'rare' ELSE 'x' END, '{"n": 1}', :state,
+           CASE WHEN :state = 'failed' THEN 'failed' END, 'q', 'u', :dispatch, made,
+           CASE WHEN :state IN ('succeeded', 'failed') THEN made END
     FROM (SELECT n, now() - n * interval '1 second' AS made FROM generate_series(1, :count) AS n)
          AS given
 """)
@@ -302,6 +304,36 @@ class TestBounds:
         assert [task.name for task in page.tasks] == ["rare"]
         page = await lists.page(filter_of(user="u"))
         assert (len(page.tasks), page.looked_at) == (50, None)
+
+    async def test_what_one_index_finds_waits_for_what_another_has_not_seen_yet(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        await self.fill(db, WINDOW_OF_KEY + 1, rare=WINDOW_OF_KEY + 1, state="failed")
+        old = await insert(db, name="rare", state="cancelled", created_at=NOW - timedelta(hours=9))
+        pages = await walked(lists, filter_of(state="failed,cancelled", name="rare"), 5)
+        assert [len(page.tasks) for page in pages] == [0, 2]
+        assert pages[1].tasks[1].id == old
+
+    async def test_along_the_ticks_of_a_schedule_whose_tasks_are_gone(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        id_ = await insert(db)
+        await db.execute_once(
+            text(
+                "INSERT INTO schedule (app, name, version, definition) VALUES ('a', 's', '', '{}')"
+            ),
+            {},
+        )
+        ticks = text("""
+            INSERT INTO schedule_tick (app, name, tick, fate, task_id)
+            SELECT 'a', 's', now() - n * interval '1 hour', 'fired',
+                   CASE WHEN n = :last THEN CAST(:id AS uuid) ELSE gen_random_uuid() END
+            FROM generate_series(1, CAST(:last AS int)) AS n
+        """)
+        await db.execute_once(ticks, {"last": WINDOW_OF_KEY + 1, "id": id_})
+        pages = await walked(lists, filter_of(schedule="s"), 5)
+        assert [page.looked_at for page in pages] == [WINDOW_OF_KEY, None]
+        assert ids_of(pages) == [id_]
 
     async def test_among_those_that_are_not_due(self, lists: TaskLists, db: Database) -> None:
         await self.fill(db, WINDOW + 1, rare=0, state="scheduled")
@@ -348,7 +380,37 @@ class TestArguments:
         with pytest.raises(InvalidFilter, match="is redacted"):
             await lists.page(TaskFilter.read([("arg:a.api_key", "k")]))
         assert not (await lists.page(TaskFilter.read([("arg:a", '{"api_key":"k"}')]))).tasks
-        assert REDACTED
+
+    async def test_where_a_page_ends_does_not_tell_what_is_redacted(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        for n in range(3):
+            await insert(db, args=f'{{"a": "x{n}", "token": "hunter2"}}')
+        for guess in ("hunter2", "hunter3"):
+            page = await lists.page(TaskFilter.read([("arg:a", guess)]), limit=1)
+            assert page == TaskPage(())
+
+    async def test_what_comes_behind_many_that_only_look_like_it_is_found(
+        self, lists: TaskLists, db: Database
+    ) -> None:
+        count = 2 * CANDIDATES + 10
+        await db.execute_once(
+            FILL, {"count": count, "rare": 0, "state": "succeeded", "dispatch": NOW}
+        )
+        oldest = "(SELECT min(CAST(id AS text)) FROM task)"
+        await db.execute_once(
+            text(
+                f'UPDATE task SET args = \'{{"m": 1, "n": 2}}\' WHERE CAST(id AS text) = {oldest}'
+            ),
+            {},
+        )
+        (page,) = await walked(lists, TaskFilter.read([("arg:n", "2")]), 5)
+        assert (len(page.tasks), page.looked_at) == (1, None)
+        page = await lists.page(TaskFilter.read([("arg:n", "1")]), limit=5)
+        assert (len(page.tasks), page.looked_at) == (5, None)
+        await db.execute_once(text('UPDATE task SET args = \'{"n": "1 2"}\''), {})
+        page = await lists.page(TaskFilter.read([("arg:n", "1")]), limit=5)
+        assert page == TaskPage(())
 
 
 async def test_a_limit_is_a_number_up_to_200(lists: TaskLists) -> None:

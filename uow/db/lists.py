@@ -130,10 +130,20 @@ _RUNNING = {
 
 @dataclass(frozen=True, slots=True)
 class Along:
-    """How a list goes on: in which direction, and how many rows each of its arms may tell."""
+    """How a list goes on.
+
+    Attributes:
+        most: Rows that each of its arms may tell.
+        looked_at: Rows of its windows that were looked at before.
+    """
 
     direction: Direction
     most: int
+    looked_at: int = 0
+
+    def left_of(self, window: int) -> int:
+        """The rows of a window that are still to be looked at."""
+        return max(window - self.looked_at, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +207,7 @@ async def _walked(
         keys=[arm.key for arm in arms],
         lows=[arm.low for arm in arms],
         highs=[arm.high for arm in arms],
-        **values_of(fit, window, along.most),
+        **values_of(fit, along.left_of(window), along.most),
     )
     return seen(await db.execute_once(statement))
 

@@ -94,7 +94,7 @@ async def by_error(db: Statements, fit: Fit, along: Along, *, above: int, below:
     Args:
         above, below: Ids of errors; neither is looked at.
     """
-    values = values_of(fit, WINDOW_OF_KEY, along.most)
+    values = values_of(fit, along.left_of(WINDOW_OF_KEY), along.most)
     statement = _BY_ERROR[along.direction](above=above, below=below, **values)
     return seen(await db.execute_once(statement))
 
@@ -107,6 +107,6 @@ async def by_schedule(
     Args:
         above, below: Ticks; neither is looked at.
     """
-    values = values_of(fit, WINDOW_OF_KEY, along.most)
+    values = values_of(fit, along.left_of(WINDOW_OF_KEY), along.most)
     statement = _BY_SCHEDULE[along.direction](schedule=schedule, above=above, below=below, **values)
     return seen(await db.execute_once(statement))

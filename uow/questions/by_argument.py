@@ -50,7 +50,7 @@ def _is(value: object, text: str) -> bool:
 
 
 def _of_key(path: str) -> str:
-    return _longest(path.rpartition(".")[2])
+    return _as_text(path) if "." not in path else _longest(path.rpartition(".")[2])
 
 
 def _of_value(text: str) -> str:
@@ -59,8 +59,13 @@ def _of_value(text: str) -> str:
     try:
         from_json(text)
     except ValueError:
-        return _longest(text)
+        return _as_text(text)
     return ""  # a number can be written in several ways
+
+
+def _as_text(text: str) -> str:
+    """How JSON has it, or the part of it that is always the same."""
+    return f'"{text}"' if _NEVER_ESCAPED.fullmatch(text) else _longest(text)
 
 
 def _longest(text: str) -> str:

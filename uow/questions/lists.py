@@ -14,15 +14,24 @@ from uow.clock import utcnow
 from uow.db.bounded import bounded_reading
 from uow.db.database import Database
 from uow.db.listing import WINDOW, Direction, ListedTask, Seen
+from uow.db.lists import Along
+from uow.db.statement import Statements
 from uow.errors import InvalidFilter
 from uow.questions import places
 from uow.questions.by_argument import fit
 from uow.questions.filters import TaskFilter
+from uow.questions.places import Place
 from uow.questions.redaction import Redaction
 from uow.questions.walk import Walk
 
 MOST = 200
 """Tasks of one page."""
+
+CANDIDATES = 1000
+"""Rows that are read at once to compare their arguments."""
+
+MOST_LOOKS = WINDOW // CANDIDATES
+"""How often so many are read for one page."""
 
 _OPPOSITE: dict[Direction, Direction] = {"newest": "oldest", "oldest": "newest"}
 
@@ -84,10 +93,31 @@ class TaskLists:
         place = None if given is None else places.read(given, places.order_of(wanted))
         direction = order if before is None else _OPPOSITE[order]
         async with bounded_reading(self._db) as transaction:
-            walk = Walk(transaction, wanted, direction, place, limit, utcnow())
-            rows = await walk.rows()
-        page = _Page(walk, [row for row in rows if self._fits(row, wanted)], limit)
+            page = await self._page(transaction, wanted, direction, place, limit)
         return page.forwards(is_first=after is None) if before is None else page.backwards()
+
+    async def _page(
+        self,
+        run: Statements,
+        wanted: TaskFilter,
+        direction: Direction,
+        place: Place | None,
+        limit: int,
+    ) -> "_Page":
+        most = max(limit + 1, CANDIDATES) if wanted.arguments else limit + 1
+        rows: list[Seen] = []
+        looked_at = 0
+        # Once, but for arguments: where a page ends must not tell what the rows had in them that
+        # were put aside here.
+        for _ in range(MOST_LOOKS):
+            walk = Walk(run, wanted, place, Along(direction, most, looked_at), utcnow())
+            rows += [row for row in await walk.rows() if self._fits(row, wanted)]
+            end = walk.end
+            if end is None or end.of_window or len(rows) > limit:
+                break
+            looked_at += end.looked_at
+            place = places.place_of(end.row, walk.order)
+        return _Page(walk, rows, limit, looked_at)
 
     def _check(self, wanted: TaskFilter, limit: int, after: str | None, before: str | None) -> None:
         if not 1 <= limit <= MOST:
@@ -107,13 +137,15 @@ class _Page:
     """What was found, as a page.
 
     Args:
-        walk: That has found it.
-        rows: In its order, those that fit; one more than `limit`, should there be more.
+        walk: That has found it, or the last of several.
+        rows: In its order, those that fit; more than `limit`, should there be more.
         limit: Tasks of the page.
+        looked_at: Rows that were looked at before that walk.
     """
 
-    def __init__(self, walk: Walk, rows: Sequence[Seen], limit: int) -> None:
+    def __init__(self, walk: Walk, rows: Sequence[Seen], limit: int, looked_at: int) -> None:
         self._walk = walk
+        self._looked_at = looked_at
         shown = list(rows[:limit])
         if walk.order == "ticks":  # two services may have a tick at one moment: it is one place
             shown += [row for row in rows[limit:] if row.tick == shown[-1].tick]
@@ -141,13 +173,13 @@ class _Page:
     def _goes_on(self) -> str | None:
         if self._has_more:
             return self._text(self._shown[-1])
-        return None if self._walk.end is None else self._text(self._walk.end)
+        return None if self._walk.end is None else self._text(self._walk.end.row)
 
     def _looked(self) -> tuple[int | None, datetime | None]:
         end = None if self._has_more else self._walk.end
         if end is not None:
-            moment = end.tick if end.task is None else end.task.created_at
-            return end.place, end.tick or moment
+            moment = None if end.row.task is None else end.row.task.created_at
+            return self._looked_at + end.looked_at, end.row.tick or moment
         return (WINDOW if self._walk.is_part else None), None
 
     def _text(self, row: Seen) -> str:

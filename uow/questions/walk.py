@@ -1,13 +1,14 @@
 """A look along the driver of a filter: which statements a list takes, and how far they saw."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TypeVar
 from uuid import UUID
 
 from uow.db import lists, lists_of_marks
-from uow.db.listing import WINDOW, WINDOW_OF_KEY, Direction, Fit, Seen
+from uow.db.listing import WINDOW, WINDOW_OF_KEY, Fit, Seen
 from uow.db.lists import Along
 from uow.db.models import TaskState
 from uow.db.statement import Statements
@@ -23,13 +24,27 @@ _WAITING = {TaskState.QUEUED, TaskState.SCHEDULED, TaskState.RETRYING}
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where an arm was left.
+
+    Attributes:
+        of_window: There its window ended; if not, it had told as many rows as it may.
+        looked_at: Rows of its window so far.
+    """
+
+    row: Seen
+    of_window: bool
+    looked_at: int
+
+
 class Walk:
     """A look along the driver of a filter.
 
     Attributes:
         order: Of the list.
-        ends: Rows at which an arm was left, of which more is there: behind the first of them, in
-            the order of the list, nothing is known.
+        ends: Where arms were left of which more is there: behind the first of them, in the order
+            of the list, nothing is known.
         is_part: Of the tasks that are not pushed, only those that are due first were looked at.
     """
 
@@ -37,32 +52,32 @@ class Walk:
         self,
         transaction: Statements,
         wanted: TaskFilter,
-        direction: Direction,
         after: Place | None,
-        limit: int,
+        along: Along,
         now: datetime,
     ) -> None:
         self._transaction = transaction
         self._wanted = wanted
         self._after = after
-        self._along = Along(direction, limit + 1)
+        self._along = along
         self._fit = _fit_of(wanted)
-        self._span = Span.of(wanted, direction, after if isinstance(after, UUID) else None, now)
+        id_ = after if isinstance(after, UUID) else None
+        self._span = Span.of(wanted, along.direction, id_, now)
         self.order: Order = places.order_of(wanted)
-        self.ends: list[Seen] = []
+        self.ends: list[End] = []
         self.is_part = False
 
     async def rows(self) -> list[Seen]:
         """What was found, in the order of the list, as far as it is known."""
         found = sorted((row for row in await self._found() if row.fits), key=self.key)
         if (end := self.end) is not None:
-            found = [row for row in found if self.key(row) <= self.key(end)]
+            found = [row for row in found if self.key(row) <= self.key(end.row)]
         return list(_once(found))
 
     @property
-    def end(self) -> Seen | None:
-        """The row behind which nothing is known; None: all of the list was seen."""
-        return min(self.ends, key=self.key, default=None)
+    def end(self) -> "End | None":
+        """Behind which nothing is known; None: all of the list was seen."""
+        return min(self.ends, key=lambda end: self.key(end.row), default=None)
 
     def key(self, row: Seen) -> tuple[float, ...]:
         """By which rows are in the order of the list."""
@@ -97,7 +112,8 @@ class Walk:
             found += self._left(rows, WINDOW_OF_KEY)
         if states & _WAITING:  # and what runs, which has been pushed
             found += self._left(await lists.pushed(run, span.arms(""), fit, along), WINDOW)
-            found += self._unpushed(await lists.unpushed(run, span.stretch, fit, along))
+            one_more = replace(along, most=along.most + 1)  # which may say that there are more
+            found += self._unpushed(await lists.unpushed(run, span.stretch, fit, one_more))
         elif TaskState.RUNNING in states:
             found += self._left(await lists.running(run, span.stretch, fit, along), WINDOW)
         return found
@@ -127,19 +143,19 @@ class Walk:
         """The rows of arms; where one was left before its end is noted."""
         for _, arm in groupby(rows, key=lambda row: row.arm):
             *_, last = of_arm = list(arm)
-            if len(of_arm) == self._along.most or last.place == window:
-                self.ends.append(last)
+            is_all = last.place == self._along.left_of(window)
+            if is_all or len(of_arm) == self._along.most:
+                self.ends.append(End(last, is_all, last.place))
         return rows
 
     def _unpushed(self, rows: Sequence[Seen]) -> Sequence[Seen]:
         """Those that are in the list; the first may only say that there are more."""
         if rows and rows[0].place == WINDOW:
             self.is_part = True
-            first, others = rows[:1], rows[1:]
-            inside = [row for row in first if row.task and self._span.has(row.task.id)]
-            rows = [*inside, *others]
-        if len(rows) >= self._along.most - self.is_part and rows:
-            self.ends.append(max(rows, key=self.key))
+            first = rows[0].task
+            rows = rows if first is not None and self._span.has(first.id) else rows[1:]
+        if len(rows) >= self._along.most:
+            self.ends.append(End(max(rows, key=self.key), of_window=False, looked_at=0))
         return rows
 
 
