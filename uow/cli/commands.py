@@ -1,13 +1,15 @@
 """The commands of a service: parse, call, print. What they do is elsewhere."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from uow.cli.app import Named, command, run_async, start, start_app
 from uow.errors import InvalidOptions
-from uow.tasks.options import OptionValues, Unique
+
+if TYPE_CHECKING:
+    from uow.tasks.options import OptionValues, Unique
 
 
 @command
