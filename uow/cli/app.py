@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from uow.cli import completion
 from uow.errors import WorkerError
 from uow.settings.log_level import log_format, log_level
 from uow.telemetry import logs
@@ -24,7 +25,8 @@ app = typer.Typer(
     name="worker",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,  # values of options: `uow.cli.completion`
+    rich_markup_mode=None,  # its imports take more time than all else of `worker --help`
 )
 EXTRAS = {"alembic": "run", "fastapi": "api", "starlette": "api", "uvicorn": "api",
           "watchfiles": "watch"}  # fmt: skip
@@ -41,6 +43,9 @@ Named = Annotated[
         "--app", help="The App, as module:name; default: the one that is here.", metavar="APP"
     ),
 ]
+
+
+completion.tell_plainly()
 
 
 def _tell_version(asked: bool) -> None:
@@ -87,7 +92,9 @@ def _registered(group: typer.Typer, function: Callable[P, T]) -> Callable[P, T]:
             _tell(f"{package} is not installed: pip install {INSTALLED_BY[package]}")
         raise typer.Exit(1)
 
-    group.command(name=function.__name__.removesuffix("_").replace("_", "-"))(run)
+    name = function.__name__.removesuffix("_").replace("_", "-")
+    first, *_ = (function.__doc__ or "").split("\n\n")
+    group.command(name=name, short_help=first)(run)  # as a whole: its own would end in dots
     return run
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from uow.cli import completion
 from uow.cli.app import Named, command, run_async, start, start_app
 from uow.errors import InvalidOptions
 
@@ -149,7 +150,11 @@ def enqueue(
     user_id: Annotated[str | None, typer.Option(help="The user it belongs to.")] = None,
     unique_key: Annotated[str | None, typer.Option(help="At most one unsettled task.")] = None,
     unique: Annotated[
-        str | None, typer.Option(help="Hold the key while `unsettled`, or only while `waiting`.")
+        str | None,
+        typer.Option(
+            help="Hold the key while `unsettled`, or only while `waiting`.",
+            autocompletion=completion.unique,
+        ),
     ] = None,
     queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,

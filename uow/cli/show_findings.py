@@ -46,5 +46,5 @@ def _show(found: Sequence[Finding], checks: int) -> None:
         typer.echo(f"{typer.style(one.severity, fg=colour)} {one.id}: {one.means}")
         typer.echo(f"    {one.proof}")
         typer.echo(f"    -> {one.mend}")
-    told = f"{len(found)} findings" if found else "nothing found"
+    told = "nothing found" if not found else f"{len(found)} finding{'s' * (len(found) > 1)}"
     typer.echo(f"{told}; {checks} checks")

@@ -18,7 +18,7 @@ _LIVE_PROCESSES = template(
     SELECT id, app, queue, leaving, to_jsonb(process) ->> 'host' AS host,
            to_jsonb(process) ->> 'version' AS version,
            CAST(to_jsonb(process) ->> 'lease_seconds' AS double precision) AS lease,
-           CAST(to_jsonb(process) ->> 'loop_lag' AS double precision) AS lag
+           CAST(to_jsonb(process) ->> 'lag' AS double precision) AS lag
     FROM {worker_process} AS process
     WHERE heartbeat_at > now() - make_interval(secs => :seconds)
     ORDER BY id LIMIT 1000

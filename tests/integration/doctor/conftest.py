@@ -51,10 +51,10 @@ def find(settings: Settings) -> Find:
 @pytest.fixture
 async def healthy(db: Database, redis: RedisClient, say: Say) -> None:
     """Two processes that say all that there is to say, one of which leads, and a queue of ours."""
-    for column in ("host text", "version text", "lease_seconds float8", "loop_lag float8"):
+    for column in ("host text", "version text", "lease_seconds float8", "lag float8"):
         await say(f"ALTER TABLE worker_process ADD COLUMN IF NOT EXISTS {column}")
     for name in (LEADER, "host:2:b"):
         await fleet.beat(db, name, app="worker", queues=["arq:queue"], running=[], leaving=False)
-    await say("UPDATE worker_process SET version = '1', lease_seconds = 600, loop_lag = 0.01")
+    await say("UPDATE worker_process SET version = '1', lease_seconds = 600, lag = 0.01")
     await fleet.lead(db, LEADER, 600.0)
     await claim_queues(redis, ["arq:queue"], await identify(db, "worker"))

@@ -40,11 +40,11 @@ class TestTheFleet:
         assert {*await find()} == {"fleet.leases-differ"}
 
     async def test_with_a_loop_that_is_held_up_is_told(self, find: Find, say: Say) -> None:
-        await say("UPDATE worker_process SET loop_lag = 2.5 WHERE id = 'host:2:b'")
+        await say("UPDATE worker_process SET lag = 2.5 WHERE id = 'host:2:b'")
         assert (await find())["fleet.loop-lag"].proof == "host:2:b 2.5 s"
 
     async def test_that_does_not_say_what_it_is_is_unknown(self, find: Find, say: Say) -> None:
-        for column in ("version", "lease_seconds", "loop_lag"):
+        for column in ("version", "lease_seconds", "lag"):
             await say(f"UPDATE worker_process SET {column} = NULL WHERE id = 'host:2:b'")
             found = await find()
             assert {*found} == {"fleet.untold"}
@@ -52,7 +52,7 @@ class TestTheFleet:
             await say("DELETE FROM worker_process WHERE id = 'host:2:b'")
             assert await find() == {}
             await say("INSERT INTO worker_process (id, queue, running, version, lease_seconds, "
-                      "loop_lag) VALUES ('host:2:b', 'arq:queue', '{}', '1', 600, 0)")  # fmt: skip
+                      "lag) VALUES ('host:2:b', 'arq:queue', '{}', '1', 600, 0)")  # fmt: skip
 
 
 OLD = "run_at, created_at, dispatch_at"

@@ -1,5 +1,6 @@
 """Our tables: whether they are there, and as this version wants them."""
 
+from uow.db.models import Base
 from uow.db.server_facts import invalid_indexes
 from uow.questions.doctor.finding import Finding, broken, unknown, warning
 from uow.questions.doctor.visit import CHECK_SECONDS, Needs, Visit, check
@@ -14,10 +15,7 @@ INVALID = warning("schema.index-invalid", "It is written and never read: lists a
 UNREAD = unknown(
     "schema.unread", "Without Alembic nobody knows which revisions this version wants."
 )
-OURS = (
-    "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
-    "schedule", "schedule_version", "schedule_tick",
-)  # fmt: skip
+OURS = tuple(sorted(table.name for table in Base.metadata.tables.values()))
 
 
 @check(Needs.POSTGRES)
