@@ -29,13 +29,27 @@ def migrate(
         bool,
         typer.Option("--rewrite", help="Also where more than 1,000,000 tasks are written anew."),
     ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Only print the statements; connect to nothing.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="With --sql: the revision that our tables are at; default: none yet."
+        ),
+    ] = None,
     named: Named = None,
 ) -> None:
     """Create or upgrade our tables, then the App's (safe in several processes at once)."""
-    from uow.cli.migrate import migrate
+    from uow.cli.migrate import migrate, print_statements
 
-    if down is not None and move_from is not None:
-        raise InvalidOptions("--down and --move-from exclude each other")
+    if sum((down is not None, move_from is not None, sql)) > 1:
+        raise InvalidOptions("--down, --move-from and --sql exclude each other")
+    if since is not None and not sql:
+        raise InvalidOptions("--from needs --sql: tables that are there say themselves where it is")
+    if sql:
+        print_statements(*start_app(named), since)
+        return
     run_async(migrate(*start_app(named), down=down, move_from=move_from, rewrite=rewrite))
 
 

@@ -9,7 +9,7 @@ import typer
 from uow.app import AppParts
 from uow.questions.doctor.examination import examine
 from uow.questions.doctor.finding import Finding, exit_code
-from uow.questions.doctor.visit import Code
+from uow.questions.doctor.visit import CodeHere
 from uow.settings.environment import Settings
 from uow.tasks.registry import default_registry
 from uow.telemetry.description import one_line
@@ -30,14 +30,14 @@ async def diagnose(app: AppParts, settings: Settings, *, as_json: bool) -> int:
     return exit_code(found)
 
 
-def _code_of(app: AppParts, settings: Settings) -> Code:
+def _code_of(app: AppParts, settings: Settings) -> CodeHere:
     """What the application's code has, if it is here."""
     try:
         default_registry.load(settings.task_modules, of_app=app.modules)
     except Exception as error:  # a module of somebody's: whatever it raises, the rest is looked at
-        return Code(None, app.migrations, one_line(error))
+        return CodeHere(None, app.migrations, one_line(error))
     rowless = sorted(one.name for one in default_registry if not one.durable)
-    return Code(rowless, app.migrations)
+    return CodeHere(rowless, app.migrations)
 
 
 def _show(found: Sequence[Finding], checks: int) -> None:

@@ -10,7 +10,7 @@ from uow.broker.redis import RedisClient
 from uow.db import fleet
 from uow.questions.doctor.examination import examine
 from uow.questions.doctor.finding import Finding
-from uow.questions.doctor.visit import Code
+from uow.questions.doctor.visit import CodeHere
 from uow.tasks.queue_owner import claim_queues, identify
 
 LEADER = "host:1:a"
@@ -40,9 +40,9 @@ def say(db: Database) -> Say:
 def find(settings: Settings) -> Find:
     """What the doctor finds, by id."""
 
-    async def run(code: Code | None = None, **changes: object) -> dict[str, Finding]:
+    async def run(code: CodeHere | None = None, **changes: object) -> dict[str, Finding]:
         changed = settings.model_copy(update=changes)
-        found, _ = await examine(changed, code or Code(rowless=()))
+        found, _ = await examine(changed, code or CodeHere(rowless=()))
         return {one.id: one for one in found}
 
     return run

@@ -14,13 +14,13 @@ from uow.db import fleet
 from uow.db.read_only import ReadOnly
 from uow.questions.doctor import examination
 from uow.questions.doctor.examination import examine
-from uow.questions.doctor.finding import KINDS, Finding, Kind, Severity, exit_code
-from uow.questions.doctor.visit import CHECKS, Check, Code, Needs, Visit
+from uow.questions.doctor.finding import KINDS, Finding, FindingKind, Severity, exit_code
+from uow.questions.doctor.visit import CHECKS, Check, CodeHere, Needs, Visit
 
 
 @pytest.mark.usefixtures("healthy")
 async def test_of_a_healthy_fleet_nothing_is_said(settings: Settings) -> None:
-    found, checks = await examine(settings, Code(rowless=()))
+    found, checks = await examine(settings, CodeHere(rowless=()))
     assert (found, exit_code(found)) == ([], 0)
     assert checks == len(CHECKS)
 
@@ -31,7 +31,7 @@ async def test_where_nothing_has_begun_only_that_is_said(find: Find) -> None:
 
 def test_the_exit_code_is_that_of_the_worst() -> None:
     def one(severity: Severity) -> Finding:
-        return Kind("any", severity, "").found("", "")
+        return FindingKind("any", severity, "").found("", "")
 
     unknown, warned, bad = map(one, (Severity.UNKNOWN, Severity.WARNING, Severity.BROKEN))
     assert exit_code([]) == 0
@@ -54,7 +54,7 @@ async def test_a_check_that_fails_or_hangs_is_unknown_and_the_others_go_on(
     monkeypatch.setattr(examination, "CHECKS", [*bad, *CHECKS])
     monkeypatch.setattr(examination, "CHECK_SECONDS", 2.0)
     await say("UPDATE worker_process SET version = id")
-    found, _ = await examine(settings, Code(rowless=()))
+    found, _ = await examine(settings, CodeHere(rowless=()))
     assert [one.id for one in found] == [
         "fleet.mixed-versions", "doctor.unlooked", "doctor.unlooked",
     ]  # fmt: skip
@@ -73,7 +73,7 @@ async def test_without_postgres_the_rest_is_looked_at_and_no_password_is_shown(
     url = "postgresql+asyncpg://u:pa55word@127.0.0.1:1/none"
     away = settings.model_copy(update={"database_url": SecretStr(url)})
     try:
-        found, _ = await examine(away, Code(rowless=()))
+        found, _ = await examine(away, CodeHere(rowless=()))
     finally:
         await redis.config_set("maxmemory", "0")
         await redis.config_set("maxmemory-policy", "noeviction")

@@ -13,7 +13,7 @@ from uow.broker.redis import RedisClient
 from uow.clock import utcnow
 from uow.db import migrations
 from uow.questions.doctor import clocks, queue
-from uow.questions.doctor.visit import Code
+from uow.questions.doctor.visit import CodeHere
 from uow.tasks.queue_owner import Owner, identify
 
 pytestmark = pytest.mark.usefixtures("healthy")
@@ -185,6 +185,6 @@ async def test_what_is_missing_of_an_installation_is_told(
     from uow.questions.doctor import install
 
     monkeypatch.setattr(install, "find_spec", lambda _: None)
-    found = await find(Code(missing="cannot import app.tasks"))
+    found = await find(CodeHere(missing="cannot import app.tasks"))
     assert {*found} == {"install.no-hiredis", "install.no-uvloop", "install.no-code"}
     assert found["install.no-code"].proof == "cannot import app.tasks"

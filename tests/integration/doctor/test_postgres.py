@@ -20,7 +20,7 @@ from uow.db.server_facts import ServerFacts
 from uow.embedded import EmbeddedPostgres
 from uow.questions.doctor import postgres as subject
 from uow.questions.doctor.examination import examine
-from uow.questions.doctor.visit import Code
+from uow.questions.doctor.visit import CodeHere
 
 pytestmark = pytest.mark.usefixtures("healthy")
 
@@ -106,7 +106,7 @@ async def test_a_transaction_that_has_been_open_for_long_is_told_with_the_line_t
     connection.cursor().execute("SELECT 1")
     assert await find() == {}
     monkeypatch.setattr(subject, "OPEN_SECONDS", 0.0)
-    found, _ = await examine(settings, Code(rowless=()))  # the doctor's own are younger
+    found, _ = await examine(settings, CodeHere(rowless=()))  # the doctor's own are younger
     told = next(one for one in found if one.id == "postgres.old-transaction")
     assert told.mend == f"SELECT pg_terminate_backend({connection.info.backend_pid})"
     connection.close()

@@ -12,7 +12,7 @@ from uow.broker.facts import RedisFacts, redis_facts
 from uow.broker.redis import RedisClient
 from uow.embedded import EmbeddedRedis
 from uow.questions.doctor import redis as subject
-from uow.questions.doctor.visit import Code
+from uow.questions.doctor.visit import CodeHere
 
 pytestmark = pytest.mark.usefixtures("healthy")
 
@@ -96,7 +96,7 @@ async def test_one_that_cannot_save_is_told(
 async def test_one_that_saves_nothing_is_told_where_there_are_rowless_functions(
     find: Find, configured: RedisClient
 ) -> None:
-    rowless = Code(rowless=("mail.track",))
+    rowless = CodeHere(rowless=("mail.track",))
     assert await find() == {}
     assert "mail.track" in (await find(rowless))["redis.unsaved"].proof
     await configured.config_set("save", "3600 1")
@@ -118,7 +118,7 @@ async def test_what_a_user_of_its_own_may_not_do_is_told_with_the_line_that_mend
         assert await find(redis_url=url) == {}
         await command(redis, *["ACL", "SETUSER", "weak", "-publish"])
         assert {*await find(redis_url=url)} == {"redis.acl-optional"}
-        unsaid = await find(Code(rowless=("mail.track",)), redis_url=url)
+        unsaid = await find(CodeHere(rowless=("mail.track",)), redis_url=url)
         assert {*unsaid} == {"redis.acl-optional", "redis.saving-unknown"}
         assert "pa55word" not in str(unsaid)
         await command(redis, *["ACL", "SETUSER", "weak", "+publish", "-info"])

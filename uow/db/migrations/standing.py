@@ -14,7 +14,7 @@ _NO_REVISIONS = frozenset({"users_001"})  # an application's now: see `uow.db.mi
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SchemaStanding:
     """How far a database is.
 
     Attributes:
@@ -36,7 +36,7 @@ def chain() -> tuple[str, ...]:
     return tuple(one.revision for one in script.iterate_revisions("head", "base"))[::-1]
 
 
-async def standing(db: Database, *, limit: float) -> Standing:
+async def standing(db: Database, *, limit: float) -> SchemaStanding:
     """How far it is.
 
     Args:
@@ -49,15 +49,15 @@ async def standing(db: Database, *, limit: float) -> Standing:
     sets = tuple(found.scalars())
     others = tuple(one for one in sets if one != db.schema)
     if db.schema not in sets:
-        return Standing(None, chain(), known=True, sets=others)
+        return SchemaStanding(None, chain(), known=True, sets=others)
     statement = f"SELECT version_num FROM {quoted(db.schema)}.worker_alembic_version"  # noqa: S608 - a quoted name
     found = await db.execute_once(text(statement), {}, limit=limit)
     at = next(iter({*found.scalars()} - _NO_REVISIONS), None)
     return _standing(at, others)
 
 
-def _standing(at: str | None, others: tuple[str, ...]) -> Standing:
+def _standing(at: str | None, others: tuple[str, ...]) -> SchemaStanding:
     known = chain()
     if at is None or at not in known:
-        return Standing(at, known if at is None else (), known=at is None, sets=others)
-    return Standing(at, known[known.index(at) + 1 :], known=True, sets=others)
+        return SchemaStanding(at, known if at is None else (), known=at is None, sets=others)
+    return SchemaStanding(at, known[known.index(at) + 1 :], known=True, sets=others)

@@ -15,7 +15,7 @@ from uow.db.whereabouts import SETS
 from uow.errors import SettingsError, WorkerError
 from uow.questions.doctor import clocks, fleet, install, postgres, queue, redis, roles, schema
 from uow.questions.doctor.finding import Finding, Severity, broken, unknown
-from uow.questions.doctor.visit import CHECK_SECONDS, CHECKS, Check, Code, Needs, Visit
+from uow.questions.doctor.visit import CHECK_SECONDS, CHECKS, Check, CodeHere, Needs, Visit
 from uow.settings.environment import Settings
 from uow.telemetry.description import one_line
 
@@ -35,7 +35,7 @@ REDIS_AWAY: tuple[type[Exception], ...] = (*AWAY, TimeoutError)
 _WORST_FIRST = list(Severity)
 
 
-async def examine(settings: Settings, code: Code) -> tuple[list[Finding], int]:
+async def examine(settings: Settings, code: CodeHere) -> tuple[list[Finding], int]:
     """Look at everything; it changes nothing, and takes seconds at most.
 
     Returns:

@@ -34,7 +34,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FindingKind:
     """A kind of finding."""
 
     id: str
@@ -46,21 +46,21 @@ class Kind:
         return Finding(self.id, self.severity, self.means, proof, mend)
 
 
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, FindingKind] = {}
 """Every kind there is, by its id."""
 
 
-def broken(id_: str, means: str) -> Kind:
+def broken(id_: str, means: str) -> FindingKind:
     """A kind of finding with which tasks do not run, or not as they should."""
     return _kind(id_, Severity.BROKEN, means)
 
 
-def warning(id_: str, means: str) -> Kind:
+def warning(id_: str, means: str) -> FindingKind:
     """A kind of finding that somebody is to look at."""
     return _kind(id_, Severity.WARNING, means)
 
 
-def unknown(id_: str, means: str) -> Kind:
+def unknown(id_: str, means: str) -> FindingKind:
     """A kind of finding for what could not be looked at."""
     return _kind(id_, Severity.UNKNOWN, means)
 
@@ -72,8 +72,8 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return 1 if findings else 0
 
 
-def _kind(id_: str, severity: Severity, means: str) -> Kind:
+def _kind(id_: str, severity: Severity, means: str) -> FindingKind:
     if id_ in KINDS:
         raise ValueError(f"there are two kinds of finding {id_}")
-    one = KINDS[id_] = Kind(id_, severity, means)
+    one = KINDS[id_] = FindingKind(id_, severity, means)
     return one

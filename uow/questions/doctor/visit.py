@@ -16,7 +16,7 @@ CHECK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class CodeHere:
     """What the application's code has.
 
     Attributes:
@@ -39,7 +39,7 @@ class Visit:
     """
 
     settings: Settings
-    code: Code
+    code: CodeHere
     database: Database
     db: ReadOnly
     redis: RedisClient

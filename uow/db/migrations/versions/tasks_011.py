@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from uow.db.fragments import quoted
+from uow.db.migrations.grants import let_workers_use
 
 revision = "tasks_011"
 down_revision = "tasks_010"
@@ -15,24 +16,6 @@ depends_on = None
 
 NOW = sa.text("now()")
 MOMENT = sa.DateTime(timezone=True)
-
-RIGHTS = sa.text(
-    """
-    SELECT string_agg(DISTINCT granted.privilege_type, ', ') AS privileges,
-           CASE granted.grantee WHEN 0 THEN 'PUBLIC'
-                ELSE quote_ident(pg_get_userbyid(granted.grantee)) END AS grantee,
-           CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS further
-    FROM pg_catalog.pg_class AS relation
-    JOIN pg_catalog.pg_namespace AS space ON space.oid = relation.relnamespace
-    CROSS JOIN LATERAL aclexplode(
-        coalesce(relation.relacl, acldefault('r', relation.relowner))) AS granted
-    WHERE CAST(space.nspname AS text) = :schema
-      AND CAST(relation.relname AS text) = 'worker_process'
-      AND pg_get_userbyid(granted.grantee) <> current_user
-    GROUP BY granted.grantee, granted.is_grantable
-    """
-)
-"""Who may do what with a table that each worker needs, but whom the new tables belong to."""
 
 
 def upgrade() -> None:
@@ -53,15 +36,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app", name="pk_worker_app"),
         schema=schema,
     )
-    _let_workers_use(schema, "worker_identity", "worker_app")
-
-
-def _let_workers_use(schema: str, *tables: str) -> None:
-    """Grant what is granted on `worker_process`: default privileges need not be of this schema."""
-    named = ", ".join(f"{quoted(schema)}.{table}" for table in tables)
-    for row in op.get_bind().execute(RIGHTS, {"schema": schema}).all():
-        grantee = row.grantee.replace(":", "\\:")
-        op.execute(f"GRANT {row.privileges} ON {named} TO {grantee}{row.further}")
+    let_workers_use(schema, "worker_identity", "worker_app")
 
 
 def downgrade() -> None:
