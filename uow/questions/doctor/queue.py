@@ -62,8 +62,8 @@ def _unserved(work: list[Work], served: set[str]) -> list[Finding]:
             alone.setdefault(one.queue, []).append(one)
     return [
         UNSERVED.found(
-            f"queue {queue!r}: {sum(one.due for one in those)} tasks are due, for "
-            f"{max(one.waited or 0 for one in those):,.0f} s at most, and no live worker serves it",
+            f"no live worker serves queue {queue!r}; due tasks: {sum(one.due for one in those)}, "
+            f"the first for {max(one.waited or 0 for one in those):,.0f} s",
             f"worker run --queue {queue}",
         )
         for queue, those in sorted(alone.items())
@@ -73,12 +73,12 @@ def _unserved(work: list[Work], served: set[str]) -> list[Finding]:
 def _of_function(one: Work) -> list[Finding]:
     found = []
     if one.unknown and (one.unknown_for or 0) >= UNKNOWN_SECONDS:
-        said = f"{one.unknown} tasks of {one.name!r} in queue {one.queue!r}, for "
-        said += f"{one.unknown_for:,.0f} s: no worker that met them has the function"
+        said = f"no worker that met them has {one.name!r}; tasks in queue {one.queue!r}: "
+        said += f"{one.unknown}, the first for {one.unknown_for:,.0f} s"
         found.append(UNKNOWN.found(said, "deploy workers that have it, or cancel them"))
     if one.suspect is not None and (one.suspect_waits or 0) >= SUSPECT_SECONDS:
-        said = f"{one.suspects} tasks of {one.name!r} in queue {one.queue!r}; {one.suspect} has "
-        said += f"been due for {one.suspect_waits:,.0f} s"
+        said = f"suspects of {one.name!r} in queue {one.queue!r}: {one.suspects}; {one.suspect} "
+        said += f"waits, the first for {one.suspect_waits:,.0f} s"
         mend = f"start a worker with WORKER_CONCURRENCY=1, or worker cancel {one.suspect}"
         found.append(SUSPECT.found(said, mend))
     return found
