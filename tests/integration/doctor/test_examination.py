@@ -12,6 +12,7 @@ from uow import Database, Settings
 from uow.broker.redis import RedisClient
 from uow.db import fleet
 from uow.db.read_only import ReadOnly
+from uow.db.statement import REAL, template
 from uow.questions.doctor import examination
 from uow.questions.doctor.examination import examine
 from uow.questions.doctor.finding import KINDS, Finding, FindingKind, Severity, exit_code
@@ -129,10 +130,18 @@ async def test_it_changes_nothing(
     assert (sorted(await redis.keys()), await rows()) == (keys, before)
 
 
+async def test_its_statements_scan_nothing_and_wait_for_no_lock(db: Database) -> None:
+    names = [f"enable_{what}" for what in ("seqscan", "bitmapscan", "sort")]
+    asked = ", ".join(f"current_setting('{name}')" for name in [*names, "lock_timeout"])
+    settings = template("its_settings", f"SELECT {asked}")
+    (said,) = await ReadOnly(db, 2.0).execute_once(settings())
+    assert [*said] == ["off", "off", "off", "2s"]
+    (after,) = await db.execute_once(settings())
+    assert "off" not in [*after]  # they are the transaction's
+
+
 @pytest.mark.usefixtures("healthy")
 async def test_a_statement_of_it_ends_when_its_time_is_over(db: Database) -> None:
-    from uow.db.statement import REAL, template
-
     sleep = template("a_long_look", "SELECT pg_sleep(:seconds)", seconds=REAL)
     with pytest.raises(Exception, match="statement timeout|answer"):
         await ReadOnly(db, 0.5).execute_once(sleep(seconds=60.0))

@@ -143,6 +143,20 @@ class TestAQueue:
         assert {*found} == {"queue.strange-jobs"}
         assert str(gone) in found["queue.strange-jobs"].proof
 
+    async def test_with_a_job_that_was_done_meanwhile_is_well(
+        self, find: Find, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        id_ = str(UUID(int=3))
+        await redis.set(keys.job(id_), codec.durable_payload("a", id_, 0))
+        await redis.zadd("arq:queue", {id_: 1})
+
+        async def gone(*_: object) -> set[str]:
+            await redis.zrem("arq:queue", id_)
+            return set()
+
+        monkeypatch.setattr(queue, "rows_there", gone)
+        assert await find() == {}
+
 
 SCHEDULE = (
     "INSERT INTO schedule (app, name, version, definition, next_tick, seen_at) "
