@@ -145,6 +145,6 @@ def test_the_page_of_commands_has_every_command() -> None:
     ).stdout
     assert listed == {
         "migrate", "run", "check", "api", "enqueue", "cancel", "retry", "queue", "cron", "demo",
-        "chaos", "bench",
+        "chaos", "bench", "doctor",
     }  # fmt: skip
     assert all(command in shown for command in listed)
