@@ -147,6 +147,6 @@ def test_the_page_of_commands_has_every_command() -> None:
         "migrate", "run", "check", "api", "enqueue", "cancel", "retry", "queue", "queues",
         "pauses", "cron", "demo", "chaos", "bench", "tasks",
         "workers", "top", "audit", "users", "failures",
-        "tokens",
+        "tokens", "doctor",
     }  # fmt: skip
     assert all(command in shown for command in listed)

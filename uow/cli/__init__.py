@@ -4,6 +4,7 @@ from uow.cli import (
     acts,
     commands,
     cron,
+    doctor,
     fleet,
     groups,
     numbers,
@@ -16,6 +17,6 @@ from uow.cli import (
 from uow.cli.app import app
 
 __all__ = [
-    "acts", "app", "commands", "cron", "fleet", "groups", "numbers", "pausing", "proofs", "queue",
+    "acts", "app", "commands", "cron", "doctor", "fleet", "groups", "numbers", "pausing", "proofs", "queue",
     "tasks", "tokens",
 ]  # fmt: skip

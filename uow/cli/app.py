@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from uow.cli import completion
 from uow.errors import WorkerError
 from uow.settings.log_level import log_format, log_level
 from uow.telemetry import logs
@@ -24,7 +25,8 @@ app = typer.Typer(
     name="worker",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,  # values of options: `uow.cli.completion`
+    rich_markup_mode=None,  # its imports take more time than all else of `worker --help`
 )
 EXTRAS = {"alembic": "run", "fastapi": "api", "starlette": "api", "uvicorn": "api",
           "watchfiles": "watch"}  # fmt: skip
@@ -41,6 +43,9 @@ Named = Annotated[
         "--app", help="The App, as module:name; default: the one that is here.", metavar="APP"
     ),
 ]
+
+
+completion.tell_plainly()
 
 
 def _tell_version(asked: bool) -> None:
@@ -92,7 +97,9 @@ def _registered(
         raise typer.Exit(1)
 
     own = function.__name__.removesuffix("_").replace("_", "-")
-    group.command(name=name or own)(run)
+    first, *_ = (function.__doc__ or "").split("\n\n")
+    # The first sentence as a whole: typer's own would end in dots.
+    group.command(name=name or own, short_help=first)(run)
     return run
 
 

@@ -1,13 +1,16 @@
 """The commands of a service: parse, call, print. What they do is elsewhere."""
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from uow.cli import completion
 from uow.cli.app import Named, command, run_async, start, start_app
 from uow.errors import InvalidOptions
-from uow.tasks.options import OptionValues, Unique
+
+if TYPE_CHECKING:
+    from uow.tasks.options import OptionValues, Unique
 
 
 @command
@@ -26,13 +29,27 @@ def migrate(
         bool,
         typer.Option("--rewrite", help="Also where more than 1,000,000 tasks are written anew."),
     ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Only print the statements; connect to nothing.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="With --sql: the revision that our tables are at; default: none yet."
+        ),
+    ] = None,
     named: Named = None,
 ) -> None:
     """Create or upgrade our tables, then the App's (safe in several processes at once)."""
-    from uow.cli.migrate import migrate
+    from uow.cli.migrate import migrate, print_statements
 
-    if down is not None and move_from is not None:
-        raise InvalidOptions("--down and --move-from exclude each other")
+    if sum((down is not None, move_from is not None, sql)) > 1:
+        raise InvalidOptions("--down, --move-from and --sql exclude each other")
+    if since is not None and not sql:
+        raise InvalidOptions("--from needs --sql: tables that are there say themselves where it is")
+    if sql:
+        print_statements(*start_app(named), since)
+        return
     run_async(migrate(*start_app(named), down=down, move_from=move_from, rewrite=rewrite))
 
 
@@ -147,7 +164,11 @@ def enqueue(
     user_id: Annotated[str | None, typer.Option(help="The user it belongs to.")] = None,
     unique_key: Annotated[str | None, typer.Option(help="At most one unsettled task.")] = None,
     unique: Annotated[
-        str | None, typer.Option(help="Hold the key while `unsettled`, or only while `waiting`.")
+        str | None,
+        typer.Option(
+            help="Hold the key while `unsettled`, or only while `waiting`.",
+            autocompletion=completion.unique,
+        ),
     ] = None,
     queue: Annotated[str | None, typer.Option(help="The queue.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,

@@ -7,6 +7,7 @@ import typer
 from uow.app import AppParts
 from uow.db import migrations
 from uow.db.database import Database
+from uow.db.migrations import offline
 from uow.db.migrations.application import AppMigrations
 from uow.services.readiness import wait_for_postgres
 from uow.settings.environment import Settings
@@ -38,6 +39,19 @@ async def migrate(
         typer.echo(f"{app.migrations}, the application's migrations, is at {down}")
     else:
         typer.echo(f'schema "{settings.database_schema}" is at {down or "the newest revision"}')
+
+
+def print_statements(app: AppParts, settings: Settings, since: str | None) -> None:
+    """Print what brings our tables from revision `since` to the newest one.
+
+    Raises:
+        SchemaError: There is no such revision.
+    """
+    steps = list(offline.statements(settings.database_schema, since or offline.BASE))
+    for step in steps:
+        typer.echo(step)
+    if app.migrations is not None:
+        typer.echo(f"worker: those of {app.migrations} are not in this", err=True)
 
 
 async def _go_back(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from alembic import context
 from sqlalchemy import Connection, Result, text
 
 from uow.errors import SchemaError
@@ -45,6 +46,8 @@ def refuse_views(connection: Connection, schema: str, columns: Sequence[str]) ->
     Raises:
         SchemaError: There are some.
     """
+    if context.is_offline_mode():
+        return  # Postgres says it, though in words of its own
     _refuse("views", connection.execute(_VIEWS, {"schema": schema, "columns": list(columns)}))
 
 
@@ -54,6 +57,8 @@ def refuse_indexes(connection: Connection, schema: str, columns: Sequence[str]) 
     Raises:
         SchemaError: There are some.
     """
+    if context.is_offline_mode():
+        return
     _refuse("indexes", connection.execute(_INDEXES, {"schema": schema, "columns": list(columns)}))
 
 

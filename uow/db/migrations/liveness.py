@@ -16,6 +16,16 @@ WHERE heartbeat_at > clock_timestamp() - make_interval(secs => :seconds)
 ORDER BY id LIMIT 3
 """
 
+NO_WORKER_LIVES = """
+DO $live$ BEGIN
+    IF EXISTS (SELECT FROM {schema}.worker_process
+               WHERE heartbeat_at > clock_timestamp() - make_interval(secs => {seconds})) THEN
+        RAISE EXCEPTION 'the tasks cannot be written anew under a live worker: stop all workers';
+    END IF;
+END $live$
+"""
+"""The same as a statement, for who migrates without us."""
+
 
 def refuse_live_workers(connection: Connection, schema: str, what: str) -> None:
     """Raise if a worker of `schema` lives.

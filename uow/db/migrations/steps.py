@@ -33,7 +33,9 @@ OTHERS_SECONDS = 3600.0
 
 OTHERS_PAUSE_SECONDS = 0.1
 
-_LOCK = 0x776F726B6572  # "worker", for pg_try_advisory_xact_lock
+ADVISORY_LOCK = 0x776F726B6572
+"""The word "worker": whoever migrates holds it."""
+
 LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE: not to be had within the time that a statement was given."""
 
@@ -152,7 +154,9 @@ def _begin(connection: Connection, schema: str) -> bool:
     whatever the database's default: it would wait for that, too.
     """
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))
-    if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}):
+    if not connection.scalar(
+        text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK}
+    ):
         return False
     _limit(connection, "LOCAL", LOCK_SECONDS)
     if not inspect(connection).has_schema(schema):

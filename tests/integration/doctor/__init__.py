@@ -1,0 +1,1 @@
+"""`worker doctor`: each check sees what is bad, and nothing where all is well."""
