@@ -32,3 +32,15 @@ def test_the_costs_of_calls_are_measured() -> None:
     told = output_of(ROOT / "tools" / "call_costs.py", 3)
     assert re.search(r"a thread costs -?\d+ per call and -?\d+ per statement more", told)
     assert re.search(r"a warm child process: \d+ per call", told)
+
+
+@pytest.mark.timeout(120)
+def test_the_costs_of_extensions_are_measured() -> None:
+    told = output_of(ROOT / "tools" / "extension_costs.py", 1, 100)
+    title, *lines = told.splitlines()
+    assert title.split()[-2:] == ["of", "100"]
+    for line in lines:
+        assert re.search(r"\d\.\d +[+-]\d+\.\d +[+-]\d+\.\d +-?\d+\.\d%$", line), told
+    assert {"metrics", "tracing, sampled out", "INFO lines as JSON"} <= {
+        re.split(r"\s{2,}", line)[0] for line in lines
+    }
