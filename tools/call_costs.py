@@ -54,7 +54,14 @@ async def seconds(
     """One call, without its commit."""
     work = UnitOfWork(db)
     running = RunningTask(
-        db=db, id=None, name="cost", attempt=1, tries=0, user_id=None, idempotency_key="cost"
+        db=db,
+        id=None,
+        name="cost",
+        attempt=1,
+        tries=0,
+        user_id=None,
+        idempotency_key="cost",
+        queue="arq:queue",
     )
     ctx = {
         "db": work, "task": running, "job_id": "cost", "job_try": 1, "score": 0,

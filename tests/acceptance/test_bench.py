@@ -84,12 +84,22 @@ async def test_on_configured_servers_it_touches_nothing_of_others_and_leaves_not
     await db.execute_once(text("INSERT INTO task (name) VALUES ('theirs')"), {})
     await redis.set("arq:job:theirs", b"theirs")
     arguments = ("--servers", f"--jobs={JOBS}", "--only=no-op", "--only=durable", "--processes=2")
-    with start(place, *arguments, environment=environment_of(settings)) as process:
+    theirs = {"WORKER_METRICS_PORT": "1", "WORKER_HEALTH_PORT": "1"}  # not for two processes
+    environment = environment_of(settings) | theirs
+    with start(place, *arguments, environment=environment) as process:
         output, complaints = process.communicate(timeout=50)
     assert process.returncode == 0, complaints
     assert f"✓ each of {2 * JOBS} tasks has run exactly once" in output
     assert "2 processes" in output
     assert await what_is_there(db, redis) == (["worker.task"], [b"arq:job:theirs"])
+
+
+def test_it_measures_with_metrics_on_in_each_of_several_processes(place: Path) -> None:
+    arguments = (f"--jobs={JOBS}", "--only=durable", "--processes=2", "--metrics")
+    with start(place, *arguments) as process:
+        output, complaints = process.communicate(timeout=50)
+    assert process.returncode == 0, complaints
+    assert "2 processes, 10 tasks at once in each, with metrics" in output
 
 
 async def test_an_interrupted_run_leaves_nothing_on_configured_servers_either(

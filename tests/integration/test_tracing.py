@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +14,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 from sqlalchemy import text
 
@@ -42,8 +45,10 @@ from uow import (
     task,
 )
 from uow.attempt.settle import AttemptRow
+from uow.attempt.telling import EndedAttempt, StartedAttempt
 from uow.contrib.otel import instrument
-from uow.events import AttemptEnded, AttemptStarted, WorkerStopped
+from uow.events import WorkerStopped
+from uow.tasks.outcome import Completed
 from uow.tasks.registry import Registry
 
 KINDS: dict[str, Any] = {"atomic": {}, "separate": {"atomic": False}, "rowless": {"durable": False}}
@@ -439,31 +444,57 @@ async def test_an_sdk_that_raises_is_logged_once_and_changes_nothing(
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
+@dataclass(eq=False)
+class Told:
+    """An attempt, as far as others hear of it."""
+
+    worker: str = "w"
+    task: Any = field(default_factory=lambda: SimpleNamespace(
+        name="n", queue="q", attempt=1, tries=0, headers={}, tick=None, schedule=None,
+    ))  # fmt: skip
+    job_id: str = "j"
+    waited: float = 0.0
+    began: float = field(default_factory=time.time)
+
+    @property
+    def runtime(self) -> Any:
+        return SimpleNamespace(worker=self.worker)
+
+
+def begin(registry: Registry, attempt: Told) -> None:
+    registry.events.emit_all((StartedAttempt(attempt),))
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, ALWAYS_OFF])
 def test_what_was_current_before_an_attempt_is_so_after_it(
-    registry: Registry, traces: Traces
+    registry: Registry, sampler: Sampler
 ) -> None:
     """As where attempts run in the asyncio task of who drains them."""
-    about: dict[str, Any] = {
-        "id": None, "job_id": "j", "name": "n", "queue": "q", "user_id": None, "headers": {},
-        "worker": "w", "attempt": 1, "tries": 0, "waited": 0.0,
-    }  # fmt: skip
-    with traces.tracer.start_as_current_span("outer") as outer:
-        registry.events.emit(AttemptStarted(**about))
+    attempt = Told()
+    with traced(registry, sampler), Traces().tracer.start_as_current_span("outer") as outer:
+        begin(registry, attempt)
         assert trace.get_current_span() is not outer
-        ended = AttemptEnded(**about, outcome="completed", error=None, delay=None, ran=0.0)
-        registry.events.emit(ended)
+        registry.events.emit_all((EndedAttempt(attempt, Completed(b"null")),))
         assert trace.get_current_span() is outer
+
+
+def test_attempts_that_end_together_each_end_their_span_also_if_the_sdk_raises_at_one(
+    registry: Registry, traces: Traces
+) -> None:
+    traces.provider.add_span_processor(Broken("end"))
+    attempts = [Told(job_id=str(number)) for number in range(3)]
+    for attempt in attempts:
+        begin(registry, attempt)
+    registry.events.emit_all([EndedAttempt(attempt, Completed(b"null")) for attempt in attempts])
+    ended = [said_by(span)["messaging.message.id"] for span in traces.all("process")]
+    assert ended == ["0", "1", "2"]
 
 
 def test_a_worker_that_stops_ends_the_spans_that_nobody_will_end_and_no_others(
     registry: Registry, traces: Traces
 ) -> None:
-    about: dict[str, Any] = {
-        "id": None, "name": "n", "queue": "q", "user_id": None, "headers": {},
-        "attempt": 1, "tries": 0, "waited": 0.0,
-    }  # fmt: skip
     for worker in ("one", "other"):
-        registry.events.emit(AttemptStarted(**about, job_id=worker, worker=worker))
+        begin(registry, Told(job_id=worker, worker=worker))
     registry.events.emit(WorkerStopped(worker="one"))
     assert said_by(traces.one("process"))["messaging.client.id"] == "one"
 

@@ -52,12 +52,19 @@ UNWRITTEN = HandedBack(0.0, "what became of it could not be written")
 """Of an attempt whose outcome nobody knows yet: its task runs again, or is found settled."""
 
 
-class EndedAttempt(NamedTuple):
-    """An attempt, and what was written of it; None: it had no say any more.
+class StartedAttempt(NamedTuple):
+    """An attempt whose function is about to be called.
 
-    The spine has it, too, for listeners of ours that hear of every attempt: to make an event of it
-    takes longer than to count it.
+    The spine has it and `EndedAttempt`, too, for listeners of ours that hear of every attempt: to
+    make an event of one takes longer than what they do. They hear of it before the others.
     """
+
+    attempt: Told
+
+
+class EndedAttempt(NamedTuple):
+    """An attempt, the same that has begun, and what was written of it; None: it had no say any
+    more."""
 
     attempt: Told
     outcome: Outcome | None
@@ -66,6 +73,8 @@ class EndedAttempt(NamedTuple):
 def tell_started(attempt: Told) -> None:
     """Its function is about to be called."""
     events = attempt.runtime.events
+    if events.wants(StartedAttempt):
+        events.emit_all((StartedAttempt(attempt),))
     if events.wants(AttemptStarted):
         events.emit(AttemptStarted(**_about(attempt)))
 
@@ -94,7 +103,7 @@ def in_fields(outcome: Outcome) -> dict[str, object]:
     error = error_of(outcome)
     return {
         "outcome": ended_as(outcome),
-        "delay": _delay_of(outcome),
+        "delay": delay_of(outcome),
         "error_type": None if error is None else type_of(error),
     }
 
@@ -122,7 +131,7 @@ def _ended(attempt: Told, outcome: Outcome | None, now: float) -> AttemptEnded:
         **_about(attempt),
         outcome=ended_as(outcome),
         error=error_of(outcome),
-        delay=_delay_of(outcome),
+        delay=delay_of(outcome),
         ran=now - attempt.began,
         at=now,
     )
@@ -173,7 +182,8 @@ def _settled_as(outcome: Outcome | None) -> SettledAs | None:
             return None
 
 
-def _delay_of(outcome: Outcome | None) -> float | None:
+def delay_of(outcome: Outcome | None) -> float | None:
+    """Seconds until the next attempt is due; None: there will be none."""
     return outcome.delay if isinstance(outcome, Retrying | Snoozed | HandedBack) else None
 
 

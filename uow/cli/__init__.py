@@ -17,6 +17,6 @@ from uow.cli import (
 from uow.cli.app import app
 
 __all__ = [
-    "acts", "app", "commands", "cron", "doctor", "fleet", "groups", "numbers", "pausing", "proofs", "queue",
-    "tasks", "tokens",
+    "acts", "app", "commands", "cron", "doctor", "fleet", "groups", "numbers", "pausing", "proofs",
+    "queue", "tasks", "tokens",
 ]  # fmt: skip

@@ -124,6 +124,9 @@ def bench(
         ),
     ] = False,
     stock: Annotated[bool, typer.Option("--stock", help="Measure the stock arq worker.")] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="With metrics on, as with WORKER_METRICS_PORT.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of tables.")
     ] = False,
@@ -134,5 +137,6 @@ def bench(
     plan = BenchPlan(
         jobs=jobs, processes=processes, concurrency=concurrency, payload_bytes=payload_bytes,
         only=frozenset(only or Measurement), servers=servers, stock=stock,
+        metrics=metrics,
     )  # fmt: skip
     raise typer.Exit(show_bench(plan, as_json=as_json))

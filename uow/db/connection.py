@@ -14,13 +14,14 @@ connection for clean, and whoever gets it next works in a transaction that nobod
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 from asyncpg.protocol.protocol import PreparedStatementState
 
+from uow.db import built_in
 from uow.db.session_state import AS_NEW, AS_OURSELVES
 
 GUARD_FAILED = "22012"
@@ -116,6 +117,10 @@ class Connection(asyncpg.Connection):  # type: ignore[misc] # it has no types
     def keep(self, settings: str) -> None:
         """Let `settings` (``SET …;``) be part of what its session is when it is as new."""
         self._as_new += settings
+
+    async def _introspect_types(self, typeoids: Iterable[int], timeout: float | None) -> Any:
+        """As asyncpg's, which each new connection asks about the types that it meets."""
+        return await built_in.introspected(frozenset(typeoids), super()._introspect_types, timeout)
 
     def was_ended_by_hand(self) -> bool:
         """Whether a statement, and not the driver, has ended the transaction that it has begun."""

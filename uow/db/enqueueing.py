@@ -14,6 +14,7 @@ from uow.db.statement import (
     MOMENT,
     REAL,
     SILENT_SECONDS,
+    TEXT,
     TEXTS,
     Run,
     Statement,
@@ -24,7 +25,8 @@ from uow.db.statement import (
 _INSERT = template(
     "insert",
     # :run_at wins over :delay. :announced says that this process pushes after the commit, so the
-    # relay need not look at once (and the trigger does not notify it).
+    # relay need not look at once (and the trigger does not notify it). The columns of :name and
+    # :queue are of domains of ours; as text they are nothing that the driver has to ask about.
     """
     INSERT INTO {task} (id, name, args, state, queue, priority, user_id, unique_key,
                         waiting_key, run_at, dispatch_at, headers)
@@ -44,6 +46,8 @@ _INSERT = template(
               run_at <= now() AS due,
               run_at <= now() + {lead} AND (priority = 0 OR run_at <= now()) AS near
     """,
+    name=TEXT,
+    queue=TEXT,
     ids=IDS,
     arguments=TEXTS,
     run_at=MOMENT,

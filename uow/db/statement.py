@@ -106,7 +106,7 @@ TEMPLATES: dict[str, Template] = {}
 """Every statement there is, by its name."""
 
 
-def template(name: str, sql: str, **types: TypeEngine[Any]) -> Template:
+def template(name: str, sql: str, /, **types: TypeEngine[Any]) -> Template:
     """Define a statement."""
     if name in TEMPLATES:
         raise ValueError(f"there are two statements {name}")

@@ -111,17 +111,14 @@ class _Ear:
 
     def hear(self, events: Sequence[object]) -> None:
         for event in events:
-            self._hear(event, type(event))
-
-    def _hear(self, told: object, kind: type[object]) -> None:
-        try:
-            self.listener(told)
-        except KeyboardInterrupt:  # which is for the process, wherever it comes
-            raise
-        except BaseException as error:
-            self._report(kind, error)
+            try:
+                self.listener(event)
+            except BaseException as error:
+                self._report(type(event), error)
 
     def _report(self, kind: type[object], error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):  # which is for the process, wherever it comes
+            raise error
         now = time.monotonic()
         if now - self._told_at >= REPORT_SECONDS:
             self._told_at = now
@@ -136,4 +133,7 @@ class _BatchEar(_Ear):
     __slots__ = ()
 
     def hear(self, events: Sequence[object]) -> None:
-        self._hear(events, type(events[0]))
+        try:
+            self.listener(events)
+        except BaseException as error:
+            self._report(type(events[0]), error)

@@ -46,7 +46,14 @@ class JsonLines(logging.Formatter):
         if record.stack_info:
             line["stack"] = record.stack_info
         line.update(_extra(record))
-        return json.dumps(line, default=shown)
+        return _encode(line)
+
+
+_encode = json.JSONEncoder(default=shown).encode
+
+
+_BOUND = 1 << 53
+"""What JSON's readers take for the same number, and no infinity."""
 
 
 def _moment(seconds: float) -> str:
@@ -78,6 +85,8 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
 
 def _plain(value: object) -> object:
     """A value as JSON has it; what is none, or long, as text."""
+    if _is_plain(value):
+        return value
     if not isinstance(value, str):
         try:
             if len(json.dumps(value, default=shown, allow_nan=False)) <= MESSAGE_BYTES:
@@ -85,3 +94,12 @@ def _plain(value: object) -> object:
         except Exception:  # in a circle, too deep, a key that is none, an infinity
             return shown(value)
     return shown(value)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether that is seen at once, as of nearly all that a line is given."""
+    if type(value) is str:
+        return len(value) <= MESSAGE_BYTES // 4 and value.isprintable()
+    if type(value) is int or type(value) is float:
+        return -_BOUND < value < _BOUND
+    return isinstance(value, bool)

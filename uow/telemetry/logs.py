@@ -19,7 +19,7 @@ from uow.settings.log_level import LogFormat, LogLevel
 from uow.telemetry.description import message_of, on_one_line, one_line, trace_of
 from uow.telemetry.json_lines import JsonLines
 from uow.telemetry.subject import Subject, current
-from uow.telemetry.task_fields import fields_of_record
+from uow.telemetry.task_fields import add_fields
 from uow.user_code import described
 
 LOGGERS = ("uow", "arq")
@@ -153,7 +153,7 @@ def edit(record: logging.LogRecord) -> bool:
     if record.name == _ARQ:
         _leave_out(record, about)
     if about is not None:
-        vars(record).update(fields_of_record(record))
+        add_fields(record)
     _tell_errors(record)
     _flatten(record)
     return True

@@ -10,6 +10,9 @@ from typing import Any
 
 from uow.telemetry.subject import FIELDS, fields_here
 
+_FIELDS = frozenset(FIELDS)
+_UNKNOWN = dict.fromkeys(FIELDS)
+
 
 class TaskFields(logging.Filter):
     """Lets every record pass, with all of `FIELDS`; for a handler.
@@ -19,7 +22,7 @@ class TaskFields(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields."""
-        vars(record).update(fields_of_record(record))
+        add_fields(record)
         return True
 
 
@@ -33,10 +36,21 @@ def add_task_fields(
     return event_dict
 
 
+def add_fields(record: logging.LogRecord) -> None:
+    """Add all of `FIELDS` that the record has not: as they are where it is logged.
+
+    Where it was said what it is about, that may be another task: its None stay.
+    """
+    kept = vars(record)
+    for name, value in (fields_here() or _UNKNOWN).items():
+        kept.setdefault(name, value)
+
+
 def fields_of_record(record: logging.LogRecord) -> dict[str, object]:
     """All of `FIELDS`: as the record has them, or as they are where it was logged."""
     kept = vars(record)
-    fields = fields_here() or dict.fromkeys(FIELDS)
-    # Where it was said what it is about, that may be another task: its None are to be None.
+    if kept.keys() >= _FIELDS:  # as in all that has passed our filter
+        return {name: kept[name] for name in FIELDS}
+    fields = dict(fields_here() or _UNKNOWN)
     fields.update({name: kept[name] for name in FIELDS if name in kept})
     return fields

@@ -7,11 +7,11 @@ from weakref import WeakKeyDictionary
 from opentelemetry import trace
 from opentelemetry.trace import Tracer, TracerProvider
 
+from uow.attempt.telling import EndedAttempt, StartedAttempt
 from uow.contrib.otel.processing import Processing
 from uow.contrib.otel.sending import Sending
-from uow.events import AttemptEnded, AttemptStarted, WorkerStopped
+from uow.events import WorkerStopped
 from uow.settings.tracing import is_tracing_off
-from uow.tasks.extensions import on
 from uow.tasks.hooks import forget_hook, on_enqueue
 from uow.tasks.registry import Registry, default_registry
 from uow.telemetry.release import release
@@ -62,9 +62,10 @@ class _Installed:
         """Listen."""
         one = cls(Sending(tracer), Processing(tracer))
         on_enqueue(one.sending.around)
-        on(AttemptStarted, registry=registry)(one.processing.started)
-        on(AttemptEnded, registry=registry)(one.processing.ended)
-        on(WorkerStopped, registry=registry)(one.processing.stopped)
+        events = registry.events
+        events.listen_to_batches(one.processing.started, StartedAttempt)
+        events.listen_to_batches(one.processing.ended, EndedAttempt)
+        events.listen(one.processing.stopped, WorkerStopped)
         return one
 
     def leave(self, registry: Registry) -> None:

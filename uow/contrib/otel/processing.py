@@ -7,7 +7,6 @@ tries, is one that nobody can read, and few stores keep.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from opentelemetry import context as contexts
 from opentelemetry.context import Context
@@ -22,10 +21,12 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from uow.attempt.telling import EndedAttempt, StartedAttempt, Told, delay_of, ended_as, error_of
 from uow.contrib.otel import names
 from uow.contrib.otel.propagation import read
-from uow.events import AttemptEnded, AttemptStarted, WorkerStopped
+from uow.events import WorkerStopped
 from uow.ids import made_at
+from uow.tasks.outcome import Outcome
 from uow.telemetry.description import message_of, trace_of
 
 CHILD_SECONDS = 60.0
@@ -34,89 +35,82 @@ CHILD_SECONDS = 60.0
 _nowhere = Context()
 
 
-class RunningSpan(NamedTuple):
-    """An attempt that has begun.
-
-    Attributes:
-        before: What was current before its span.
-        current: What is current in it.
-    """
-
-    worker: str
-    span: Span
-    before: Context
-    current: Context
+RunningSpan = tuple[Span, Context, Context]
+"""Of an attempt that has begun; what was current before it, and what is so in it."""
 
 
 class Processing:
-    """Makes the spans of attempts. What it raises, the spine logs once a minute."""
+    """Makes the spans of attempts. What it raises, the spine logs once a minute.
+
+    Most spans of most applications are not kept, so nothing is made of an attempt that only a span
+    that is recorded needs.
+    """
 
     def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
-        self._running: dict[tuple[str, int], RunningSpan] = {}
+        self._start_span = tracer.start_span
+        self._running: dict[Told, RunningSpan] = {}
 
-    def started(self, event: AttemptStarted) -> None:
+    def started(self, those: Sequence[StartedAttempt]) -> None:
         """Begin a span, and make it the current one of the attempt."""
-        parent, links = _parent_of(event)
-        span = self._tracer.start_span(
-            f"process {event.queue}",
-            parent,
-            SpanKind.CONSUMER,
-            _attributes(event.queue, event.name),
-            links,
-            _nanoseconds(event.at),
-        )
-        if span.is_recording():
-            span.set_attributes(_about(event))
-        before = contexts.get_current()
-        current = set_span_in_context(span, before)
-        self._running[event.job_id, event.attempt] = RunningSpan(
-            event.worker, span, before, current
-        )
-        contexts.attach(current)
+        for (attempt,) in those:
+            task = attempt.task
+            parent, links = _parent_of(attempt) if task.headers else (_nowhere, ())
+            name, common = _of_function(task.queue, task.name)
+            span = self._start_span(name, parent, SpanKind.CONSUMER, common, links)
+            if span.is_recording():
+                span.set_attributes(_about(attempt))
+            before = contexts.get_current()
+            current = set_span_in_context(span, before)
+            self._running[attempt] = span, before, current
+            contexts.attach(current)
 
-    def ended(self, event: AttemptEnded) -> None:
-        """End the span, with what has become of the attempt."""
-        running = self._running.pop((event.job_id, event.attempt), None)
-        if running is None:
-            return
-        if contexts.get_current() is running.current:  # else this is told in another's context
-            contexts.attach(running.before)
-        if running.span.is_recording():
-            try:
-                _tell(running.span, event)
-            finally:
-                running.span.end(_nanoseconds(event.at))
+    def ended(self, those: Sequence[EndedAttempt]) -> None:
+        """End the spans, with what has become of the attempts."""
+        errors, here = [], contexts.get_current()
+        for attempt, outcome in those:
+            if (running := self._running.pop(attempt, None)) is None:
+                continue
+            span, before, current = running
+            if here is current:  # else this is told in another's context
+                contexts.attach(before)
+            if span.is_recording():
+                try:
+                    _end(span, outcome)
+                except Exception as error:  # of somebody's SDK: the others end all the same
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     def stopped(self, event: WorkerStopped) -> None:
         """End what nobody will end: its outcome was never written."""
-        for key, running in list(self._running.items()):
-            if running.worker == event.worker:
-                del self._running[key]
-                running.span.end()
+        for attempt, running in list(self._running.items()):
+            if attempt.runtime.worker == event.worker:
+                del self._running[attempt]
+                running[0].end()
 
 
-def _parent_of(event: AttemptStarted) -> tuple[Context, Sequence[Link]]:
+def _parent_of(attempt: Told) -> tuple[Context, Sequence[Link]]:
     """In whose trace an attempt is, and what it is linked with."""
-    creation = read(event.headers)
+    creation = read(attempt.task.headers)
     if creation is None:
         return _nowhere, ()
-    if _follows_at_once(event):
+    if _follows_at_once(attempt):
         return set_span_in_context(NonRecordingSpan(creation), _nowhere), ()
     return _nowhere, (Link(creation),)
 
 
-def _follows_at_once(event: AttemptStarted) -> bool:
-    if event.attempt > 1 or event.schedule is not None:
+def _follows_at_once(attempt: Told) -> bool:
+    task = attempt.task
+    if task.attempt > 1 or task.tick is not None:
         return False
-    asked = made_at(event.job_id)
-    return asked is not None and event.at - asked <= CHILD_SECONDS
+    asked = made_at(attempt.job_id)
+    return asked is not None and attempt.began - asked <= CHILD_SECONDS
 
 
 @lru_cache(maxsize=1_000)
-def _attributes(queue: str, name: str) -> Mapping[str, str]:
-    """What all attempts of a function have in common: there when the sampler is asked."""
-    return {
+def _of_function(queue: str, name: str) -> tuple[str, Mapping[str, str]]:
+    """What the spans of all its attempts have in common: there when the sampler is asked."""
+    return f"process {queue}", {
         names.SYSTEM: names.OUR_SYSTEM,
         names.OPERATION_NAME: "process",
         names.OPERATION_TYPE: "process",
@@ -125,26 +119,34 @@ def _attributes(queue: str, name: str) -> Mapping[str, str]:
     }
 
 
-def _about(event: AttemptStarted) -> dict[str, str | int]:
+def _about(attempt: Told) -> dict[str, str | int]:
+    task = attempt.task
     about: dict[str, str | int] = {
-        names.MESSAGE_ID: event.job_id,
-        names.CLIENT_ID: event.worker,
-        names.ATTEMPT: event.attempt,
-        names.TRIES: event.tries,
+        names.MESSAGE_ID: attempt.job_id,
+        names.CLIENT_ID: attempt.runtime.worker,
+        names.ATTEMPT: task.attempt,
+        names.TRIES: task.tries,
     }
-    return about if event.schedule is None else {**about, names.SCHEDULE: event.schedule}
+    return about if task.schedule is None else {**about, names.SCHEDULE: task.schedule}
 
 
-def _tell(span: Span, event: AttemptEnded) -> None:
-    span.set_attribute(names.OUTCOME, event.outcome)
-    at = _nanoseconds(event.at)
-    if event.error is not None and event.outcome != "cancelled":
-        _record(span, event.error, at)
-    if (what := names.EVENTS.get(event.outcome)) is not None:
-        span.add_event(what, {names.DELAY: event.delay or 0.0}, at)
+def _end(span: Span, outcome: Outcome | None) -> None:
+    try:
+        _tell(span, outcome)
+    finally:
+        span.end()
 
 
-def _record(span: Span, error: BaseException, at: int) -> None:
+def _tell(span: Span, outcome: Outcome | None) -> None:
+    ended, error = ended_as(outcome), error_of(outcome)
+    span.set_attribute(names.OUTCOME, ended)
+    if error is not None and ended != "cancelled":
+        _record(span, error)
+    if (what := names.EVENTS.get(ended)) is not None:
+        span.add_event(what, {names.DELAY: delay_of(outcome) or 0.0})
+
+
+def _record(span: Span, error: BaseException) -> None:
     """As in the row: without local variables, and without what Postgres shows of other rows."""
     kind, said = names.error_type(error), message_of(error)
     span.set_attribute(names.ERROR_TYPE, kind)
@@ -154,8 +156,4 @@ def _record(span: Span, error: BaseException, at: int) -> None:
         names.EXCEPTION_MESSAGE: said,
         names.EXCEPTION_TRACE: trace_of(error),
     }
-    span.add_event(names.EXCEPTION, told, at)
-
-
-def _nanoseconds(at: float) -> int:
-    return int(at * 1_000_000_000)
+    span.add_event(names.EXCEPTION, told)

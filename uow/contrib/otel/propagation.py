@@ -18,6 +18,8 @@ _nowhere = Context()
 _PLAIN = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 """What nearly all look like, read in a third of the time; the propagator has the last word."""
 
+_FLAGS = tuple(map(TraceFlags, range(256)))
+
 
 def written(context: Context, others: Mapping[str, str]) -> dict[str, str] | None:
     """Headers that carry `context`; None: there is no trace, or no room beside `others`.
@@ -42,7 +44,7 @@ def read(headers: Mapping[str, str]) -> SpanContext | None:
         return None
     if not headers.get(TRACESTATE) and (plain := _PLAIN.fullmatch(traceparent)) is not None:
         trace_id, span_id, flags = plain.groups()
-        made = SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)))
+        made = SpanContext(int(trace_id, 16), int(span_id, 16), True, _FLAGS[int(flags, 16)])
         return made if made.is_valid else None
     context = _propagator.extract(headers, _nowhere)
     found = get_current_span(context).get_span_context()

@@ -33,6 +33,7 @@ class WorkerFacts:
     processes: int
     concurrency: int
     stock: bool
+    metrics: bool
     event_loops: Sequence[str]
     peak_memory_bytes: Sequence[int]
 
@@ -119,6 +120,7 @@ def _report(
             processes=plan.processes,
             concurrency=site.settings.concurrency,
             stock=plan.stock,
+            metrics=plan.metrics,
             event_loops=sorted({loop for count in counts.values() for loop in count.loops}),
             peak_memory_bytes=memory,
         ),

@@ -25,6 +25,7 @@ class BenchPlan:
         only: What is measured.
         servers: On the configured servers, not on throwaway ones.
         stock: With the stock arq worker.
+        metrics: Each worker process counts for ``/metrics``, at any port that is free.
     """
 
     jobs: int
@@ -34,3 +35,4 @@ class BenchPlan:
     only: frozenset[Measurement] = frozenset(Measurement)
     servers: bool = False
     stock: bool = False
+    metrics: bool = False

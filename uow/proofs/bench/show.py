@@ -162,9 +162,10 @@ def _machine(report: BenchReport) -> str:
 def _workers(workers: WorkerFacts) -> str:
     number = "1 process" if workers.processes == 1 else f"{workers.processes} processes"
     kind = " of stock arq" if workers.stock else ""
+    metrics = ", with metrics" if workers.metrics else ""
     memory = ", ".join(f"{peak / MEGABYTE:.0f} MB" for peak in workers.peak_memory_bytes)
     return (
-        f"{number}{kind}, {workers.concurrency} tasks at once in each"
+        f"{number}{kind}, {workers.concurrency} tasks at once in each{metrics}"
         f"{f', peak memory {memory}' if memory else ''}"
     )
 

@@ -115,7 +115,7 @@ async def _embedded(
     await stack.enter_async_context(postgres)
     await stack.enter_async_context(redis)
     found = GivenBenchSettings(database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
-    return _ours(found, concurrency, place, DEFAULT_SCHEMA, NAME)
+    return _ours(found, plan, concurrency, place, NAME)
 
 
 async def _configured(
@@ -125,7 +125,7 @@ async def _configured(
     find_app(None)  # its settings are beside ours in the environment, and are no slips
     found = load_settings(BenchSettings)
     name = f"{NAME}_{secrets.token_hex(4)}"
-    settings = _ours(found, plan.concurrency or found.concurrency, place, name, name)
+    settings = _ours(found, plan, plan.concurrency or found.concurrency, place, name)
     if found.database_url is None:
         raise SettingsError("--servers measures the configured servers: set WORKER_DATABASE_URL")
     async with (
@@ -138,12 +138,12 @@ async def _configured(
 
 
 def _ours(
-    found: BenchSettings, concurrency: int, place: Path, schema: str, queue: str
+    found: BenchSettings, plan: BenchPlan, concurrency: int, place: Path, queue: str
 ) -> BenchSettings:
     """Everything that matters is said aloud, because the environment may say something else."""
     return found.model_copy(
         update={
-            "database_schema": schema,
+            "database_schema": queue if plan.servers else DEFAULT_SCHEMA,
             "queue": queue,
             "concurrency": concurrency,
             "pool_size": None,
@@ -151,6 +151,8 @@ def _ours(
             "tally_dir": place,
             "log_level": "WARNING",
             "shutdown_grace": GRACE_SECONDS,
+            "metrics_port": 0 if plan.metrics else None,  # several processes: not all at one port
+            "health_port": None,
         }
     )
 
