@@ -159,7 +159,7 @@ class Process:
         await self._enter_lifespans(ctx)
         if body is None:
             body = await start_body(stack, settings, name, client.redis, departure.patient)
-        vitals = await start_vitals(stack, settings, body, self.die, self.events.from_any_thread())
+        vitals = await start_vitals(stack, settings, body, self.die, self.events)
         departure.vitals = vitals
         duties = observation.duties(db, self.die)
         self._services = await self._start_services(client, vitals, duties)

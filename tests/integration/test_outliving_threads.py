@@ -277,6 +277,28 @@ async def test_a_suspect_waits_for_it(
         await waiting
 
 
+async def test_one_that_a_suspect_has_left_behind_keeps_the_others_out(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, thread: Thread,
+    processes: list[Process],
+) -> None:  # fmt: skip
+    @task("stays", max_tries=1, timeout=0.1, registry=registry)
+    def stays(ctx: SyncTaskContext) -> None:
+        with thread:
+            thread.stay()
+
+    handle = await client.enqueue(stays)
+    await db.execute_once(text("UPDATE worker.task SET deaths = 2"), {})
+    running = asyncio.create_task(drain())
+    with pytest.raises(TaskFailed, match="TaskTimeout"):
+        await handle.result(10)
+    assert processes[-1].runtime.solo.is_reserved
+    await thread.has_ended()
+    async with asyncio.timeout(10):
+        while processes[-1].runtime.solo.is_reserved:
+            await asyncio.sleep(0)
+        await running
+
+
 async def test_one_that_never_came_to_a_thread_burns_no_try(
     settings: Settings, db: Database, client: TaskClient, registry: Registry, thread: Thread,
     caplog: pytest.LogCaptureFixture,
