@@ -26,6 +26,7 @@ from uow import (
     middleware,
     task,
 )
+from uow.attempt.solo import Occupied
 from uow.fast.task_worker import TaskWorker
 from uow.host import Process
 from uow.process.bridge import AttemptOverInThread
@@ -291,12 +292,16 @@ async def test_one_that_a_suspect_has_left_behind_keeps_the_others_out(
     running = asyncio.create_task(drain())
     with pytest.raises(TaskFailed, match="TaskTimeout"):
         await handle.result(10)
-    assert processes[-1].runtime.solo.is_reserved
+    solo = processes[-1].runtime.solo
+    with pytest.raises(Occupied):
+        solo.enter()
+    freed = asyncio.Event()
+    solo.on_free = freed.set
     await thread.has_ended()
     async with asyncio.timeout(10):
-        while processes[-1].runtime.solo.is_reserved:
-            await asyncio.sleep(0)
+        await freed.wait()
         await running
+    assert not solo.is_reserved
 
 
 async def test_one_that_never_came_to_a_thread_burns_no_try(
