@@ -204,12 +204,8 @@ class Process:
         await stack.aclose()
 
     async def _enter_lifespans(self, ctx: ProcessContext, departure: Departure) -> None:
-        lifespans = Lifespans(
-            self.registry.lifespans,
-            self.settings.connect_timeout,
-            lambda: departure.seconds_left(LEAVING_SECONDS),
-            self.die,
-        )
+        left, settings = partial(departure.seconds_left, LEAVING_SECONDS), self.settings
+        lifespans = Lifespans(self.registry.lifespans, settings.connect_timeout, left, self.die)
         self._stack.push_async_callback(lifespans.leave, ctx)
         await lifespans.enter(ctx)
 
