@@ -127,3 +127,20 @@ async def test_the_audit_is_read_in_pages_and_as_json(settings: Settings, db: Da
     (entry,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (entry["id"], entry["what"], entry["face"]) == (1, "retry", "shell")
     assert second != first
+
+
+async def test_what_retention_has_ended_for_is_pruned_by_hand(
+    settings: Settings, db: Database
+) -> None:
+    for _ in range(3):
+        await put(db)
+    expire = "UPDATE task SET expires_at = now() - interval '1 s' WHERE id <> :id"
+    kept = await put(db, TaskState.SUCCEEDED)
+    await db.execute_once(text(expire), {"id": kept})
+    for removed in (3, 0):
+        done = await run_command(settings, "tasks", "prune", "--reason", "the disk is full")
+        assert (done.returncode, done.stdout) == (0, f"{removed} removed\n"), done.stderr
+    assert await state_of(db, kept) == "succeeded"
+    (row,) = await audit.read(db, before=LATEST, limit=10)
+    assert (row.what, row.reason) == ("prune", "the disk is full")
+    assert json.loads(row.counts or "") == {"done": 3, "left_alone": {}}

@@ -12,6 +12,7 @@ import typer
 
 from uow.acts.bulk import BulkActs, BulkView
 from uow.acts.left import TEXTS, LeftAlone, Why
+from uow.acts.pruning import prune_now
 from uow.acts.single import Acts
 from uow.app import AppParts
 from uow.cli.actor import actor_here
@@ -97,6 +98,12 @@ async def act_by_filter(
             return True
         await acts.confirm(view.row.id, actor_here())
         return await _follow(client, view.row.id, as_json=as_json)
+
+
+async def prune_all(settings: Settings, reason: str | None) -> None:
+    """Remove what retention has ended for, and print how many tasks it were."""
+    async with open_client(settings) as client:
+        typer.echo(f"{await prune_now(client, actor_here(), reason)} removed")
 
 
 async def _do(

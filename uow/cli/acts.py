@@ -105,6 +105,14 @@ def priority(
     _act("priority", ids, words, options, yes=yes, reason=reason, as_json=as_json)
 
 
+@command_of(groups.tasks)
+def prune(reason: Reason = None) -> None:
+    """Remove every settled task whose retention has ended, without waiting for the leader."""
+    from uow.cli.acting import prune_all
+
+    run_async(prune_all(start(), reason))
+
+
 @command
 def audit(
     task: Annotated[str | None, typer.Option(help="Acts on this task alone.")] = None,
