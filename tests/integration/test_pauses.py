@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
-from uow import Database, TaskClient, TaskContext, TaskFunction, TaskState, task
+from uow import Database, Settings, TaskClient, TaskContext, TaskFunction, TaskState, task
 from uow.acts.actor import Actor
 from uow.acts.pauses import Pausable, pause, resume
 from uow.attempt.pauses import Pauses
@@ -16,6 +16,7 @@ from uow.broker.redis import RedisClient
 from uow.db import delivery
 from uow.db import pauses as statements
 from uow.errors import InvalidOptions
+from uow.questions.why import why
 from uow.services.relay import Relay
 from uow.services.resumption import Resumption
 from uow.tasks.registry import Registry
@@ -243,3 +244,14 @@ async def test_what_cannot_be_is_refused(db: Database) -> None:
             Pausable(kind, target)  # type: ignore[arg-type]
     with pytest.raises(InvalidOptions, match="that is over"):
         await pause(db, QUEUE, ANN, reason=None, until=datetime.now(UTC) - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("what", [EVERYTHING, QUEUE, NAME, USER], ids=str)
+async def test_who_asks_why_it_waits_is_told_who_has_paused_it(
+    what: Pausable, client: TaskClient, settings: Settings, db: Database, redis: RedisClient
+) -> None:
+    asked = text("INSERT INTO task (name, user_id) VALUES ('double', 'bob') RETURNING id")
+    task_id = (await db.execute_once(asked, {})).scalar_one()
+    await pause(db, what, ANN, reason="an incident", until=None)
+    answer = await why(db, redis, settings, task_id)
+    assert (answer.name, answer.text) == ("paused", f"ann has paused {what}: an incident")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from uow.broker.place import PlaceInQueue
 from uow.db.models import TaskState
+from uow.db.pauses import StoredPause
 from uow.db.waiting import ServingProcess, WaitingTask
 from uow.questions.reasons import FunctionIsUnknown, OthersAreInFront, Reason
 from uow.questions.why import Facts, decide
@@ -25,6 +26,8 @@ DUE = WaitingTask(
     setback=None, unknown_since=None, worker=None, now=NOW, led=True,
 )  # fmt: skip
 """A task that nothing holds back."""
+
+PAUSE = StoredPause(1, "queue", "q", "an incident", "ann", NOW, None)
 
 FREE = ServingProcess(
     "free", serves=True, lives=True, leaving=False, slots=10, busy=3, unknown_task_grace=60.0,
@@ -52,6 +55,7 @@ def fleets(draw: st.DrawFn) -> Facts:
     state = draw(st.sampled_from([*TaskState]))
     runs, settled = state == TaskState.RUNNING, state in SETTLED_STATES
     task = WaitingTask(
+        pause=draw(st.sampled_from([None, None, PAUSE])),
         id=UUID(int=7),
         name="mail",
         state=state,
@@ -108,6 +112,7 @@ ORACLE: list[tuple[str, Callable[[Facts], bool]]] = [
                           and f.task.deaths > 1 and not f.task.alone),
     ("running", lambda f: f.task.state == "running" and _lives(f, f.task.worker)),
     ("not_due", lambda f: f.task.run_at > NOW),
+    ("paused", lambda f: f.task.pause is not None),
     ("unserved", lambda f: not _workers(f)),
     ("unknown_function", lambda f: {one.knows for one in _workers(f)} == {False}),
     ("suspect", lambda f: f.task.state != "running" and f.task.deaths > 1),

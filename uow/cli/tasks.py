@@ -4,12 +4,17 @@ from typing import Annotated
 
 import typer
 
-from uow.cli import groups
+from uow.cli import completion, groups
 from uow.cli.app import Named, command_of, run_async, start_app
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, an object per line.")]
 States = Annotated[
-    list[str] | None, typer.Option("--state", help="As failed,cancelled; may be there again.")
+    list[str] | None,
+    typer.Option(
+        "--state",
+        help="As failed,cancelled; may be there again.",
+        autocompletion=completion.states,
+    ),
 ]
 Name = Annotated[
     str | None, typer.Option("--name", help="Task function; 'billing.*': all that begin so.")

@@ -1,11 +1,12 @@
 """The statements that tell why a task waits: its row, and the processes that could run it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from uow.db.fleet import FLEET_DUTY
 from uow.db.models import TaskState
+from uow.db.pauses import StoredPause
 from uow.db.statement import ID, INTEGER, REAL, TEXT, Statements, template
 
 MOST_PROCESSES = 1000
@@ -17,8 +18,16 @@ _WAITING_TASK = template(
     SELECT id, name, state, queue, coalesce(job_id, CAST(id AS text)) AS job_id, run_at,
            dispatch_at = 'infinity' AS pushed, started_at, settled_at, attempt, tries, deaths,
            alone, setback, unknown_since, worker, now() AS now,
-           coalesce((SELECT until > now() FROM {worker_leader} WHERE duty = :duty), false) AS led
-    FROM {task} WHERE id = :id
+           coalesce((SELECT until > now() FROM {worker_leader} WHERE duty = :duty), false) AS led,
+           paused.number, paused.kind, paused.target, paused.reason, paused.paused_by,
+           paused.paused_at, paused.until
+    FROM {task} AS task LEFT JOIN LATERAL (
+        SELECT number, kind, target, reason, paused_by, paused_at, until FROM {pause}
+        WHERE {is_paused} AND (kind = 'everything' OR kind = 'queue' AND target = task.queue
+                               OR kind = 'name' AND target = task.name
+                               OR kind = 'user' AND target = task.user_id)
+        ORDER BY number LIMIT 1) AS paused ON true
+    WHERE id = :id
     """,
     id=ID,
     duty=TEXT,
@@ -57,6 +66,7 @@ class WaitingTask:
         worker: The process that runs it, or has run it last.
         now: By Postgres's clock, as all moments here.
         led: The fleet has a leader.
+        pause: What keeps it from starting; None: nothing is paused that it belongs to.
     """
 
     id: UUID
@@ -77,6 +87,7 @@ class WaitingTask:
     worker: str | None
     now: datetime
     led: bool
+    pause: StoredPause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +124,11 @@ class ServingProcess:
 async def waiting_task(db: Statements, task_id: UUID) -> WaitingTask | None:
     """A task's row; None: it is not there."""
     records = await db.execute_once(_WAITING_TASK(id=task_id, duty=FLEET_DUTY))
-    for id_, name, state, *others in records:
-        return WaitingTask(id_, name, TaskState(state), *others)
+    for id_, name, state, *others, number, kind, target, reason, by, at, until in records:
+        task = WaitingTask(id_, name, TaskState(state), *others)
+        if number is None:
+            return task
+        return replace(task, pause=StoredPause(number, kind, target, reason, by, at, until))
     return None
 
 

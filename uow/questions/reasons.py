@@ -74,6 +74,30 @@ class IsNotDue(Reason):
 
 
 @dataclass(frozen=True, slots=True)
+class IsPaused(Reason):
+    """Somebody has paused its queue, its function, its user, or everything.
+
+    Attributes:
+        target: Which of that kind; of everything, empty.
+        because: Why; None: nobody has said it.
+        until: When it ends by itself; None: when somebody resumes.
+    """
+
+    name = "paused"
+    kind: str
+    target: str
+    because: str | None
+    by: str
+    until: datetime | None
+
+    def _said(self) -> str:
+        what = f"{self.kind} {self.target}".strip()
+        end = "" if self.until is None else f" until {_moment(self.until)}"
+        because = "" if self.because is None else f": {self.because}"
+        return f"{self.by} has paused {what}{end}{because}"
+
+
+@dataclass(frozen=True, slots=True)
 class IsUnserved(Reason):
     """No worker that lives, and stays, serves its queue."""
 

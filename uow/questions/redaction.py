@@ -7,12 +7,14 @@ function has put into a text, such as the message of an error, are beyond both.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import translate
 from typing import Any
 
 from uow.errors import InvalidFilter
 from uow.questions.filters import TaskFilter
 from uow.tasks.function import TaskFunction
+from uow.tasks.handle import TaskView
 from uow.tasks.private_types import WHOLE, Privacy, privacy_of
 from uow.tasks.registry import Registry
 
@@ -47,6 +49,16 @@ class Redaction:
     def values(self, values: object) -> Any:
         """Any JSON value, by its keys alone: headers, progress."""
         return self._taken(values, _NOTHING)
+
+    def task(self, task: TaskView) -> TaskView:
+        """A task, with what is hidden left out."""
+        return replace(
+            task,
+            args=self.arguments(task.name, task.args),
+            result=None if task.result is None else self.result(task.name, task.result),
+            progress=self.values(task.progress),
+            headers=self.values(task.headers),
+        )
 
     def hides(self, path: str) -> bool:
         """Whether a key, or one of several that are joined by dots, is hidden."""

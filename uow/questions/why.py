@@ -25,6 +25,7 @@ from uow.questions.reasons import (
     IsBeingRescued,
     IsHandedBack,
     IsNotDue,
+    IsPaused,
     IsRunning,
     IsSettled,
     IsSuspect,
@@ -163,6 +164,15 @@ def _put_off_by(task: WaitingTask) -> str | None:
     return None
 
 
+def _paused(facts: Facts) -> Reason | None:
+    pause = facts.task.pause
+    return (
+        None
+        if pause is None
+        else IsPaused(pause.kind, pause.target, pause.reason, pause.paused_by, pause.until)
+    )
+
+
 def _unserved(facts: Facts) -> Reason | None:
     return None if facts.claiming else IsUnserved(facts.task.queue)
 
@@ -249,6 +259,7 @@ PRECEDENCE: tuple[Callable[[Facts], Reason | None], ...] = (
     _settled,
     _running,
     _not_due,
+    _paused,
     _unserved,
     _unknown_function,
     _suspect,

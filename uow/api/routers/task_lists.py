@@ -5,6 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from uow.acts.revealing import note_reveal
+from uow.api.access import RevealDep
+from uow.api.actor import ActorDep
 from uow.api.deps import DatabaseDep, RedactionDep
 from uow.api.entity_tags import tagged
 from uow.api.task_schemas import TASK_IN_FULL, TASK_LIST, TaskInFull, TaskList
@@ -12,8 +15,12 @@ from uow.db.listing import Direction
 from uow.questions.filters import WORDS, TaskFilter
 from uow.questions.lists import MOST, TaskLists
 from uow.questions.one_task import look_at
+from uow.questions.redaction import Redaction
+from uow.tasks.registry import Registry
 
 router = APIRouter(prefix="/api/tasks", tags=["tasks"])
+
+NOTHING_REDACTED = Redaction((), Registry())
 
 OF_THE_PAGE = {"limit", "order", "after", "before"}
 """Parameters of a list that say nothing of which tasks are meant."""
@@ -75,9 +82,17 @@ async def list_tasks(
 
 @router.get("/{task_id}", response_model=TaskInFull, responses=example_of(TASK_IN_FULL))
 async def show_task(
-    task_id: UUID, request: Request, db: DatabaseDep, redaction: RedactionDep
+    task_id: UUID,
+    request: Request,
+    db: DatabaseDep,
+    redaction: RedactionDep,
+    reveals: RevealDep,
+    by: ActorDep,
 ) -> Response:
     """One task: arguments and result, each attempt with its error, and a timeline."""
+    if reveals:
+        await note_reveal(db, task_id, by)
+        redaction = NOTHING_REDACTED
     found = await look_at(db, task_id, redaction)
     if found is None:
         raise HTTPException(404, f"Task id {task_id} not found")

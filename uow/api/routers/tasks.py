@@ -6,8 +6,10 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from uow.acts.left import Why
 from uow.acts.matching import MatchingRetry
+from uow.api.access import CallerDep
 from uow.api.actor import ActorDep
-from uow.api.deps import ClientDep, QueuesDep, RegistryDep, SessionDep
+from uow.api.deps import ClientDep, QueuesDep, RedactionDep, RegistryDep, SessionDep
+from uow.api.roles import Role
 from uow.api.routers.acts import ActsDep
 from uow.api.schemas import Enqueued, NewTask, Retried, RetryFilter, Task
 from uow.client import TaskClient
@@ -47,12 +49,14 @@ async def enqueue_task(
 
 
 @router.get("/{task_id}")
-async def get_task(task_id: UUID, client: ClientDep) -> Task:
-    """Everything about one task."""
+async def get_task(
+    task_id: UUID, client: ClientDep, caller: CallerDep, redaction: RedactionDep
+) -> Task:
+    """Everything about one task; what is redacted is shown to admins alone."""
     task = await client.get(task_id)
     if task is None:
         raise _not_found(task_id)
-    return Task.model_validate(task)
+    return Task.model_validate(task if caller.may(Role.ADMIN) else redaction.task(task))
 
 
 @router.post("/{task_id}/cancel", status_code=204)
