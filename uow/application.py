@@ -57,7 +57,8 @@ class App(AppParts):
         settings = self.load_settings()
         run_tasks(
             settings, self,
-            burst=burst, stock=stock, configure_log=lambda: logs.configure(settings.log_level),
+            burst=burst, stock=stock,
+            configure_log=lambda: logs.configure(settings.log_level, settings.log_format),
         )  # fmt: skip
 
     def api(self) -> "FastAPI":

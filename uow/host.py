@@ -156,10 +156,10 @@ class Process:
         ctx["db"] = db = await self._open_database(name)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings
-        await self._enter_lifespans(ctx)
+        await self._enter_lifespans(ctx, departure)
         if body is None:
             body = await start_body(stack, settings, name, client.redis, departure.patient)
-        vitals = await start_vitals(stack, settings, body, self.die, self.events.from_any_thread())
+        vitals = await start_vitals(stack, settings, body, self.die, self.events)
         departure.vitals = vitals
         duties = observation.duties(db, self.die)
         self._services = await self._start_services(client, vitals, duties)
@@ -172,7 +172,9 @@ class Process:
         """Begin afresh: nothing has died, nobody has told it to stop."""
         self.death = Death() if self._stopper is None else Death(self._stopper)
         self.events = self.registry.events.copy()
-        self.departure = departure = Departure(self._time_to_leave, arqs)
+        self.departure = departure = Departure(
+            self._time_to_leave, arqs, self.settings.shutdown_grace
+        )
         self._stack.callback(departure.end)
         if self._stopper is None:
             self._watch_for_signals(departure)
@@ -201,8 +203,9 @@ class Process:
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         await stack.aclose()
 
-    async def _enter_lifespans(self, ctx: ProcessContext) -> None:
-        lifespans = Lifespans(self.registry.lifespans, self.settings.connect_timeout)
+    async def _enter_lifespans(self, ctx: ProcessContext, departure: Departure) -> None:
+        left, settings = partial(departure.seconds_left, LEAVING_SECONDS), self.settings
+        lifespans = Lifespans(self.registry.lifespans, settings.connect_timeout, left, self.die)
         self._stack.push_async_callback(lifespans.leave, ctx)
         await lifespans.enter(ctx)
 

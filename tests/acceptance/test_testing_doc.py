@@ -39,8 +39,8 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.timeout(120)  # a pytest that imports everything anew, and starts servers
 @pytest.mark.parametrize(
     ("what", "passed"),
-    [("-n 0 app/tests", 9), ("-n 2 app/tests/test_orders.py", 5)],
-    ids=["all", "in two processes"],
+    [("-n 0 app/tests", 9), ("-n 2 --dist load app/tests", 9)],
+    ids=["in one process", "in two processes"],
 )
 async def test_the_tests_of_the_page_pass(
     what: str, passed: int, project: Path, settings: Settings, db: Database

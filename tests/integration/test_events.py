@@ -26,6 +26,7 @@ from uow import (
     task,
 )
 from uow.attempt.rescue import take_back
+from uow.attempt.solo import NotAlone, Solo
 from uow.broker.redis import RedisClient
 from uow.events import (
     AttemptEnded,
@@ -40,7 +41,9 @@ from uow.events import (
     WorkerStarted,
     WorkerStopped,
 )
+from uow.fast.group_commit import GroupCommit
 from uow.fast.task_worker import TaskWorker
+from uow.host import Process
 from uow.schedules.cron import schedules_of
 from uow.schedules.registrar import Registrar
 from uow.schedules.scheduler import Scheduler
@@ -141,6 +144,69 @@ async def test_a_task_that_others_settle_meanwhile_is_told_as_overtaken(
     await drain()
     assert [event.outcome for event in of(told, AttemptEnded)] == ["overtaken"]
     assert of(told, TaskSettled) == []
+
+
+async def test_one_whose_function_was_not_called_is_not_told_at_all(
+    client: TaskClient, registry: Registry, drain: Drain, told: list[Any], db: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    @task("suspect", registry=registry)
+    async def suspect(ctx: TaskContext) -> None: ...
+
+    async def crowded(_: Solo, patience: float) -> None:
+        raise NotAlone("its neighbours did not end")
+
+    monkeypatch.setattr(Solo, "emptied", crowded)
+    handle = await client.enqueue(suspect)
+    await db.execute_once(text("UPDATE task SET deaths = 2"), {})
+    await drain()
+    assert await handle.status() == "queued"
+    assert of(told, AttemptStarted, AttemptEnded, TaskSettled) == []
+
+
+async def test_one_whose_completion_could_not_be_written_until_the_end_is_told_as_handed_back(
+    client: TaskClient, settings: Settings, registry: Registry, told: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    tried = asyncio.Event()
+
+    async def fail(_: GroupCommit, batch: object) -> set[UUID]:
+        tried.set()
+        raise OSError("Postgres is away")
+
+    async def is_everybodys(_: GroupCommit, error: Exception) -> bool:
+        return True
+
+    @task("lost", registry=registry)
+    async def lost(ctx: TaskContext) -> None: ...
+
+    monkeypatch.setattr(GroupCommit, "_write", fail)
+    monkeypatch.setattr(GroupCommit, "_is_everybodys", is_everybodys)
+    await client.enqueue(lost)
+    _, worker = task_worker(TaskWorker, settings, registry, burst=False)
+    serving = asyncio.ensure_future(worker.async_run())
+    async with asyncio.timeout(10):
+        await tried.wait()
+    await worker.close()
+    await asyncio.wait([serving])
+    ends = of(told, AttemptStarted, AttemptEnded, TaskSettled, WorkerStopped)
+    assert [type(event) for event in ends] == [AttemptStarted, AttemptEnded, WorkerStopped]
+    assert ends[1].outcome == "handed back"
+
+
+async def test_a_blocked_loop_is_not_even_an_event_if_nobody_listens(
+    registry: Registry, drain: Drain, processes: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task("any", registry=registry)
+    async def any_task(ctx: TaskContext) -> None: ...
+
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr("uow.services.vitals.LoopBlocked", lambda **fields: made.append(fields))
+    await drain()
+    on_blocked = processes[-1].services.vitals.heart.on_blocked
+    assert on_blocked is not None
+    on_blocked(2.0, "somebody")
+    assert made == []
 
 
 async def test_a_worker_is_told_from_its_start_to_its_stop(

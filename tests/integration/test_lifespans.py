@@ -1,12 +1,15 @@
 """What lives as long as a worker process: entered before the first claim, left after the last."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import uow
 from tests.conftest import Drain, task_worker
 from uow import (
     LifespanFailed,
@@ -14,12 +17,14 @@ from uow import (
     Settings,
     TaskClient,
     TaskContext,
+    WorkerDied,
     lifespan,
     task,
 )
 from uow.db import fleet
 from uow.fast.task_worker import TaskWorker
 from uow.services import lifespans as lifespans_module
+from uow.services.departure import Departure
 from uow.stock.worker import BurstWorker
 from uow.tasks.registry import Registry
 
@@ -141,6 +146,10 @@ async def yields_a_list(ctx: ProcessContext) -> AsyncIterator[Any]:
     yield ["http"]
 
 
+async def yields_no_text(ctx: ProcessContext) -> AsyncIterator[Any]:
+    yield {1: None}
+
+
 async def yields_ours(ctx: ProcessContext) -> AsyncIterator[Any]:
     yield {"db": None}
 
@@ -157,6 +166,7 @@ async def yields_anothers(ctx: ProcessContext) -> AsyncIterator[Any]:
         (hangs, r"hangs .* was not entered within 0.2 s \(WORKER_CONNECT_TIMEOUT\)$"),
         (yields_nothing, "yields_nothing .* has not yielded"),
         (yields_a_list, ".* yields list, and not a dict"),
+        (yields_no_text, ".* yields the key 1, which is no text"),
         (yields_ours, ".* yields 'db', which is a key of the worker's own"),
         (yields_anothers, ".* yields 'first', which another lifespan has yielded"),
     ],
@@ -175,8 +185,8 @@ async def test_one_that_cannot_be_entered_ends_the_start_with_its_place(
     lifespan(registry=registry)(second)
     entering = lifespans_module.Lifespans.__init__
 
-    def hastily(self: Any, lifespans: Any, seconds: float) -> None:
-        entering(self, lifespans, 0.2 if second is hangs else seconds)
+    def hastily(self: Any, lifespans: Any, seconds: float, *more: Any) -> None:
+        entering(self, lifespans, 0.2 if second is hangs else seconds, *more)
 
     monkeypatch.setattr(lifespans_module.Lifespans, "__init__", hastily)
     with pytest.raises(LifespanFailed, match=f"^lifespan {said}"):
@@ -238,3 +248,71 @@ async def test_a_worker_that_starts_again_enters_them_again(
         await worker.async_run()
     await worker.close()
     assert seen == ["entered", "left"] * 2
+
+
+async def test_one_that_ignores_its_interruption_ends_the_start_all_the_same() -> None:
+    enough = asyncio.Event()
+
+    async def ignores(ctx: ProcessContext) -> AsyncIterator[None]:
+        while not enough.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await enough.wait()
+        yield
+
+    entering, ctx = lifespans_module.Lifespans([ignores], 0.1), ProcessContext()
+    async with asyncio.timeout(10):
+        with pytest.raises(LifespanFailed, match=r"ignores .* was not entered within 0.1 s"):
+            await entering.enter(ctx)
+        await entering.leave(ctx)
+    enough.set()
+
+
+async def test_what_fails_in_one_while_the_worker_runs_ends_the_worker_and_not_what_runs(
+    settings: Settings, registry: Registry
+) -> None:
+    seen: list[str] = []
+    workers: list[Any] = []
+
+    @lifespan(registry=registry)
+    async def consumes(ctx: ProcessContext) -> AsyncIterator[dict[str, object]]:
+        gone = asyncio.Event()
+
+        async def consume() -> None:
+            await gone.wait()
+            raise OSError("the stream is gone")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(consume())
+                yield {"gone": gone}
+        finally:
+            seen.append("left")
+
+    @task("use", registry=registry)
+    async def use(ctx: TaskContext) -> None:
+        dict[str, Any](ctx)["gone"].set()
+        while workers[0].cause is None:
+            await asyncio.sleep(0)
+        seen.append("used")
+
+    settings = settings.model_copy(update={"shutdown_grace": 10.0})
+    with pytest.raises(WorkerDied, match=r"has ended by an error \(.*consumes "):
+        async with asyncio.timeout(20), uow.running(settings, registry=registry) as worker:
+            workers.append(worker)
+            handle = await worker.client.enqueue(use)
+            await handle.result(10)
+    assert seen == ["used", "left"]
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 10.0])
+def test_a_process_that_leaves_gives_them_what_is_left_of_its_grace(
+    elapsed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("uow.services.departure.time", SimpleNamespace(monotonic=lambda: now[0]))
+    departure = Departure.__new__(Departure)
+    departure._whole, departure.patient = 3.0, None
+    assert departure.seconds_left(5.0) == 5.0
+    departure.prepare()
+    now[0] += elapsed
+    assert departure.seconds_left(5.0) == (0.5 if elapsed else 3.0)

@@ -26,6 +26,7 @@ from uow import (
     middleware,
     task,
 )
+from uow.attempt.solo import Occupied
 from uow.fast.task_worker import TaskWorker
 from uow.host import Process
 from uow.process.bridge import AttemptOverInThread
@@ -275,6 +276,32 @@ async def test_a_suspect_waits_for_it(
         assert not waiting.done()
         await thread.has_ended()
         await waiting
+
+
+async def test_one_that_a_suspect_has_left_behind_keeps_the_others_out(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain, thread: Thread,
+    processes: list[Process],
+) -> None:  # fmt: skip
+    @task("stays", max_tries=1, timeout=0.1, registry=registry)
+    def stays(ctx: SyncTaskContext) -> None:
+        with thread:
+            thread.stay()
+
+    handle = await client.enqueue(stays)
+    await db.execute_once(text("UPDATE worker.task SET deaths = 2"), {})
+    running = asyncio.create_task(drain())
+    with pytest.raises(TaskFailed, match="TaskTimeout"):
+        await handle.result(10)
+    solo = processes[-1].runtime.solo
+    with pytest.raises(Occupied):
+        solo.enter()
+    freed = asyncio.Event()
+    solo.on_free = freed.set
+    await thread.has_ended()
+    async with asyncio.timeout(10):
+        await freed.wait()
+        await running
+    assert not solo.is_reserved
 
 
 async def test_one_that_never_came_to_a_thread_burns_no_try(

@@ -28,7 +28,7 @@ from uow import (
     UnitOfWorkLost,
     task,
 )
-from uow.errors import AttemptSuperseded, SessionAlreadyOpen, SessionEnded
+from uow.errors import AttemptSuperseded, EnqueueError, SessionAlreadyOpen, SessionEnded
 from uow.process.bridge import AttemptOverInThread
 from uow.tasks import retry
 from uow.tasks.registry import Registry
@@ -678,3 +678,19 @@ async def test_a_thread_that_it_leaves_behind_is_refused(
     goes_on.set()
     assert await asyncio.to_thread(refused.wait, 10)
     assert await applied(db) == []
+
+
+async def test_a_cursor_of_its_sessions_connection_is_refused_before_it_spoils_the_transaction(
+    client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    @task("asks", registry=registry)
+    def asks(ctx: SyncTaskContext) -> str:
+        with ctx["db"].get_session() as session:
+            cursor: Any = session.connection().connection.cursor()
+            with pytest.raises(EnqueueError, match=r"asyncpg's.* give its session"):
+                uow.sync.enqueue_with_cursor(cursor, "other")
+            return str(session.scalar(text("SELECT 'goes on'")))
+
+    handle = await client.enqueue(asks)
+    await drain()
+    assert await handle.result(10) == "goes on"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -73,3 +74,19 @@ print([route.path for route in api.routes if "ready" in getattr(route, "path", "
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=40
     )
     assert "FastAPI" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_its_run_writes_the_log_as_its_settings_say(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def run_tasks(*_: object, configure_log: Callable[[], None], **__: object) -> None:
+        configure_log()
+
+    monkeypatch.setattr("uow.run.run_tasks", run_tasks)
+    monkeypatch.setattr("uow.telemetry.logs.configure", lambda *said: told.append(said))
+    monkeypatch.setenv("WORKER_LOG_FORMAT", form)
+    App(settings=Mine).run()
+    assert told == [("INFO", form)]

@@ -235,6 +235,19 @@ def test_bad_values_are_refused_where_the_task_is_defined(values: dict[str, int]
         task("wrong", **values)  # type: ignore[arg-type]
 
 
+def test_a_program_that_is_imported_by_its_worker_is_told_why_its_names_are_taken(
+    registry: Registry,
+) -> None:
+    async def once(ctx: TaskContext) -> None: ...
+
+    async def again(ctx: TaskContext) -> None: ...
+
+    once.__module__ = "__main__"
+    task("billing.charge", registry=registry)(once)
+    with pytest.raises(InvalidOptions, match="the program that runs, and imported, too"):
+        task("billing.charge", registry=registry)(again)
+
+
 def test_a_name_that_is_taken_is_refused_naming_both(registry: Registry) -> None:
     @task("taken", registry=registry)
     async def first(ctx: TaskContext) -> None: ...

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from typer.testing import CliRunner
 
+from tests.processes import ROOT
 from uow.api import server
 from uow.cli import app
 from uow.errors import ServerUnreachable, SettingsError, TaskFailed
@@ -275,3 +276,15 @@ def test_a_line_names_some_functions_and_how_many_more_there_are() -> None:
     )  # fmt: skip
     assert edit(begun)
     assert begun.getMessage() == f"Starting worker for 2000 functions: {listed(names)}"
+
+
+def test_modules_that_are_imported_when_a_task_wants_them_have_their_lines_edited_too() -> None:
+    edit_logs()
+    late = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for folder in ("contrib", "sync")
+        for path in (ROOT / "uow" / folder).rglob("*.py")
+        if "getLogger(__name__)" in path.read_text()
+    ]
+    assert "uow.sync.pusher" in late
+    assert [name for name in late if edit not in logging.getLogger(name).filters] == []

@@ -10,9 +10,10 @@ import pytest
 
 from uow.process import roster
 from uow.process.exposition import METRICS
-from uow.process.health import LIVE
+from uow.process.health import LIVE, READY
 from uow.process.http_server import HttpRequest
-from uow.process.muster import Muster, Post
+from uow.process.muster import Muster, Post, answering
+from uow.process.reception import Ports
 from uow.process.roster import Entry
 
 WHOLE = b"# TYPE worker_slots gauge\nworker_slots 1.0\n"
@@ -59,3 +60,30 @@ async def test_a_process_that_ends_in_the_middle_spoils_nobody_elses_answer(
         metrics = await muster.routes[METRICS](HttpRequest(METRICS, "", {}))
     assert (live.status, live.body) == (503, b"process 0 (pid 1): no answer\n")
     assert metrics.body == b'# TYPE worker_slots gauge\nworker_slots{process="1"} 1.0\n'
+
+
+@pytest.mark.parametrize(
+    ("age", "live", "said"),
+    [(1.0, 200, "it is starting"), (301.0, 503, "it has not begun to answer within 300 s")],
+)
+async def test_a_process_that_never_begins_to_answer_is_not_starting_for_ever(
+    age: float, live: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "entries", lambda _: iter(()))
+    muster = Muster("billing", lambda: [Post(0, 1, "", age)], lambda: False)
+    assert (await muster.routes[LIVE](HttpRequest(LIVE, "", {}))).status == live
+    ready = await muster.routes[READY](HttpRequest(READY, "", {}))
+    assert (ready.status, ready.body.decode()) == (503, f"process 0 (pid 1): {said}\n")
+
+
+async def test_where_no_socket_can_be_made_nobody_is_taken_for_dead_nor_for_ready(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = str(place / "nowhere")
+    monkeypatch.setattr(roster, "FOLDERS", (nowhere,))
+    muster = Muster("billing", lambda: [Post(0, 1, "", 301.0)], lambda: False)
+    async with answering(muster, Ports()):
+        assert (await muster.routes[LIVE](HttpRequest(LIVE, "", {}))).status == 200
+        ready = await muster.routes[READY](HttpRequest(READY, "", {}))
+    said = f"process 0 (pid 1): nobody can ask it: no socket in {nowhere}\n"
+    assert (ready.status, ready.body.decode()) == (503, said)

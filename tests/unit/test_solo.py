@@ -70,6 +70,52 @@ async def test_a_suspect_waits_for_its_neighbours_and_keeps_others_out() -> None
     await late.end()
 
 
+async def left_behind_alone(solo: Solo) -> None:
+    with solo.entered() as seat:
+        async with solo.alone(1):
+            solo.stay()
+            seat.leave()
+
+
+async def test_what_a_suspect_leaves_behind_keeps_others_out_until_it_ends() -> None:
+    solo = Solo()
+    freed: list[bool] = []
+    solo.on_free = lambda: freed.append(solo.is_reserved)
+    await left_behind_alone(solo)
+    with pytest.raises(Occupied):
+        solo.enter()
+    assert freed == []
+    solo.has_ended()
+    assert freed == [False]
+    solo.enter()
+
+
+async def test_what_a_suspect_leaves_behind_and_never_ends_does_not_stop_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("uow.attempt.solo.LINGER_SECONDS", 0.01)
+    solo, freed = Solo(), asyncio.Event()
+    solo.on_free = freed.set
+    await left_behind_alone(solo)
+    assert solo.is_reserved
+    async with asyncio.timeout(10):
+        await freed.wait()
+    solo.enter()
+    solo.leave()
+    solo.has_ended()
+    assert not solo.is_reserved
+
+
+async def test_what_a_neighbour_leaves_behind_is_not_the_suspects() -> None:
+    solo = Solo()
+    neighbour = solo.entered()
+    with solo.entered(), pytest.raises(NotAlone), solo.reserved():
+        solo.stay()
+        neighbour.leave()
+        await solo.emptied(0.01)
+    assert not solo.is_reserved
+
+
 async def test_a_suspect_whose_patience_ends_lets_the_others_in() -> None:
     solo = Solo()
     neighbour = Attempt(solo)

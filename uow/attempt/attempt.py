@@ -48,8 +48,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_arguments", "_ctx", "_deaths", "_seat", "about", "began", "delivery", "function", "held",
-        "id", "runtime", "task", "waited", "work",
+        "_arguments", "_ctx", "_deaths", "_is_told", "_seat", "about", "began", "delivery",
+        "function", "held", "id", "runtime", "task", "waited", "work",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,7 @@ class Attempt:
         self._seat = seat
         self._arguments = started.args
         self._deaths = started.deaths
+        self._is_told = False
         self.waited = started.waited
         self.id = started.id
         self.task = _running(runtime, started, self.held.queue)
@@ -82,6 +83,7 @@ class Attempt:
 
     async def perform(self) -> Outcome:
         """Call the function; whatever happens is an outcome."""
+        self._is_told = True
         tell_started(self)
         if self.function is None:
             return Stray(UnknownTask(self.runtime.registry.no_such(self.task.name)))
@@ -102,13 +104,13 @@ class Attempt:
         try:
             settled = await shielded(row.settle(self.work, outcome))
         except BaseException:
-            tell_ended(self.runtime.events, (EndedAttempt(self, UNWRITTEN),))
+            self._tell_ended(UNWRITTEN)
             raise
         reach("committed")
         self._step_out()
         if isinstance(settled, Completed) and self.task.after_commit:
             self.runtime.callbacks.call(self.task.after_commit)
-        tell_ended(self.runtime.events, (EndedAttempt(self, settled),))
+        self._tell_ended(settled)
         return settled
 
     async def answer(self, settled: Outcome | None) -> None:
@@ -124,6 +126,10 @@ class Attempt:
         self._step_out()
         if not self.work.is_untouched:
             await shielded(self.work.rollback())
+
+    def _tell_ended(self, outcome: Outcome | None) -> None:
+        if self._is_told:  # of one whose function was not even called nobody has heard
+            tell_ended(self.runtime.events, (EndedAttempt(self, outcome),))
 
     def _step_out(self) -> None:
         if self._seat is not None:

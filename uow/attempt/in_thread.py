@@ -135,7 +135,7 @@ class InThreads:
 
     def _returned(self, call: Call, task: RunningTask) -> None:
         self.outliving -= 1
-        self._solo.leave()
+        self._solo.has_ended()
         self.on_return()
         if call.is_named:
             logger.warning("%s %s: the thread that went on has returned, after %.1f s in all",

@@ -16,6 +16,10 @@ import arq
 LONGEST_PATIENCE = 1800.0
 """Seconds that a suspect waits for its neighbours at most."""
 
+LINGER_SECONDS = 60.0
+"""So long a thread that a suspect has left behind keeps the others out at most: one that never
+returns is not to stop the process."""
+
 
 class NotAlone(Exception):
     """The neighbours did not end in time, or another suspect was first."""
@@ -34,8 +38,9 @@ class Solo:
 
     def __init__(self) -> None:
         self.on_free: Callable[[], object] = _nobody
-        self._inside = 0
-        self._reserved = False
+        self._inside = self._behind = 0
+        self._reserved = self._is_alone = False
+        self._lingering: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -56,9 +61,18 @@ class Solo:
     def stay(self) -> None:
         """Count one more inside: what an attempt has left behind."""
         self._inside += 1
+        self._behind += 1
+
+    def has_ended(self) -> None:
+        """What an attempt has left behind is out."""
+        self._behind -= 1
+        self.leave()
+        if self._lingering is not None and not self._behind:
+            self._lingering.cancel()
+            self._release()
 
     def leave(self) -> None:
-        """One attempt is out, or what one has left behind."""
+        """One attempt is out."""
         self._inside -= 1
         if self._reserved:
             self._changed.set()
@@ -76,6 +90,9 @@ class Solo:
     def reserved(self) -> Iterator[None]:
         """Let nobody else in while the block runs; for an attempt that has entered.
 
+        What it leaves behind may still take the process with it: so it lasts until that has ended,
+        too, for `LINGER_SECONDS` at most.
+
         Raises:
             NotAlone: Another suspect was first.
         """
@@ -85,8 +102,16 @@ class Solo:
         try:
             yield
         finally:
-            self._reserved = False
-            self.on_free()
+            if self._is_alone and self._behind:
+                loop = asyncio.get_running_loop()
+                self._lingering = loop.call_later(LINGER_SECONDS, self._release)
+            else:
+                self._release()
+
+    def _release(self) -> None:
+        self._reserved = self._is_alone = False
+        self._lingering = None
+        self.on_free()
 
     async def emptied(self, patience: float) -> None:
         """Return when the one that has reserved is the only one inside.
@@ -100,6 +125,7 @@ class Solo:
                     await self._next_change()
         except TimeoutError:
             raise NotAlone(f"its neighbours did not end within {patience:g} s") from None
+        self._is_alone = True
 
     @contextlib.asynccontextmanager
     async def alone(self, patience: float) -> AsyncIterator[None]:

@@ -79,6 +79,13 @@ class GroupCommit(Service):
         with contextlib.suppress(*self.passing):
             await self.run_once()
 
+    def give_up(self) -> list[Completion]:
+        """What is left, and will not be committed; nothing while a statement is under way."""
+        if self._writing.locked():
+            return []
+        left, self._buffer = self._buffer, []
+        return left
+
     def add(self, completion: Completion) -> None:
         """Commit soon."""
         self._buffer.append(completion)

@@ -6,7 +6,7 @@ from functools import partial
 
 from uow.attempt.attempt import Attempt
 from uow.attempt.runtime import Runtime
-from uow.attempt.telling import EndedAttempt, tell_ended
+from uow.attempt.telling import UNWRITTEN, EndedAttempt, tell_ended
 from uow.failpoints import reach
 from uow.fast import job_log
 from uow.fast.engine import Engine
@@ -47,6 +47,11 @@ class Grouped:
             self._was_settled(attempt)
         else:
             await attempt.answer(settled)
+
+    def give_up(self) -> None:
+        """Nothing is committed any more: who hears of attempts is told of those that are left."""
+        left = self.commits.give_up()
+        tell_ended(self._runtime.events, (EndedAttempt(one.attempt, UNWRITTEN) for one in left))
 
     def _were_settled(self, ours: Sequence[Completion], others: Sequence[Completion]) -> None:
         for completion in ours:

@@ -94,6 +94,9 @@ class Serving:
         """Let end what was begun."""
         await self.idle()
 
+    def give_up(self) -> None:
+        """It has ended, and what could not be written will not be."""
+
     async def are_jobs_left(self) -> bool:
         """Whether the queues hold anything, due or not, as arq's burst mode asks."""
         try:

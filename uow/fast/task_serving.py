@@ -120,6 +120,10 @@ class TaskServing(Serving):
         finally:  # also if somebody has no more patience with what runs
             await commits.stop()
 
+    def give_up(self) -> None:
+        """Tell of attempts whose end could not be written."""
+        self._attempts.completer.give_up()
+
     async def are_jobs_left(self) -> bool:
         """Whether either store has a due task; stock arq would wait for those that are not, too."""
         pushed = await told(self._process.push_due())

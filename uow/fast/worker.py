@@ -243,6 +243,8 @@ class FastWorker(Worker):
             await ending
         finally:
             ending.cancel()
+            if self._serving is not None:
+                self._serving.give_up()
 
     async def _end_serving(self) -> None:
         await (self.slots.emptied() if self._serving is None else self._serving.end())

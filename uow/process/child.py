@@ -82,6 +82,11 @@ class Child:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def age(self) -> float:
+        """For how many seconds it has run."""
+        return time.monotonic() - self._started
+
     def reap(self) -> None:
         """Look whether it has ended; called when any child has."""
         code = self._process.poll()

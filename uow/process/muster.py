@@ -23,6 +23,9 @@ from uow.process.reception import Ports, doors_of, open_all, serving
 ASK_SECONDS = 2.0
 """A process that takes longer does not answer: it is stopped, or something keeps its threads."""
 
+START_SECONDS = 300.0
+"""A process that has not begun to answer by then hangs; its imports may load a model."""
+
 ANSWER_BYTES = 16 * 1024 * 1024
 
 _HEAD = re.compile(rb"HTTP/1\.1 (\d+) .*\r\nContent-Length: (\d+)(?:\r\n|$)", re.DOTALL)
@@ -37,11 +40,13 @@ class Post:
         number: From 0.
         pid: Of the process that is in it; None: it is between two.
         vacancy: Why there is none.
+        age: For how many seconds it has run.
     """
 
     number: int
     pid: int | None
     vacancy: str = "has not been started"
+    age: float = 0.0
 
     def __str__(self) -> str:
         return f"process {self.number}" + (f" (pid {self.pid})" if self.pid is not None else "")
@@ -54,6 +59,9 @@ class Muster:
         app: Whose they are.
         posts: Says what they are now.
         stops: Whether the supervisor was told to stop.
+
+    Attributes:
+        can_ask: Whether there is a folder for sockets: ours is where those of the processes are.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class Muster:
     ) -> None:
         self.app, self._posts, self._stops = app, posts, stops
         self._began = time.monotonic()
+        self.can_ask = True
 
     @property
     def routes(self) -> Mapping[str, Route]:
@@ -73,9 +82,8 @@ class Muster:
     async def ask_each(self, path: str) -> list[tuple[Post, Answer | None]]:
         """What each process answers to `path`, all asked at once; None: there is no answer."""
         posts = self._posts()
-        return list(
-            zip(posts, await asyncio.gather(*(_ask(one, path) for one in posts)), strict=True)
-        )
+        answers = await asyncio.gather(*(_ask(one, path, can_ask=self.can_ask) for one in posts))
+        return list(zip(posts, answers, strict=True))
 
     async def _tell_live(self, _: HttpRequest) -> Answer:
         # Who is between two processes, or starts one, is at work; who hangs is not helped by us.
@@ -114,6 +122,7 @@ async def answering(muster: Muster, ports: Ports) -> AsyncIterator[None]:
     """
     routes = muster.routes
     served, entry = open_all(muster.app, routes, doors_of(routes, ports))
+    muster.can_ask = entry is not None
     try:
         async with serving(served):
             yield
@@ -136,17 +145,28 @@ def _first_problem(
     return None
 
 
-async def _ask(post: Post, path: str) -> Answer | None:
+async def _ask(post: Post, path: str, *, can_ask: bool) -> Answer | None:
     if post.pid is None:
         return None
     entry = next(roster.entries(post.pid), None)
-    if entry is None:  # its imports take a second
-        return Answer(200 if path == LIVE else 503, b"it is starting")
+    if entry is None:
+        return _unasked(post, path, can_ask=can_ask)
     try:
         async with asyncio.timeout(ASK_SECONDS):
             return await _asked_at(entry.path, path)
     except (TimeoutError, OSError, ValueError):
         return None
+
+
+def _unasked(post: Post, path: str, *, can_ask: bool) -> Answer:
+    """For a process without a socket; one of which nobody can know better is left alive."""
+    if not can_ask:
+        said = f"nobody can ask it: no socket in {' or '.join(roster.FOLDERS)}"
+    elif post.age < START_SECONDS:
+        said = "it is starting"
+    else:
+        return Answer(503, f"it has not begun to answer within {START_SECONDS:g} s".encode())
+    return Answer(200 if path == LIVE else 503, said.encode())
 
 
 async def _asked_at(socket: str, path: str) -> Answer:

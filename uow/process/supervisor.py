@@ -285,4 +285,6 @@ class Supervisor:
 
 
 def _post(slot: Slot) -> Post:
-    return Post(slot.number, None if slot.child is None else slot.child.pid, slot.vacancy)
+    if slot.child is None:
+        return Post(slot.number, None, slot.vacancy)
+    return Post(slot.number, slot.child.pid, slot.vacancy, slot.child.age)

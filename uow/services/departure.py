@@ -1,6 +1,7 @@
 """How a process leaves that was told to."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from arq.connections import ArqRedis
@@ -9,6 +10,9 @@ from uow.broker.patient import PatientRedis
 from uow.services.leader import Leader
 from uow.services.vitals import Vitals
 
+LEAST_SECONDS = 0.5
+"""So long anything gets that is to be left, even when the grace is over: the hard end is later."""
+
 
 class Departure:
     """Nothing is waited for when a process leaves, and nobody is left waiting.
@@ -16,6 +20,7 @@ class Departure:
     Args:
         grace: Seconds that running tasks get.
         redis: arq's connection.
+        whole: Seconds within which everything else is to have ended, too.
 
     Attributes:
         patient: The same, unless the process was given one of another kind.
@@ -28,16 +33,18 @@ class Departure:
     leader: Leader | None = None
     has_begun = False
 
-    def __init__(self, grace: float, redis: ArqRedis) -> None:
+    def __init__(self, grace: float, redis: ArqRedis, whole: float) -> None:
         self.patient = redis if isinstance(redis, PatientRedis) else None
-        self._grace = grace
+        self._grace, self._whole = grace, whole
+        self._began = 0.0
         self._loop = asyncio.get_running_loop()
         self._interrupts: asyncio.TimerHandle | None = None
         self._resigns: asyncio.Future[None] | None = None
 
     def prepare(self) -> None:
         """Prepare to leave; between two bytecodes of the main thread."""
-        self.has_begun = True
+        if not self.has_begun:
+            self.has_begun, self._began = True, time.monotonic()
         if self.patient is not None:
             self.patient.stopping = True
         if self.vitals is None:  # it is only just starting
@@ -47,6 +54,13 @@ class Departure:
         call_soon(self._give_grace, self.vitals.running.interrupt_all)
         if self.leader is not None:
             call_soon(self._resign, self.leader)
+
+    def seconds_left(self, most: float) -> float:
+        """What something may still take, if `most` is what it gets without a hurry."""
+        if not self.has_begun:
+            return most
+        left = self._began + self._whole - time.monotonic()
+        return min(max(left, LEAST_SECONDS), most)
 
     def end(self) -> None:
         """It has left."""

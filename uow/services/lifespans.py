@@ -7,10 +7,10 @@ lifespan has entered (a task group, a context variable) must be left where it wa
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import cast, get_type_hints
 
-from uow.errors import LifespanFailed
+from uow.errors import LifespanFailed, WorkerDied
 from uow.tasks.context import Lifespan, ProcessContext, TaskContext
 from uow.user_code import described, whereabouts
 
@@ -33,11 +33,23 @@ class Lifespans:
     Args:
         lifespans: In the order in which they are entered.
         seconds: That each may take to be entered.
+        seconds_to_leave: Says how many they may take to be left, all together.
+        on_death: Called when something in one of them has interrupted them all: its resources may
+            be gone.
     """
 
-    def __init__(self, lifespans: Sequence[Lifespan], seconds: float) -> None:
+    def __init__(
+        self,
+        lifespans: Sequence[Lifespan],
+        seconds: float,
+        seconds_to_leave: Callable[[], float] = lambda: LEAVING_SECONDS,
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
         self._lifespans = lifespans
         self._seconds = seconds
+        self._seconds_to_leave = seconds_to_leave
+        self._on_death = on_death
+        self._is_given_up = False
         self._given: dict[str, object] = {}
         self._stopping = asyncio.Event()
         self._living: asyncio.Task[None] | None = None
@@ -61,9 +73,9 @@ class Lifespans:
         self._stopping.set()
         if self._living is None or self._entering is None:
             return
-        if self._entering.cancelled():  # the start itself was interrupted
+        if self._entering.cancelled() or self._is_given_up:  # the start itself was interrupted
             self._living.cancel()
-        await _ended(self._living)
+        await _ended(self._living, 0.0 if self._is_given_up else self._seconds_to_leave())
         for key in self._given:
             ctx.pop(key, None)
 
@@ -75,7 +87,7 @@ class Lifespans:
                 self._take(lifespan, await self._entered(*begun[-1]), ctx)
             if not entering.done():
                 entering.set_result(None)
-            await self._stopping.wait()
+            await self._stopped()
         except LifespanFailed as error:
             if not entering.done():
                 entering.set_exception(error)
@@ -83,20 +95,54 @@ class Lifespans:
             for one in reversed(begun):
                 await _left(*one)
 
+    async def _stopped(self) -> None:
+        """Return when they are to be left.
+
+        A task group that one of them has entered interrupts us when a task of it fails.
+        """
+        try:
+            await self._stopping.wait()
+        except asyncio.CancelledError:
+            if self._on_death is None or self._stopping.is_set():
+                raise
+            names = ", ".join(whereabouts(one) for one in self._lifespans)
+            self._on_death(
+                WorkerDied(f"something that a lifespan has begun has ended by an error ({names})")
+            )
+            await self._stopping.wait()  # what runs may still use what the others have
+
     async def _entered(self, lifespan: Lifespan, generator: LifespanGenerator) -> object:
         """What it yields."""
         where = f"lifespan {whereabouts(lifespan)}"
         try:
-            async with asyncio.timeout(self._seconds) as limit:
-                return await anext(generator)
+            with self._given_up_on(where):
+                async with asyncio.timeout(self._seconds) as limit:
+                    return await anext(generator)
         except StopAsyncIteration:
             raise LifespanFailed(f"{where} has not yielded: let it yield once") from None
         except BaseException as error:
             if limit.expired():
-                raise LifespanFailed(
-                    f"{where} was not entered within {self._seconds:g} s (WORKER_CONNECT_TIMEOUT)"
-                ) from error
+                raise self._late(where) from error
             raise LifespanFailed(f"{where} has failed: {described(error)}") from error
+
+    @contextlib.contextmanager
+    def _given_up_on(self, where: str) -> Iterator[None]:
+        """End the start without it, should it swallow the interruption, too."""
+        loop, seconds = asyncio.get_running_loop(), self._seconds + LAST_CHANCE_SECONDS
+        giving_up = loop.call_later(seconds, self._give_up, where)
+        try:
+            yield
+        finally:
+            giving_up.cancel()
+
+    def _give_up(self, where: str) -> None:
+        if self._entering is not None and not self._entering.done():
+            self._is_given_up = True
+            self._entering.set_exception(self._late(where))
+
+    def _late(self, where: str) -> LifespanFailed:
+        within = f"{self._seconds:g} s (WORKER_CONNECT_TIMEOUT)"
+        return LifespanFailed(f"{where} was not entered within {within}")
 
     def _take(self, lifespan: Lifespan, given: object, ctx: ProcessContext) -> None:
         """Put what a lifespan yields into the context."""
@@ -106,6 +152,8 @@ class Lifespans:
         if not isinstance(given, Mapping):
             raise LifespanFailed(f"{where} yields {type(given).__name__}, and not a dict")
         for key in given:
+            if not isinstance(key, str):
+                raise LifespanFailed(f"{where} yields the key {key!r}, which is no text")
             if key in _OURS:
                 raise LifespanFailed(f"{where} yields {key!r}, which is a key of the worker's own")
             if key in self._given:
@@ -132,8 +180,8 @@ async def _left(lifespan: Lifespan, generator: LifespanGenerator) -> None:
         await generator.aclose()
 
 
-async def _ended(living: "asyncio.Task[None]") -> None:
-    for patience in (LEAVING_SECONDS, LAST_CHANCE_SECONDS):
+async def _ended(living: "asyncio.Task[None]", seconds: float) -> None:
+    for patience in (seconds, LAST_CHANCE_SECONDS):
         if (await asyncio.wait([living], timeout=patience))[0]:
             return
         living.cancel()

@@ -9,7 +9,7 @@ from uow.attempt.running import Leases, Running
 from uow.db.database import Database
 from uow.db.fragments import FENCE_SECONDS
 from uow.events.processes import LoopBlocked
-from uow.events.spine import Event
+from uow.events.spine import Spine
 from uow.process.heart import Heart
 from uow.services.presence import ClaimSwitch, Presence
 from uow.settings.environment import Settings
@@ -67,18 +67,21 @@ async def start_vitals(
     settings: Settings,
     body: Body,
     on_death: Callable[[BaseException], None],
-    tell: Callable[[Event], object],
+    events: Spine,
 ) -> Vitals:
     """Let the fleet know of this process, until `stack` is closed.
 
     Args:
-        tell: Takes events, from any thread.
+        events: Of the process, whose event loop is the running one.
     """
+    tell = events.from_any_thread()
+
+    def tell_blocked(seconds: float, blocker: str) -> None:
+        if events.wants(LoopBlocked):
+            tell(LoopBlocked(worker=body.name, seconds=seconds, blocker=blocker))
+
     heart = body.heart
-    heart.on_death = on_death
-    heart.on_blocked = lambda seconds, blocker: tell(
-        LoopBlocked(worker=body.name, seconds=seconds, blocker=blocker)
-    )
+    heart.on_death, heart.on_blocked = on_death, tell_blocked
     db = database_of(settings, body.name, connections=1)
     stack.push_async_callback(lambda: heart.run(db.dispose()))
     presence = Presence(

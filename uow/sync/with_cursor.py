@@ -58,6 +58,10 @@ class CursorTaskHandle(TaskHandle[R_co]):
             self._reader().announce(self.jobs)
 
 
+_LENT = "uow.db.lent"
+"""The cursors of a sync task's session: on the attempt's connection, which is asyncpg's."""
+
+
 @overload
 def enqueue_with_cursor(
     cursor: Cursor, task: Enqueueable[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -124,6 +128,11 @@ def _refuse_what_is_none(cursor: Cursor, request: Request[Any]) -> None:
         raise EnqueueError(
             f"{type(cursor).__name__} is no cursor: uow.sync.enqueue_with_cursor(cursor, f, …) "
             "needs one, as connection.cursor() gives, as the first argument"
+        )
+    if type(cursor).__module__ == _LENT:
+        raise EnqueueError(
+            f"{type(cursor).__name__} is a cursor of asyncpg's, whose parameters are not written "
+            "%s: give its session, as uow.sync.enqueue(session, f, …)"
         )
     if request.options.bind is not None:
         raise InvalidOptions(f"{request.name}: bind= is for a session; a cursor has one connection")

@@ -38,7 +38,7 @@ class Registry:
         if there is not None and _origin(there) != _origin(function):
             raise InvalidOptions(
                 f"two task functions are called {function.name}: "
-                f"{_origin(there)} and {_origin(function)}"
+                f"{_origin(there)} and {_origin(function)}{_why_twice(there, function)}"
             )
         self._functions[function.name] = function
 
@@ -114,3 +114,9 @@ def _origin(function: TaskFunction[Any, Any]) -> str:
 
 default_registry = Registry()
 """Where `@task` registers."""
+
+
+def _why_twice(*functions: TaskFunction[Any, Any]) -> str:
+    if not any(one.function.__module__ == "__main__" for one in functions):
+        return ""
+    return "; their file is the program that runs, and imported, too: run one that imports it"

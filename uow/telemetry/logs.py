@@ -33,6 +33,13 @@ LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 MARGIN = "  "
 """Before each line of a traceback: what an error says may have lines of its own."""
 
+_LATE = (
+    "uow.contrib.otel.instrumentation", "uow.contrib.otel.sending",
+    "uow.contrib.sentry.enqueueing", "uow.contrib.sentry.monitors", "uow.contrib.sentry.redaction",
+    "uow.sync.pusher",
+)  # fmt: skip
+"""Loggers of modules that user code imports, maybe in the middle of its first task."""
+
 _ARQ = "arq.worker"
 _ARQ_START = "%6.2fs → %s(%s)%s"
 _ARQ_BEGIN = "Starting worker for %d functions: %s"
@@ -138,7 +145,7 @@ def edit_logs() -> None:
     get its fields (`uow.telemetry.subject`), whoever formats them.
     """
     ours = [name for name in logging.root.manager.loggerDict if name.startswith("uow.")]
-    for name in (_ARQ, *ours):
+    for name in (_ARQ, *ours, *_LATE):
         logger = logging.getLogger(name)
         if edit not in logger.filters:
             logger.addFilter(edit)

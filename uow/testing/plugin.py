@@ -69,17 +69,20 @@ def embedded_settings(
     embedded_database_url: str,
     embedded_app: Any,
     monkeypatch: pytest.MonkeyPatch,
-) -> "Settings":
-    """Settings that lead to the throwaway servers; the environment says the same, so that whatever
-    reads it in this test finds them."""
+) -> "Iterator[Settings]":
+    """Settings that lead to the throwaway servers; the environment says the same, and so does an
+    `App` whose settings the code has made: whatever reads them in this test finds these."""
     from uow.app import look_for_app
+    from uow.testing.redirecting import redirected
 
     monkeypatch.setenv("WORKER_DATABASE_URL", embedded_database_url)
     monkeypatch.setenv("WORKER_REDIS_URL", embedded_servers.redis_url)
     app = embedded_app or look_for_app(None).app
-    return app.load_settings(
+    settings = app.load_settings(
         database_url=embedded_database_url, redis_url=embedded_servers.redis_url
     )
+    with redirected(app, settings):
+        yield settings
 
 
 @pytest.fixture

@@ -58,6 +58,16 @@ class TestOfAnAppWhoseSettingsTheCodeHasMade:
         assert embedded_settings.require_database().url == embedded_database_url
         assert embedded_settings.queue == "code"
 
+    async def test_so_does_whatever_the_app_is_told_to_do(
+        self, embedded_tasks: EmbeddedTasks, embedded_app: App
+    ) -> None:
+        async with embedded_app.client() as client:  # as `app.api()`, by the app's settings
+            await client.enqueue(shop.send_mail, to="a@b.c")
+        embedded_tasks.assert_enqueued(shop.send_mail, to="a@b.c")
+
+    def test_they_are_its_own_again_afterwards(self, embedded_app: App) -> None:
+        assert "nobody@localhost:1" in embedded_app.load_settings().require_database().url
+
 
 def test_a_test_client_and_its_lifespan(embedded_tasks_sync: EmbeddedTasksSync) -> None:
     app = shop.make_app()
