@@ -1,6 +1,7 @@
 """`worker cron`, as a user types it."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -49,8 +50,7 @@ async def test_list_has_the_next_five_times_in_the_zone_and_in_utc(
 ) -> None:
     shown = await command("list")
     assert "hourly" in shown
-    assert shown.count(" CET ") + shown.count(" CEST ") == 5
-    assert shown.count("09:00:00") == 5 + shown.count("09:00:00Z")
+    assert len(re.findall(r"09:00:00 CES?T ", shown)) == 5  # and those of the hourly one
     listed: list[dict[str, Any]] = json.loads(await command("list", "--json"))
     assert [one["name"] for one in listed] == ["hourly", SHORT]
     assert all(len(one["next"]) == 5 for one in listed)
