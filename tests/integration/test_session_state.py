@@ -49,7 +49,7 @@ SEEN = text("""
         current_setting('statement_timeout'), current_setting('lock_timeout'),
         current_setting('default_transaction_read_only'),
         coalesce(current_setting('app.tenant', true), ''),
-        (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
+        (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
         to_regclass('pg_temp.left_over'), (SELECT count(*) FROM pg_listening_channels()),
         (SELECT count(*) FROM pg_cursors WHERE is_holdable)
     """)

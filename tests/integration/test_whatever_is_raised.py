@@ -30,6 +30,7 @@ from uow import (
 )
 from uow.attempt.answer import handing_back
 from uow.attempt.delivery import Delivery
+from uow.attempt.pauses import Pauses
 from uow.attempt.running import Held
 from uow.attempt.solo import Solo
 from uow.broker import codec, scripts
@@ -602,7 +603,7 @@ class TestInterruptions:
         engine: Any = SimpleNamespace(
             ctx={}, jobs_retried=0, finish=lambda *given: finished.append(given)
         )
-        runtime: Any = SimpleNamespace(db=db, solo=Solo())
+        runtime: Any = SimpleNamespace(db=db, solo=Solo(), pauses=Pauses())
         batches, held = Batches(engine, runtime, None), Held("x", "arq:queue", 1234, b"", uuid4())
         one = Delivered(held, Delivery("x", "x", None, (), {}, 1234, 0, 1), uuid4())
         async with runtime.solo.alone(60):

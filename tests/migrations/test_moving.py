@@ -124,7 +124,7 @@ async def test_each_command_says_both_ways_out_in_one_line_until_one_is_taken(
     done = await run_command(elsewhere, "migrate", WORKER_DATABASE_SCHEMA="public")
     assert done.stdout == 'schema "public" is at the newest revision\n', done.stderr
     done = await run_command(elsewhere, "migrate", "--move-from", "public", "--down", "base")
-    assert done.stderr == "worker: --down and --move-from exclude each other\n"
+    assert done.stderr == "worker: --down, --move-from and --sql exclude each other\n"
     done = await run_command(elsewhere, "migrate", "--move-from", "public")
     assert done.stdout == 'schema "worker" is at the newest revision\n', done.stderr
     done = await run_command(elsewhere, "run", "--burst")

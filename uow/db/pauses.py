@@ -66,8 +66,7 @@ _HOLD = template(
     # FOR SHARE: who resumes waits for it, and nothing is held by a pause that is over.
     """
     UPDATE {task} AS task
-    SET dispatch_at = paused.moment,
-        state = CASE state WHEN 'scheduled' THEN 'queued' ELSE state END
+    SET dispatch_at = paused.moment
     FROM (SELECT * FROM unnest(:ids) LIMIT cardinality(:ids)) AS given (id)
          CROSS JOIN LATERAL (
              SELECT id, name, user_id FROM {task} AS candidate

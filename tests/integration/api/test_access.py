@@ -52,6 +52,9 @@ class TestTokens:
             "/api/tasks/{task_id}/why", "/api/workers",
             "/users", "/users/{user_id}", "/api/tasks", "/api/tasks/{task_id}",
             "/api/queues", "/api/names", "/api/users/{user_id}", "/api/errors", "/api/stats",
+            "/api/pauses", "/api/everything/pause", "/api/everything/resume",
+            *(f"/api/{of}:path}}/{act}" for of in ("queues/{queue", "names/{name", "users/{user")
+              for act in ("pause", "resume")),
             "/api/schedules", "/api/servers", "/api/events",
             "/api/tasks/{task_id}/cancel", "/api/tasks/{task_id}/retry",
             "/api/tasks/{task_id}/run-now", "/api/tasks/{task_id}/priority",
