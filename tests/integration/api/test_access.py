@@ -69,7 +69,10 @@ class TestTokens:
 
     async def lets_in(self, api: httpx.AsyncClient, method: str, path: str, shown: str) -> bool:
         headers = [(b"authorization", value.encode()) for value in self.SHOWN[shown]]
-        path = path.format(task_id=uuid4(), bulk_id=uuid4(), user_id=1)
+        path = path.replace(":path}", "}")
+        path = path.format(
+            task_id=uuid4(), bulk_id=uuid4(), user_id=1, queue="q", name="n", user="u"
+        )
         response = await api.request(method, path, headers=headers)
         if response.status_code == 401:
             assert response.headers["www-authenticate"] == "Bearer"

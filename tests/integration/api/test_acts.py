@@ -41,7 +41,11 @@ class TestOneTask:
         found = assert_problem(await api.post(f"/api/tasks/{task_id}/{act}", json=body), 409)
         assert f"Task id {task_id} was left alone: it " in found["detail"]
         (entry,) = await audit_of(api, task=task_id)
-        assert (entry["who"], entry["face"], entry["address"]) == ("this machine", "api", "127.0.0.1")
+        assert (entry["who"], entry["face"], entry["address"]) == (
+            "this machine",
+            "api",
+            "127.0.0.1",
+        )
         assert (entry["what"], entry["reason"]) == (act, "asked to")
 
     async def test_run_now_and_delete(self, api: httpx.AsyncClient, db: Database) -> None:

@@ -20,8 +20,9 @@ DOMAINS = (
 )  # fmt: skip
 """The types of our columns; tables of an older version may have none, or others of somebody's."""
 
-FUNCTIONS = ("worker_task_notify()",)
-"""Of triggers of ours. They say TG_TABLE_SCHEMA, so that they work wherever their table is."""
+FUNCTIONS = ("worker_task_notify()", "worker_pause_notify()")
+"""Of triggers of ours; tables of an older version have not all of them. They say TG_TABLE_SCHEMA,
+so that they work wherever their table is."""
 
 _DOMAINS = text(
     """
@@ -68,7 +69,9 @@ def move(connection: Connection, source: str, target: str, tables: Sequence[str]
     domains = connection.execute(_DOMAINS, {**about, "domains": list(DOMAINS)}).scalars().all()
     for grantee in connection.execute(_GRANTEES, about).scalars().all():
         connection.execute(text(f"GRANT USAGE ON SCHEMA {new} TO {_literally(grantee)}"))
-    for kind, names in (("TABLE", moved), ("DOMAIN", domains), ("FUNCTION", FUNCTIONS)):
+    there = text("SELECT to_regprocedure(:name) IS NOT NULL")
+    functions = [name for name in FUNCTIONS if connection.scalar(there, {"name": f"{old}.{name}"})]
+    for kind, names in (("TABLE", moved), ("DOMAIN", domains), ("FUNCTION", functions)):
         for name in names:
             connection.execute(text(f"ALTER {kind} {old}.{name} SET SCHEMA {new}"))
 
