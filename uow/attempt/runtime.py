@@ -9,7 +9,6 @@ from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
 from uow.attempt.calling import Calling
-from uow.attempt.deadlines import Deadlines
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
 from uow.db.begun_attempt import AttemptDatabase
@@ -29,7 +28,6 @@ class Runtime:
         events: Whom to tell what happens.
         callbacks: What waits for commits.
         calling: Calls the task functions.
-        deadlines: Interrupts those that take too long.
         rng: Spreads retries and returns; guards nothing.
     """
 
@@ -45,7 +43,6 @@ class Runtime:
     callbacks: Callbacks = field(default_factory=Callbacks)
     solo: Solo = field(default_factory=Solo)
     calling: Calling = field(default_factory=Calling)
-    deadlines: Deadlines = field(default_factory=Deadlines)
     rng: random.Random = field(default_factory=random.Random)
 
     def spread(self, low: float, high: float) -> float:

@@ -188,5 +188,5 @@ def delay_of(outcome: Outcome | None) -> float | None:
 
 
 def error_of(outcome: Outcome | None) -> BaseException | None:
-    """What the attempt has failed by; None: it has not."""
+    """What user code has failed by, or cancelled its task by; None: it has done neither."""
     return outcome.error if isinstance(outcome, Retrying | Failed | Cancelled) else None
