@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 from sqlalchemy import text
 
-from tests.processes import ROOT, environment_of
+from tests.acceptance.users_tests import assert_empty, assert_pass
+from tests.processes import ROOT
 from uow import Database, Settings
 from uow.testing import Tasks, Trouble
 
@@ -47,18 +48,8 @@ async def test_the_tests_of_the_page_pass(
 ) -> None:
     for table in TABLES:
         await db.execute_once(text(table), {})
-    url = settings.require_database().url
-    environment = environment_of(Settings(), TEST_DATABASE_URL=url, WORKER_TASK_MODULES="app.tasks")
-    environment.pop("WORKER_DATABASE_URL", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *what.split()],
-        cwd=project, env=environment, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(rf"^{passed} passed", done.stdout, re.MULTILINE), done.stdout
-    for table in ("orders", "payments", "worker.task"):
-        left = await db.execute_once(text(f"SELECT count(*) FROM {table}"), {})
-        assert left.scalar_one() == 0
+    assert_pass(project, settings, "app.tasks", passed, *what.split(), timeout=100)
+    await assert_empty(db, "orders", "payments", "worker.task")
 
 
 def test_the_table_of_failures_is_that_of_the_kit() -> None:

@@ -1,14 +1,10 @@
 """The kit in several processes of pytest-xdist at once, all on one test database."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
-from tests.processes import environment_of
+from tests.acceptance.users_tests import assert_empty, assert_pass
 from uow import Database, Settings
 
 CONFTEST = """
@@ -91,17 +87,5 @@ async def test_all_three_levels_beside_each_other(
     for name, source in files.items():
         (tmp_path / name).write_text(source)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\npythonpath = .\n")
-    url = settings.require_database().url
-    environment = environment_of(
-        Settings(), TEST_DATABASE_URL=url, WORKER_TASK_MODULES="tasks_of_xdist"
-    )
-    environment.pop("WORKER_DATABASE_URL", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "."],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^18 passed", done.stdout, re.MULTILINE), done.stdout
-    for table in ("worker.task", "worker.schedule", "worker.schedule_tick"):
-        left = await db.execute_once(text(f"SELECT count(*) FROM {table}"), {})
-        assert left.scalar_one() == 0
+    assert_pass(tmp_path, settings, "tasks_of_xdist", 18, "-n", "2", ".", timeout=120)
+    await assert_empty(db, "worker.task", "worker.schedule", "worker.schedule_tick")

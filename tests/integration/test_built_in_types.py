@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from uow import Database, TaskClient, TaskContext, task
+from uow import Database, Settings, TaskClient, TaskContext, task
 from uow.db import built_in
 from uow.tasks.registry import Registry
 
@@ -30,15 +30,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
 
 
 async def test_enqueueing_asks_once_in_a_process_about_types_and_about_none_of_ours(
-    client: TaskClient, db: Database, registry: Registry, asked: list[set[int]]
+    settings: Settings, db: Database, registry: Registry, asked: list[set[int]]
 ) -> None:
     @task("typed", registry=registry)
     async def typed(ctx: TaskContext, number: int) -> None: ...
 
     handles = []
     for _ in range(3):
-        await db.dispose()  # the next one has a new connection
-        handles.append(await client.enqueue(typed, 1))
+        async with TaskClient.from_settings(settings) as client:  # with connections of its own
+            handles.append(await client.enqueue(typed, 1))
     assert asked == [{ARRAY_OF_UUID}]
     found = await db.execute_once(text("SELECT count(*) FROM task"), {})
     assert found.scalar_one() == len(handles)

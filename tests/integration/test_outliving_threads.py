@@ -22,6 +22,7 @@ from uow import (
     TaskClient,
     TaskContext,
     TaskFailed,
+    TaskFunction,
     TaskState,
     middleware,
     task,
@@ -257,15 +258,22 @@ async def test_its_slot_stays_taken_until_it_returns(
         assert await second.result(15) is True
 
 
-async def test_a_suspect_waits_for_it(
-    db: Database, client: TaskClient, registry: Registry, drain: Drain, thread: Thread,
-    processes: list[Process],
-) -> None:  # fmt: skip
+@pytest.fixture
+def stays(registry: Registry, thread: Thread) -> TaskFunction[..., None]:
+    """One whose thread goes on after its attempt."""
+
     @task("stays", max_tries=1, timeout=0.1, registry=registry)
     def stays(ctx: SyncTaskContext) -> None:
         with thread:
             thread.stay()
 
+    return stays
+
+
+async def test_a_suspect_waits_for_it(
+    client: TaskClient, stays: TaskFunction[..., None], drain: Drain, thread: Thread,
+    processes: list[Process],
+) -> None:  # fmt: skip
     await client.enqueue(stays)
     await drain()
     solo = processes[-1].runtime.solo
@@ -279,14 +287,9 @@ async def test_a_suspect_waits_for_it(
 
 
 async def test_one_that_a_suspect_has_left_behind_keeps_the_others_out(
-    db: Database, client: TaskClient, registry: Registry, drain: Drain, thread: Thread,
+    db: Database, client: TaskClient, stays: TaskFunction[..., None], drain: Drain, thread: Thread,
     processes: list[Process],
 ) -> None:  # fmt: skip
-    @task("stays", max_tries=1, timeout=0.1, registry=registry)
-    def stays(ctx: SyncTaskContext) -> None:
-        with thread:
-            thread.stay()
-
     handle = await client.enqueue(stays)
     await db.execute_once(text("UPDATE worker.task SET deaths = 2"), {})
     running = asyncio.create_task(drain())

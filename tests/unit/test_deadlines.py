@@ -109,3 +109,15 @@ async def test_nothing_is_kept_of_those_that_have_left(deadlines: Deadlines) -> 
             pass
     [line] = deadlines._lines.values()
     assert not line._waiting
+
+
+async def test_a_process_that_has_ended_leaves_no_timer_behind(deadlines: Deadlines) -> None:
+    with deadlines.within(60):
+        pass
+    [line] = deadlines._lines.values()
+    timer = line._timer
+    assert timer is not None
+    deadlines.close()
+    assert timer.cancelled()
+    with pytest.raises(TimeoutError):  # it may be started again
+        await stuck(deadlines, SOON)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Self
 
+from uow.attempt.deadlines import Deadlines
 from uow.attempt.in_thread import InThreads
 from uow.attempt.solo import Solo
 from uow.process.threads import Threads
@@ -25,10 +26,12 @@ class Calling:
 
     Attributes:
         threads: Those that run in threads.
+        deadlines: Interrupts those that take too long.
     """
 
     def __init__(self, threads: int = 1, processes: int = 1, solo: Solo | None = None) -> None:
         self.threads = InThreads(Threads(threads), solo or Solo())
+        self.deadlines = Deadlines()
         self._most_processes = processes
         self._processes: InProcesses | None = None
 
@@ -62,6 +65,7 @@ class Calling:
 
     def close(self) -> None:
         """Let threads and child processes end."""
+        self.deadlines.close()
         self.threads.close()
         if self._processes is not None:
             self._processes.close()

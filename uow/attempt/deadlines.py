@@ -26,6 +26,11 @@ class Deadlines:
             line = self._lines[seconds] = _Line(seconds)
         return AttemptDeadline(line)
 
+    def close(self) -> None:
+        """No attempt runs any more: leave no timer to the event loop, which may be somebody's."""
+        for line in self._lines.values():
+            line.close()
+
 
 class AttemptDeadline:
     """As `asyncio.timeout`, which sets a timer for each: a TimeoutError when it is over.
@@ -86,6 +91,11 @@ class _Line:
 
     def leave(self, deadline: AttemptDeadline) -> None:
         self._waiting.pop(deadline, None)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _look(self) -> None:
         """End those whose time is over; a timer that was set for one that has left finds others."""

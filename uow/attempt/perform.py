@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from uow import exhaustion
 from uow.attempt.calling import Calling
-from uow.attempt.deadlines import Deadlines
 from uow.attempt.middleware import surrounded
 from uow.attempt.work import Work
 from uow.broker import codec
@@ -36,11 +35,7 @@ class Surroundings(Protocol):
 
     @property
     def calling(self) -> Calling:
-        """Calls functions."""
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """Interrupts those that take too long."""
+        """Calls functions, and interrupts those that take too long."""
 
     @property
     def rng(self) -> random.Random:
@@ -106,7 +101,7 @@ async def _call(
 ) -> object:
     """Call the function, with the middleware around it."""
     call, around = runtime.calling.call, runtime.registry.middleware
-    deadline = runtime.deadlines.within(function.timeout)
+    deadline = runtime.calling.deadlines.within(function.timeout)
     try:
         with deadline:
             if not around:

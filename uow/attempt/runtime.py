@@ -9,7 +9,6 @@ from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
 from uow.attempt.calling import Calling
-from uow.attempt.deadlines import Deadlines
 from uow.attempt.pauses import Pauses
 from uow.attempt.running import Leases
 from uow.attempt.solo import Solo
@@ -30,7 +29,6 @@ class Runtime:
         events: Whom to tell what happens.
         callbacks: What waits for commits.
         calling: Calls the task functions.
-        deadlines: Interrupts those that take too long.
         pauses: What is paused.
         rng: Spreads retries and returns; guards nothing.
     """
@@ -47,7 +45,6 @@ class Runtime:
     callbacks: Callbacks = field(default_factory=Callbacks)
     solo: Solo = field(default_factory=Solo)
     calling: Calling = field(default_factory=Calling)
-    deadlines: Deadlines = field(default_factory=Deadlines)
     pauses: Pauses = field(default_factory=Pauses)
     rng: random.Random = field(default_factory=random.Random)
 

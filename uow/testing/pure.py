@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from uow.attempt.callbacks import CALLBACKS_SECONDS
 from uow.attempt.calling import Calling
-from uow.attempt.deadlines import Deadlines
 from uow.attempt.open_sessions import OpenSessions
 from uow.attempt.perform import perform as perform_attempt
 from uow.clock import utcnow
@@ -72,7 +71,6 @@ class _Alone:
     registry: Registry = field(default_factory=Registry)
     settings: Settings = field(default_factory=Settings)
     calling: Calling = field(default_factory=Calling)
-    deadlines: Deadlines = field(default_factory=Deadlines)
     rng: random.Random = field(default_factory=random.Random)
 
 
