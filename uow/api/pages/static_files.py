@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
+from fastapi import APIRouter, HTTPException, Response
+
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
@@ -33,3 +35,14 @@ def _read(name: str, media_type: str) -> StaticFile:
 
 STATIC_FILES: Final = {name: _read(name, kind) for name, kind in _MEDIA_TYPES.items()}
 """By name. Read once, when the API starts."""
+
+router = APIRouter(prefix="/ui/static", include_in_schema=False)
+
+
+@router.get("/{name}")
+async def serve_file(name: str) -> Response:
+    """One of them; there are no others, so no path leads anywhere else."""
+    found = STATIC_FILES.get(name)
+    if found is None:
+        raise HTTPException(404, "there is no such file")
+    return Response(found.content, media_type=found.media_type)
