@@ -17,12 +17,13 @@ from starlette.middleware import Middleware
 from uow.api import problems
 from uow.api.addresses import ClientAddress
 from uow.api.deps import queues_of
+from uow.api.entrance import Entrance
+from uow.api.forms import check_form
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
 from uow.api.routers import health
 from uow.api.routes import ROUTERS, OpenRoutes, check_role
 from uow.api.schemas import Problem
-from uow.api.security import AccessGuard, HeaderWriter, LoopbackOnly, Rule, TokenRequired
-from uow.api.tokens import KnownTokens
+from uow.api.security import AccessGuard, HeaderWriter
 from uow.app import AppParts, Found, look_for_app
 from uow.client import TaskClient
 from uow.db.database import Database
@@ -60,17 +61,20 @@ def create_app(
     settings = settings or application.load_settings()
     settings.require_database()
     registry.load(settings.task_modules, of_app=application.modules)
+    entrance = Entrance.of(settings)
     app = FastAPI(
         title="worker",
+        root_path=settings.api_root_path,
         lifespan=_lifespan(settings),
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, entrance),
         exception_handlers=dict.fromkeys((HTTPException, RequestValidationError), problems.answer),
         responses={"default": _documented_problem()},
-        dependencies=[Depends(check_role)],
+        dependencies=[Depends(check_role), Depends(check_form)],
         docs_url=None if settings.needs_token else "/docs",
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.state.entrance = entrance
     app.state.settings = settings
     app.state.registry = registry
     app.state.queues = queues_of(registry, settings.queue, *settings.served_queues)
@@ -87,27 +91,22 @@ def _lifespan(settings: Settings) -> Any:
             Database.from_settings(settings.require_database()) as app.state.db,
             TaskClient.from_settings(settings, db=app.state.db) as app.state.client,
         ):
+            app.state.entrance.tell()
             yield
 
     return lifespan
 
 
-def _middleware(settings: Settings) -> Sequence[Middleware]:
+def _middleware(settings: Settings, entrance: Entrance) -> Sequence[Middleware]:
     """From the outside to the inside."""
     proxies = settings.trusted_proxies
     return [
         Middleware(HeaderWriter),
         Middleware(problems.ErrorAnswerer),
         *([Middleware(ClientAddress, proxies)] if proxies else ()),
-        Middleware(AccessGuard, _rule(settings), open_paths=health.PATHS),
+        Middleware(AccessGuard, entrance.rule, open_paths=health.PATHS),
         Middleware(BodyLimit, settings.max_payload_bytes + ENVELOPE_BYTES),
     ]
-
-
-def _rule(settings: Settings) -> Rule:
-    if not settings.needs_token:
-        return LoopbackOnly()
-    return TokenRequired(KnownTokens(settings.api_tokens, settings.api_tokens_file))
 
 
 def _include_routers(app: FastAPI, settings: Settings, application: AppParts) -> None:

@@ -21,8 +21,10 @@ from starlette.websockets import WebSocketClose
 from uow.api.access import note_caller
 from uow.api.addresses import is_forwarded
 from uow.api.failed_logins import FailedLogins
+from uow.api.page_paths import path_of
 from uow.api.problems import problem
 from uow.api.roles import THIS_MACHINE, Caller
+from uow.api.token_file import Token
 from uow.api.tokens import KnownTokens
 
 POLICY_VIOLATION = 1008
@@ -30,8 +32,8 @@ POLICY_VIOLATION = 1008
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 
-Rule = Callable[[HTTPConnection], Caller | Response]
-"""Says who calls, or how the request is refused."""
+Rule = Callable[[HTTPConnection], Caller | Response | None]
+"""Says who calls, or how the request is refused; None: anybody may call this."""
 
 
 class AccessGuard:
@@ -61,14 +63,13 @@ class AccessGuard:
     def _refusal(self, scope: Scope) -> Response | None:
         if scope["type"] == "lifespan":
             return None
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path in self.open_paths:
+        if path_of(scope) in self.open_paths:
             return None
         said = self.rule(HTTPConnection(scope))
-        if isinstance(said, Response):
-            return said
-        note_caller(scope, said)
-        return None
+        if isinstance(said, Caller):
+            note_caller(scope, said)
+            return None
+        return said
 
 
 class TokenRequired:
@@ -85,21 +86,28 @@ class TokenRequired:
 
     def __call__(self, connection: HTTPConnection) -> Caller | Response:
         """Who calls; or a 401; or a 429, after too many wrong tokens from one address."""
+        said = self.look(connection, bearer_token(connection.headers))
+        if isinstance(said, Token):
+            return Caller(said.name, said.role)
+        return _wait(said) if said else _unknown()
+
+    def look(self, connection: HTTPConnection, shown: bytes) -> Token | int:
+        """The line of the token that a client shows; or how many seconds it has to wait, or 0."""
         address = connection.client.host if connection.client else ""
-        shown = _bearer_token(connection.headers)
-        caller = self._tokens.find(shown)
-        if caller is not None:
+        line = self._tokens.line_of(shown)
+        if line is not None:
             self._failed.succeeded(address)
-            return caller
-        wait = self._failed.failed(address) if shown else 0
-        return _wait(wait) if wait else _unknown()
+            return line
+        return self._failed.failed(address) if shown else 0
 
 
 def _wait(seconds: int) -> Response:
-    return problem(
-        429, f"too many wrong tokens from this address; try again in {seconds} s",
-        headers={"Retry-After": str(seconds)},
-    )  # fmt: skip
+    return problem(429, told_to_wait(seconds), headers={"Retry-After": str(seconds)})
+
+
+def told_to_wait(seconds: int) -> str:
+    """What a client reads that has shown too many wrong tokens."""
+    return f"too many wrong tokens from this address; try again in {seconds} s"
 
 
 def _unknown() -> Response:
@@ -146,6 +154,14 @@ class HeaderWriter:
         await self.app(scope, receive, send_with_headers)
 
 
+def bearer_token(headers: Headers) -> bytes:
+    """The token that a request shows as ``Authorization: Bearer <token>``; empty: none."""
+    given = headers.getlist("authorization")
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    # Starlette has decoded it as latin-1, which loses no byte.
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host` is this machine: the name localhost, or a loopback address."""
     if host == "localhost":
@@ -157,13 +173,6 @@ def is_loopback(host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.is_loopback
     return address.is_loopback
-
-
-def _bearer_token(headers: Headers) -> bytes:
-    given = headers.getlist("authorization")
-    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    # Starlette has decoded it as latin-1, which loses no byte.
-    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 
 
 def _host_of(authority: str) -> str:
