@@ -20,8 +20,9 @@ from uow.api.deps import queues_of
 from uow.api.entrance import Entrance
 from uow.api.forms import check_form
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
+from uow.api.pages.site import PAGE_ROLES, PAGES
 from uow.api.routers import health
-from uow.api.routes import ROUTERS, OpenRoutes, check_role
+from uow.api.routes import ROLES, ROUTERS, OpenRoutes, RoleTable, check_role
 from uow.api.schemas import Problem
 from uow.api.security import AccessGuard, HeaderWriter
 from uow.app import AppParts, Found, look_for_app
@@ -114,9 +115,12 @@ def _include_routers(app: FastAPI, settings: Settings, application: AppParts) ->
     bearer: list[params.Depends] = [Security(HTTPBearer(auto_error=False))] * settings.needs_token
     theirs = [_router(named) for named in application.routers]
     app.state.open_to_any_role = OpenRoutes([health.router, *theirs])
+    app.state.roles = RoleTable([*ROUTERS, *PAGES], {**ROLES, **PAGE_ROLES})
     app.include_router(health.router)
     for router in (*ROUTERS, *theirs):
         app.include_router(router, dependencies=bearer)
+    for router in PAGES:
+        app.include_router(router)
 
 
 def _router(named: str) -> APIRouter:

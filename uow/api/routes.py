@@ -73,23 +73,34 @@ ROLES: Final[Mapping[str, Role]] = {
 Endpoint = Callable[..., Any]
 
 
-def _declared() -> dict[tuple[str, Endpoint], str]:
-    return {
-        (method, route.endpoint): f"{method} {route.path}"
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods or ()
-    }
+class RoleTable:
+    """Which role each of our routes needs, whatever prefix it is served under.
+
+    Args:
+        routers: Whose routes they are.
+        roles: The role of each, by method and path; a route without a line needs an admin.
+
+    Attributes:
+        declared: The routes as `roles` calls them, by method and endpoint.
+    """
+
+    def __init__(self, routers: Iterable[APIRouter], roles: Mapping[str, Role]) -> None:
+        self.declared = {
+            (method, route.endpoint): f"{method} {route.path}"
+            for router in routers
+            for route in router.routes
+            if isinstance(route, APIRoute)
+            for method in route.methods or ()
+        }
+        self.roles = roles
+
+    def needed(self, method: str, endpoint: Endpoint) -> Role:
+        """The role that a route needs."""
+        return self.roles.get(self.declared.get((method, endpoint), ""), Role.ADMIN)
 
 
-DECLARED: Final = _declared()
-"""Our routes as `ROLES` calls them, whatever prefix they are served under."""
-
-
-def role_needed(method: str, endpoint: Endpoint) -> Role:
-    """The role that a route needs."""
-    return ROLES.get(DECLARED.get((method, endpoint), ""), Role.ADMIN)
+API_ROLES: Final = RoleTable(ROUTERS, ROLES)
+"""For an app that says nothing else as ``app.state.roles``."""
 
 
 class OpenRoutes:
@@ -127,6 +138,7 @@ async def check_role(connection: HTTPConnection) -> None:
     if endpoint in getattr(connection.app.state, "open_to_any_role", ()):
         return
     caller = await get_caller(connection)
-    needed = role_needed(connection.scope.get("method", "GET"), endpoint)
+    table: RoleTable = getattr(connection.app.state, "roles", API_ROLES)
+    needed = table.needed(connection.scope.get("method", "GET"), endpoint)
     if not caller.may(needed):
         raise refused(caller, needed, "this")

@@ -20,7 +20,7 @@ from uow.api.access import CallerDep, RevealDep
 from uow.api.app import create_app
 from uow.api.failed_logins import FREE_FAILURES
 from uow.api.roles import Role
-from uow.api.routes import DECLARED, ROLES, ROUTERS
+from uow.api.routes import API_ROLES, ROLES, ROUTERS
 from uow.app import AppParts
 from uow.tasks.registry import Registry
 
@@ -85,7 +85,7 @@ ANY_ROLE = {"/openapi.json", "/health/live", "/health/ready", "/theirs", "/revea
 
 
 def test_every_route_of_ours_has_a_role_and_every_line_a_route(app: FastAPI) -> None:
-    assert {*DECLARED.values()} == ROLES.keys()
+    assert {*API_ROLES.declared.values()} == ROLES.keys()
     served = {f"{method} {path}" for method, path in routes_of(app) if path not in ANY_ROLE}
     assert served == ROLES.keys()
 

@@ -1,0 +1,18 @@
+"""The pages as a whole: their routers, who may see which, and the way to them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import APIRouter
+
+from uow.api.pages import static_files, tasks
+from uow.api.roles import Role
+
+PAGES: Final[tuple[APIRouter, ...]] = (static_files.router, tasks.router)
+"""The routers of all pages."""
+
+PAGE_ROLES: Final[Mapping[str, Role]] = {
+    "GET /ui/static/{name}": Role.VIEWER,
+    "GET /ui/tasks": Role.VIEWER,
+}
+"""Which role each needs. One without a line here needs an admin; a test wants a line for each."""

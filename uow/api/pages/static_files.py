@@ -1,0 +1,48 @@
+"""The files that pages are made with: a style sheet, a script, an icon. There are no others."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from fastapi import APIRouter, HTTPException, Response
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file as it is served.
+
+    Attributes:
+        version: Stands in its address, so that browsers may keep it for good.
+    """
+
+    content: bytes
+    media_type: str
+    version: str
+
+
+_MEDIA_TYPES: Final = {
+    "site.css": "text/css; charset=utf-8",
+    "live.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+def _read(name: str, media_type: str) -> StaticFile:
+    content = files("uow.api.pages").joinpath("static", name).read_bytes()
+    return StaticFile(content, media_type, hashlib.blake2b(content, digest_size=8).hexdigest())
+
+
+STATIC_FILES: Final = {name: _read(name, kind) for name, kind in _MEDIA_TYPES.items()}
+"""By name. Read once, when the API starts."""
+
+router = APIRouter(prefix="/ui/static", include_in_schema=False)
+
+
+@router.get("/{name}")
+async def serve_file(name: str) -> Response:
+    """One of them; there are no others, so no path leads anywhere else."""
+    found = STATIC_FILES.get(name)
+    if found is None:
+        raise HTTPException(404, "there is no such file")
+    return Response(found.content, media_type=found.media_type)
