@@ -20,7 +20,8 @@ from uow.api.deps import queues_of
 from uow.api.entrance import Entrance
 from uow.api.forms import check_form
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
-from uow.api.pages.site import PAGE_ROLES, PAGES
+from uow.api.pages.shown_problems import ShownProblems
+from uow.api.pages.site import OPEN_PAGES, PAGE_ROLES, PAGES
 from uow.api.routers import health
 from uow.api.routes import ROLES, ROUTERS, OpenRoutes, RoleTable, check_role
 from uow.api.schemas import Problem
@@ -103,6 +104,7 @@ def _middleware(settings: Settings, entrance: Entrance) -> Sequence[Middleware]:
     proxies = settings.trusted_proxies
     return [
         Middleware(HeaderWriter),
+        Middleware(ShownProblems),
         Middleware(problems.ErrorAnswerer),
         *([Middleware(ClientAddress, proxies)] if proxies else ()),
         Middleware(AccessGuard, entrance.rule, open_paths=health.PATHS),
@@ -114,12 +116,12 @@ def _include_routers(app: FastAPI, settings: Settings, application: AppParts) ->
     # The AccessGuard checks the token; this only tells OpenAPI about it.
     bearer: list[params.Depends] = [Security(HTTPBearer(auto_error=False))] * settings.needs_token
     theirs = [_router(named) for named in application.routers]
-    app.state.open_to_any_role = OpenRoutes([health.router, *theirs])
+    app.state.open_to_any_role = OpenRoutes([health.router, *OPEN_PAGES, *theirs])
     app.state.roles = RoleTable([*ROUTERS, *PAGES], {**ROLES, **PAGE_ROLES})
     app.include_router(health.router)
     for router in (*ROUTERS, *theirs):
         app.include_router(router, dependencies=bearer)
-    for router in PAGES:
+    for router in (*OPEN_PAGES, *PAGES):
         app.include_router(router)
 
 

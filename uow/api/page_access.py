@@ -78,6 +78,7 @@ class PageAccess:
         if login is None:
             return None
         self._forms.note(connection.scope, "login", login.cookie)
+        connection.scope["state"]["logged_in"] = True
         return login.caller
 
 

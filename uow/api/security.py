@@ -11,6 +11,7 @@ What the caller may do, once let in, is asked at the route: `uow.api.access`.
 import re
 from collections.abc import Callable, Collection
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
@@ -21,7 +22,7 @@ from starlette.websockets import WebSocketClose
 from uow.api.access import note_caller
 from uow.api.addresses import is_forwarded
 from uow.api.failed_logins import FailedLogins
-from uow.api.page_paths import path_of
+from uow.api.page_paths import STATIC, is_page, path_of
 from uow.api.problems import problem
 from uow.api.roles import THIS_MACHINE, Caller
 from uow.api.token_file import Token
@@ -31,6 +32,20 @@ POLICY_VIOLATION = 1008
 """The close code of a refused WebSocket."""
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
+
+_KEPT: Final = frozenset({200, 304})
+"""Statuses of shared files that may be kept; that there is none is no such answer."""
+
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",  # Origin stands in forms all the same
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Of everything under ``/ui/``."""
 
 Rule = Callable[[HTTPConnection], Caller | Response | None]
 """Says who calls, or how the request is refused; None: anybody may call this."""
@@ -136,19 +151,27 @@ class LoopbackOnly:
 
 
 class HeaderWriter:
-    """Tells browsers and proxies to take every answer as it is and to keep none."""
+    """Tells browsers and proxies to take every answer as it is and to keep none.
+
+    Pages run and load what is ours alone, and are shown in no frame. Files that all pages share may
+    be kept as they say themselves: nothing in them is about anybody.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and add to the answer."""
+        path = path_of(scope) if scope["type"] == "http" else ""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Cache-Control"] = "no-store"
+                if not (path.startswith(STATIC) and message["status"] in _KEPT):
+                    headers["Cache-Control"] = "no-store"
+                if is_page(path):
+                    headers.update(PAGE_HEADERS)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
