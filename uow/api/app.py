@@ -22,6 +22,7 @@ from uow.api.forms import check_form
 from uow.api.limits import ENVELOPE_BYTES, BodyLimit
 from uow.api.pages.shown_problems import ShownProblems
 from uow.api.pages.site import OPEN_PAGES, PAGE_ROLES, PAGES
+from uow.api.prefix import ServedUnder
 from uow.api.routers import health
 from uow.api.routes import ROLES, ROUTERS, OpenRoutes, RoleTable, check_role
 from uow.api.schemas import Problem
@@ -66,7 +67,6 @@ def create_app(
     entrance = Entrance.of(settings)
     app = FastAPI(
         title="worker",
-        root_path=settings.api_root_path,
         lifespan=_lifespan(settings),
         middleware=_middleware(settings, entrance),
         exception_handlers=dict.fromkeys((HTTPException, RequestValidationError), problems.answer),
@@ -101,8 +101,9 @@ def _lifespan(settings: Settings) -> Any:
 
 def _middleware(settings: Settings, entrance: Entrance) -> Sequence[Middleware]:
     """From the outside to the inside."""
-    proxies = settings.trusted_proxies
+    proxies, root_path = settings.trusted_proxies, settings.api_root_path
     return [
+        *([Middleware(ServedUnder, root_path)] if root_path else ()),
         Middleware(HeaderWriter),
         Middleware(ShownProblems),
         Middleware(problems.ErrorAnswerer),

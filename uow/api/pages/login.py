@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse
 from uow.api.entrance import Entrance
 from uow.api.logins import expire_cookie, set_cookie
 from uow.api.page_paths import LOGIN, OVERVIEW, address, page_or_overview, wants_html
-from uow.api.pages.page_route import PageRoute, page_router
+from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import render
 from uow.api.security import told_to_wait
 from uow.api.token_file import Token
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 SEE_OTHER = 303
 
 router = page_router()
-front = APIRouter(route_class=PageRoute, include_in_schema=False)
+front = APIRouter(include_in_schema=False)
 """What a browser finds that has been given the host alone."""
 
 
