@@ -46,7 +46,8 @@ def create_app(
     """The API, with the task modules loaded; nothing connects before it starts.
 
     ``/docs`` is there without tokens only: a browser cannot show one. ``/openapi.json`` is there
-    always, and needs a token like everything but ``/health/…``.
+    always, and needs a token like everything but ``/health/…`` and the pages, which a login is
+    enough for.
 
     Args:
         settings: Other settings than the environment's.
