@@ -13,13 +13,11 @@ def tagged(request: Request, answer: BaseModel) -> Response:
     """The answer as JSON with its ETag; 304 without it for who has it (`If-None-Match`)."""
     body = answer.model_dump_json().encode()
     tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-    if is_known(request, tag):
+    if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=_NOT_MODIFIED, headers={"ETag": tag})
     return Response(body, media_type="application/json", headers={"ETag": tag})
 
 
-def is_known(request: Request, tag: str) -> bool:
-    """Whether who asks has what has this tag (`If-None-Match`)."""
-    given = request.headers.get("if-none-match", "")
+def _has(given: str, tag: str) -> bool:
     tags = {one.strip().removeprefix("W/") for one in given.split(",")}
     return tag in tags or "*" in tags

@@ -19,6 +19,7 @@ from uow.api import token_file
 from uow.api.app import create_app
 from uow.api.forms import SAFE_METHODS
 from uow.api.page_paths import LOGIN, LOGOUT, is_page
+from uow.api.pages import rendering
 from uow.api.roles import Role
 from uow.tasks.registry import Registry
 
@@ -239,6 +240,16 @@ class TestFormToken:
             async with browsing(app, HERE, "127.0.0.1") as http:
                 found.add(await form_token(http))
         assert len(found) == 1
+
+
+def test_every_form_in_a_template_has_the_field() -> None:
+    """But that of the login, which there is nothing to bind to."""
+    templates = sorted(Path(rendering.__file__).with_name("templates").glob("*.html"))
+    assert templates
+    for template in templates:
+        forms = re.findall(r"<form[^>]*method=.?post.*?</form>", template.read_text(), re.I | re.S)
+        lacking = [one for one in forms if 'name="form_token"' not in one]
+        assert lacking == [] or template.name == "login.html", (template.name, lacking)
 
 
 def forms_of(app: FastAPI) -> list[tuple[str, str]]:

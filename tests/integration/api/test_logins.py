@@ -92,6 +92,20 @@ class TestLoggingIn:
             found = (await http.get(answer.headers["location"])).json()
             assert (found["name"], found["role"], found["logged_in"]) == ("ann", "viewer", "True")
 
+    @pytest.mark.parametrize(
+        "wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "/ui/%0d%0ax", "x"]
+    )
+    async def test_it_leads_on_to_no_other_site(
+        self, app: FastAPI, token: str, wanted: str
+    ) -> None:
+        async with browsing(app) as http:
+            form = await http.get(LOGIN, params={"next": wanted})
+            assert f'name="next" value="{OVERVIEW}"' in form.text
+            wrong = await log_in(http, "wrong", next=wanted)
+            assert f'name="next" value="{OVERVIEW}"' in wrong.text
+            answer = await log_in(http, token, next=wanted)
+        assert (answer.status_code, answer.headers["location"]) == (303, OVERVIEW)
+
     async def test_the_form_is_one_for_password_managers_and_screen_readers(
         self, app: FastAPI
     ) -> None:

@@ -7,8 +7,6 @@ from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from uow.api.entity_tags import is_known
-
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
@@ -50,6 +48,6 @@ async def serve_file(request: Request, name: str, v: str = "") -> Response:
     # An address with the version is that of this content for good; another may change its content.
     kept = "public, max-age=31536000, immutable" if v == found.version else "no-cache"
     headers = {"ETag": f'"{found.version}"', "Cache-Control": kept}
-    if is_known(request, headers["ETag"]):
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(found.content, media_type=found.media_type, headers=headers)
