@@ -255,6 +255,26 @@ def test_a_token_that_could_be_guessed_is_refused_without_repeating_it(
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "root_path"),
+    [("", ""), ("/", ""), ("/ops", "/ops"), ("/ops/worker-1/", "/ops/worker-1")],
+)
+def test_a_prefix_is_a_path_without_a_slash_at_its_end(
+    said: str, root_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKER_API_ROOT_PATH", said)
+    assert load_settings().api_root_path == root_path
+
+
+@pytest.mark.parametrize(
+    "said", ["ops", "//evil.example", "/a//b", "https://a.example", "/a b", "/a;b", "/a?b", "/%2f"]
+)
+def test_what_is_no_plain_path_is_no_prefix(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_API_ROOT_PATH", said)
+    with pytest.raises(SettingsError, match="WORKER_API_ROOT_PATH: must be a path"):
+        load_settings()
+
+
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_TASK_MODULES", "app.tasks, app.more ,")
     assert load_settings().task_modules == ("app.tasks", "app.more")

@@ -1,9 +1,11 @@
 """The HTTP API: tasks and health over FastAPI, and the dependencies a service can use.
 
-A request's way, from the outside to the inside: `HeaderWriter`, `ErrorAnswerer`, `ClientAddress`
-(if proxies are trusted), `AccessGuard` (a token, or this machine), `BodyLimit`, `check_role`,
-route, session. The session's commit is done before the response is sent, so what the caller is told
-has happened. Whatever goes wrong is answered as problem details.
+A request's way, from the outside to the inside: `ServedUnder` (behind a path prefix),
+`HeaderWriter`, `ShownProblems` (as pages, to browsers), `ErrorAnswerer`, `ClientAddress` (if
+proxies are trusted), `AccessGuard` (a token, a login on the pages, or this machine), `BodyLimit`,
+`check_role`, `check_form` (of what pages change), route, session. The session's commit is done
+before the response is sent, so what the caller is told has happened. Whatever goes wrong is
+answered as problem details.
 """
 
 from importlib import import_module

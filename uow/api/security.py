@@ -11,6 +11,7 @@ What the caller may do, once let in, is asked at the route: `uow.api.access`.
 import re
 from collections.abc import Callable, Collection
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
@@ -21,8 +22,10 @@ from starlette.websockets import WebSocketClose
 from uow.api.access import note_caller
 from uow.api.addresses import is_forwarded
 from uow.api.failed_logins import FailedLogins
+from uow.api.page_paths import STATIC, is_page, path_of
 from uow.api.problems import problem
 from uow.api.roles import THIS_MACHINE, Caller
+from uow.api.token_file import Token
 from uow.api.tokens import KnownTokens
 
 POLICY_VIOLATION = 1008
@@ -30,8 +33,22 @@ POLICY_VIOLATION = 1008
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 
-Rule = Callable[[HTTPConnection], Caller | Response]
-"""Says who calls, or how the request is refused."""
+_KEPT: Final = frozenset({200, 304})
+"""Statuses of shared files that may be kept; that there is none is no such answer."""
+
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",  # Origin stands in forms all the same
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Of everything under ``/ui/``."""
+
+Rule = Callable[[HTTPConnection], Caller | Response | None]
+"""Says who calls, or how the request is refused; None: anybody may call this."""
 
 
 class AccessGuard:
@@ -61,14 +78,13 @@ class AccessGuard:
     def _refusal(self, scope: Scope) -> Response | None:
         if scope["type"] == "lifespan":
             return None
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path in self.open_paths:
+        if path_of(scope) in self.open_paths:
             return None
         said = self.rule(HTTPConnection(scope))
-        if isinstance(said, Response):
-            return said
-        note_caller(scope, said)
-        return None
+        if isinstance(said, Caller):
+            note_caller(scope, said)
+            return None
+        return said
 
 
 class TokenRequired:
@@ -85,21 +101,28 @@ class TokenRequired:
 
     def __call__(self, connection: HTTPConnection) -> Caller | Response:
         """Who calls; or a 401; or a 429, after too many wrong tokens from one address."""
+        said = self.look(connection, bearer_token(connection.headers))
+        if isinstance(said, Token):
+            return Caller(said.name, said.role)
+        return _wait(said) if said else _unknown()
+
+    def look(self, connection: HTTPConnection, shown: bytes) -> Token | int:
+        """The line of the token that a client shows; or how many seconds it has to wait, or 0."""
         address = connection.client.host if connection.client else ""
-        shown = _bearer_token(connection.headers)
-        caller = self._tokens.find(shown)
-        if caller is not None:
+        line = self._tokens.line_of(shown)
+        if line is not None:
             self._failed.succeeded(address)
-            return caller
-        wait = self._failed.failed(address) if shown else 0
-        return _wait(wait) if wait else _unknown()
+            return line
+        return self._failed.failed(address) if shown else 0
 
 
 def _wait(seconds: int) -> Response:
-    return problem(
-        429, f"too many wrong tokens from this address; try again in {seconds} s",
-        headers={"Retry-After": str(seconds)},
-    )  # fmt: skip
+    return problem(429, told_to_wait(seconds), headers={"Retry-After": str(seconds)})
+
+
+def told_to_wait(seconds: int) -> str:
+    """What a client reads that has shown too many wrong tokens."""
+    return f"too many wrong tokens from this address; try again in {seconds} s"
 
 
 def _unknown() -> Response:
@@ -128,22 +151,38 @@ class LoopbackOnly:
 
 
 class HeaderWriter:
-    """Tells browsers and proxies to take every answer as it is and to keep none."""
+    """Tells browsers and proxies to take every answer as it is and to keep none.
+
+    Pages run and load what is ours alone, and are shown in no frame. Files that all pages share may
+    be kept as they say themselves: nothing in them is about anybody.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and add to the answer."""
+        path = path_of(scope) if scope["type"] == "http" else ""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Cache-Control"] = "no-store"
+                if not (path.startswith(STATIC) and message["status"] in _KEPT):
+                    headers["Cache-Control"] = "no-store"
+                if is_page(path):
+                    headers.update(PAGE_HEADERS)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def bearer_token(headers: Headers) -> bytes:
+    """The token that a request shows as ``Authorization: Bearer <token>``; empty: none."""
+    given = headers.getlist("authorization")
+    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    # Starlette has decoded it as latin-1, which loses no byte.
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 
 
 def is_loopback(host: str) -> bool:
@@ -157,13 +196,6 @@ def is_loopback(host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.is_loopback
     return address.is_loopback
-
-
-def _bearer_token(headers: Headers) -> bytes:
-    given = headers.getlist("authorization")
-    scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    # Starlette has decoded it as latin-1, which loses no byte.
-    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 
 
 def _host_of(authority: str) -> str:

@@ -2,7 +2,7 @@
 
 import hmac
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -42,15 +42,27 @@ class KnownTokens:
 
     def find(self, shown: bytes) -> Caller | None:
         """Whose token this is; None: nobody's."""
-        if self._file is not None:
-            self._look_again(self._file)
+        line = self.line_of(shown)
+        return None if line is None else Caller(line.name, line.role)
+
+    def line_of(self, shown: bytes) -> Token | None:
+        """The line of this token; None: there is none."""
         # All are compared, in constant time: how long it takes says nothing about any token.
         shown_digest = token_file.digest(shown)
-        found: Caller | None = None
-        for token in (*self._of_settings, *self._of_file):
+        found: Token | None = None
+        for token in self._now():
             if hmac.compare_digest(shown_digest, token.sha256):
-                found = Caller(token.name, token.role)
+                found = token
         return found if shown else None
+
+    def named(self, name: str) -> Sequence[Token]:
+        """The lines of that name, as they are now: all tokens of the setting have one name."""
+        return [token for token in self._now() if token.name == name]
+
+    def _now(self) -> Sequence[Token]:
+        if self._file is not None:
+            self._look_again(self._file)
+        return (*self._of_settings, *self._of_file)
 
     def _look_again(self, file: Path) -> None:
         try:

@@ -140,16 +140,20 @@ def check(
 def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    root_path: Annotated[
+        str | None, typer.Option(help="Path under which a proxy serves it, as /worker.")
+    ] = None,
     named: Named = None,
 ) -> None:
-    """Serve the HTTP API."""
+    """Serve the HTTP API, and its pages at /ui/."""
     from uow.api.server import serve
     from uow.app import look_for_app
 
     found = look_for_app(named)
+    said = {} if root_path is None else {"api_root_path": root_path}
     # It configures the log, after the application.
     serve(
-        found.app.load_settings(), host, port,
+        found.app.load_settings(**said), host, port,
         application=found.app, announce=found.tell,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from uow.settings.types import Networks, Secret, Tokens
+from uow.settings.types import Networks, RootPath, Secret, Tokens
 
 
 class ApiSettings(BaseSettings):
@@ -24,7 +24,13 @@ class ApiSettings(BaseSettings):
     api_secret: Secret = Field(
         None,
         description="Key of 32 characters or more, the same for every process of the HTTP API, "
-        "that signs what browsers are given: links to events.",
+        "that signs what browsers are given: logins on the pages, and links to events. Unset: "
+        "logins end with their process.",
+    )
+    api_root_path: RootPath = Field(
+        "",
+        description="Path under which a proxy serves the HTTP API, as `/worker`, whether or not it "
+        "takes it off.",
     )
     trusted_proxies: Networks = Field(
         (),

@@ -57,6 +57,7 @@ class SettingValues(TypedDict, total=False):
     redact: str | Sequence[str]
     api_tokens_file: str | Path | None
     api_secret: str | SecretStr | None
+    api_root_path: str
     trusted_proxies: str | Sequence[str]
 
 
@@ -126,6 +127,13 @@ def _secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _root_path(value: str) -> str:
+    path = value.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        raise ValueError("must be a path as /worker, of letters, digits and . _ ~ -")
+    return path
+
+
 def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for one in value:
         try:
@@ -148,5 +156,6 @@ Queue = Annotated[str, AfterValidator(_queue)]
 Texts = Annotated[tuple[str, ...], NoDecode, _Listed]
 Queues = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_queues)]
 Secret = Annotated[SecretStr | None, AfterValidator(_secret)]
+RootPath = Annotated[str, AfterValidator(_root_path)]
 Networks = Annotated[tuple[str, ...], NoDecode, _Listed, AfterValidator(_networks)]
 Tokens = Annotated[tuple[SecretStr, ...], NoDecode, _Listed, AfterValidator(_tokens)]

@@ -9,16 +9,21 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, routing
+from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from starlette.requests import Request
 
 from tests.integration.api.apps import api_of
+from tests.integration.api.browsing import OURS, form_token
 from tests.integration.api.conftest import assert_problem, calling
 from uow import Settings
 from uow.api import token_file
 from uow.api.access import CallerDep, RevealDep
 from uow.api.app import create_app
 from uow.api.failed_logins import FREE_FAILURES
+from uow.api.forms import SAFE_METHODS
+from uow.api.page_paths import LOGIN, LOGOUT, is_page
+from uow.api.pages.site import OPEN_PAGES, PAGE_ROLES
 from uow.api.roles import Role
 from uow.api.routes import API_ROLES, ROLES, ROUTERS
 from uow.app import AppParts
@@ -59,7 +64,8 @@ def with_tokens(unconnected: Settings, file: Path, tokens: dict[Role, str]) -> S
 
 @pytest.fixture
 def app(with_tokens: Settings, registry: Registry) -> FastAPI:
-    parts = AppParts(routers=["tests.integration.api.test_roles:theirs"])
+    pages = "tests.integration.api.browsing:some_pages"
+    parts = AppParts(routers=["tests.integration.api.test_roles:theirs", pages])
     return create_app(with_tokens, registry, parts)
 
 
@@ -78,25 +84,40 @@ def bearer(token: str) -> dict[str, str]:
 async def status(http: httpx.AsyncClient, method: str, path: str, token: str) -> int:
     path = re.sub(r"{\w+?_id}", str(uuid4()), path.replace("{user_id}", "1"))
     path = re.sub("{.*?}", "x", path)
-    return (await http.request(method, path, headers=bearer(token))).status_code
+    options: dict[str, Any] = {"headers": bearer(token)}
+    if is_page(path) and method not in SAFE_METHODS:
+        options["headers"] |= OURS
+        options["data"] = {"form_token": await form_token(http, headers=bearer(token))}
+    return (await http.request(method, path, **options)).status_code
 
 
-ANY_ROLE = {"/openapi.json", "/health/live", "/health/ready", "/theirs", "/revealed"}
+THEIRS = {"/openapi.json", "/health/live", "/health/ready", "/theirs", "/revealed", "/ui/seen",
+          "/ui/done"}  # fmt: skip
+OPEN = {"/", "/ui", LOGIN, LOGOUT, "/ui/static/{name}"}
+ANY_ROLE = {*THEIRS, *OPEN}
 
 
 def test_every_route_of_ours_has_a_role_and_every_line_a_route(app: FastAPI) -> None:
     assert {*API_ROLES.declared.values()} == ROLES.keys()
     served = {f"{method} {path}" for method, path in routes_of(app) if path not in ANY_ROLE}
-    assert served == ROLES.keys()
+    assert served == {*ROLES, *PAGE_ROLES}
+
+
+def test_pages_are_open_to_any_role_only_where_there_is_nothing_to_see() -> None:
+    routes = [one for router in OPEN_PAGES for one in router.routes if isinstance(one, APIRoute)]
+    assert {f"{method} {one.path}" for one in routes for method in one.methods or ()} == {
+        "GET /", "GET /ui", f"GET {LOGIN}", f"POST {LOGIN}", f"POST {LOGOUT}",
+        "GET /ui/static/{name}",
+    }  # fmt: skip
 
 
 async def test_each_route_lets_in_the_roles_that_include_its_own_and_no_other(
     api: httpx.AsyncClient, app: FastAPI, tokens: dict[Role, str]
 ) -> None:
-    for method, path in sorted(routes_of(app)):
+    for method, path in sorted(routes_of(app) - {("POST", LOGIN)}):
         for role, token in tokens.items():
             found = await status(api, method, path, token)
-            needed = ROLES.get(f"{method} {path}")
+            needed = {**ROLES, **PAGE_ROLES}.get(f"{method} {path}")
             expected = path in ANY_ROLE or (needed is not None and role in MAY_CALL[needed])
             assert (found != 403) == expected, (method, path, role, found)
             assert found not in (401, 429)
@@ -105,7 +126,7 @@ async def test_each_route_lets_in_the_roles_that_include_its_own_and_no_other(
 async def test_a_token_of_the_setting_may_do_everything(
     api: httpx.AsyncClient, app: FastAPI
 ) -> None:
-    for method, path in sorted(routes_of(app)):
+    for method, path in sorted(routes_of(app) - {("POST", LOGIN)}):
         assert await status(api, method, path, "token-of-the-setting") not in (401, 403, 429)
 
 

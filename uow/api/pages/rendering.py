@@ -10,6 +10,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from uow.api.page_paths import path_of
 from uow.api.pages import wording
 from uow.api.pages.static_files import STATIC_FILES
 from uow.api.roles import Caller, Role
@@ -112,7 +113,7 @@ def render(
     """A page, or, for whoever looks at it already, nothing: its regions go into the scope then.
 
     Every template has, besides `values`: ``link``, ``region``, ``viewer`` (who looks at it),
-    ``may(role)``, ``path`` (of the page, without the prefix), ``form_token``.
+    ``may(role)``, ``path`` (of the page, without the prefix), ``form_token``, ``logged_in``.
     """
     regions = Regions()
     page = _TEMPLATES.get_template(template)
@@ -132,8 +133,9 @@ def _always(request: Request) -> dict[str, object]:
         "link": Links(root_path),
         "viewer": viewer,
         "may": lambda role: viewer is not None and viewer.may(Role(role)),
-        "path": request.scope["path"].removeprefix(root_path),
+        "path": path_of(request.scope),
         "form_token": state.get("form_token", ""),
+        "logged_in": state.get("logged_in", False),
     }
 
 

@@ -5,14 +5,16 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from uow.api.pages import static_files, tasks
+from uow.api.pages import login, static_files, tasks
 from uow.api.roles import Role
 
-PAGES: Final[tuple[APIRouter, ...]] = (static_files.router, tasks.router)
-"""The routers of all pages."""
+OPEN_PAGES: Final[tuple[APIRouter, ...]] = (login.front, login.router, static_files.router)
+"""Whoever may ask for these needs no role."""
+
+PAGES: Final[tuple[APIRouter, ...]] = (tasks.router,)
+"""The routers of all others."""
 
 PAGE_ROLES: Final[Mapping[str, Role]] = {
-    "GET /ui/static/{name}": Role.VIEWER,
     "GET /ui/tasks": Role.VIEWER,
 }
 """Which role each needs. One without a line here needs an admin; a test wants a line for each."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,14 @@ router = APIRouter(prefix="/ui/static", include_in_schema=False)
 
 
 @router.get("/{name}")
-async def serve_file(name: str) -> Response:
+async def serve_file(request: Request, name: str, v: str = "") -> Response:
     """One of them; there are no others, so no path leads anywhere else."""
     found = STATIC_FILES.get(name)
     if found is None:
         raise HTTPException(404, "there is no such file")
-    return Response(found.content, media_type=found.media_type)
+    # An address with the version is that of this content for good; another may change its content.
+    kept = "public, max-age=31536000, immutable" if v == found.version else "no-cache"
+    headers = {"ETag": f'"{found.version}"', "Cache-Control": kept}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(found.content, media_type=found.media_type, headers=headers)
