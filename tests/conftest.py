@@ -32,6 +32,15 @@ SEARCH_PATH = {"search_path": "public,worker"}
 Statements of the product name it; `tests/integration/test_roles.py` runs without this."""
 
 
+def pytest_collection_finish() -> None:
+    """What collecting has made stays until the end, so no collection of garbage looks at it again.
+
+    Some 400,000 objects: a quarter of a second for each module's `gc.collect()` below.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
