@@ -62,19 +62,24 @@ class ForkServer:
         self._server: tuple[subprocess.Popen[str], socket.socket] | None = None
 
     def start(
-        self, arguments: Sequence[str], environment: Mapping[str, str], stdout: int, stderr: int
-    ) -> ForkedProcess:
+        self, arguments: Sequence[str], environment: Mapping[str, str], stdout: int, stderr: int,
+        *, directory: Path | None = None,
+    ) -> ForkedProcess:  # fmt: skip
         """Start `python -m uow` with these arguments and exactly this environment.
+
+        Args:
+            directory: Where it stands; the server's own by default.
 
         What Python reads when it starts, or a library when it is imported, is as it was for the
         first process.
         """
         with self._lock:
             server, channel = self._server = self._server or self._launch(environment)
+        request = [arguments, dict(environment), str(directory or self._directory)]
         lifeline, theirs = socket.socketpair()
         with suppress(BrokenPipeError), theirs:
             socket.send_fds(channel, [b"+"], [stdout, stderr, theirs.fileno()])
-            lifeline.sendall(json.dumps([arguments, dict(environment)]).encode() + b"\n")
+            lifeline.sendall(json.dumps(request).encode() + b"\n")
         pid = lifeline.recv(NUMBER.size)
         if not pid:
             raise RuntimeError(f"the fork server has ended:\n{server.communicate()[1]}")

@@ -45,6 +45,7 @@ class Request(NamedTuple):
     lifeline: socket.socket
     arguments: list[str]
     environment: dict[str, str]
+    directory: str
 
     def fulfil(self) -> None:
         """Become it."""
@@ -53,6 +54,8 @@ class Request(NamedTuple):
         self.close()
         os.environ.clear()
         os.environ.update(self.environment)
+        os.chdir(self.directory)
+        sys.path[0] = self.directory  # as `python -m` does
         importlib.import_module("uow.failpoints").arm(os.environ)
         sys.argv[1:] = self.arguments
         runpy.run_module("uow", run_name="__main__", alter_sys=True)

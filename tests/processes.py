@@ -58,6 +58,23 @@ def start(
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=stdout, stderr=stderr)
 
 
+def run_standing_in(
+    directory: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m uow` in a directory to its end, with exactly this environment."""
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        process = fork_server.start(
+            arguments, environment, stdout.fileno(), stderr.fileno(), directory=directory
+        )
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
+
+
 async def run_command(
     settings: Settings, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.processes import ROOT, environment_of
+from tests.processes import ROOT, environment_of, run_standing_in
 from uow import Database, Settings
 
 GUIDE = (ROOT / "docs" / "applications.md").read_text()
@@ -26,10 +26,14 @@ def application(tmp_path: Path) -> Path:
 
 
 def run(command: str, where: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *command.split()], cwd=where, env=environment,
-        capture_output=True, text=True, timeout=40, check=False,
-    )  # fmt: skip
+    module, *arguments = command.split()
+    if module == "uow":  # the same, without the second that its imports take
+        done = run_standing_in(where, arguments, environment)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments], cwd=where, env=environment,
+            capture_output=True, text=True, timeout=40, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -43,7 +47,7 @@ with TestClient(app.api(),
 """
 
 
-@pytest.mark.timeout(180)  # ten processes that import everything anew
+@pytest.mark.timeout(180)  # five processes that import everything anew
 async def test_the_application_does_what_its_page_says(
     application: Path, settings: Settings, db: Database
 ) -> None:

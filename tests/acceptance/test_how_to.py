@@ -1,16 +1,15 @@
 """The how-to pages: their files written, their commands typed, their SQL run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.reader import Reader, execute
-from tests.conftest import _database
+from tests.databases import Databases
 from tests.processes import environment_of
 from uow import Settings
-from uow.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.timeout(180)  # up to ten commands, each of which imports everything anew
 
@@ -56,8 +55,8 @@ def test_deploys_that_change_arguments(reader: Reader) -> None:
 
 
 @pytest.fixture
-async def other_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    async with _database(postgres, "") as url:
+def other_database_url(databases: Databases) -> Iterator[str]:
+    with databases.one() as url:
         yield url
 
 

@@ -15,10 +15,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from tests.clusters import CopiedPostgres, prepared_cluster
 from tests.conftest import SEARCH_PATH
 from tests.processes import WorkerProcess
 from uow import Database, Settings, TaskClient
-from uow.db import migrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 
 WORKERS = {"stock": ("--stock",), "fast": ()}
@@ -90,11 +90,18 @@ class House:
         return process
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Path]:
+    """The Postgres of which every house has a copy."""
+    with prepared_cluster(create_effects) as directory:
+        yield directory
+
+
 @pytest.fixture
-async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
+async def house(tmp_path: Path, worker_kind: str, cluster: Path) -> AsyncIterator[House]:
     """Own servers, own database, own workers."""
     started: list[WorkerProcess] = []
-    server = EmbeddedPostgres(tcp=True, settings=SEARCH_PATH)
+    server = CopiedPostgres(cluster, tcp=True, settings=SEARCH_PATH)
     async with server as postgres, EmbeddedRedis(tcp=True) as redis:
         settings = Settings(
             database_url=SecretStr(postgres.url),
@@ -110,8 +117,6 @@ async def house(tmp_path: Path, worker_kind: str) -> AsyncIterator[House]:
             return started[-1]
 
         async with Database.from_settings(settings.require_database()) as db:
-            await migrations.upgrade(db)
-            await create_effects(db)
             async with TaskClient.from_settings(settings, db=db) as client:
                 yield House(postgres, redis, settings, db, client, start, tmp_path)
             for process in started:

@@ -222,9 +222,10 @@ async def test_a_task_that_blocks_the_loop_for_longer_than_a_lease_keeps_it(hous
 
 
 async def test_a_worker_that_comes_back_is_acquitted_of_the_death(house: House) -> None:
-    watcher = await house.start_worker(WORKER_QUEUE="none")
+    lease = {"WORKER_LEASE_SECONDS": "3"}  # so that on a slow machine it is not taken for dead anew
+    watcher = await house.start_worker(WORKER_QUEUE="none", **lease)
     await asyncio.to_thread(watcher.wait_for_log, "leads the fleet")
-    stopped = await house.start_worker()
+    stopped = await house.start_worker(**lease)
     handle = await house.client.enqueue(tasks.hold, what="once")
     await wait_until_running(house.client, handle.id)
     pause(stopped)

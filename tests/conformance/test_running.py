@@ -70,6 +70,14 @@ async def passing(worker: RunningWorker, gate: Gate) -> TaskHandle[Any]:
     return handle
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_frozen() -> Iterator[None]:
+    """So that what a worker would freeze can be counted."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
 def held_by_this_process() -> tuple[Any, ...]:
     return (
         [signal.getsignal(number) for number in range(1, 32)],

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from typing_extensions import deprecated
 
-from tests.conftest import Drain, _database
+from tests.conftest import Drain
+from tests.databases import Databases
 from uow import (
     Database,
     InvalidOptions,
@@ -23,7 +24,6 @@ from uow import (
     TaskFunction,
     task,
 )
-from uow.embedded import EmbeddedPostgres
 from uow.errors import AmbiguousClient, ClientClosed
 from uow.tasks import outlets
 from uow.tasks.registry import Registry
@@ -40,10 +40,10 @@ def double(registry: Registry) -> TaskFunction[..., int]:
 
 @pytest.fixture
 async def other(
-    postgres: EmbeddedPostgres, template: str, settings: Settings
+    databases: Databases, template: str, settings: Settings
 ) -> AsyncIterator[TaskClient]:
     """A client of another database, with a queue of its own, that was opened last."""
-    async with _database(postgres, f"TEMPLATE {template}") as url:
+    with databases.one(template) as url:
         elsewhere = settings.model_copy(
             update={"database_url": type(settings.redis_url)(url), "queue": "other"}
         )
@@ -121,14 +121,15 @@ class TestTheClient:
         assert await rows(db) == [("settings", False)]
 
     async def test_that_could_be_one_of_two_is_an_error_and_no_row(
-        self, postgres: EmbeddedPostgres, template: str, client: TaskClient, other: TaskClient,
+        self, databases: Databases, template: str, client: TaskClient, other: TaskClient,
         double: TaskFunction[..., int],
     ) -> None:  # fmt: skip
-        async with _database(postgres, f"TEMPLATE {template}") as url, Database(url) as third:
-            with pytest.raises(AmbiguousClient, match="'arq:queue' and 'other'"):
-                async with third.get_session() as session:
-                    await double.enqueue(session, n=1)
-            assert await rows(third) == []
+        with databases.one(template) as url:
+            async with Database(url) as third:
+                with pytest.raises(AmbiguousClient, match="'arq:queue' and 'other'"):
+                    async with third.get_session() as session:
+                        await double.enqueue(session, n=1)
+                assert await rows(third) == []
 
     async def test_that_is_closed_answers_no_handle(
         self, settings: Settings, db: Database, double: TaskFunction[..., int]

@@ -258,7 +258,8 @@ async def test_a_session_that_was_entered_by_hand_and_forgotten_fails_the_attemp
     @task("forgets", max_tries=1, registry=registry)
     async def forgets(ctx: TaskContext) -> None:
         async def helper() -> None:
-            session = await ctx["db"].get_session().__aenter__()
+            block = ctx["db"].get_session()  # dropped with this function, and not before
+            session = await block.__aenter__()
             await session.execute(INSERT, {"what": "forgotten"})
 
         await helper()
@@ -271,5 +272,21 @@ async def test_a_session_that_was_entered_by_hand_and_forgotten_fails_the_attemp
     handle = await client.enqueue(forgets)
     await drain()
     with pytest.raises(TaskFailed, match=f"Session(LeftOpen|AlreadyOpen).*{HERE}:"):
+        await handle.result(10)
+    assert await applied(db) == []
+
+
+async def test_a_block_that_is_dropped_while_its_session_is_used_fails_the_attempt(
+    db: Database, client: TaskClient, registry: Registry, drain: Drain
+) -> None:
+    @task("drops", max_tries=1, registry=registry)
+    async def drops(ctx: TaskContext) -> None:
+        session = await ctx["db"].get_session().__aenter__()  # asyncio ends the block from now on
+        await session.execute(INSERT, {"what": "dropped"})
+
+    handle = await client.enqueue(drops)
+    await drain()
+    # At any moment: the statement is refused, or has run and goes with the attempt.
+    with pytest.raises(TaskFailed):
         await handle.result(10)
     assert await applied(db) == []

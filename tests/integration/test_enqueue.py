@@ -509,7 +509,7 @@ class TestStockArqClients:
         job = await stock.enqueue_job("double", 21, _job_id="mine")
         assert job is not None
         await drain()
-        assert await job.result(timeout=1) == 42
+        assert await job.result(timeout=10) == 42
         found = await db.execute_once(text("SELECT name, state, args, job_id FROM task"), {})
         assert found.one()._mapping == {
             "name": "double",
@@ -525,7 +525,7 @@ class TestStockArqClients:
             job = await stock.enqueue_job("double", n=number, _job_id="mine")
             assert job is not None
             await drain()
-            assert await job.result(timeout=1) == 2 * number
+            assert await job.result(timeout=10) == 2 * number
             await stock.delete("arq:result:mine")
         assert await rows(db) == 2
 
@@ -540,7 +540,7 @@ class TestStockArqClients:
         assert job is not None
         await drain()
         with pytest.raises(TaskFailed, match="KeyError: 'k'"):
-            await job.result(timeout=1)
+            await job.result(timeout=10)
 
     async def test_wrong_arguments_are_told_to_the_client_and_make_no_row(
         self, db: Database, stock: ArqRedis, double: TaskFunction[..., int], drain: Drain
@@ -549,7 +549,7 @@ class TestStockArqClients:
         assert job is not None
         await drain()
         with pytest.raises(TaskFailed, match="InvalidArguments: double: "):
-            await job.result(timeout=1)
+            await job.result(timeout=10)
         assert await rows(db) == 0
 
     async def test_a_task_without_a_row_stays_without_one(
@@ -558,7 +558,7 @@ class TestStockArqClients:
         job = await stock.enqueue_job("plain", 21)
         assert job is not None
         await drain()
-        assert await job.result(timeout=1) == 42
+        assert await job.result(timeout=10) == 42
         assert await rows(db) == 0
 
     async def test_oversized_arguments_are_refused_where_they_are_sent(

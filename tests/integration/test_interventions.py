@@ -228,14 +228,14 @@ class TestRetry:
             ):
                 await drain()
             with pytest.raises(TaskFailed):
-                await job.result(timeout=1)
+                await job.result(timeout=10)
             MOOD["bad"] = False
             assert await client.retry(found.id) is True
             await client.flush()
             assert await stock.zrange("arq:queue", 0, -1) == [b"mine"]
             assert await job.result_info() is None  # nobody takes the old failure for the new end
             await drain()
-            assert await job.result(timeout=1) == "try 1"
+            assert await job.result(timeout=10) == "try 1"
         assert await client.handle(found.id).result(10) == "try 1"
 
     async def test_what_an_attempt_from_before_the_cancel_says_is_not_the_new_runs(

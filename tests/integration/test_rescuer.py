@@ -739,7 +739,7 @@ class TestRetention:
         for function in (short, long, default):
             await client.enqueue(function)
         await drain()
-        assert await Pruner(db, redis).run_once() == 1
+        await Pruner(db, redis).run_once()  # unless the worker, which leads, has come first
         left = await db.execute_once(text("SELECT name FROM task ORDER BY name"), {})
         assert list(left.scalars()) == ["default", "long"]
         errors = await db.execute_once(text("SELECT count(*) FROM task_error"), {})

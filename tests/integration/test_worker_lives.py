@@ -91,7 +91,7 @@ async def test_close_ends_when_redis_is_gone(
         go_on.set()
         assert await handle.result(timeout=10) == "through"
         await end(worker)
-        await asyncio.wait([main], timeout=1)
+        await asyncio.wait([main], timeout=10)
         assert main.cancelled()
 
 

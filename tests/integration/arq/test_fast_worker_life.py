@@ -73,7 +73,7 @@ async def test_running_jobs_get_their_time_to_end(client: ArqRedis, make: Make) 
     gate.opened.set()
     await asyncio.wait([main])
     await worker.close()
-    assert await job.result(timeout=1) == "through"
+    assert await job.result(timeout=10) == "through"
     assert await client.zcard("arq:queue") == 1, "nothing more is claimed"
 
 

@@ -56,7 +56,7 @@ async def test_a_worker_can_be_run_again(client: ArqRedis, build: Build) -> None
         job = await client.enqueue_job("note", count)
         assert job is not None
         await worker.main()
-        assert await job.result(timeout=1) == count
+        assert await job.result(timeout=10) == count
         assert worker.jobs_complete == count
     assert len(started) == 3
 
@@ -293,7 +293,7 @@ async def test_close_ends_after_a_main_that_was_cancelled(
         await asyncio.sleep(0)
     await end(worker)
     assert worker.main_task is None or worker.main_task.done()
-    await asyncio.wait([main], timeout=1)
+    await asyncio.wait([main], timeout=10)
     assert main.cancelled()
 
 

@@ -235,7 +235,7 @@ class TestAsked:
         began = time.monotonic()
         with pytest.raises(TimeoutError, match=r"was not settled within 0\.2 s"):
             found.result(0.2)
-        assert 0.2 <= time.monotonic() - began < 1
+        assert 0.2 <= time.monotonic() - began < 5
 
     def test_result_is_woken_by_a_hint(
         self, sync_client: Client, double: TaskFunction[..., int], raw_redis: Redis,
@@ -403,7 +403,7 @@ class TestRedis:
             with Client.from_settings(changed(settings, redis_url=url)) as client:
                 began = time.monotonic()
                 found = [client.enqueue(double, n=n) for n in range(20)]
-                assert time.monotonic() - began < 2
+                assert time.monotonic() - began < 5  # if each waited: twenty
                 assert {one.status() for one in found} == {TaskState.QUEUED}
                 began = time.monotonic()
         assert time.monotonic() - began < 4, "the end waits for two seconds"
