@@ -186,6 +186,21 @@ class TestBehindAPrefix:
                 assert (await http.get(path, headers=HTML)).status_code == 401
 
 
+async def test_under_a_real_server_a_browser_on_plain_http_logs_in_behind_a_prefix(
+    with_tokens: Settings, registry: Registry
+) -> None:
+    app = create_app(with_tokens.model_copy(update={"api_root_path": "/ops"}), registry, PARTS)
+    async with serving(app) as http:
+        http.headers = httpx.Headers({**HTML, "origin": str(http.base_url).rstrip("/")})
+        http.follow_redirects = True
+        form = await http.get("/ops/ui/seen?a=b")
+        assert (form.status_code, form.url.path) == (200, "/ops/ui/login")
+        said = {"token": TOKEN, "next": form.url.params["next"]}
+        page = await http.post("/ops/ui/login", data=said)
+        assert (page.status_code, page.url.raw_path) == (200, b"/ops/ui/seen?a=b")
+        assert page.json()["logged_in"] == "True"
+
+
 async def test_a_prefix_that_the_server_says_counts_likewise(
     with_tokens: Settings, registry: Registry
 ) -> None:
