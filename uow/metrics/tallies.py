@@ -1,7 +1,7 @@
 """Counts of what has happened, by the labels that they are shown with.
 
-They are listeners of the spine, on the event loop, and are read from another thread: what is shown
-may be an event or so apart, and is never more than has happened.
+They are counted on the event loop, or by the thread that asks for them, and may be counted on while
+they are read: two numbers may be some attempts apart, and neither is more than has happened.
 """
 
 import threading
@@ -125,8 +125,9 @@ class AttemptTally:
                 (self._tallies.get(those[:2]) or self._new(*those[:2])).note(those)
 
     def all(self) -> list[tuple[tuple[str, str], TaskTally]]:
-        """All tallies, by task and queue; in one step, so that another thread may ask."""
-        return [*self._tallies.items()]
+        """All tallies, by task and queue. From any thread."""
+        with self._counting:
+            return [*self._tallies.items()]
 
     def _new(self, name: str, queue: str) -> TaskTally:
         key = (name, queue) if len(self._tallies) < MOST_TASKS else (OTHERS, OTHERS)
