@@ -111,3 +111,25 @@ def test_what_is_noted_by_one_thread_and_counted_by_others_is_told_once(worker: 
             worker.end(ended(waited=float(200 * at + n)) for n in range(200))
     worker.notes.count()
     assert worker.waited == [float(n) for n in range(200 * 200)]
+
+
+def test_what_ends_while_another_thread_takes_what_has_ended_is_told_the_next_time(
+    worker: Worker,
+) -> None:
+    meanwhile: list[float] = []
+
+    class Meanwhile(str):
+        """As it is looked up, an attempt ends."""
+
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            meanwhile.append(2.0)
+            worker.end([ended(waited=2.0)])
+            return super().__hash__()
+
+    worker.end([ended(Meanwhile("mails.send"), waited=1.0)])
+    worker.notes.count()
+    assert worker.waited[0] == 1.0
+    worker.notes.count()
+    assert worker.waited == [1.0, *meanwhile]
