@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -28,6 +29,7 @@ import uvloop
 from uow import CallNext, Database, Settings, TaskContext, TaskFunction, middleware, on, task
 from uow.attempt.attempt import Attempt
 from uow.attempt.delivery import Delivery, HeldJob
+from uow.attempt.notes import EndedAlike, Notes
 from uow.attempt.rowless import RowlessAttempt
 from uow.attempt.run import go_on
 from uow.attempt.running import Held
@@ -41,6 +43,7 @@ from uow.fast import job_log
 from uow.fast.slots import Slots
 from uow.ids import new_id
 from uow.run import YOUNG_OBJECTS
+from uow.services.counts import Counts
 from uow.settings.log_level import LogFormat
 from uow.tasks.headers import NO_HEADERS, encode_headers
 from uow.tasks.outcome import Outcome
@@ -147,12 +150,11 @@ async def _nothing() -> None:
 # -- the extensions: each is there while its block runs --------------------------------------------
 
 
-def metrics(registry: Registry) -> AbstractContextManager[object]:
+def metrics(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """As with WORKER_METRICS_PORT; nobody asks for them."""
     from uow.metrics.metrics import Metrics
 
-    Metrics().listen(registry.events, lambda _: True)
-    return nullcontext()
+    return Metrics().listening(registry.events, notes)
 
 
 @contextlib.contextmanager
@@ -169,7 +171,7 @@ def _traced(registry: Registry, *, kept: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bare_span(registry: Registry) -> Iterator[None]:
+def bare_span(registry: Registry, notes: Notes) -> Iterator[None]:
     """What no tracing can do without: the SDK makes a span that is not kept, and it is current."""
     from opentelemetry import context
     from opentelemetry.sdk.trace import TracerProvider
@@ -186,17 +188,17 @@ def bare_span(registry: Registry) -> Iterator[None]:
     yield
 
 
-def sampled_out(registry: Registry) -> AbstractContextManager[object]:
+def sampled_out(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """With a sampler that keeps nothing."""
     return _traced(registry, kept=False)
 
 
-def recorded(registry: Registry) -> AbstractContextManager[object]:
+def recorded(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """With one that keeps all; what an exporter costs is not in it."""
     return _traced(registry, kept=True)
 
 
-def listener(registry: Registry) -> AbstractContextManager[object]:
+def listener(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """One for the end of attempts, that does nothing."""
 
     @on(AttemptEnded, registry=registry)
@@ -205,7 +207,7 @@ def listener(registry: Registry) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def around(registry: Registry) -> AbstractContextManager[object]:
+def around(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """A middleware that does nothing."""
 
     @middleware(registry=registry)
@@ -233,22 +235,22 @@ def _write_to(handlers: Iterable[logging.Handler], stream: TextIO) -> None:
             handler.setStream(stream)
 
 
-def text_lines(registry: Registry) -> AbstractContextManager[object]:
+def text_lines(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """INFO lines, two of an attempt; what is written is thrown away."""
     return _logged("text")
 
 
-def json_lines(registry: Registry) -> AbstractContextManager[object]:
+def json_lines(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """The same as JSON."""
     return _logged("json")
 
 
-def nothing(registry: Registry) -> AbstractContextManager[object]:
+def nothing(registry: Registry, notes: Notes) -> AbstractContextManager[object]:
     """Nothing: how exact the figures are."""
     return nullcontext()
 
 
-Extension = Callable[[Registry], AbstractContextManager[object]]
+Extension = Callable[[Registry, Notes], AbstractContextManager[object]]
 
 EXTENSIONS: dict[str, tuple[Extension, Headers]] = {
     "nothing": (nothing, NO_HEADERS),
@@ -278,11 +280,18 @@ async def _round(extension: Extension, headers: Headers, *, durable: bool) -> fl
     async def no_op(ctx: TaskContext) -> None:
         """Do nothing."""
 
-    jobs = Jobs(registry, headers)
+    jobs, notes = Jobs(registry, headers), Notes(registry.events, registry.__contains__)
+    notes.listen(partial(_roll_up, Counts()))
     gc.collect()
-    with extension(registry):
+    with extension(registry, notes):
         took = await (jobs.with_rows(no_op) if durable else jobs.rowless(no_op))
     return took / OF_A_ROUND * 1e6
+
+
+def _roll_up(counts: Counts, ended: Sequence[EndedAlike]) -> None:
+    """As every worker does, whatever listens."""
+    for those in ended:
+        counts.note(those)
 
 
 async def _costs(name: str, attempts: int) -> tuple[Cost, Cost]:

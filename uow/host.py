@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 
 from uow.attempt.callbacks import Callbacks
 from uow.attempt.calling import Calling
+from uow.attempt.notes import Notes
 from uow.attempt.pauses import Pauses
 from uow.attempt.running import process_name
 from uow.attempt.runtime import Runtime
@@ -149,12 +150,13 @@ class Process:
         await self.stop(ctx)  # a worker may be run again without a close
         edit_logs()
         departure = self._begin(ctx["redis"])
-        observation = Observation(self._stack, self.events, self.registry.__contains__)
+        notes = Notes(self.events, self.registry.__contains__)
+        observation = Observation(self._stack, self.events, notes)
         observation.expect(one.name for one in self.schedules)
         name = process_name() if body is None else body.name
         subject.worker_here.set(name)  # for all that begins here
         ctx["db"] = db = await self._open_database(name)
-        counting = CountWriter(db, name, self.events, self.registry.__contains__)
+        counting = CountWriter(db, name, notes)
         self._stack.push_async_callback(counting.stop)
         client = await self._open_client(db, ctx["redis"])
         stack, settings = self._stack, self.settings

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.ended import alike
 from tests.processes import run_command
 from uow import Database, Settings
 from uow.db import rollup
@@ -21,9 +22,8 @@ async def _numbers(db: Database) -> None:
     for _ in range(2):
         await db.execute_once(text(ANNS), {})
     counts = Counts()
-    for _ in range(1234):
-        counts.note(("mails.send", "arq:queue", "completed", 0.02, 3.0, None))
-    counts.note(("mails.send", "arq:queue", "failed", 0.02, 3.0, "Timeout[red]Error"))
+    counts.note(alike("mails.send", "arq:queue", "completed", 0.02, 3.0, n=1234))
+    counts.note(alike("mails.send", "arq:queue", "failed", 0.02, 3.0, "Timeout[red]Error"))
     await rollup.write_counts(db, "p", 1, to_text([Slice(120.0, counts)]), limit=10)
     await CountMerger(db).run_once()
 

@@ -25,6 +25,7 @@ from uow import (
     WorkerError,
     task,
 )
+from uow.attempt.notes import EndedAlike, Notes
 from uow.attempt.telling import EndedAttempt
 from uow.clock import utcnow
 from uow.db.backlog import LOOKED_AT, backlog
@@ -248,9 +249,9 @@ async def test_what_the_leader_has_missed_is_counted_by_schedule(
     registry: Registry, metrics: Metrics, scraped: Scrape
 ) -> None:
     events = registry.events.copy()
-    metrics.listen(events, registry.__contains__)
-    for now in (utcnow(), utcnow()):
-        events.emit(TickMissed(app="a", schedule="nightly", first=now, last=now))
+    with metrics.listening(events, Notes(events, registry.__contains__)):
+        for now in (utcnow(), utcnow()):
+            events.emit(TickMissed(app="a", schedule="nightly", first=now, last=now))
     (missed,) = scraped("worker_schedule_missed_total")
     assert (missed.labels, missed.value) == ({"schedule": "nightly"}, 2)
 
@@ -298,7 +299,8 @@ async def test_nothing_is_counted_and_nobody_asked_where_nobody_wants_it(
     await client.enqueue(send)
     await drain()
     events = processes[-1].events
-    assert len(events._heard[EndedAttempt]) == 1  # the rollup's, which is always there
+    assert len(events._heard[EndedAttempt]) == 1  # notes, which are always there
+    assert len(events._heard[EndedAlike]) == 1  # the rollup's
     assert not events.wants(ServerAway)
     assert not any(isinstance(d, BacklogWatch) for d in processes[-1].services.leader._duties)
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from tests.ended import alike
 from tests.integration.test_plans import generic_plan
 from tests.ticks import fire
 from uow import Database, InvalidOptions, Settings, TaskContext, cron, task
@@ -45,8 +46,7 @@ async def put(
 ) -> None:  # fmt: skip
     """So many attempts have ended so many seconds ago; added up at once."""
     counts = Counts()
-    for _ in range(n):
-        counts.note((name, queue, how, waited, 2.0, error))
+    counts.note(alike(name, queue, how, waited, 2.0, error, n=n))
     text_ = to_text([Slice(ago, counts)])
     await rollup.write_counts(db, uuid4().hex, 1, text_, limit=10)
     await CountMerger(db).run_once()

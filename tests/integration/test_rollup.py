@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Drain
+from tests.ended import alike
 from tests.ticks import fire
 from uow import Database, Settings, TaskClient, TaskContext, cron, task
+from uow.attempt.notes import Notes
 from uow.attempt.telling import EndedAttempt
 from uow.db import rollup
 from uow.db.statement import SILENT_SECONDS, Records, Statement
@@ -62,7 +64,7 @@ class Told:
     """An attempt as far as it is counted."""
 
     def __init__(self, name: str = "f", queue: str = "q", waited: float = 0.1) -> None:
-        self.task = SimpleNamespace(name=name, queue=queue)
+        self.task = SimpleNamespace(name=name, queue=queue, headers={})
         self.waited, self.began = waited, time.time() - 0.01
 
 
@@ -86,7 +88,7 @@ def emit(events: Spine) -> Emit:
 
 @pytest.fixture
 def writer(db: Database, events: Spine) -> CountWriter:
-    return CountWriter(db, "host:1:a", events, lambda name: name != "nobody's")
+    return CountWriter(db, "host:1:a", Notes(events, lambda name: name != "nobody's"))
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ async def test_what_could_not_be_written_is_written_with_what_comes_next(
     db: Database, events: Spine, emit: Emit
 ) -> None:
     broken = Broken(db)
-    writer = CountWriter(broken, "host:1:a", events, lambda _: True)
+    writer = CountWriter(broken, "host:1:a", Notes(events, lambda _: True))
     broken.before = True
     for _ in range(count_writer.MOST_SLICES * 2):
         emit()
@@ -192,7 +194,7 @@ async def test_what_was_written_is_not_written_again_when_the_answer_was_lost(
     db: Database, events: Spine, emit: Emit, merged: bool
 ) -> None:
     broken = Broken(db)
-    writer = CountWriter(broken, "host:1:a", events, lambda _: True)
+    writer = CountWriter(broken, "host:1:a", Notes(events, lambda _: True))
     emit(3)
     broken.after = True
     with pytest.raises(ConnectionError):
@@ -250,9 +252,9 @@ async def test_names_that_nobody_here_has_are_one(
 def test_counts_have_bounds_and_lose_nothing() -> None:
     counts = Counts()
     for number in range(MOST_KEYS + 50):
-        counts.note((f"f{number}", "q", "completed", 0.1, 0.1, None))
+        counts.note(alike(f"f{number}", "q", "completed", 0.1, 0.1))
     for number in range(MOST_ERROR_TYPES + 50):
-        counts.note(("f0", "q", "failed", 0.1, 0.1, f"E{number}"))
+        counts.note(alike("f0", "q", "failed", 0.1, 0.1, f"E{number}"))
     assert len(counts.attempts) <= MOST_KEYS + 2
     assert sum(one.n for one in counts.attempts.values()) == MOST_KEYS + MOST_ERROR_TYPES + 100
     assert len(counts.errors) == MOST_ERROR_TYPES + 1
@@ -272,8 +274,8 @@ async def put(db: Database, number: int, counts: Sequence[Slice] | str, process:
 
 def some(n: int = 1, name: str = "f", error: str | None = None, waited: float = 0.1) -> Counts:
     counts = Counts()
-    for _ in range(n):
-        counts.note((name, "q", "failed" if error else "completed", waited, 1.0, error))
+    how = "failed" if error else "completed"
+    counts.note(alike(name, "q", how, waited, 1.0, error, n=n))
     return counts
 
 
@@ -423,7 +425,8 @@ class Member:
 
     def __init__(self, db: Database, number: int) -> None:
         self._events, self._broken = Spine(), Broken(db)
-        self.writer = CountWriter(self._broken, f"host:{number}:a", self._events, lambda _: True)
+        notes = Notes(self._events, lambda _: True)
+        self.writer = CountWriter(self._broken, f"host:{number}:a", notes)
         self.ended = self.written = 0
 
     async def does_something(self, rng: random.Random) -> None:

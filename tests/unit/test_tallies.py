@@ -1,7 +1,7 @@
 """What is counted, how it is shown, and that no label has more values than are good."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,13 +9,15 @@ import pytest
 from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as read
 
+from uow.attempt.notes import UNKNOWN, Notes
 from uow.attempt.telling import EndedAttempt
 from uow.db.backlog import Backlog
 from uow.events import ServerAway, ServerBack
+from uow.events.spine import Spine
 from uow.metrics.backlog import MOST_QUEUES, summed
 from uow.metrics.families import text_of
 from uow.metrics.metrics import Metrics
-from uow.metrics.tallies import MOST_TASKS, OTHERS, UNKNOWN, AttemptTally, Durations, ServersUp
+from uow.metrics.tallies import MOST_TASKS, OTHERS, Durations, ServersUp
 from uow.process.exposition import is_openmetrics_wanted, merged
 from uow.tasks.outcome import Completed
 
@@ -38,51 +40,64 @@ def ended(name: str = "mails.send", ran: float = 0.25, trace: str = "") -> Ended
     return EndedAttempt(attempt, Completed(b"null"))
 
 
-def count(metrics: Metrics, *events: EndedAttempt) -> None:
-    metrics.attempts.listener({"mails.send"}.__contains__)(events)
+def count(
+    metrics: Metrics, *attempts: EndedAttempt, is_known: Callable[[str], bool] | None = None
+) -> None:
+    events = Spine()
+    notes = Notes(events, is_known or {"mails.send"}.__contains__)
+    with metrics.listening(events, notes):
+        events.emit_all(attempts)
 
 
 def test_a_duration_on_a_bound_is_in_the_bucket_below_it() -> None:
     durations = Durations((0.1, 1.0))
-    for seconds in (0.0, 0.1, 0.100001, 1.0, 7.0):
-        durations.note(seconds, None, NOW)
+    durations.note((0.0, 0.1, 0.100001, 1.0, 7.0))
     assert durations.counts == [2, 2, 1]
     assert durations.total == pytest.approx(8.200001)
 
 
 def test_a_clock_that_is_set_back_makes_no_sum_smaller() -> None:
     durations = Durations((0.1, 1.0))
-    durations.note(-3600.0, None, NOW)
-    assert (durations.counts, durations.total) == ([1, 0, 0], 0.0)
+    durations.note((-3600.0, 0.5))
+    assert (durations.counts, durations.total) == ([1, 1, 0], 0.5)
 
 
 def test_a_name_that_no_function_has_is_no_label() -> None:
-    attempts = AttemptTally()
-    hear = attempts.listener({"known"}.__contains__)
-    hear([ended("known"), ended("'; DROP TABLE task"), ended("another stranger")])
-    assert {task: tally.outcomes["completed"] for (task, _), tally in attempts.count()} == {
-        "known": 1, UNKNOWN: 2,
+    metrics = Metrics()
+    count(metrics, ended(), ended("'; DROP TABLE task"), ended("another stranger"))
+    assert {task: tally.outcomes["completed"] for (task, _), tally in metrics.attempts()} == {
+        "mails.send": 1, UNKNOWN: 2,
     }  # fmt: skip
 
 
 def test_there_are_never_more_labels_than_are_good() -> None:
-    attempts = AttemptTally()
-    hear = attempts.listener(lambda _: True)
-    hear([ended(str(number)) for number in range(MOST_TASKS + 50)])
-    tallies = dict(attempts.count())
+    metrics = Metrics()
+    strangers = [ended(str(number)) for number in range(MOST_TASKS + 50)]
+    count(metrics, *strangers, is_known=lambda _: True)
+    tallies = dict(metrics.attempts())
     assert len(tallies) == MOST_TASKS + 1
     assert tallies[OTHERS, OTHERS].outcomes["completed"] == 50
 
 
-def test_what_is_noted_by_one_thread_and_counted_by_others_is_counted_once() -> None:
-    attempts = AttemptTally()
-    hear = attempts.listener(lambda _: True)
-    with ThreadPoolExecutor(4) as threads:
-        for _ in range(50):
-            threads.submit(attempts.count)
-            hear([ended()] * 200)
-    ((_, tally),) = attempts.count()
-    assert tally.outcomes["completed"] == sum(tally.ran.counts) == 50 * 200
+def test_what_a_worker_has_not_told_yet_is_counted_when_somebody_asks() -> None:
+    metrics, events = Metrics(), Spine()
+    with metrics.listening(events, Notes(events, {"mails.send"}.__contains__)):
+        for times in (1, 2):
+            events.emit_all([ended()])
+            ((_, tally),) = metrics.attempts()
+            assert tally.outcomes["completed"] == times
+
+
+def test_two_workers_of_a_process_are_counted_together() -> None:
+    metrics, first, second = Metrics(), Spine(), Spine()
+    with (
+        metrics.listening(first, Notes(first, {"mails.send"}.__contains__)),
+        metrics.listening(second, Notes(second, {"mails.send"}.__contains__)),
+    ):
+        first.emit_all([ended()])
+        second.emit_all([ended(), ended()])
+        ((_, tally),) = metrics.attempts()
+        assert tally.outcomes["completed"] == 3
 
 
 def test_queues_that_rows_name_are_bounded_and_none_is_lost() -> None:

@@ -127,8 +127,9 @@ class RowlessAttempt:
     @property
     def waited(self) -> float:
         """Seconds from when its job was due until it began."""
-        due_ms = due_of(self._delivery.score, self._delivery.enqueued_ms)
-        return max(self.began - due_ms / 1000, 0.0)
+        delivery = self._delivery
+        waited = self.began - due_of(delivery.score, delivery.enqueued_ms) / 1000
+        return waited if waited > 0.0 else 0.0
 
     async def _outcome(self) -> Outcome:
         began = time.monotonic()

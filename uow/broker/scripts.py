@@ -65,8 +65,9 @@ def score(due_ms: int, priority: int) -> int:
 def due_of(score: int, enqueued_ms: int) -> int:
     """When a job of that score is due, in Unix milliseconds; of any priority, within three years
     of when it was enqueued."""
-    steps = max(-((score - enqueued_ms) // PRIORITY_STEP_MS), 0)
-    return score + steps * PRIORITY_STEP_MS
+    if score >= enqueued_ms:  # as of most, which have no priority
+        return score
+    return score - (score - enqueued_ms) // PRIORITY_STEP_MS * PRIORITY_STEP_MS
 
 
 async def push(call: Call, jobs: Iterable[Job]) -> int:

@@ -47,7 +47,7 @@ class Collector:
     def collect(self) -> Iterator[Metric]:
         """All metrics, as they are now."""
         metrics, workers = self._metrics, [*self._metrics.workers]
-        tallies = metrics.attempts.count()
+        tallies = metrics.attempts()
         yield _build_info()
         yield self._tasks_total(tallies)
         yield _histogram(

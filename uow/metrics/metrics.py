@@ -1,13 +1,13 @@
 """What this process counts and shows: one for all workers in it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from uow.attempt.telling import EndedAttempt
+from uow.attempt.notes import Notes
 from uow.errors import WorkerError
 from uow.events.processes import ServerAway, ServerBack, TickMissed
 from uow.events.spine import Spine
-from uow.metrics.tallies import AttemptTally, Missed, ServersUp
+from uow.metrics.tallies import AttemptTally, Missed, ServersUp, TaskTally
 from uow.metrics.workers import ObservedWorker
 
 
@@ -19,18 +19,33 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.attempts, self.missed, self.servers = AttemptTally(), Missed(), ServersUp()
+        self.missed, self.servers = Missed(), ServersUp()
         self.workers: list[ObservedWorker] = []
+        self._attempts = AttemptTally()
+        self._notes: list[Notes] = []
 
-    def listen(self, events: Spine, is_known: Callable[[str], bool]) -> None:
-        """Count what happens in a worker.
+    @contextlib.contextmanager
+    def listening(self, events: Spine, notes: Notes) -> Iterator[None]:
+        """While the block runs, count what happens in a worker.
 
         Args:
-            is_known: Says whether it has a task function of that name.
+            notes: Of its attempts.
         """
-        events.listen_to_batches(self.attempts.listener(is_known), EndedAttempt)
+        notes.listen(self._attempts.count)
         events.listen(self.missed.hear, TickMissed)
         events.listen(self.servers.hear, ServerAway, ServerBack)
+        self._notes.append(notes)
+        try:
+            yield
+        finally:
+            notes.count()
+            self._notes.remove(notes)
+
+    def attempts(self) -> list[tuple[tuple[str, str], TaskTally]]:
+        """The tallies of all that have ended, by task and queue. From any thread."""
+        for notes in [*self._notes]:
+            notes.count()
+        return self._attempts.all()
 
 
 class _Here:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from uow.attempt.notes import Notes
 from uow.attempt.running import Running
 from uow.attempt.runtime import Runtime
 from uow.db.database import Database
@@ -23,19 +24,15 @@ class Observation:
     Args:
         stack: Ends it.
         events: Of the worker; nothing has happened yet.
-        is_known: Whether it has a task function of that name.
+        notes: Of its attempts.
     """
 
-    def __init__(
-        self, stack: contextlib.AsyncExitStack, events: Spine, is_known: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, stack: contextlib.AsyncExitStack, events: Spine, notes: Notes) -> None:
         self._stack, self._events = stack, events
         self._metrics: Metrics | None = wanted()
         self._watch: BacklogWatch | None = None
-        if self._metrics is None:
-            stack.enter_context(unobserved())
-        else:
-            self._metrics.listen(events, is_known)
+        observed = self._metrics.listening(events, notes) if self._metrics else unobserved()
+        stack.enter_context(observed)
 
     def duties(self, db: Database, on_death: Callable[[BaseException], None]) -> list[Service]:
         """What the leader does for it."""

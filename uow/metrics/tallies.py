@@ -1,19 +1,18 @@
 """Counts of what has happened, by the labels that they are shown with.
 
-They are listeners of the spine, on the event loop, and are read from another thread: what is shown
-may be an event or so apart, and is never more than has happened.
+They are counted on the event loop, or by the thread that asks for them, and may be counted on while
+they are read: two numbers may be some attempts apart, and neither is more than has happened.
 """
 
 import threading
-import time
 from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
-from uow.attempt.telling import EndedAttempt, ended_as
+from uow.attempt.notes import EndedAlike
 from uow.events.processes import ServerAway, ServerBack, TickMissed
-from uow.tasks.outcome import Completed
 from uow.telemetry.subject import trace_of
 
 RAN_SECONDS = (
@@ -31,23 +30,10 @@ WAITED_SECONDS = (
 OTHERS = "(other)"
 """The label of what comes when there are enough labels."""
 
-UNKNOWN = "(unknown)"
-"""The label of tasks whose name no function here has: they may be called anything."""
-
 MOST_TASKS = 2_000
 """Pairs of task function and queue that are told apart."""
 
 MOST_SCHEDULES = 1_000
-
-
-TOGETHER = 256
-"""So many ended attempts are counted at once; or fewer, when somebody asks."""
-
-
-_Ended = tuple[str, str, str, float, float, float, Mapping[str, str], Callable[[str], bool]]
-"""What is counted of an attempt: task, queue, outcome, when it began and ended, how long it waited,
-its headers, and who knows its function. Not what it was given and has returned; and no class, which
-would take as long to make as all the rest."""
 
 
 class Exemplar(NamedTuple):
@@ -79,14 +65,18 @@ class Durations:
         self.total = 0.0
         self.exemplars: dict[int, Exemplar] = {}
 
-    def note(self, seconds: float, trace_id: str | None, at: float) -> None:
-        """One more; a clock that was set back makes it none, and no sum smaller."""
+    def note(self, seconds: Sequence[float]) -> None:
+        """So many more; a clock that was set back makes one none, and no sum smaller."""
+        if min(seconds) < 0.0:
+            seconds = [max(one, 0.0) for one in seconds]
+        for bucket, count in Counter(map(bisect_left, repeat(self.bounds), seconds)).items():
+            self.counts[bucket] += count
+        self.total += sum(seconds)
+
+    def show(self, trace_id: str, seconds: float, at: float) -> None:
+        """One of these was in a trace that is kept."""
         seconds = max(seconds, 0.0)
-        bucket = bisect_left(self.bounds, seconds)
-        self.counts[bucket] += 1
-        self.total += seconds
-        if trace_id is not None:
-            self.exemplars[bucket] = Exemplar(trace_id, seconds, at)
+        self.exemplars[bisect_left(self.bounds, seconds)] = Exemplar(trace_id, seconds, at)
 
 
 class TaskTally:
@@ -104,56 +94,43 @@ class TaskTally:
         self.ran = Durations(RAN_SECONDS)
         self.waited = Durations(WAITED_SECONDS)
 
-    def note(self, ended: _Ended) -> None:
-        """One more has ended."""
-        _, _, outcome, began, at, waited, headers, _ = ended
-        self.outcomes[outcome] += 1
-        trace = trace_of(headers, sampled=True) if headers else None
-        self.ran.note(at - began, trace, at)
-        self.waited.note(waited, trace, at)
+    def note(self, ended: EndedAlike) -> None:
+        """These have ended, too."""
+        self.outcomes[ended.outcome] += len(ended.ran)
+        self.ran.note(ended.ran)
+        self.waited.note(ended.waited)
+        if any(ended.headers):
+            self._show(ended)
+
+    def _show(self, ended: EndedAlike) -> None:
+        for headers, waited, ran, at in zip(
+            ended.headers, ended.waited, ended.ran, ended.at, strict=True
+        ):
+            if (trace := trace_of(headers, sampled=True)) is not None:
+                self.ran.show(trace, ran, at)
+                self.waited.show(trace, waited, at)
 
 
 class AttemptTally:
-    """Those of this process.
-
-    What ends is only noted at first: to count many together costs less than to count each between
-    two tasks, when nothing of this is in the processor's caches.
-    """
+    """Those of this process, whose workers may have a thread each."""
 
     def __init__(self) -> None:
         self._tallies: dict[tuple[str, str], TaskTally] = {}
-        self._ended: deque[_Ended] = deque()
         self._counting = threading.Lock()
 
-    def listener(self, is_known: Callable[[str], bool]) -> Callable[[Sequence[EndedAttempt]], None]:
-        """What hears of those of a worker that has the functions which `is_known` says."""
-        noted, append = self._ended, self._ended.append
-
-        def note(ended: Sequence[EndedAttempt]) -> None:
-            now = time.time()
-            for attempt, outcome in ended:
-                task = attempt.task
-                how = "completed" if type(outcome) is Completed else ended_as(outcome)
-                append((task.name, task.queue, how, attempt.began, now, attempt.waited,
-                        task.headers, is_known))  # fmt: skip
-            if len(noted) >= TOGETHER:
-                self.count()
-
-        return note
-
-    def count(self) -> list[tuple[tuple[str, str], TaskTally]]:
-        """Count what has ended; returns all tallies, by task and queue. From any thread."""
+    def count(self, ended: Sequence[EndedAlike]) -> None:
+        """These have ended, too."""
         with self._counting:
-            while self._ended:
-                one = self._ended.popleft()
-                (self._tallies.get(one[:2]) or self._tally_of(one)).note(one)
+            for those in ended:
+                (self._tallies.get(those[:2]) or self._new(*those[:2])).note(those)
+
+    def all(self) -> list[tuple[tuple[str, str], TaskTally]]:
+        """All tallies, by task and queue. From any thread."""
+        with self._counting:
             return [*self._tallies.items()]
 
-    def _tally_of(self, ended: _Ended) -> TaskTally:
-        name, queue, *_, is_known = ended
-        key = (name if is_known(name) else UNKNOWN, queue)
-        if key not in self._tallies and len(self._tallies) >= MOST_TASKS:
-            key = (OTHERS, OTHERS)
+    def _new(self, name: str, queue: str) -> TaskTally:
+        key = (name, queue) if len(self._tallies) < MOST_TASKS else (OTHERS, OTHERS)
         return self._tallies.setdefault(key, TaskTally())
 
 

@@ -9,17 +9,14 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
-from uow.attempt.telling import EndedAttempt, ended_as, error_of
+from uow.attempt.notes import EndedAlike, Notes
 from uow.db import rollup
 from uow.db.statement import Statements
-from uow.events.spine import Spine
 from uow.service import Service
-from uow.services.counts import Counts, Ended, Slice, to_text
-from uow.tasks.outcome import Completed, Outcome
-from uow.telemetry.description import type_of
+from uow.services.counts import Counts, Slice, to_text
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +32,7 @@ MOST_SLICES = 30
 """Of ten seconds each, that are kept apart while they cannot be written: five minutes. Of what is
 older the oldest two become one, with the time of the younger."""
 
-TOGETHER = 256
-"""So many ended attempts are counted at once; or fewer, when they are to be written."""
-
 REPORT_SECONDS = 60.0
-
-UNKNOWN = "(unknown)"
-"""The name of tasks that no function here has: they may be called anything."""
-
-_COMPLETED = ("completed", None)
 
 
 class CountWriter(Service):
@@ -51,48 +40,28 @@ class CountWriter(Service):
 
     Args:
         process: Its name in the fleet.
-        events: Of the worker; nothing has happened yet.
-        is_known: Says whether it has a task function of that name.
+        notes: The worker's; nothing has happened yet.
     """
 
     passing = (Exception,)
     pause_after_error = pause_cap = INTERVAL_SECONDS
     report_seconds = REPORT_SECONDS
 
-    def __init__(
-        self, db: Statements, process: str, events: Spine, is_known: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, db: Statements, process: str, notes: Notes) -> None:
         super().__init__(INTERVAL_SECONDS)
         self._db = db
         self._source = f"{process}:{uuid4().hex[:6]}"  # a worker may be started again
-        self._ended: deque[Ended] = deque()
+        self._notes = notes
         self._counts = Counts()
         self._kept: deque[tuple[float, Counts]] = deque()
         self._sent: list[tuple[float, Counts]] = []
         self._number = 0
-        events.listen_to_batches(self._listener(is_known), EndedAttempt)
+        notes.listen(self._count)
 
     @property
     def name(self) -> str:
         """What logs call it."""
         return "rollup"
-
-    def _listener(
-        self, is_known: Callable[[str], bool]
-    ) -> Callable[[Sequence[EndedAttempt]], None]:
-        ended, append, clock = self._ended, self._ended.append, time.time
-
-        def note(attempts: Sequence[EndedAttempt]) -> None:
-            now = clock()
-            for attempt, outcome in attempts:
-                task = attempt.task
-                how, error_type = _COMPLETED if type(outcome) is Completed else _told(outcome)
-                name = task.name if is_known(task.name) else UNKNOWN
-                append((name, task.queue, how, attempt.waited, now - attempt.began, error_type))
-            if len(ended) >= TOGETHER:
-                self._count()
-
-        return note
 
     async def run_once(self) -> None:
         """Write what has been counted since the last time, and what could not be written then."""
@@ -106,16 +75,15 @@ class CountWriter(Service):
         with contextlib.suppress(*self.passing):
             await self._write(LAST_SECONDS)
 
-    def _count(self) -> None:
-        ended, note = self._ended, self._counts.note
-        while ended:
-            note(ended.popleft())
+    def _count(self, ended: Sequence[EndedAlike]) -> None:
+        for those in ended:
+            self._counts.note(those)
 
     def _close_slice(self) -> None:
-        self._count()
-        if self._counts:
-            self._kept.append((time.monotonic(), self._counts))
-            self._counts = Counts()
+        with self._notes.counted():
+            counts, self._counts = self._counts, Counts()
+        if counts:
+            self._kept.append((time.monotonic(), counts))
         while len(self._kept) > MOST_SLICES:
             _, oldest = self._kept.popleft()
             self._kept[0][1].add(oldest)
@@ -134,9 +102,3 @@ class CountWriter(Service):
         counts = to_text([Slice(now - ended, counts) for ended, counts in self._sent])
         await rollup.write_counts(self._db, self._source, self._number, counts, limit=limit)
         self._sent = []
-
-
-def _told(outcome: Outcome | None) -> tuple[str, str | None]:
-    """The outcome in a word, and the type of its error."""
-    error = error_of(outcome)
-    return ended_as(outcome), None if error is None else type_of(error)

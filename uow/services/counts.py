@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, TypeAdapter
 from pydantic_core import to_json
 
+from uow.attempt.notes import EndedAlike
 from uow.db.durations import BUCKETS, bucket_of
 
 OTHER = "other"
@@ -32,12 +33,6 @@ _Attempts = list[tuple[_Text, _Text, _Text, _Count, _Buckets, _Buckets]]
 _Errors = list[tuple[_Text, _Text, _Count]]
 _Ago = Annotated[float, Field(ge=0, le=_MOST_SECONDS)]
 _READER = TypeAdapter(list[tuple[_Ago, _Attempts, _Errors]])
-
-
-Ended = tuple[str, str, str, float, float, str | None]
-"""What is counted of an attempt that has ended: its name, queue and outcome, the seconds for which
-it has waited and run, and the type of its error. No class, which would take as long to make as all
-the rest."""
 
 
 class OutcomeTally:
@@ -77,15 +72,15 @@ class Counts:
     def __bool__(self) -> bool:
         return bool(self.attempts)
 
-    def note(self, ended: Ended) -> None:
-        """One more attempt has ended."""
-        name, queue, outcome, waited, ran, error_type = ended
-        tally = self.attempts.get((name, queue, outcome)) or self.tally((name, queue, outcome))
-        tally.n += 1
-        tally.waited[bucket_of(waited)] += 1
-        tally.ran[bucket_of(ran)] += 1
-        if error_type is not None:
-            self.note_error(name, error_type, 1)
+    def note(self, ended: EndedAlike) -> None:
+        """These have ended, too."""
+        tally = self.tally(ended[:3])
+        tally.n += len(ended.ran)
+        tally.waited.update(map(bucket_of, ended.waited))
+        tally.ran.update(map(bucket_of, ended.ran))
+        for error_type, n in Counter(ended.error_types).items():
+            if error_type is not None:
+                self.note_error(ended.name, error_type, n)
 
     def tally(self, key: tuple[str, str, str]) -> OutcomeTally:
         """That of a name, a queue and an outcome; or of the others."""
