@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from uow.acts.actor import Actor
-from uow.acts.noted import LONGEST_REASON, counts
+from uow.acts.noted import LONGEST_REASON, counts, note
 from uow.broker import keys
 from uow.broker.redis import RedisClient
 from uow.client import TaskClient
@@ -55,4 +55,4 @@ async def _note(
         who=by.name, face=by.face, address=by.address, what="prune", counts=counts(removed, {}),
         reason=reason[:LONGEST_REASON] if reason else None,
     )  # fmt: skip
-    return await audit.note(transaction, pruned)
+    return await note(transaction, by, pruned)

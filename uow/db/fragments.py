@@ -34,7 +34,7 @@ _TABLES = (
     "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
     "worker_code",
     "schedule", "schedule_version", "schedule_tick", "audit", "audit_arguments", "bulk_act",
-    "pause",
+    "act_answer", "pause",
     "rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error",
 )  # fmt: skip
 

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
 from uow.api.deps import ClientDep, DatabaseDep, SettingsDep
+from uow.api.once import AnsweringRoute
 from uow.questions.why import why
 from uow.questions.workers import workers
 
-router = APIRouter(prefix="/api", tags=["fleet"])
+router = APIRouter(prefix="/api", tags=["fleet"], route_class=AnsweringRoute)
 
 _EXAMPLE_WORKER: JsonDict = {
     "id": "web-1:4711:9f3c1a",

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from uow.api.deps import ClientDep, DatabaseDep, SettingsDep
+from uow.api.once import AnsweringRoute
 from uow.api.schemas import MAX_TEXT
 from uow.db.rates import ErrorsBy, Span
 from uow.questions import failures as failing
@@ -15,7 +16,7 @@ from uow.questions.schedules import ShownSchedule, shown_schedules
 from uow.questions.servers import ServerNumbers, server_numbers
 from uow.questions.user import UserNumbers, user_numbers
 
-router = APIRouter(prefix="/api", tags=["numbers"])
+router = APIRouter(prefix="/api", tags=["numbers"], route_class=AnsweringRoute)
 
 WITHOUT_NUL = r"^[^\x00]*$"
 """What Postgres can compare with anything."""
