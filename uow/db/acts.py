@@ -10,7 +10,8 @@ from uuid import UUID
 
 from uow.db.delivery import Pushable
 from uow.db.models import TaskState
-from uow.db.statement import ID, IDS, INTEGER, REAL, Statements, template
+from uow.db.rollup import OF_ACTS
+from uow.db.statement import ID, IDS, INTEGER, REAL, TEXT, Statements, template
 
 _BY_KEY = template(
     "by_key",
@@ -26,15 +27,29 @@ _BY_KEY = template(
 
 _CANCEL_MANY = template(
     "cancel_many",
+    # Counted where it is settled: no attempt ends by it that a process could count. A row of the
+    # inbox is JSON as `uow.services.counts` has it.
     """
-    UPDATE {task}
-    SET state = 'cancelled', ended = 'cancelled', settled_at = clock_timestamp(),
-        expires_at = clock_timestamp() + make_interval(secs => :retention)
-    WHERE id = ANY(:ids) AND {unsettled}
-    RETURNING id
+    WITH cancelled AS (
+        UPDATE {task}
+        SET state = 'cancelled', ended = 'cancelled', settled_at = clock_timestamp(),
+            expires_at = clock_timestamp() + make_interval(secs => :retention)
+        WHERE id = ANY(:ids) AND {unsettled}
+        RETURNING id, name, queue
+    ), counted AS (
+        INSERT INTO {rollup_inbox} (process, number, counts)
+        SELECT :of_acts || gen_random_uuid(), 0,
+               json_build_array(json_build_array(0, json_agg(json_build_array(
+                   left(name, 255), left(queue, 255), 'cancelled', n, CAST('[]' AS json),
+                   CAST('[]' AS json))), CAST('[]' AS json)))
+        FROM (SELECT name, queue, count(*) AS n FROM cancelled GROUP BY name, queue) AS each
+        HAVING count(*) > 0
+    )
+    SELECT id FROM cancelled
     """,
     retention=REAL,
     ids=IDS,
+    of_acts=TEXT,
 )
 
 _RUN_NOW = template(
@@ -150,8 +165,9 @@ async def go_by_key(db: Statements) -> None:
 
 
 async def cancel_many(db: Statements, ids: Sequence[UUID], retention: float) -> list[UUID]:
-    """Settle tasks as cancelled; `retention` seconds later they are pruned."""
-    records = await db.execute_once(_CANCEL_MANY(ids=ids, retention=retention))
+    """Settle tasks as cancelled, and count them; `retention` seconds later they are pruned."""
+    statement = _CANCEL_MANY(ids=ids, retention=retention, of_acts=OF_ACTS)
+    records = await db.execute_once(statement)
     return [id_ for (id_,) in records]
 
 

@@ -102,7 +102,10 @@ async def merge_batch(db: Database, most: int) -> int:
             return 0
         new = await _new(transaction, taken)
         await _add(transaction, [*_moments(new)])
-        await rollup.note_sources(transaction, {one.process: one.number for one in taken})
+        last = {one.process: one.number for one in taken}
+        for act in [process for process in last if process.startswith(rollup.OF_ACTS)]:
+            del last[act]
+        await rollup.note_sources(transaction, last)
     return len(taken)
 
 
