@@ -1,4 +1,4 @@
-"""What acts settle is in the rollup, so that it agrees with the rows: one by one, in bulk, pruned."""
+"""What acts settle is in the rollup, so that it agrees with the rows."""
 
 from collections import Counter
 from uuid import UUID

@@ -10,8 +10,7 @@ from uuid import UUID
 
 from uow.db.delivery import Pushable
 from uow.db.models import TaskState
-from uow.db.rollup import OF_ACTS
-from uow.db.statement import ID, IDS, INTEGER, REAL, TEXT, Statements, template
+from uow.db.statement import ID, IDS, INTEGER, REAL, Statements, template
 
 _BY_KEY = template(
     "by_key",
@@ -38,7 +37,7 @@ _CANCEL_MANY = template(
         RETURNING id, name, queue
     ), counted AS (
         INSERT INTO {rollup_inbox} (process, number, counts)
-        SELECT :of_acts || gen_random_uuid(), 0,
+        SELECT {of_acts} || gen_random_uuid(), 0,
                json_build_array(json_build_array(0, json_agg(json_build_array(
                    left(name, 255), left(queue, 255), 'cancelled', n, CAST('[]' AS json),
                    CAST('[]' AS json))), CAST('[]' AS json)))
@@ -49,7 +48,6 @@ _CANCEL_MANY = template(
     """,
     retention=REAL,
     ids=IDS,
-    of_acts=TEXT,
 )
 
 _RUN_NOW = template(
@@ -166,8 +164,7 @@ async def go_by_key(db: Statements) -> None:
 
 async def cancel_many(db: Statements, ids: Sequence[UUID], retention: float) -> list[UUID]:
     """Settle tasks as cancelled, and count them; `retention` seconds later they are pruned."""
-    statement = _CANCEL_MANY(ids=ids, retention=retention, of_acts=OF_ACTS)
-    records = await db.execute_once(statement)
+    records = await db.execute_once(_CANCEL_MANY(ids=ids, retention=retention))
     return [id_ for (id_,) in records]
 
 

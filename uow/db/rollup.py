@@ -11,10 +11,6 @@ from sqlalchemy.types import TypeEngine
 from uow.db.durations import BUCKETS
 from uow.db.statement import INTEGER, MOMENTS, TEXT, TEXTS, Statements, template
 
-OF_ACTS = "act:"
-"""With it begins, instead of a process, what an act has counted, in its own transaction. It comes
-once, so nobody has to know later that it was added up."""
-
 _MOST = 2**31 - 1
 _NUMBERS = ARRAY(BigInteger())
 

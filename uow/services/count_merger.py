@@ -13,6 +13,7 @@ import asyncpg
 
 from uow.db import rollup
 from uow.db.database import Database
+from uow.db.fragments import OF_ACTS
 from uow.db.rollup import ErrorCount, Sums, WrittenCounts
 from uow.db.transaction import Transaction
 from uow.service import Service
@@ -103,7 +104,7 @@ async def merge_batch(db: Database, most: int) -> int:
         new = await _new(transaction, taken)
         await _add(transaction, [*_moments(new)])
         last = {one.process: one.number for one in taken}
-        for act in [process for process in last if process.startswith(rollup.OF_ACTS)]:
+        for act in [process for process in last if process.startswith(OF_ACTS)]:
             del last[act]
         await rollup.note_sources(transaction, last)
     return len(taken)
