@@ -23,12 +23,12 @@ from uow.tasks.registry import Registry
 ANN = Actor("ann", "api", "10.0.0.7")
 
 COUNTED = """
-SELECT name, queue, outcome, CAST(sum(n) AS int) FROM {table} WHERE outcome <> 'overtaken'
+SELECT name, queue, outcome, CAST(sum(n) AS int) AS n FROM {table} WHERE outcome <> 'overtaken'
 GROUP BY 1, 2, 3
 """
 SETTLED = """
-SELECT name, queue, CASE state WHEN 'succeeded' THEN 'completed' ELSE state END,
-       CAST(count(*) AS int)
+SELECT name, queue, CASE state WHEN 'succeeded' THEN 'completed' ELSE state END AS outcome,
+       CAST(count(*) AS int) AS n
 FROM task WHERE settled_at IS NOT NULL GROUP BY 1, 2, 3
 """
 
@@ -42,7 +42,7 @@ def acts(client: TaskClient, registry: Registry) -> Acts:
 
 async def sums(db: Database, statement: str) -> Sums:
     found = (await db.execute_once(text(statement), {})).all()
-    return Counter({(name, queue, outcome): n for name, queue, outcome, n in found})
+    return Counter({(one.name, one.queue, one.outcome): one.n for one in found})
 
 
 async def counted(db: Database) -> Sums:

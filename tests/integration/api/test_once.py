@@ -187,7 +187,7 @@ class TestTheOthers:
     async def test_bulk_acts(self, api: httpx.AsyncClient, db: Database) -> None:
         await put(db)
         asked: dict[str, Any] = {"act": "retry", "filter": {"state": "failed"}}
-        found = []
+        found = list[dict[str, Any]]()
         for step, body in (("preview", asked), ("", None), ("stop", None)):
             path = {"preview": "/api/bulk/preview", "": "/api/bulk"}.get(step)
             path = path or f"/api/bulk/{found[0]['id']}/stop"
