@@ -115,7 +115,7 @@ async def test_however_many_streams_there_are_one_looks_and_without_one_nobody_d
 ) -> None:
     monkeypatch.setattr(looks, "LOOK_SECONDS", 0.01)
     ours, now, most = Streams(db, redis), 0, 0
-    look, enough = looks.look, asyncio.Event()
+    look, enough = following_tasks.look, asyncio.Event()
     count = iter(range(5))
 
     async def counted(db: Database, number: int, ids: Sequence[UUID]) -> object:

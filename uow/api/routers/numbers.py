@@ -60,6 +60,26 @@ _POINT = {
     "waited": _PERCENTILES, "ran": _PERCENTILES, "source": "rollup",
 }  # fmt: skip
 
+_SERVERS = {
+    "postgres": {
+        "version": "16.4", "standby": False, "connections": {"value": 97, "source": "exact"},
+        "vacuums": True,
+    },
+    "tables": [{
+        "name": "task", "bytes": {"value": 482344960, "source": "exact"},
+        "rows": {"value": 1000000, "source": "estimate"},
+        "dead": {"value": 8120, "source": "estimate"}, "vacuumed_at": "2030-01-31T11:58:00Z",
+    }],
+    "replicas": [{
+        "name": "replica-1", "state": "streaming", "sync_state": "async",
+        "lag_bytes": {"value": 4096, "source": "exact"},
+        "lag_seconds": {"value": 0.2, "source": "estimate"},
+    }],
+    "redis": None,
+    "redis_trouble": "Redis does not say: TimeoutError",
+    "unknown": {"redis": "Redis does not say: TimeoutError"},
+}  # fmt: skip
+
 
 @router.get("/queues", responses=_example([_LOAD]))
 async def list_queues(
@@ -112,7 +132,7 @@ async def list_schedules(db: DatabaseDep, settings: SettingsDep) -> list[ShownSc
     return await shown_schedules(db, settings.app)
 
 
-@router.get("/servers")
+@router.get("/servers", responses=_example(_SERVERS))
 async def show_servers(db: DatabaseDep, client: ClientDep) -> ServerNumbers:
-    """The sizes of our tables, the lag of replicas, the memory of Redis."""
+    """The sizes of our tables, the lag of replicas, the memory of Redis; what is `unknown`."""
     return await server_numbers(db, client.redis)
