@@ -60,6 +60,23 @@ _POINT = {
     "waited": _PERCENTILES, "ran": _PERCENTILES, "source": "rollup",
 }  # fmt: skip
 
+_SCHEDULE = {
+    "app": "shop",
+    "name": "daily",
+    "task": "reports.make",
+    "queue": "arq:queue",
+    "expression": "0 9 * * mon-fri",
+    "timezone": "Europe/Berlin",
+    "when": "at 09:00 on Monday to Friday",
+    "state": "active",
+    "next_ticks": ["2030-02-01T08:00:00Z"],
+    "last_tick": "2030-01-31T08:00:00Z",
+    "last_task_id": "019a9d2e-6b1c-7c3e-9b1f-0d2c5a7e4f11",
+    "last_outcome": "succeeded",
+    "missed": None,
+    "waiting": 0,
+    "ticks": [],
+}
 _SERVERS = {
     "postgres": {
         "version": "16.4", "standby": False, "connections": {"value": 97, "source": "exact"},
@@ -126,7 +143,7 @@ async def list_points(
     return await numbers.points(db, span, last, queue=queue, name=name)
 
 
-@router.get("/schedules")
+@router.get("/schedules", responses=_example([_SCHEDULE]))
 async def list_schedules(db: DatabaseDep, settings: SettingsDep) -> list[ShownSchedule]:
     """The schedules of all services whose tables these are, with their latest ticks."""
     return await shown_schedules(db, settings.app)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from uow.acts import pauses
 from uow.acts.actor import Actor
@@ -17,6 +18,12 @@ from uow.db.pauses import pauses as read_pauses
 router = APIRouter(prefix="/api", tags=["pauses"], route_class=AnsweringRoute)
 
 Target = Annotated[str, Path(min_length=1, max_length=500)]
+
+
+_PAUSE: JsonDict = {
+    "kind": "queue", "target": "mail", "reason": "the partner is down", "paused_by": "ann",
+    "paused_at": "2030-01-31T12:00:00Z", "until": None,
+}  # fmt: skip
 
 
 class NewPause(BaseModel):
@@ -34,7 +41,9 @@ class NewPause(BaseModel):
 class ResumedWhy(BaseModel):
     """Why it goes on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "the partner is back"}]}
+    )
 
     reason: str | None = Field(None, max_length=500)
 
@@ -42,7 +51,7 @@ class ResumedWhy(BaseModel):
 class ShownPause(BaseModel):
     """A pause that holds."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_PAUSE]})
 
     kind: Kind
     target: str
