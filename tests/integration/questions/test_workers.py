@@ -20,7 +20,8 @@ from uow.db.code import Code, forget_code
 from uow.db.profile import Profile, Signs
 from uow.db.statement import InSession
 from uow.questions.glance import glance
-from uow.questions.workers import ShownWorker, fleet, workers
+from uow.questions.workers import ShownWorker, workers
+from uow.questions.workers import fleet as whole_fleet
 from uow.schedules.retirement import Retirement
 from uow.services.presence import Presence
 from uow.tasks.registry import Registry
@@ -108,9 +109,9 @@ async def test_that_there_is_more_than_is_shown_is_said(
     monkeypatch.setattr("uow.questions.workers.MOST_WORKERS", most_workers)
     monkeypatch.setattr("uow.questions.workers.MOST_RUNNING", most_running)
     for number in range(3):
-        assert not (await fleet(db, 60.0)).capped
+        assert not (await whole_fleet(db, 60.0)).capped
         await db.execute_once(text(join), {"id": f"w{number}"})
-    found = await fleet(db, 60.0)
+    found = await whole_fleet(db, 60.0)
     assert (found.capped, len(found.workers)) == (True, min(3, most_workers))
     assert (await glance(db, 60.0)).workers_capped
 
