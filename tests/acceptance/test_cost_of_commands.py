@@ -36,12 +36,12 @@ def test_help_is_there_in_a_quarter_of_a_second() -> None:
 
 
 async def test_top_takes_a_fiftieth_of_a_core(db: Database) -> None:
-    """With twenty workers, each of which runs ten tasks, in a terminal."""
+    """With twenty workers, each of which runs five tasks, in a terminal."""
     fleet = """
         WITH ran AS (
             INSERT INTO task (id, name, state, queue, worker, attempt, started_at, dispatch_at)
-            SELECT gen_random_uuid(), 'name', 'running', 'q' || i % 5, 'w' || i / 10, 1, now(),
-                   'infinity' FROM generate_series(0, 199) AS i RETURNING id, worker)
+            SELECT gen_random_uuid(), 'name', 'running', 'q' || i % 5, 'w' || i / 5, 1, now(),
+                   'infinity' FROM generate_series(0, 99) AS i RETURNING id, worker)
         INSERT INTO worker_process (id, queue, running)
         SELECT worker, 'arq:queue', array_agg(id) FROM ran GROUP BY worker
     """
