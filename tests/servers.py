@@ -36,11 +36,11 @@ class Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of `app` under uvicorn, on a free port."""
+    """A client of `app` under uvicorn, on a free port; as `worker api` serves it."""
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        server = Server(uvicorn.Config(app, log_config=None, ws="none"))
+        server = Server(uvicorn.Config(app, log_config=None, ws="none", proxy_headers=False))
         running = asyncio.create_task(server.serve([listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:

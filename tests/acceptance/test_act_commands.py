@@ -137,6 +137,8 @@ async def test_what_retention_has_ended_for_is_pruned_by_hand(
     expire = "UPDATE task SET expires_at = now() - interval '1 s' WHERE id <> :id"
     kept = await put(db, TaskState.SUCCEEDED)
     await db.execute_once(text(expire), {"id": kept})
+    done = await run_command(settings, "tasks", "prune", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "3 would be removed\n"), done.stderr
     for removed in (3, 0):
         done = await run_command(settings, "tasks", "prune", "--reason", "the disk is full")
         assert (done.returncode, done.stdout) == (0, f"{removed} removed\n"), done.stderr

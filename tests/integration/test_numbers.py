@@ -14,6 +14,7 @@ from uow import Database, InvalidOptions, Settings, TaskContext, cron, task
 from uow.broker.redis import RedisClient, connect
 from uow.db import rollup
 from uow.db.backlog import LOOKED_AT
+from uow.db.statement import TEMPLATES, Template
 from uow.questions.failures import failures, hours_of
 from uow.questions.number import Number, Percentiles
 from uow.questions.numbers import name_loads, points, queue_loads
@@ -229,9 +230,34 @@ async def test_the_servers_say_how_large_they_are(db: Database, redis: RedisClie
     assert (found.redis.policy, found.redis_trouble) == ("noeviction", None)
     away = connect("redis://127.0.0.1:1/0")
     found = await server_numbers(db, away)
-    assert (found.redis, found.redis_trouble is not None) == (None, True)
+    assert (found.redis, [*found.unknown]) == (None, ["redis"])
+    assert found.redis_trouble == found.unknown["redis"]
     assert found.tables
+    assert found.postgres is not None
     await away.aclose()
+
+
+@pytest.mark.parametrize("part", ["table_sizes", "read_replicas", "server_facts"])
+async def test_what_a_server_refuses_is_unknown_and_the_rest_is_there(
+    db: Database, redis: RedisClient, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    broken = Template("SELECT 1 / 0", {})
+    monkeypatch.setattr(TEMPLATES[part], "written", lambda _: broken.written("x"))
+    found = await server_numbers(db, redis)
+    name = {"table_sizes": "tables", "read_replicas": "replicas", "server_facts": "postgres"}[part]
+    assert found.unknown == {name: "Postgres does not say: DivisionByZeroError"}
+    assert found.redis is not None
+    assert bool(found.tables) == (part != "table_sizes")
+    assert (found.postgres is None) == (part == "server_facts")
+
+
+async def test_without_postgres_redis_is_told_of_all_the_same(redis: RedisClient) -> None:
+    async with Database("postgresql+asyncpg://user@127.0.0.1:1/none") as nowhere:
+        found = await server_numbers(nowhere, redis)
+    assert (found.postgres, found.tables, found.replicas) == (None, [], [])
+    assert {*found.unknown} == {"postgres", "tables", "replicas"}
+    assert found.redis is not None
+    assert found.redis.version.startswith(("redis ", "valkey "))
 
 
 async def test_schedules_are_shown_with_their_latest_ticks(

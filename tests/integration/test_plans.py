@@ -112,7 +112,12 @@ AS_BY_INDEX = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sor
 
 @pytest.mark.parametrize(
     ("name", "index"),
-    [("newest_followed", "pk_task"), ("followed_of_user", "ix_task_user"), ("followed", "pk_task")],
+    [
+        ("newest_followed", "pk_task"),
+        ("followed_of_user", "ix_task_user"),
+        ("followed", "pk_task"),
+        ("look_followed", "pk_task"),
+    ],
 )
 async def test_what_is_followed_is_found_by_its_index_in_the_order_of_the_list(
     db: Database, name: str, index: str

@@ -234,7 +234,7 @@ async def test_the_command_goes_back_to_where_it_is_told(
         assert done.stdout == said
     done = await run_command(application, "migrate", "--down", "nope")
     assert "no revision nope; there are base and tasks_001, " in done.stderr
-    assert done.stderr.endswith("tasks_016, users_001\n")
+    assert done.stderr.endswith("tasks_017, users_001\n")
     done = await run_command(application, "migrate", WORKER_TASK_MODULES="app.tasks")
     assert done.stdout == 'schema "worker" is at the newest revision\n', done.stderr
     done = await run_command(

@@ -138,6 +138,7 @@ async def test_migrating_twice_changes_nothing(db: Database) -> None:
     await migrations.upgrade(db)
     ours = {"task", "task_error", "worker_process", "worker_leader"}
     ours |= {"worker_identity", "worker_app", "audit", "audit_arguments", "bulk_act", "pause"}
+    ours |= {"act_answer"}
     ours |= {"worker_code"}
     ours |= {"schedule", "schedule_version", "schedule_tick"}
     ours |= {"rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error"}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from uow.acts.once import AskedOnce
+
 Face = Literal["api", "page", "shell"]
 """Where an act was asked for."""
 
@@ -14,8 +16,10 @@ class Actor:
     Attributes:
         name: The token's, or the account at the shell.
         address: The client's; None: it was at the shell.
+        once: The request, if it came with an idempotency key.
     """
 
     name: str
     face: Face
     address: str | None = None
+    once: AskedOnce | None = None

@@ -11,7 +11,7 @@ from uow.acts import meaning
 from uow.acts.actor import Actor
 from uow.acts.kinds import Act
 from uow.acts.named import act_of
-from uow.acts.noted import LONGEST_REASON, counts, entry
+from uow.acts.noted import LONGEST_REASON, counts, entry, note
 from uow.client import TaskClient
 from uow.db import acts, audit, bulk, walk
 from uow.db.audit import AuditNote
@@ -160,7 +160,7 @@ class BulkActs:
                     who=by.name, face=by.face, address=by.address, what="stop", bulk_id=bulk_id,
                     reason=reason[:LONGEST_REASON] if reason else None,
                 )  # fmt: skip
-                await audit.note(transaction, stopped)
+                await note(transaction, by, stopped)
         return await self.get(bulk_id)
 
     async def _begin(

@@ -6,7 +6,9 @@ from uuid import UUID
 
 from uow.acts.actor import Actor
 from uow.acts.kinds import Act
+from uow.db import audit
 from uow.db.audit import AuditNote
+from uow.db.statement import Statements
 
 LONGEST_REASON = 500
 """Characters of what somebody says why."""
@@ -35,6 +37,20 @@ def entry(
         options=json.dumps(dict(act.options)) if act.options else None,
         reason=reason[:LONGEST_REASON] if reason else None,
     )
+
+
+async def note(transaction: Statements, by: Actor, entry: AuditNote) -> int:
+    """Write an act into the audit, in its own transaction, and take its idempotency key.
+
+    Returns:
+        The entry's number.
+
+    Raises:
+        AlreadyAsked: It was done under this key.
+    """
+    if by.once is not None:
+        await by.once.take(transaction)
+    return await audit.note(transaction, entry)
 
 
 def counts(done: int, left: Mapping[str, int]) -> str:

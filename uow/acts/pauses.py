@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from uow.acts.actor import Actor
-from uow.acts.noted import LONGEST_REASON
-from uow.db import audit, pauses
+from uow.acts.noted import LONGEST_REASON, note
+from uow.db import pauses
 from uow.db.audit import AuditNote
 from uow.db.database import Database
 from uow.db.pauses import Kind
@@ -59,7 +59,7 @@ async def pause(
             transaction, what.kind, what.target, reason=reason, paused_by=by.name, until=until
         )
         options = {} if until is None else {"until": until.isoformat()}
-        await audit.note(transaction, _entry("pause", what, by, reason, options))
+        await note(transaction, by, _entry("pause", what, by, reason, options))
 
 
 async def resume(db: Database, what: Pausable, by: Actor, *, reason: str | None) -> bool:
@@ -71,7 +71,7 @@ async def resume(db: Database, what: Pausable, by: Actor, *, reason: str | None)
     async with db.transaction() as transaction:
         if not await pauses.resume(transaction, what.kind, what.target):
             return False
-        await audit.note(transaction, _entry("resume", what, by, reason, {}))
+        await note(transaction, by, _entry("resume", what, by, reason, {}))
     return True
 
 

@@ -12,9 +12,9 @@ from uow.acts.editing import Editing
 from uow.acts.following import ActFollowing
 from uow.acts.kinds import Act, CancelAct, DeleteAct, DoneTo, PriorityAct, RetryAct, RunNowAct
 from uow.acts.left import LeftAlone, Why
-from uow.acts.noted import entry
+from uow.acts.noted import entry, note
 from uow.client import TaskClient
-from uow.db import acts, audit
+from uow.db import acts
 from uow.db.failures import PASSING, sqlstate
 from uow.db.statement import Statements
 from uow.questions.redaction import Redaction
@@ -122,7 +122,7 @@ class Acts:
                     done = await act.do(transaction, [task_id])
                     if done.ids:
                         noted = entry(act, by, task_id=task_id, reason=reason)
-                        number = await audit.note(transaction, noted)
+                        number = await note(transaction, by, noted)
                         await self._editing.write(transaction, task_id, number, edited)
                 return done
             except PASSING as error:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic.config import JsonDict
 
 from uow.acts.bulk import BulkState, BulkView
 from uow.acts.named import ActName
@@ -21,6 +22,30 @@ Reason = Annotated[
 Priority = Annotated[StrictInt, Field(ge=0, le=MAX_PRIORITY)]
 
 
+_ID = "019a9d2e-6b1c-7c3e-9b1f-0d2c5a7e4f11"
+
+_BULK_ACT: JsonDict = {
+    "id": _ID, "act": "retry", "options": {}, "filter": {"name": "billing.*"}, "reason": None,
+    "state": "running", "count": 4120, "count_is_exact": True,
+    "samples": [{
+        "id": "019a9d2e-6b1c-7c3e-9b1f-0d2c5a7e4f12", "name": "billing.charge", "state": "failed",
+        "queue": "arq:queue", "user_id": "7",
+    }],
+    "previewed_at": "2030-01-31T12:00:00Z", "good_seconds": GOOD_SECONDS,
+    "confirmed_at": "2030-01-31T12:01:00Z", "ended_at": None, "looked_at": 260, "done": 250,
+    "left_alone": {
+        "key_taken": {"count": 1, "ids": ["019a9d2e-6b1c-7c3e-9b1f-0d2c5a7e4f13"]},
+    },
+    "stopped_by": None, "error": None,
+}  # fmt: skip
+
+_AUDIT_ENTRY: JsonDict = {
+    "id": 17, "at": "2030-01-31T12:00:00Z", "who": "ann", "face": "api", "address": "192.0.2.7",
+    "what": "retry", "task_id": _ID, "bulk_id": None, "filter": None, "counts": None,
+    "options": None, "reason": "the wrong order", "args": {"order_id": 7},
+}  # fmt: skip
+
+
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -29,6 +54,8 @@ class _Asked(BaseModel):
 
 class ActAsked(_Asked):
     """An act on one task."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the partner is down"}]})
 
 
 class RetryAsked(_Asked):
@@ -45,6 +72,8 @@ class RetryAsked(_Asked):
 
 class PriorityAsked(_Asked):
     """Another priority."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 5}]})
 
     priority: Priority
 
@@ -66,7 +95,9 @@ class PreviewAsked(_Asked):
 class ConfirmAsked(BaseModel):
     """A preview that is confirmed."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, json_schema_extra={"examples": [{"id": _ID}]}
+    )
 
     id: UUID
 
@@ -92,6 +123,8 @@ class LeftAloneTasks(BaseModel):
 
 class BulkActShown(BaseModel):
     """A bulk act as it stands."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_BULK_ACT]})
 
     id: UUID
     act: ActName | str
@@ -157,6 +190,10 @@ class AuditEntryShown(BaseModel):
 
 class AuditPage(BaseModel):
     """A page of the audit, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"entries": [_AUDIT_ENTRY], "next": None}]}
+    )
 
     entries: list[AuditEntryShown]
     next: int | None = Field(description="Give it as `before` for the next page; null: the end.")

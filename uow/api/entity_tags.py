@@ -2,20 +2,24 @@
 
 import hashlib
 
-from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-_NOT_MODIFIED = 304
+_OK, _NOT_MODIFIED = 200, 304
 
 
-def tagged(request: Request, answer: BaseModel) -> Response:
-    """The answer as JSON with its ETag; 304 without it for who has it (`If-None-Match`)."""
-    body = answer.model_dump_json().encode()
-    tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+def tagged(request: Request, response: Response) -> Response:
+    """The response with its ETag; 304 without a body for who has it (`If-None-Match`).
+
+    A stream, and what is no answer, is left as it is.
+    """
+    if isinstance(response, StreamingResponse) or response.status_code != _OK:
+        return response
+    tag = f'"{hashlib.blake2b(response.body, digest_size=16).hexdigest()}"'
     if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=_NOT_MODIFIED, headers={"ETag": tag})
-    return Response(body, media_type="application/json", headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return response
 
 
 def _has(given: str, tag: str) -> bool:

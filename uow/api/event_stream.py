@@ -104,12 +104,19 @@ class EventStream(StreamingResponse):
         anew, told = stream.begins_anew, stream.take()
         if not anew:
             self._told = None
-            return self._frame("settled", told)
+            return self._frames(told)
         found = await self._streams.ask(self._what)
         if quiet and found == self._told:
             return HEARTBEAT
         self._told = found
         return self._frame("snapshot", found)
+
+    def _frames(self, told: Sequence[FollowedTask]) -> bytes:
+        """One for what is settled and one for the rest, sent together."""
+        settled = [task for task in told if task.settled_at is not None]
+        others = [task for task in told if task.settled_at is None]
+        kinds = {"settled": settled, "changed": others}
+        return b"".join(self._frame(event, tasks) for event, tasks in kinds.items() if tasks)
 
     def _frame(self, event: str, tasks: Sequence[FollowedTask]) -> bytes:
         self._number += 1

@@ -22,13 +22,14 @@ from uow.api.routers import (
     fleet,
     numbers,
     pauses,
+    prune,
     task_lists,
     tasks,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     tasks.router, task_lists.router, fleet.router, numbers.router, events.router, acts.router,
-    bulk.router, pauses.router, audit.router,
+    bulk.router, pauses.router, audit.router, prune.router,
 )  # fmt: skip
 
 ROLES: Final[Mapping[str, Role]] = {
@@ -68,6 +69,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "POST /api/users/{user:path}/pause": Role.OPERATOR,
     "POST /api/users/{user:path}/resume": Role.OPERATOR,
     "GET /api/audit": Role.OPERATOR,
+    "POST /api/prune": Role.ADMIN,
 }
 
 Endpoint = Callable[..., Any]

@@ -13,6 +13,7 @@ from pydantic import (
     StrictInt,
     field_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import from_json, to_json
 
 from uow.db.models import TaskState
@@ -46,6 +47,14 @@ Number = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 
 
+_ID = "019a9d2e-6b1c-7c3e-9b1f-0d2c5a7e4f11"
+
+
+def _example(value: JsonDict) -> ConfigDict:
+    """Of a model, for OpenAPI; added to what its parents say."""
+    return ConfigDict(json_schema_extra={"examples": [value]})
+
+
 class _Incoming(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -56,6 +65,8 @@ class _Outgoing(BaseModel):
 
 class NewTask(_Incoming):
     """A task to be enqueued: the task function's name, its arguments, and options."""
+
+    model_config = _example({"name": "billing.charge", "args": {"order_id": 7}, "user_id": "7"})
 
     name: Text
     args: dict[str, Any] = {}
@@ -97,11 +108,15 @@ class NewTask(_Incoming):
 class Enqueued(_Outgoing):
     """The task's id; with a `unique_key`, that of the task that holds it."""
 
+    model_config = _example({"id": _ID})
+
     id: UUID
 
 
 class RetryFilter(_Incoming):
     """Which tasks are to run again: the failed ones that fit everything that is given."""
+
+    model_config = _example({"name": "billing.charge", "settled_before": "2030-01-31T12:00:00Z"})
 
     name: Text | None = None
     state: Retryable | None = Field(None, description="Instead of the failed ones.")
@@ -113,6 +128,8 @@ class RetryFilter(_Incoming):
 
 class Retried(BaseModel):
     """How many tasks run again."""
+
+    model_config = _example({"retried": 12})
 
     retried: int
 
@@ -129,6 +146,18 @@ class TaskError(_Outgoing):
 
 class Task(_Outgoing):
     """A task as it stands."""
+
+    model_config = _example({
+        "id": _ID, "name": "billing.charge", "state": "failed", "args": {"order_id": 7},
+        "result": None, "progress": None,
+        "errors": [{
+            "attempt": 1, "type": "CardDeclined", "message": "no funds",
+            "traceback": "Traceback …", "failed_at": "2030-01-31T12:00:02Z",
+        }],
+        "user_id": "7", "run_at": "2030-01-31T12:00:00Z", "created_at": "2030-01-31T12:00:00Z",
+        "started_at": "2030-01-31T12:00:01Z", "settled_at": "2030-01-31T12:00:02Z", "attempt": 1,
+        "tries": 1, "queue": "arq:queue", "priority": 0, "unique_key": None, "headers": {},
+    })  # fmt: skip
 
     id: UUID
     name: str

@@ -1,9 +1,10 @@
 """Streams of events: one listener per process, and what it hears dealt out to whoever follows.
 
-A stream begins with a snapshot and goes on with what is settled since. Hints say only "look now":
-the tasks are read from Postgres, once for all streams, at most four times a second. Whatever may
-have been missed (too much at once, an outage, a client that reads too slowly) ends in a new
-snapshot, so that memory is bounded and what is told last is true.
+A stream begins with a snapshot and goes on with what is settled since, is new or has started. Hints
+say only "look now": what is settled is read from Postgres, once for all streams; what is new is
+looked for, four times a second (`uow.api.looks`). Whatever may have been missed (too much at once,
+an outage, a client that reads too slowly) ends in a new snapshot, so that memory is bounded and
+what is told last is true.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from uuid import UUID
 from fastapi import HTTPException
 
 from uow.api.ending import told_to_stop
+from uow.api.looks import Looks
 from uow.api.problems import RETRY_AFTER
 from uow.broker.redis import RedisClient
 from uow.broker.settlements import Settlements
@@ -28,7 +30,10 @@ from uow.service import Service
 logger = logging.getLogger(__name__)
 
 FRAME_SECONDS = 0.25
-"""Between two frames of a stream, and between two reads for all of them."""
+"""Between two frames of a stream."""
+
+READ_SECONDS = 0.05
+"""Between two reads of what is settled, for all streams: no frame waits for both."""
 
 OVERFLOW_SECONDS = 1.0
 """After a round that was too much: then each stream asks anew, which costs more."""
@@ -65,7 +70,7 @@ class Stream:
         self.due.set()
 
     def tell(self, task: FollowedTask) -> None:
-        """The task has been settled."""
+        """The task has been settled, or is new, or not as it was."""
         if not self.begins_anew:
             self._pending[task.id] = task
             if len(self._pending) > MOST_PENDING:
@@ -103,6 +108,7 @@ class Streams(Service):
         super().__init__(interval=60.0)
         self._db = db
         self._listener = Settlements(redis, self._note, self._begin_all_anew)
+        self._looks = Looks(db, lambda: self._wide > 0, self._deal_out, self._begin_all_anew)
         self._open: dict[Following, set[Stream]] = {}
         self._ids: set[UUID] = set()
         self._asking: dict[Following, asyncio.Task[list[FollowedTask]]] = {}
@@ -154,12 +160,14 @@ class Streams(Service):
             await asyncio.sleep(OVERFLOW_SECONDS)
             return
         try:
-            self._deal_out(await tasks_of(self._db, ids))
+            settled = await tasks_of(self._db, ids)
+            self._looks.watch(settled)
+            self._deal_out(settled)
         except Exception as error:
             if not is_away(error):
                 logger.exception("streams of events: what is settled cannot be read")
             self._begin_all_anew()
-        await asyncio.sleep(FRAME_SECONDS)
+        await asyncio.sleep(READ_SECONDS)
 
     def close(self) -> None:
         """End all streams, and open no more."""
@@ -185,10 +193,12 @@ class Streams(Service):
                 self._listening.enter_context(told_to_stop(self.close))
                 await self._listener.start()
                 await self.start()
+                await self._looks.start()
             elif self._listens and not self._open:
                 self._listens = False
                 self._listening.close()
                 await self._listener.stop()
+                await self._looks.stop()
                 await self.stop()
 
     def _note(self, told: str) -> None:
@@ -216,7 +226,9 @@ class Streams(Service):
         async with self._questions:
             await asyncio.sleep(GATHER_SECONDS)
             del self._asking[what]  # who comes from here on may know of something newer
-            return await snapshot(self._db, what)
+            found = await snapshot(self._db, what)
+            self._looks.watch(found)
+            return found
 
 
 def is_away(error: Exception) -> bool:

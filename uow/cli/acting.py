@@ -12,7 +12,7 @@ import typer
 
 from uow.acts.bulk import BulkActs, BulkView
 from uow.acts.left import TEXTS, LeftAlone, Why
-from uow.acts.pruning import prune_now
+from uow.acts.pruning import prunable, prune_now
 from uow.acts.single import Acts
 from uow.app import AppParts
 from uow.cli.actor import actor_here
@@ -100,9 +100,14 @@ async def act_by_filter(
         return await _follow(client, view.row.id, as_json=as_json)
 
 
-async def prune_all(settings: Settings, reason: str | None) -> None:
-    """Remove what retention has ended for, and print how many tasks it were."""
+async def prune_all(settings: Settings, reason: str | None, *, dry_run: bool) -> None:
+    """Remove what retention has ended for, or only count it, and print how many tasks it were."""
     async with open_client(settings) as client:
+        if dry_run:
+            found = await prunable(client)
+            more = " or more" if found.more else ""
+            typer.echo(f"{found.tasks}{more} would be removed")
+            return
         typer.echo(f"{await prune_now(client, actor_here(), reason)} removed")
 
 

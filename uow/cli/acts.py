@@ -106,11 +106,16 @@ def priority(
 
 
 @command_of(groups.tasks)
-def prune(reason: Reason = None) -> None:
+def prune(
+    reason: Reason = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count alone, up to 10,000; remove nothing.")
+    ] = False,
+) -> None:
     """Remove every settled task whose retention has ended, without waiting for the leader."""
     from uow.cli.acting import prune_all
 
-    run_async(prune_all(start(), reason))
+    run_async(prune_all(start(), reason, dry_run=dry_run))
 
 
 @command

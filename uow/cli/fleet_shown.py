@@ -13,11 +13,16 @@ from rich.text import Text
 from uow.cli.client import open_client
 from uow.errors import InvalidOptions
 from uow.questions.why import why
-from uow.questions.workers import ShownWorker, workers
+from uow.questions.workers import MOST_RUNNING, MOST_WORKERS, ShownWorker, fleet
 from uow.settings.environment import Settings
 
 UNKNOWN = "?"
 """What a worker of an older version does not say."""
+
+CAPPED = (
+    f"capped: there are more than {MOST_WORKERS:,} workers, or they run more than "
+    f"{MOST_RUNNING:,} tasks; the rest is not shown"
+)
 
 WIDE = 250
 """Characters of a line in a file or a pipe."""
@@ -36,7 +41,8 @@ async def show_why(settings: Settings, given: str, *, as_json: bool) -> None:
 async def show_workers(settings: Settings, *, as_json: bool) -> None:
     """Print every worker process."""
     async with open_client(settings) as client:
-        found = await workers(client.db, settings.dead_after)
+        seen = await fleet(client.db, settings.dead_after)
+    found = seen.workers
     if as_json:
         for one in found:
             typer.echo(to_json(asdict(one)).decode())
@@ -44,6 +50,8 @@ async def show_workers(settings: Settings, *, as_json: bool) -> None:
         typer.echo("there is no worker: start one with `worker run`")
     else:
         console_for_tables().print(table_of(found))
+    if seen.capped:
+        typer.echo(CAPPED, err=as_json)
 
 
 def console_for_tables() -> Console:

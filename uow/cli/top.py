@@ -60,7 +60,8 @@ async def _look(db: Database, dead_after: float) -> Group:
 
 def _shown(seen: Glance) -> Group:
     more = "; there are more tasks than were counted" if seen.capped else ""
-    line = f"{_now()}  {len(seen.workers)} workers{more}"
+    beyond = " or more: not all of what they run is shown" if seen.workers_capped else ""
+    line = f"{_now()}  {len(seen.workers)} workers{beyond}{more}"
     return Group(Text(line), Text(), _queues(seen), Text(), table_of(seen.workers))
 
 

@@ -1,4 +1,4 @@
-"""Our tables about acts: what was done by whom, bulk acts, which the leader runs, and pauses."""
+"""Our tables about acts: what was done by whom and answered, bulk acts, and pauses."""
 
 from datetime import datetime
 from typing import Any
@@ -109,6 +109,21 @@ class BulkAct(Base):
             postgresql_where=text("confirmed_at IS NOT NULL AND ended_at IS NULL"),
         ),
     )
+
+
+class ActAnswer(Base):
+    """What was answered to an act that came with an idempotency key; it is the key's only use."""
+
+    __tablename__ = "act_answer"
+
+    who: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    #: A digest of what was asked: with another one the key is a mistake.
+    request: Mapped[str]
+    status: Mapped[int]
+    #: None: there is none, or it was lost with its process.
+    body: Mapped[str | None]
+    at: Mapped[datetime] = mapped_column(server_default=text("now()"), index=True)
 
 
 class Pause(Base):

@@ -26,12 +26,25 @@ _BY_KEY = template(
 
 _CANCEL_MANY = template(
     "cancel_many",
+    # Counted where it is settled: no attempt ends by it that a process could count. A row of the
+    # inbox is JSON as `uow.services.counts` has it.
     """
-    UPDATE {task}
-    SET state = 'cancelled', ended = 'cancelled', settled_at = clock_timestamp(),
-        expires_at = clock_timestamp() + make_interval(secs => :retention)
-    WHERE id = ANY(:ids) AND {unsettled}
-    RETURNING id
+    WITH cancelled AS (
+        UPDATE {task}
+        SET state = 'cancelled', ended = 'cancelled', settled_at = clock_timestamp(),
+            expires_at = clock_timestamp() + make_interval(secs => :retention)
+        WHERE id = ANY(:ids) AND {unsettled}
+        RETURNING id, name, queue
+    ), counted AS (
+        INSERT INTO {rollup_inbox} (process, number, counts)
+        SELECT {of_acts} || gen_random_uuid(), 0,
+               json_build_array(json_build_array(0, json_agg(json_build_array(
+                   left(name, 255), left(queue, 255), 'cancelled', n, CAST('[]' AS json),
+                   CAST('[]' AS json))), CAST('[]' AS json)))
+        FROM (SELECT name, queue, count(*) AS n FROM cancelled GROUP BY name, queue) AS each
+        HAVING count(*) > 0
+    )
+    SELECT id FROM cancelled
     """,
     retention=REAL,
     ids=IDS,
@@ -150,7 +163,7 @@ async def go_by_key(db: Statements) -> None:
 
 
 async def cancel_many(db: Statements, ids: Sequence[UUID], retention: float) -> list[UUID]:
-    """Settle tasks as cancelled; `retention` seconds later they are pruned."""
+    """Settle tasks as cancelled, and count them; `retention` seconds later they are pruned."""
     records = await db.execute_once(_CANCEL_MANY(ids=ids, retention=retention))
     return [id_ for (id_,) in records]
 

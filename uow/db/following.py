@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from uow.db.backlog import BY_INDEX
 from uow.db.database import Database
 from uow.db.models import TaskState
-from uow.db.statement import ID, IDS, INTEGER, TEXT, Records, Statement, template
+from uow.db.statement import ID, IDS, INTEGER, REAL, TEXT, Records, Statement, template
 
 AHEAD_SECONDS = 3600.0
 """How far an id may be ahead of this machine's clock; above that are ids of an older kind."""
@@ -46,6 +47,27 @@ _BY_IDS = template(
 )
 
 
+_LOOK = template(
+    "look_followed",
+    """
+    SELECT id, name, state, queue, user_id, created_at, run_at, settled_at, tries, attempt,
+           created_at > clock_timestamp() - make_interval(secs => :young) AS is_young
+    FROM (
+        (SELECT * FROM {task} WHERE id <= :upto ORDER BY id DESC LIMIT :most)
+        UNION ALL
+        (SELECT * FROM {task} WHERE id = ANY(:ids))
+    ) AS seen
+    """,
+    upto=ID,
+    most=INTEGER,
+    ids=IDS,
+    young=REAL,
+)
+
+YOUNG_SECONDS = 5.0
+"""A task that was asked for since then is young."""
+
+
 @dataclass(frozen=True, slots=True)
 class FollowedTask:
     """A task as it stands, in a line."""
@@ -81,6 +103,15 @@ async def by_ids(db: Database, ids: Sequence[UUID]) -> list[FollowedTask]:
     return _lines(await _by_index(db, _BY_IDS(ids=ids)))
 
 
+async def look(
+    db: Database, most: int, ids: Sequence[UUID], now: float
+) -> list[tuple[FollowedTask, bool]]:
+    """The newest tasks and those with these ids, some of them twice; with each, if it is young."""
+    statement = _LOOK(upto=_upto(now), most=most, ids=ids, young=YOUNG_SECONDS)
+    records = await _by_index(db, statement)
+    return [(_line(record[:-1]), bool(record[-1])) for record in map(tuple, records)]
+
+
 async def _by_index(db: Database, statement: Statement) -> Records:
     async with db.transaction() as transaction:
         await transaction.execute_once(BY_INDEX())
@@ -92,6 +123,9 @@ def _upto(now: float) -> UUID:
 
 
 def _lines(records: Records) -> list[FollowedTask]:
-    return [
-        FollowedTask(id_, name, TaskState(state), *others) for id_, name, state, *others in records
-    ]
+    return [_line(record) for record in records]
+
+
+def _line(record: Sequence[Any]) -> FollowedTask:
+    id_, name, state, *others = record
+    return FollowedTask(id_, name, TaskState(state), *others)

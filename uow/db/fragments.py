@@ -34,7 +34,7 @@ _TABLES = (
     "task", "task_error", "worker_process", "worker_leader", "worker_identity", "worker_app",
     "worker_code",
     "schedule", "schedule_version", "schedule_tick", "audit", "audit_arguments", "bulk_act",
-    "pause",
+    "act_answer", "pause",
     "rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error",
 )  # fmt: skip
 
@@ -42,6 +42,10 @@ FIRST_PAUSED = "'9000-01-01Z'"
 """A row that a pause holds back is dispatched at this moment and so many seconds as the pause's
 number says: no relay comes to it, the rescuer, who watches what is at infinity, passes it over, and
 all that one pause holds back lies together in the index."""
+
+OF_ACTS = "act:"
+"""With it begins, instead of a process, what an act has counted, in its own transaction. It comes
+once, so nobody has to know later that it was added up."""
 
 UNSETTLED = "state NOT IN ('succeeded', 'failed', 'cancelled')"
 """Where a row is found by its id. Said with `settled_at`, it would fit the partial index of
@@ -62,6 +66,7 @@ _FRAGMENTS = {
     # but puts its statistics aside.
     "up_since": "greatest(pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())",
     "unsettled": UNSETTLED,
+    "of_acts": f"'{OF_ACTS}'",
     # What is due much later stays in Postgres; so does a priority that is not due, which in Redis
     # would be run at once. When the relay looks at it then, as the first arms of a CASE.
     "held_back": """

@@ -54,6 +54,17 @@ async def tasks_of(db: Database, ids: Collection[UUID]) -> Sequence[FollowedTask
     return await following.by_ids(db, list(ids))
 
 
+async def look(db: Database, most: int, ids: Collection[UUID]) -> list[tuple[FollowedTask, bool]]:
+    """The newest tasks and those with these ids, some of them twice.
+
+    With each, whether it was asked for within the last five seconds.
+
+    Raises:
+        asyncpg.PostgresError, asyncpg.InterfaceError, ServerUnreachable: Postgres is away.
+    """
+    return await following.look(db, most, list(ids), time.time())
+
+
 def followings_of(task: FollowedTask) -> Iterator[Following]:
     """By which followings somebody would hear of this task."""
     yield EVERYTHING

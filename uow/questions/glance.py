@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uow.db.backlog import LOOKED_AT, Backlog, backlog
 from uow.db.database import Database
 from uow.db.models import TaskState
-from uow.questions.workers import ShownWorker, workers
+from uow.questions.workers import ShownWorker, fleet
 
 LIMIT_SECONDS = 5.0
 """For the look at the backlog."""
@@ -38,11 +38,13 @@ class Glance:
     Attributes:
         queues: By name; those that have an unsettled task, and those that are served.
         capped: There are more tasks than were counted: numbers are lower bounds then.
+        workers_capped: There are more workers, or they run more tasks, than are shown.
     """
 
     queues: list[QueueAtAGlance]
     workers: list[ShownWorker]
     capped: bool
+    workers_capped: bool
 
 
 async def glance(db: Database, dead_after: float) -> Glance:
@@ -52,15 +54,16 @@ async def glance(db: Database, dead_after: float) -> Glance:
         dead_after: Seconds without a heartbeat after which a process counts as dead.
     """
     found = await backlog(db, limit=LIMIT_SECONDS)
-    shown = await workers(db, dead_after)
+    shown = await fleet(db, dead_after)
     by_queue: defaultdict[str, list[Backlog]] = defaultdict(list)
     for one in found:
         by_queue[one.queue].append(one)
-    served = {queue for one in shown for queue in one.queues}
+    served = {queue for one in shown.workers for queue in one.queues}
     return Glance(
         queues=[_queue(name, by_queue[name]) for name in sorted({*by_queue, *served})],
-        workers=shown,
+        workers=shown.workers,
         capped=sum(one.tasks for one in found) >= LOOKED_AT,
+        workers_capped=shown.capped,
     )
 
 

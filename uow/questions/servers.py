@@ -1,18 +1,33 @@
-"""How large the servers' part of it is: our tables, the replicas, the memory of Redis."""
+"""What the servers say of themselves: our tables, the replicas, the memory of Redis.
+
+Each part is asked for by itself; what does not answer is unknown, and the rest is there.
+"""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, TypeVar
 
 from redis.asyncio import Redis
 
+from uow.broker.facts import redis_facts
 from uow.broker.redis import AWAY
 from uow.db import sizes
 from uow.db.bounded import bounded_reading
 from uow.db.database import Database
+from uow.db.failures import PASSING
+from uow.db.server_facts import server_facts
+from uow.db.statement import Statements
+from uow.errors import ServerUnreachable
 from uow.questions.number import Number
 
-REDIS_SECONDS = 2.0
+PART_SECONDS = 3.0
+"""For each part of it."""
+
+_SILENT: tuple[type[Exception], ...] = (*PASSING, *AWAY, ServerUnreachable)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +65,41 @@ class ReplicaLag:
 
 
 @dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """The Postgres that was asked.
+
+    Attributes:
+        version: As ``15.18``.
+        standby: It takes no writes.
+        connections: How many there may be, those for superusers aside.
+        vacuums: It removes dead rows by itself (autovacuum).
+    """
+
+    version: str
+    standby: bool
+    connections: Number
+    vacuums: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RedisMemory:
-    """The memory of Redis.
+    """Redis, or a Valkey, and its memory.
 
     Attributes:
         most: What it may use; None: as much as there is.
         policy: What it does then: with anything but ``noeviction`` it drops jobs.
+        keeps: It writes to the disk; None: it does not say.
     """
 
     used: Number
     most: Number | None
     policy: str | None
+    version: str
+    keeps: bool | None
+
+
+Part = Literal["postgres", "tables", "replicas", "redis"]
+"""What is asked for by itself: one that does not answer takes nothing from the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +107,62 @@ class ServerNumbers:
     """What the servers say of themselves.
 
     Attributes:
-        redis: None: it did not answer, or does not let us ask; `redis_trouble` says which.
+        postgres: None: unknown, as `unknown` says; so is `redis`. Unknown tables and replicas are
+            none at all.
+        redis_trouble: Why Redis is unknown.
+        unknown: What could not be asked for, and why.
     """
 
+    postgres: PostgresServer | None
     tables: list[TableSize]
     replicas: list[ReplicaLag]
     redis: RedisMemory | None
     redis_trouble: str | None
+    unknown: dict[Part, str]
 
 
 async def server_numbers(db: Database, redis: Redis) -> ServerNumbers:
-    """Ask both servers; Redis may be away."""
-    async with bounded_reading(db) as reading:
-        tables = await sizes.read_table_sizes(reading, db.schema)
-        replicas = await sizes.read_replicas(reading)
-    memory = await _memory(redis)
-    return ServerNumbers(
-        tables=[_table(one) for one in tables],
-        replicas=[_replica(one) for one in replicas],
-        redis=memory if isinstance(memory, RedisMemory) else None,
-        redis_trouble=memory if isinstance(memory, str) else None,
+    """Ask both servers; either may be away, or refuse some of it."""
+    unknown: dict[Part, str] = {}
+
+    async def of(part: Part, asked: Awaitable[T]) -> T | None:
+        try:
+            async with asyncio.timeout(PART_SECONDS):
+                return await asked
+        except _SILENT as error:
+            who = "Redis" if part == "redis" else "Postgres"
+            unknown[part] = f"{who} does not say: {type(error).__name__}"
+            return None
+
+    # Two at a time of Postgres: the pool is not for this alone.
+    memory, postgres, tables = await asyncio.gather(
+        of("redis", _memory(redis)),
+        of("postgres", _read(db, _postgres)),
+        of("tables", _read(db, lambda reading: sizes.read_table_sizes(reading, db.schema))),
     )
+    replicas = await of("replicas", _read(db, sizes.read_replicas))
+    return ServerNumbers(
+        postgres=postgres,
+        tables=[_table(one) for one in tables or ()],
+        replicas=[_replica(one) for one in replicas or ()],
+        redis=memory,
+        redis_trouble=unknown.get("redis"),
+        unknown=unknown,
+    )
+
+
+async def _read(db: Database, ask: Callable[[Statements], Awaitable[T]]) -> T:
+    """Ask in a transaction of its own: one that was refused something can go on with nothing."""
+    async with bounded_reading(db) as reading:
+        return await ask(reading)
+
+
+async def _postgres(reading: Statements) -> PostgresServer:
+    facts = await server_facts(reading)
+    major, minor = divmod(facts.version, 10_000)
+    limits = (facts.connections, facts.of_role, facts.of_database)
+    most = min(limit for limit in limits if limit >= 0)
+    return PostgresServer(f"{major}.{minor}", facts.standby, Number(most, "exact"), facts.vacuums)
 
 
 def _table(one: sizes.StoredTable) -> TableSize:
@@ -107,16 +181,12 @@ def _replica(one: sizes.StoredReplica) -> ReplicaLag:
     )
 
 
-async def _memory(redis: Redis) -> RedisMemory | str:
-    """Or why it is not known."""
-    try:
-        async with asyncio.timeout(REDIS_SECONDS):
-            said = await redis.info("memory")
-    except AWAY as error:
-        return "Redis does not say: " + type(error).__name__
-    most = int(said.get("maxmemory", 0))
+async def _memory(redis: Redis) -> RedisMemory:
+    facts = await redis_facts(redis)
     return RedisMemory(
-        used=Number(int(said.get("used_memory", 0)), "exact"),
-        most=Number(most, "exact") if most else None,
-        policy=said.get("maxmemory_policy"),
+        used=Number(facts.used, "exact"),
+        most=Number(facts.most, "exact") if facts.most else None,
+        policy=facts.policy,
+        version=f"{facts.server} {'.'.join(map(str, facts.version))}",
+        keeps=facts.keeps,
     )

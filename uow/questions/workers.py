@@ -74,19 +74,40 @@ class ShownWorker:
     leads: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ShownFleet:
+    """The worker processes, by name.
+
+    Attributes:
+        capped: There are more than `MOST_WORKERS`, or they run more than `MOST_RUNNING` tasks: the
+            rest is not shown.
+    """
+
+    workers: list[ShownWorker]
+    capped: bool
+
+
 async def workers(db: Statements, dead_after: float) -> list[ShownWorker]:
-    """The worker processes of the fleet, by name.
+    """The worker processes of the fleet, by name: those of `fleet`."""
+    return (await fleet(db, dead_after)).workers
+
+
+async def fleet(db: Statements, dead_after: float) -> ShownFleet:
+    """The fleet, and whether that is all of it.
 
     Args:
-        dead_after: Seconds without a heartbeat after which one counts as dead.
+        dead_after: Seconds without a heartbeat after which a process counts as dead.
     """
-    found = await processes(db, dead_after, MOST_WORKERS)
+    found = await processes(db, dead_after, MOST_WORKERS + 1)
+    is_capped = len(found) > MOST_WORKERS
+    del found[MOST_WORKERS:]
     held = dict.fromkeys(task_id for one in found for task_id in one.running)
     ids = [*held][:MOST_RUNNING]  # one that was overtaken is held twice
     running: defaultdict[str, list[RunningAttempt]] = defaultdict(list)
     for task in await running_tasks(db, ids) if ids else []:
         running[task.worker].append(task)
-    return [_shown(one, running[one.id]) for one in found]
+    shown = [_shown(one, running[one.id]) for one in found]
+    return ShownFleet(shown, is_capped or len(held) > MOST_RUNNING)
 
 
 def _shown(one: LivingProcess, running: list[RunningAttempt]) -> ShownWorker:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uow.acts.batches import BulkBatches
 from uow.broker.redis import AWAY
 from uow.client import TaskClient
-from uow.db import audit, bulk
+from uow.db import answers, audit, bulk
 from uow.db.failures import PASSING
 from uow.service import Service
 
@@ -68,4 +68,6 @@ class AuditPruner(Service):
         removed = 0
         while (batch := await audit.prune(self._db, self._retention, PRUNED)) > 0:
             removed += batch
+        while await answers.forget(self._db, PRUNED) == PRUNED:
+            pass
         return removed

@@ -13,6 +13,7 @@ import asyncpg
 
 from uow.db import rollup
 from uow.db.database import Database
+from uow.db.fragments import OF_ACTS
 from uow.db.rollup import ErrorCount, Sums, WrittenCounts
 from uow.db.transaction import Transaction
 from uow.service import Service
@@ -102,7 +103,10 @@ async def merge_batch(db: Database, most: int) -> int:
             return 0
         new = await _new(transaction, taken)
         await _add(transaction, [*_moments(new)])
-        await rollup.note_sources(transaction, {one.process: one.number for one in taken})
+        last = {one.process: one.number for one in taken}
+        for act in [process for process in last if process.startswith(OF_ACTS)]:
+            del last[act]
+        await rollup.note_sources(transaction, last)
     return len(taken)
 
 

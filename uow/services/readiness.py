@@ -41,7 +41,7 @@ ANSWER_SECONDS = 0.8
 SILENT_SECONDS = 1.0
 """Who waits for longer is told what for."""
 
-NEWEST = (("task", "headers"), ("worker_identity", "id"), ("bulk_act", "id"))
+NEWEST = (("task", "headers"), ("worker_identity", "id"), ("act_answer", "key"))
 """Columns that the newest migration has made: an older schema does not do."""
 
 COLUMNS = text(

@@ -62,7 +62,7 @@ class TestTokens:
             "/api/tasks/{task_id}/cancel", "/api/tasks/{task_id}/retry",
             "/api/tasks/{task_id}/run-now", "/api/tasks/{task_id}/priority",
             "/api/bulk", "/api/bulk/preview", "/api/bulk/{bulk_id}", "/api/bulk/{bulk_id}/stop",
-            "/api/audit",
+            "/api/audit", "/api/prune",
         }  # fmt: skip
         for method, path in [*routes, ("GET", "/not/there"), ("GET", "/health/live/")]:
             for shown in self.SHOWN:

@@ -34,12 +34,12 @@ async def test_of_a_task_that_is_not_there_it_is_a_404(api: httpx.AsyncClient) -
 async def test_the_workers_are_listed_also_those_of_an_older_version(
     api: httpx.AsyncClient, db: Database, settings: Settings
 ) -> None:
-    assert (await api.get("/api/workers")).json() == []
+    assert (await api.get("/api/workers")).json() == {"workers": [], "capped": False}
     await Presence(db, "me", settings, running=list).run_once()
     await db.execute_once(
         text("INSERT INTO worker_process (id, queue, running) VALUES ('older', 'a,b', '{}')"), {}
     )
-    me, older = (await api.get("/api/workers")).json()
+    me, older = (await api.get("/api/workers")).json()["workers"]
     assert (me["id"], me["slots"], me["lives"], me["running"]) == ("me", 5, True, [])
     assert (older["id"], older["queues"], older["slots"]) == ("older", ["a", "b"], None)
 
@@ -53,5 +53,5 @@ async def test_the_documented_examples_are_answers_that_there_can_be(
     api: httpx.AsyncClient,
 ) -> None:
     schemas = (await api.get("/openapi.json")).json()["components"]["schemas"]
-    for name in ("WhyAnswer", "WorkerAnswer"):
+    for name in ("WhyAnswer", "WorkerAnswer", "WorkersAnswer"):
         assert {*schemas[name]["example"]} == {*schemas[name]["properties"]}

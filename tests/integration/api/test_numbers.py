@@ -105,7 +105,17 @@ async def test_no_text_is_a_server_error(api: httpx.AsyncClient, query: str) -> 
 
 async def test_without_postgres_it_is_a_503(refusing: httpx.AsyncClient) -> None:
     for path in PATHS:
-        assert_problem(await refusing.get(path), 503)
+        if path != "/api/servers":
+            assert_problem(await refusing.get(path), 503)
+
+
+async def test_that_a_server_is_away_is_an_answer_about_servers(
+    refusing: httpx.AsyncClient,
+) -> None:
+    response = await refusing.get("/api/servers")
+    assert response.status_code == 200
+    assert {*response.json()["unknown"]} == {"postgres", "tables", "replicas", "redis"}
+    assert "127.0.0.1" not in response.text
 
 
 async def test_the_routes_are_documented_with_examples(api: httpx.AsyncClient) -> None:

@@ -11,7 +11,7 @@ from tests.integration.doctor.conftest import Find, Say
 from uow import Database, Settings
 from uow.broker.redis import RedisClient
 from uow.db import fleet
-from uow.db.read_only import ReadOnly
+from uow.db.bounded import ReadOnly
 from uow.db.statement import REAL, template
 from uow.questions.doctor import examination
 from uow.questions.doctor.examination import examine

@@ -5,7 +5,7 @@ from uow import Database
 from uow.db import fleet_facts
 
 OFF = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sort")]
-"""As `only_read` says it."""
+"""As `bound` says it."""
 
 
 async def test_unsettled_work_is_looked_at_through_its_index_alone(db: Database) -> None:

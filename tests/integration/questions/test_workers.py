@@ -21,6 +21,7 @@ from uow.db.profile import Profile, Signs
 from uow.db.statement import InSession
 from uow.questions.glance import glance
 from uow.questions.workers import ShownWorker, workers
+from uow.questions.workers import fleet as whole_fleet
 from uow.schedules.retirement import Retirement
 from uow.services.presence import Presence
 from uow.tasks.registry import Registry
@@ -95,6 +96,24 @@ async def test_a_dead_worker_is_shown_as_dead_until_it_is_forgotten(db: Database
     (one,) = await workers(db, 60.0)
     assert not one.lives
     assert one.heartbeat_age >= 3600
+
+
+@pytest.mark.parametrize(("most_workers", "most_running"), [(2, 100), (100, 2)])
+async def test_that_there_is_more_than_is_shown_is_said(
+    db: Database, monkeypatch: pytest.MonkeyPatch, most_workers: int, most_running: int
+) -> None:
+    join = """
+        INSERT INTO worker_process (id, queue, running)
+        VALUES (:id, 'arq:queue', ARRAY[gen_random_uuid()])
+    """
+    monkeypatch.setattr("uow.questions.workers.MOST_WORKERS", most_workers)
+    monkeypatch.setattr("uow.questions.workers.MOST_RUNNING", most_running)
+    for number in range(3):
+        assert not (await whole_fleet(db, 60.0)).capped
+        await db.execute_once(text(join), {"id": f"w{number}"})
+    found = await whole_fleet(db, 60.0)
+    assert (found.capped, len(found.workers)) == (True, min(3, most_workers))
+    assert (await glance(db, 60.0)).workers_capped
 
 
 class TestTheNamesOfItsTaskFunctions:

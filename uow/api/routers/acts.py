@@ -8,10 +8,10 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Query
 from uow.acts.left import LeftAlone, Why
 from uow.acts.single import Acts
 from uow.api.act_schemas import ActAsked, PriorityAsked, Reason, RetryAsked
-from uow.api.actor import ActorDep
 from uow.api.deps import ClientDep, RedactionDep, RegistryDep
+from uow.api.once import AnsweringRoute, OnceActorDep
 
-router = APIRouter(prefix="/api/tasks", tags=["acts"])
+router = APIRouter(prefix="/api/tasks", tags=["acts"], route_class=AnsweringRoute)
 
 
 def get_acts(client: ClientDep, registry: RegistryDep, redaction: RedactionDep) -> Acts:
@@ -24,7 +24,7 @@ Asked = Annotated[ActAsked | None, Body()]
 
 
 @router.post("/{task_id}/cancel", status_code=204)
-async def cancel_one(task_id: UUID, acts: ActsDep, by: ActorDep, asked: Asked = None) -> None:
+async def cancel_one(task_id: UUID, acts: ActsDep, by: OnceActorDep, asked: Asked = None) -> None:
     """Cancel a task, at once and for good. A conflict if it is settled already."""
     _refuse(await acts.cancel(task_id, by, asked.reason if asked else None))
 
@@ -33,7 +33,7 @@ async def cancel_one(task_id: UUID, acts: ActsDep, by: ActorDep, asked: Asked = 
 async def retry_one(
     task_id: UUID,
     acts: ActsDep,
-    by: ActorDep,
+    by: OnceActorDep,
     asked: Annotated[RetryAsked | None, Body()] = None,
 ) -> None:
     """Run a failed or cancelled task again, with all its tries; with other arguments, if given.
@@ -46,13 +46,15 @@ async def retry_one(
 
 
 @router.post("/{task_id}/run-now", status_code=204)
-async def run_one_now(task_id: UUID, acts: ActsDep, by: ActorDep, asked: Asked = None) -> None:
+async def run_one_now(task_id: UUID, acts: ActsDep, by: OnceActorDep, asked: Asked = None) -> None:
     """Let a scheduled or retrying task be due. A conflict if it is, runs, or is settled."""
     _refuse(await acts.run_now(task_id, by, asked.reason if asked else None))
 
 
 @router.post("/{task_id}/priority", status_code=204)
-async def prioritize_one(task_id: UUID, acts: ActsDep, by: ActorDep, asked: PriorityAsked) -> None:
+async def prioritize_one(
+    task_id: UUID, acts: ActsDep, by: OnceActorDep, asked: PriorityAsked
+) -> None:
     """Give an unsettled task another priority, from its next delivery on."""
     _refuse(await acts.set_priority(task_id, asked.priority, by, asked.reason))
 
@@ -61,7 +63,7 @@ async def prioritize_one(task_id: UUID, acts: ActsDep, by: ActorDep, asked: Prio
 async def delete_one(
     task_id: UUID,
     acts: ActsDep,
-    by: ActorDep,
+    by: OnceActorDep,
     reason: Annotated[Reason, Query()] = None,
 ) -> None:
     """Remove a settled task, its errors and what the audit has of its arguments."""

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Query
 
 from uow.api.act_schemas import AuditEntryShown, AuditPage
 from uow.api.deps import DatabaseDep
+from uow.api.once import AnsweringRoute
 from uow.api.schemas import Moment, Text
 from uow.db.audit import LATEST
 from uow.questions.audit import MOST, audit_page
 
-router = APIRouter(prefix="/api/audit", tags=["acts"])
+router = APIRouter(prefix="/api/audit", tags=["acts"], route_class=AnsweringRoute)
 
 
 @router.get("")

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Body, Depends
 
 from uow.acts.bulk import BulkActs
 from uow.api.act_schemas import ActAsked, BulkActShown, ConfirmAsked, PreviewAsked
-from uow.api.actor import ActorDep, IdempotencyKey
 from uow.api.deps import ClientDep
+from uow.api.once import AnsweringRoute, OnceActorDep
 from uow.questions.filters import TaskFilter
 
-router = APIRouter(prefix="/api/bulk", tags=["acts"])
+router = APIRouter(prefix="/api/bulk", tags=["acts"], route_class=AnsweringRoute)
 
 
 def get_bulk_acts(client: ClientDep) -> BulkActs:
@@ -23,7 +23,7 @@ BulkActsDep = Annotated[BulkActs, Depends(get_bulk_acts)]
 
 
 @router.post("/preview")
-async def preview_bulk(asked: PreviewAsked, acts: BulkActsDep, by: ActorDep) -> BulkActShown:
+async def preview_bulk(asked: PreviewAsked, acts: BulkActsDep, by: OnceActorDep) -> BulkActShown:
     """What an act would be done to: how many tasks, and five of them. It changes nothing.
 
     To do it, confirm its id within 15 minutes. What is asked for, or settled, afterwards is not
@@ -37,13 +37,12 @@ async def preview_bulk(asked: PreviewAsked, acts: BulkActsDep, by: ActorDep) -> 
 
 
 @router.post("", status_code=202)
-async def confirm_bulk(
-    asked: ConfirmAsked, acts: BulkActsDep, by: ActorDep, key: IdempotencyKey = None
-) -> BulkActShown:
+async def confirm_bulk(asked: ConfirmAsked, acts: BulkActsDep, by: OnceActorDep) -> BulkActShown:
     """Do what was previewed: the leader runs it, in batches.
 
     With an `Idempotency-Key` it can be asked for again, and is done once.
     """
+    key = None if by.once is None else by.once.key
     return BulkActShown.of(await acts.confirm(asked.id, by, key))
 
 
@@ -57,7 +56,7 @@ async def show_bulk(bulk_id: UUID, acts: BulkActsDep) -> BulkActShown:
 async def stop_bulk(
     bulk_id: UUID,
     acts: BulkActsDep,
-    by: ActorDep,
+    by: OnceActorDep,
     asked: Annotated[ActAsked | None, Body()] = None,
 ) -> BulkActShown:
     """End a bulk act before its next batch. What was done stays done."""

@@ -1,4 +1,4 @@
-"""Follow what is settled, as server-sent events."""
+"""Follow tasks, as server-sent events."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,8 +17,12 @@ event: snapshot
 id: 1
 data: {"tasks":[{"id":"01939a1b-…","name":"orders.confirm","state":"queued","queue":"arq:queue",…}]}
 
-event: settled
+event: changed
 id: 2
+data: {"tasks":[{"id":"01939a1b-…","name":"orders.confirm","state":"running",…}]}
+
+event: settled
+id: 3
 data: {"tasks":[{"id":"01939a1b-…","name":"orders.confirm","state":"succeeded",…}]}
 
 : still here
@@ -40,9 +44,10 @@ async def follow(
     task: Annotated[UUID | None, Query(description="This task alone.")] = None,
     user: Annotated[str | None, Query(description="The tasks of this user.")] = None,
 ) -> Response:
-    """What there is (`snapshot`: the newest 50 tasks), and then what is settled (`settled`).
+    """What there is (`snapshot`: the newest 50 tasks), and then what becomes of it.
 
-    At most four events a second. Too much at once, or too much for the client, is told as a new
+    `settled`: tasks that are settled. `changed`: those that are new, have started, or wait again.
+    Sent at most four times a second. Too much at once, or too much for the client, is told as a new
     `snapshot`; so is each connection, whatever `Last-Event-ID` it shows. A comment every 15 s of
     quiet. It ends after 15 minutes: connect again.
     """

@@ -4,14 +4,15 @@ from datetime import datetime
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from uow.api.deps import ClientDep, DatabaseDep, SettingsDep
+from uow.api.once import AnsweringRoute
 from uow.questions.why import why
-from uow.questions.workers import workers
+from uow.questions.workers import fleet
 
-router = APIRouter(prefix="/api", tags=["fleet"])
+router = APIRouter(prefix="/api", tags=["fleet"], route_class=AnsweringRoute)
 
 _EXAMPLE_WORKER: JsonDict = {
     "id": "web-1:4711:9f3c1a",
@@ -97,6 +98,18 @@ class WorkerAnswer(BaseModel):
     leads: bool
 
 
+class WorkersAnswer(BaseModel):
+    """The worker processes, by name; the first 1,000, with the first 5,000 tasks that they run."""
+
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={"example": {"workers": [_EXAMPLE_WORKER], "capped": False}},
+    )
+
+    workers: list[WorkerAnswer]
+    capped: bool = Field(description="There are more workers or tasks, which are not shown.")
+
+
 @router.get("/tasks/{task_id}/why")
 async def why_it_waits(
     task_id: UUID, db: DatabaseDep, client: ClientDep, settings: SettingsDep
@@ -107,7 +120,6 @@ async def why_it_waits(
 
 
 @router.get("/workers")
-async def list_workers(db: DatabaseDep, settings: SettingsDep) -> list[WorkerAnswer]:
+async def list_workers(db: DatabaseDep, settings: SettingsDep) -> WorkersAnswer:
     """The worker processes of the fleet, and what each runs since when."""
-    found = await workers(db, settings.dead_after)
-    return [WorkerAnswer.model_validate(one) for one in found]
+    return WorkersAnswer.model_validate(await fleet(db, settings.dead_after))

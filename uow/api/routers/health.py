@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -21,13 +22,18 @@ ANSWER_SECONDS = 1.0
 router = APIRouter(prefix="/health", tags=["health"])
 
 
-@router.get("/live")
+_OK: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": {"status": "ok"}}}}
+}
+
+
+@router.get("/live", responses=_OK)
 async def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
-@router.get("/ready")
+@router.get("/ready", responses=_OK)
 async def ready(db: DatabaseDep, client: ClientDep) -> JSONResponse:
     """Postgres and Redis answer; otherwise 503, and which of them does not."""
     checks = {

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from uow.api.deps import ClientDep, DatabaseDep, SettingsDep
+from uow.api.once import AnsweringRoute
 from uow.api.schemas import MAX_TEXT
 from uow.db.rates import ErrorsBy, Span
 from uow.questions import failures as failing
@@ -15,7 +16,7 @@ from uow.questions.schedules import ShownSchedule, shown_schedules
 from uow.questions.servers import ServerNumbers, server_numbers
 from uow.questions.user import UserNumbers, user_numbers
 
-router = APIRouter(prefix="/api", tags=["numbers"])
+router = APIRouter(prefix="/api", tags=["numbers"], route_class=AnsweringRoute)
 
 WITHOUT_NUL = r"^[^\x00]*$"
 """What Postgres can compare with anything."""
@@ -57,6 +58,43 @@ _FAILURE = {
 _POINT = {
     "at": "2030-01-31T12:00:00Z", "ended": {"completed": 118, "failed": 2},
     "waited": _PERCENTILES, "ran": _PERCENTILES, "source": "rollup",
+}  # fmt: skip
+
+_SCHEDULE = {
+    "app": "shop",
+    "name": "daily",
+    "task": "reports.make",
+    "queue": "arq:queue",
+    "expression": "0 9 * * mon-fri",
+    "timezone": "Europe/Berlin",
+    "when": "at 09:00 on Monday to Friday",
+    "state": "active",
+    "next_ticks": ["2030-02-01T08:00:00Z"],
+    "last_tick": "2030-01-31T08:00:00Z",
+    "last_task_id": "019a9d2e-6b1c-7c3e-9b1f-0d2c5a7e4f11",
+    "last_outcome": "succeeded",
+    "missed": None,
+    "waiting": 0,
+    "ticks": [],
+}
+_SERVERS = {
+    "postgres": {
+        "version": "16.4", "standby": False, "connections": {"value": 97, "source": "exact"},
+        "vacuums": True,
+    },
+    "tables": [{
+        "name": "task", "bytes": {"value": 482344960, "source": "exact"},
+        "rows": {"value": 1000000, "source": "estimate"},
+        "dead": {"value": 8120, "source": "estimate"}, "vacuumed_at": "2030-01-31T11:58:00Z",
+    }],
+    "replicas": [{
+        "name": "replica-1", "state": "streaming", "sync_state": "async",
+        "lag_bytes": {"value": 4096, "source": "exact"},
+        "lag_seconds": {"value": 0.2, "source": "estimate"},
+    }],
+    "redis": None,
+    "redis_trouble": "Redis does not say: TimeoutError",
+    "unknown": {"redis": "Redis does not say: TimeoutError"},
 }  # fmt: skip
 
 
@@ -105,13 +143,13 @@ async def list_points(
     return await numbers.points(db, span, last, queue=queue, name=name)
 
 
-@router.get("/schedules")
+@router.get("/schedules", responses=_example([_SCHEDULE]))
 async def list_schedules(db: DatabaseDep, settings: SettingsDep) -> list[ShownSchedule]:
     """The schedules of all services whose tables these are, with their latest ticks."""
     return await shown_schedules(db, settings.app)
 
 
-@router.get("/servers")
+@router.get("/servers", responses=_example(_SERVERS))
 async def show_servers(db: DatabaseDep, client: ClientDep) -> ServerNumbers:
-    """The sizes of our tables, the lag of replicas, the memory of Redis."""
+    """The sizes of our tables, the lag of replicas, the memory of Redis; what is `unknown`."""
     return await server_numbers(db, client.redis)

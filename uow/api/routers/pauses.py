@@ -4,19 +4,26 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from uow.acts import pauses
 from uow.acts.actor import Actor
 from uow.acts.pauses import Pausable
-from uow.api.actor import ActorDep
 from uow.api.deps import DatabaseDep
+from uow.api.once import AnsweringRoute, OnceActorDep
 from uow.db.database import Database
 from uow.db.pauses import Kind
 from uow.db.pauses import pauses as read_pauses
 
-router = APIRouter(prefix="/api", tags=["pauses"])
+router = APIRouter(prefix="/api", tags=["pauses"], route_class=AnsweringRoute)
 
 Target = Annotated[str, Path(min_length=1, max_length=500)]
+
+
+_PAUSE: JsonDict = {
+    "kind": "queue", "target": "mail", "reason": "the partner is down", "paused_by": "ann",
+    "paused_at": "2030-01-31T12:00:00Z", "until": None,
+}  # fmt: skip
 
 
 class NewPause(BaseModel):
@@ -34,7 +41,9 @@ class NewPause(BaseModel):
 class ResumedWhy(BaseModel):
     """Why it goes on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "the partner is back"}]}
+    )
 
     reason: str | None = Field(None, max_length=500)
 
@@ -42,7 +51,7 @@ class ResumedWhy(BaseModel):
 class ShownPause(BaseModel):
     """A pause that holds."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [_PAUSE]})
 
     kind: Kind
     target: str
@@ -59,20 +68,22 @@ async def list_pauses(db: DatabaseDep) -> list[ShownPause]:
 
 
 @router.post("/everything/pause", status_code=204)
-async def pause_everything(db: DatabaseDep, by: ActorDep, new: NewPause | None = None) -> None:
+async def pause_everything(db: DatabaseDep, by: OnceActorDep, new: NewPause | None = None) -> None:
     """Claim nothing from any queue; what runs goes on to its end."""
     await _pause(db, Pausable("everything"), by, new)
 
 
 @router.post("/everything/resume", status_code=204)
-async def resume_everything(db: DatabaseDep, by: ActorDep, why: ResumedWhy | None = None) -> None:
+async def resume_everything(
+    db: DatabaseDep, by: OnceActorDep, why: ResumedWhy | None = None
+) -> None:
     """End the pause of everything; a conflict if there is none."""
     await _resume(db, Pausable("everything"), by, why)
 
 
 @router.post("/queues/{queue:path}/pause", status_code=204)
 async def pause_queue(
-    queue: Target, db: DatabaseDep, by: ActorDep, new: NewPause | None = None
+    queue: Target, db: DatabaseDep, by: OnceActorDep, new: NewPause | None = None
 ) -> None:
     """Claim nothing from a queue; what runs goes on to its end."""
     await _pause(db, Pausable("queue", queue), by, new)
@@ -80,7 +91,7 @@ async def pause_queue(
 
 @router.post("/queues/{queue:path}/resume", status_code=204)
 async def resume_queue(
-    queue: Target, db: DatabaseDep, by: ActorDep, why: ResumedWhy | None = None
+    queue: Target, db: DatabaseDep, by: OnceActorDep, why: ResumedWhy | None = None
 ) -> None:
     """End the pause of a queue; a conflict if there is none."""
     await _resume(db, Pausable("queue", queue), by, why)
@@ -88,7 +99,7 @@ async def resume_queue(
 
 @router.post("/names/{name:path}/pause", status_code=204)
 async def pause_name(
-    name: Target, db: DatabaseDep, by: ActorDep, new: NewPause | None = None
+    name: Target, db: DatabaseDep, by: OnceActorDep, new: NewPause | None = None
 ) -> None:
     """Start no task of a function; what runs goes on to its end."""
     await _pause(db, Pausable("name", name), by, new)
@@ -96,7 +107,7 @@ async def pause_name(
 
 @router.post("/names/{name:path}/resume", status_code=204)
 async def resume_name(
-    name: Target, db: DatabaseDep, by: ActorDep, why: ResumedWhy | None = None
+    name: Target, db: DatabaseDep, by: OnceActorDep, why: ResumedWhy | None = None
 ) -> None:
     """End the pause of a function; a conflict if there is none."""
     await _resume(db, Pausable("name", name), by, why)
@@ -104,7 +115,7 @@ async def resume_name(
 
 @router.post("/users/{user:path}/pause", status_code=204)
 async def pause_user(
-    user: Target, db: DatabaseDep, by: ActorDep, new: NewPause | None = None
+    user: Target, db: DatabaseDep, by: OnceActorDep, new: NewPause | None = None
 ) -> None:
     """Start no task of a user; what runs goes on to its end."""
     await _pause(db, Pausable("user", user), by, new)
@@ -112,7 +123,7 @@ async def pause_user(
 
 @router.post("/users/{user:path}/resume", status_code=204)
 async def resume_user(
-    user: Target, db: DatabaseDep, by: ActorDep, why: ResumedWhy | None = None
+    user: Target, db: DatabaseDep, by: OnceActorDep, why: ResumedWhy | None = None
 ) -> None:
     """End the pause of a user; a conflict if there is none."""
     await _resume(db, Pausable("user", user), by, why)

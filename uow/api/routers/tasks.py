@@ -9,6 +9,7 @@ from uow.acts.matching import MatchingRetry
 from uow.api.access import CallerDep
 from uow.api.actor import ActorDep
 from uow.api.deps import ClientDep, QueuesDep, RedactionDep, RegistryDep, SessionDep
+from uow.api.once import AnsweringRoute
 from uow.api.roles import Role
 from uow.api.routers.acts import ActsDep
 from uow.api.schemas import Enqueued, NewTask, Retried, RetryFilter, Task
@@ -16,7 +17,7 @@ from uow.client import TaskClient
 from uow.errors import InvalidOptions, UniqueKeyTaken, UnknownTask
 from uow.tasks.interventions import Filter
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=AnsweringRoute)
 
 
 @router.post("", status_code=202)

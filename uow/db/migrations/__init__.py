@@ -37,6 +37,7 @@ TABLES = {
     "tasks_014": ("audit", "audit_arguments", "bulk_act"),
     "tasks_015": ("rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error"),
     "tasks_016": ("pause",),
+    "tasks_017": ("act_answer",),
 }
 """Our tables, by the revision that makes them."""
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from sqlalchemy import make_url
 
 from uow.broker.redis import AWAY, address, connect, refuse_cluster
+from uow.db.bounded import ReadOnly
 from uow.db.database import Database
 from uow.db.failures import PASSING
-from uow.db.read_only import ReadOnly
 from uow.db.whereabouts import SETS
 from uow.errors import SettingsError, WorkerError
 from uow.questions.doctor import clocks, fleet, install, postgres, queue, redis, roles, schema

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import Flag, auto
 
 from uow.broker.redis import RedisClient
+from uow.db.bounded import ReadOnly
 from uow.db.database import Database
 from uow.db.fleet_facts import LiveProcess, live_processes
-from uow.db.read_only import ReadOnly
 from uow.questions.doctor.finding import Finding
 from uow.settings.environment import Settings
 
