@@ -93,7 +93,8 @@ function isDirty(field) {
     return field.checked !== field.defaultChecked;
   }
   if (field.nodeName === "SELECT") {
-    return [...field.options].some((one) => one.selected !== one.defaultSelected);
+    const first = [...field.options].findIndex((one) => one.defaultSelected);
+    return field.selectedIndex !== Math.max(first, 0);
   }
   return "defaultValue" in field && field.type !== "hidden" && field.value !== field.defaultValue;
 }
