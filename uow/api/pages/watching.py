@@ -278,7 +278,8 @@ class Watching:
 
 def followed_on(path_params: Mapping[str, object]) -> Following:
     """Whose changes a page may show: one task's, one user's, or everybody's."""
-    task, user = path_params.get("task_id"), path_params.get("user_id")
+    task = path_params.get("task_id")
+    user = path_params.get("user", path_params.get("user_id"))
     with contextlib.suppress(ValueError):
         return Following(
             task=None if task is None else UUID(str(task)),

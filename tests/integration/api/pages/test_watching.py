@@ -251,7 +251,7 @@ def test_a_page_follows_the_task_or_the_user_that_it_is_about() -> None:
     task_id = uuid4()
     assert followed_on({"task_id": task_id}) == Following(task=task_id)
     assert followed_on({"task_id": "x"}) == EVERYTHING
-    assert followed_on({"user_id": "zoë/7"}) == Following(user="zoë/7")
+    assert followed_on({"user": "zoë/7"}) == Following(user="zoë/7")
     assert followed_on({"name": "mail"}) == EVERYTHING
 
 
