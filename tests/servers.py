@@ -31,14 +31,17 @@ class Server(uvicorn.Server):
         for request in self.server_state.tasks:
             request.cancel()  # the clients are gone
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+        for connection in [*self.server_state.connections]:
+            connection.transport.close()
         await self.lifespan.shutdown()
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of `app` under uvicorn, on a free port; as `worker api` serves it."""
+async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `app` under uvicorn, on this port, or a free one; as `worker api` serves it."""
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         listener.listen()
         server = Server(uvicorn.Config(app, log_config=None, ws="none", proxy_headers=False))
         running = asyncio.create_task(server.serve([listener]))

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.processes import ROOT
@@ -85,6 +86,9 @@ def test_what_it_keeps_running_is_reached_as_it_says_and_ends_with_ctrl_c(
             line = process.stdout.readline()
             assert line, said
             said += line
+        (pages,) = re.findall(r"In a browser: (http://127\.0\.0\.1:\d+/ui/)$", said, re.MULTILINE)
+        shown = httpx.get(f"{pages}tasks", timeout=20)
+        assert (shown.status_code, "users.send_welcome" in shown.text) == (200, True)
         (psql,) = re.findall(r"^\S*psql .*$", said, re.MULTILINE)
         asked = [*shlex.split(psql), "--no-psqlrc", "-Atc", "SELECT count(*) FROM users"]
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)

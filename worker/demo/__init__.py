@@ -10,7 +10,7 @@ What each file is:
 - `house.py`, `workers.py`: what has to run.
 - `work.py`, `chaos.py`: what is done, and what is done to those who do it.
 - `check.py`: whether it came out right.
-- `show.py`, `bars.py`, `summary.py`: what a person sees.
+- `show.py`, `bars.py`, `summary.py`: what a person sees; `pages.py` what they see in a browser.
 """
 
 from worker.demo.show import show

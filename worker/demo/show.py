@@ -168,7 +168,19 @@ def _print_bad_lines(report: ImportReport) -> None:
 
 async def _keep(house: House, workers: Workers) -> None:
     """Leave everything running until Ctrl-C, and say how to look at it."""
-    console.print("\nEverything is still running. In another shell:\n")
+    from worker.demo.pages import open_pages  # only here: it is the whole API
+
+    with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C
+        async with open_pages(house) as address:
+            _say_how_to_look(house, workers, address)
+            while True:
+                workers.check()
+                await asyncio.sleep(1)
+
+
+def _say_how_to_look(house: House, workers: Workers, address: str) -> None:
+    console.print(f"\nEverything is still running. In a browser: {address}", highlight=False)
+    console.print("In another shell:\n")
     for name, value in environment_variables(house.settings).items():
         if name in ("WORKER_DATABASE_URL", "WORKER_REDIS_URL"):
             console.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
@@ -181,12 +193,6 @@ async def _keep(house: House, workers: Workers) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    try:
-        while True:
-            workers.check()
-            await asyncio.sleep(1)
-    except asyncio.CancelledError:  # Ctrl-C
-        return
 
 
 def _usernames(source: Path) -> list[str]:

@@ -8,22 +8,26 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.routing import APIRoute
 
+from uow.api.pages.asking_again import GLANCE
 from uow.api.pages.rendering import render
+from uow.api.pages.watch_stream import wants_stream, watch
 from uow.api.problems import http_error_of
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class PageRoute(APIRoute):
-    """A route whose problems are shown as pages."""
+    """A route whose problems are shown as pages, and which can be watched."""
 
     def get_route_handler(self) -> Handler:
         """The handler, with its errors answered."""
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
+            if GLANCE in request.scope:
+                return Response(status_code=204)
             try:
-                return await handle(request)
+                return await (watch if wants_stream(request) else handle)(request)
             except Exception as error:
                 told = _told(error)
                 if told is None:

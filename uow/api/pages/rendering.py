@@ -1,5 +1,6 @@
 """A page: its template, what it shows, and the regions of it that change while it is looked at."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -45,10 +46,15 @@ class Regions:
     def __call__(
         self, named: str, *, caller: Callable[[], Markup], tag: str = "section", cls: str = ""
     ) -> Markup:
-        """An element that the script may put a newer one in the place of."""
+        """An element that the script may put a newer one in the place of, if its content differs.
+
+        The script knows by ``data-live`` whether it does.
+        """
         classes = Markup(' class="{}"').format(cls) if cls else ""
-        element = Markup('<{} id="{}" data-live{}>{}</{}>')
-        whole = element.format(tag, named, classes, caller(), tag)
+        content = caller()
+        said = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+        element = Markup('<{} id="{}" data-live="{}"{}>{}</{}>')
+        whole = element.format(tag, named, said, classes, content, tag)
         self.rendered[named] = str(whole)
         return whole
 
