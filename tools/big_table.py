@@ -84,13 +84,15 @@ FROM worker.task WHERE ended = 'cancelled'
 """
 
 # Two days of minutes, and 90 of hours: each of 20 task functions in two queues, with three
-# outcomes.
+# outcomes; and all of them together.
 _ROLLUP = """
 INSERT INTO worker.{table} ({span}, name, queue, outcome, n, waited, ran)
-SELECT date_trunc('{span}', now()) - ago * interval '1 {span}', 'tasks.number_' || name, queue,
-       outcome, 100, histogram, histogram
-FROM generate_series(0, {last}) AS ago, generate_series(0, 19) AS name,
-     unnest(ARRAY['arq:queue', 'arq:small']) AS queue,
+SELECT date_trunc('{span}', now()) - ago * interval '1 {span}', name, queue, outcome, 100,
+       histogram, histogram
+FROM generate_series(0, {last}) AS ago,
+     (SELECT 'tasks.number_' || number AS name, queue
+      FROM generate_series(0, 19) AS number, unnest(ARRAY['arq:queue', 'arq:small']) AS queue
+      UNION ALL VALUES ('', 'arq:queue'), ('', 'arq:small'), ('', '')) AS kind,
      unnest(ARRAY['completed', 'failed', 'retry']) AS outcome,
      (SELECT array_agg(n) AS histogram FROM generate_series(1, 40) AS n) AS one
 """
@@ -123,14 +125,19 @@ async def big_table(settled: int, waiting: int) -> AsyncIterator[TaskClient]:
     with EmbeddedPostgres(settings={"max_wal_size": "4GB"}) as postgres, EmbeddedRedis() as redis:
         settings = Settings(database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
         async with TaskClient.from_settings(settings) as client:
-            await migrations.upgrade(client.db)
-            began = time.monotonic()
-            await _fill(client.db, settled, waiting=False)
-            await _fill(client.db, waiting, waiting=True)
-            await _fill_others(client.db)
-            await _push(client.db, client.redis)
-            print(f"filled in {time.monotonic() - began:.0f} s: {await _size(client.db)}")
+            await fill(client, settled, waiting)
             yield client
+
+
+async def fill(client: TaskClient, settled: int, waiting: int) -> None:
+    """Make the tables, and fill them."""
+    await migrations.upgrade(client.db)
+    began = time.monotonic()
+    await _fill(client.db, settled, waiting=False)
+    await _fill(client.db, waiting, waiting=True)
+    await _fill_others(client.db)
+    await _push(client.db, client.redis)
+    print(f"filled in {time.monotonic() - began:.0f} s: {await _size(client.db)}", flush=True)
 
 
 async def _fill(db: Database, total: int, *, waiting: bool) -> None:

@@ -15,7 +15,7 @@ from uow.db import rollup
 from uow.db.backlog import LOOKED_AT
 from uow.questions.failures import failures, hours_of
 from uow.questions.number import Number, Percentiles
-from uow.questions.numbers import name_loads, points, queue_loads
+from uow.questions.numbers import Load, name_loads, points, queue_loads
 from uow.questions.schedules import shown_schedules
 from uow.questions.servers import server_numbers
 from uow.questions.user import user_numbers
@@ -164,6 +164,32 @@ async def test_a_plot_has_a_point_for_each_time_in_which_something_ended(
     assert [one.at.timestamp() % length for one in found] == [0, 0, 0]
     assert found[-1].at.timestamp() == pytest.approx(now, abs=length + 10)
     assert {one.source for one in found} == {"rollup"}
+
+
+@pytest.mark.parametrize("span", ["minute", "hour", "day"])
+async def test_a_plot_has_each_attempt_once_whatever_is_told_apart(db: Database, span: Any) -> None:
+    await put(db, 0, 1, name="f")
+    await put(db, 0, 2, name="f", queue="r")
+    await put(db, 0, 4, name="g")
+    found = [
+        [one.ended["completed"] for one in await points(db, span, 2, **fits)]
+        for fits in ({}, {"queue": "q"}, {"name": "f"}, {"name": "f", "queue": "r"})
+    ]
+    assert found == [[7], [5], [3], [2]]
+
+
+async def test_rates_have_each_attempt_once_whatever_is_told_apart(db: Database) -> None:
+    await put(db, 90, 1, name="f")
+    await put(db, 90, 2, name="f", queue="r")
+    await put(db, 90, 4, name="g")
+
+    def ended(found: list[Load]) -> dict[str, int]:
+        return {one.name: one.rates["hour"].ended["completed"] for one in found}
+
+    assert ended(await queue_loads(db, DEAD_AFTER)) == {"q": 5, "r": 2}
+    assert ended(await queue_loads(db, DEAD_AFTER, name="f")) == {"q": 1, "r": 2}
+    assert ended(await name_loads(db, DEAD_AFTER)) == {"f": 3, "g": 4}
+    assert ended(await name_loads(db, DEAD_AFTER, queue="q")) == {"f": 1, "g": 4}
 
 
 async def test_failures_by_type_by_name_and_by_hour(db: Database) -> None:

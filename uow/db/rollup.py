@@ -11,6 +11,10 @@ from sqlalchemy.types import TypeEngine
 from uow.db.durations import BUCKETS
 from uow.db.statement import INTEGER, MOMENTS, TEXT, TEXTS, Statements, template
 
+ALL = ""
+"""In place of a name, or of a name and a queue: all of them together. No task function and no queue
+is called so. Of what is told apart there are too many rows to add up whenever somebody looks."""
+
 _MOST = 2**31 - 1
 _NUMBERS = ARRAY(BigInteger())
 
@@ -170,6 +174,7 @@ class Sums:
 
     Attributes:
         at: The beginning of its minute, or of its hour.
+        name: `ALL`: of all task functions, in `queue`, or in all queues.
         waited: How many in which bucket.
         ran: The same.
     """
