@@ -105,6 +105,13 @@ FROM generate_series(0, 90 * 24 - 1) AS ago, generate_series(0, 19) AS name,
      generate_series(0, 9) AS type
 """
 
+_ROLLUP_ERRORS_OF_DAYS = """
+INSERT INTO worker.rollup_error_day (day, name, error_type, n, since, latest)
+SELECT date_trunc('day', hour AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', name, error_type, sum(n),
+       min(hour), max(hour)
+FROM worker.rollup_error GROUP BY 1, 2, 3
+"""
+
 _AUDIT = """
 INSERT INTO worker.audit (at, who, face, what, task_id, reason)
 SELECT at, CASE WHEN n % 50000 = 7 THEN 'rare' ELSE 'ann' END, 'shell', 'retry', id, 'a reason'
@@ -151,7 +158,7 @@ async def _fill_others(db: Database) -> None:
     minutes = _ROLLUP.format(table="rollup", span="minute", last=48 * 60 - 1)
     hours = _ROLLUP.format(table="rollup_hour", span="hour", last=90 * 24 - 1)
     for statement in (_ERRORS, _PROCESSES, _RUNNING, _TICKS, minutes, hours, _ROLLUP_ERRORS,
-                      _AUDIT):  # fmt: skip
+                      _ROLLUP_ERRORS_OF_DAYS, _AUDIT):  # fmt: skip
         await db.execute_once(text(statement), {}, limit=600)
     await db.execute_once(text(_SCHEDULES), {"definition": _DEFINITION}, limit=600)
     await db.execute_once(text("ANALYZE"), {}, limit=600)

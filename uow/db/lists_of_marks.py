@@ -36,8 +36,8 @@ def _by_error(way: str) -> str:
                 WHERE error_type = :error AND id > looked.error_id LIMIT 1) AS newer, {FITS}
         FROM (SELECT {COLUMNS}, task.args, mark.error_id, mark.error_type
               FROM (SELECT error_type, id AS error_id, task_id FROM {{task_error}}
-                    WHERE error_type >= :error AND error_type <= :error
-                      AND id > :above AND id < :below
+                    WHERE (error_type, id) > (:error, :above)
+                      AND (error_type, id) < (:error, :below)
                     ORDER BY error_type {way}, id {way} LIMIT :window) AS mark
               CROSS JOIN LATERAL (SELECT * FROM {{task}} AS one
                                   WHERE one.id = mark.task_id LIMIT 1) AS task) AS looked

@@ -112,21 +112,27 @@ _POINTS = {
 _COLUMN_OF = {"error": "error_type", "name": "name", "hour": "hour"}
 
 
-_OF_HOURS = f"""
-      WHERE hour >= {_THIS_HOUR} - make_interval(hours => :hours - 1)
-        AND (CAST(:error AS text) IS NULL OR error_type = :error)
-        AND (CAST(:name AS text) IS NULL OR name = :name)"""
+_FIRST_HOUR = "(date_trunc('hour', now() AT TIME ZONE 'UTC') - make_interval(hours => :hours - 1))"
 
-_EACH_HOUR = f"""(
-      SELECT hour, error_type, name, n, hour AS since, hour AS latest FROM {{rollup_error}}
-      {_OF_HOURS}) AS counted"""  # noqa: S608 - names of ours
+_FIRST_DAY = f"(date_trunc('day', {_FIRST_HOUR} + interval '23 hours') AT TIME ZONE 'UTC')"
+"""The first whole one."""
 
-# All hours of a type and a name first: to count different ones takes a sort, which is then short.
-_ALL_HOURS = f"""(
-      SELECT error_type, name, sum(n) AS n, min(hour) AS since, max(hour) AS latest
-      FROM {{rollup_error}}
-      {_OF_HOURS}
-      GROUP BY error_type, name) AS counted"""  # noqa: S608 - names of ours
+_KINDS = """(CAST(:error AS text) IS NULL OR error_type = :error)
+          AND (CAST(:name AS text) IS NULL OR name = :name)"""
+
+_HOURS = f"""
+          SELECT hour, error_type, name, n, hour AS since, hour AS latest FROM {{rollup_error}}
+          WHERE hour >= {_FIRST_HOUR} AT TIME ZONE 'UTC' AND {_KINDS}"""  # noqa: S608 - names of ours
+
+# As days, as far as they are whole. And all of a type and a name first: to count different ones
+# takes a sort, which is short then.
+_SPAN = f"""
+      SELECT error_type, name, sum(n) AS n, min(since) AS since, max(latest) AS latest
+      FROM ({_HOURS} AND hour < {_FIRST_DAY}
+          UNION ALL
+          SELECT day, error_type, name, n, since, latest FROM {{rollup_error_day}}
+          WHERE day >= {_FIRST_DAY} AND {_KINDS}) AS of_span
+      GROUP BY error_type, name"""  # noqa: S608 - names of ours
 
 
 def _errors(by: str) -> str:
@@ -134,7 +140,7 @@ def _errors(by: str) -> str:
     SELECT {_COLUMN_OF[by]} AS key, CAST(sum(n) AS bigint) AS n,
            count(DISTINCT error_type) AS types, count(DISTINCT name) AS names,
            min(since) AS since, max(latest) AS latest
-    FROM {_EACH_HOUR if by == "hour" else _ALL_HOURS}
+    FROM ({_HOURS if by == "hour" else _SPAN}) AS counted
     GROUP BY {_COLUMN_OF[by]} ORDER BY {"key DESC" if by == "hour" else "n DESC, key"} LIMIT :limit
     """  # noqa: S608 - names of ours
 
