@@ -1,8 +1,9 @@
 """Throwaway servers with tables of any size, for the tools beside it that measure questions."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -169,7 +170,7 @@ async def _push(db: Database, redis: Redis) -> None:
     jobs = text("SELECT CAST(id AS text), queue, date_part('epoch', run_at) * 1000 "
                 "FROM worker.task WHERE settled_at IS NULL AND dispatch_at = 'infinity' "
                 "AND state = 'queued'")  # fmt: skip
-    records = await db.execute_once(jobs, {}, limit=600)
+    records: Sequence[Any] = (await db.execute_once(jobs, {}, limit=600)).all()
     by_queue: dict[str, dict[str, float]] = {}
     for job_id, queue, score in records:
         by_queue.setdefault(queue, {})[job_id] = score

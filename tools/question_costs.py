@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence, Sized
 from itertools import cycle
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
@@ -210,7 +211,9 @@ async def _of_followers(client: TaskClient) -> dict[str, Ask]:
 async def _ids(client: TaskClient, which: str) -> list[UUID]:
     """Some tasks that are settled, have failed, or are in another state."""
     statement = {"settled": _SOME_SETTLED, "failed": _SOME_FAILED}.get(which, _SOME_UNSETTLED)
-    records = await client.db.execute_once(statement, {"some": SOME}, limit=60)
+    records: Sequence[Any] = (
+        await client.db.execute_once(statement, {"some": SOME}, limit=60)
+    ).all()
     return [record[0] for record in records if len(record) == 1 or record[1] == which]
 
 

@@ -397,7 +397,8 @@ async def test_minutes_are_kept_for_two_days_and_hours_for_ninety(
         )
         await merger.run_once()
     await CountMerger(db).run_once()
-    for table, left in (("rollup", 1), ("rollup_hour", 3), ("rollup_error", 3)):
+    for table, left in (("rollup", 1), ("rollup_hour", 3), ("rollup_error", 3),
+                        ("rollup_error_day", 3)):  # fmt: skip
         assert await rows(db, f"SELECT count(*) FROM {table} WHERE name <> ''") == [(left,)]
 
 
