@@ -18,7 +18,8 @@ SPAN_SECONDS = 7 * 86_400
 
 BATCH = 100_000
 
-QUEUE = "arq:queue"
+WHOLE_ROLLUP = 1_000_000
+"""From so many settled tasks on the rollup is as long as it is kept; before, a part of it."""
 
 # A name of 20, one queue but for every hundredth; a user for two of three, of whom "1" has every
 # tenth task and "few" every thousandth; of those that are unsettled half are in Redis.
@@ -90,7 +91,7 @@ _ROLLUP = """
 INSERT INTO worker.{table} ({span}, name, queue, outcome, n, waited, ran)
 SELECT date_trunc('{span}', now()) - ago * interval '1 {span}', name, queue, outcome, 100,
        histogram, histogram
-FROM generate_series(0, {last}) AS ago,
+FROM generate_series(0, CAST(:last AS int)) AS ago,
      (SELECT 'tasks.number_' || number AS name, queue
       FROM generate_series(0, 19) AS number, unnest(ARRAY['arq:queue', 'arq:small']) AS queue
       UNION ALL VALUES ('', 'arq:queue'), ('', 'arq:small'), ('', '')) AS kind,
@@ -102,7 +103,7 @@ _ROLLUP_ERRORS = """
 INSERT INTO worker.rollup_error (hour, name, error_type, n)
 SELECT date_trunc('hour', now()) - ago * interval '1 hour', 'tasks.number_' || name,
        'Error' || type, 10
-FROM generate_series(0, 90 * 24 - 1) AS ago, generate_series(0, 19) AS name,
+FROM generate_series(0, CAST(:last AS int)) AS ago, generate_series(0, 19) AS name,
      generate_series(0, 9) AS type
 """
 
@@ -143,7 +144,7 @@ async def fill(client: TaskClient, settled: int, waiting: int) -> None:
     began = time.monotonic()
     await _fill(client.db, settled, waiting=False)
     await _fill(client.db, waiting, waiting=True)
-    await _fill_others(client.db)
+    await _fill_others(client.db, min(settled / WHOLE_ROLLUP, 1.0))
     await _push(client.db, client.redis)
     print(f"filled in {time.monotonic() - began:.0f} s: {await _size(client.db)}", flush=True)
 
@@ -155,11 +156,18 @@ async def _fill(db: Database, total: int, *, waiting: bool) -> None:
         await db.execute_once(text(_TASKS), values, limit=600)
 
 
-async def _fill_others(db: Database) -> None:
-    minutes = _ROLLUP.format(table="rollup", span="minute", last=48 * 60 - 1)
-    hours = _ROLLUP.format(table="rollup_hour", span="hour", last=90 * 24 - 1)
-    for statement in (_ERRORS, _PROCESSES, _RUNNING, _TICKS, minutes, hours, _ROLLUP_ERRORS,
-                      _ROLLUP_ERRORS_OF_DAYS, _AUDIT):  # fmt: skip
+async def _fill_others(db: Database, share: float) -> None:
+    """Fill the other tables.
+
+    Args:
+        share: Of the time for which the rollup is kept.
+    """
+    minutes, hours = int(48 * 60 * share), int(90 * 24 * share)
+    for table, span, last in (("rollup", "minute", minutes), ("rollup_hour", "hour", hours)):
+        rollup = text(_ROLLUP.format(table=table, span=span))
+        await db.execute_once(rollup, {"last": last}, limit=600)
+    await db.execute_once(text(_ROLLUP_ERRORS), {"last": hours}, limit=600)
+    for statement in (_ROLLUP_ERRORS_OF_DAYS, _ERRORS, _PROCESSES, _RUNNING, _TICKS, _AUDIT):
         await db.execute_once(text(statement), {}, limit=600)
     await db.execute_once(text(_SCHEDULES), {"definition": _DEFINITION}, limit=600)
     await db.execute_once(text("ANALYZE"), {}, limit=600)

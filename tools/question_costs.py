@@ -44,7 +44,7 @@ _SOME_FAILED = text("SELECT id FROM worker.task WHERE ended = 'failed' ORDER BY 
 
 _SOME_UNSETTLED = text("""
     (SELECT id, state FROM worker.task WHERE settled_at IS NULL AND dispatch_at = 'infinity'
-     ORDER BY dispatch_at, id OFFSET 1000 LIMIT :some)
+     ORDER BY dispatch_at, id OFFSET 300 LIMIT :some)
     UNION ALL
     (SELECT id, state FROM worker.task WHERE settled_at IS NULL AND dispatch_at < 'infinity'
      ORDER BY dispatch_at, id LIMIT :some)
