@@ -10,12 +10,12 @@ OFF = [f"enable_{what} = off" for what in ("seqscan", "bitmapscan", "sort")]
 
 INDEXES = {
     "by_id": ("pk_task", "id > arm.low"),
-    "by_user": ("ix_task_user", "((user_id >= "),
-    "ended": ("ix_task_ended", "ended)::text >= arm.key"),
-    "pushed": ("ix_task_dispatch", "dispatch_at >= 'infinity'"),
+    "by_user": ("ix_task_user", "((ROW(user_id, id) "),
+    "ended": ("ix_task_ended", "((ROW((ended)::text, id) "),
+    "pushed": ("ix_task_dispatch", "((ROW(dispatch_at, id) "),
     "unpushed": ("ix_task_dispatch", "dispatch_at < 'infinity'"),
     "running": ("pk_task", "id = (unnest("),
-    "by_error": ("ix_task_error_error_type", "((error_type >= "),
+    "by_error": ("ix_task_error_error_type", "ROW(error_type, id) "),
     "by_schedule": ("pk_schedule_tick", "((app = schedule.app) AND (name = "),
 }
 

@@ -17,7 +17,7 @@ from uow.db.backlog import LOOKED_AT
 from uow.db.statement import TEMPLATES, Template
 from uow.questions.failures import failures, hours_of
 from uow.questions.number import Number, Percentiles
-from uow.questions.numbers import name_loads, points, queue_loads
+from uow.questions.numbers import Load, name_loads, points, queue_loads
 from uow.questions.schedules import shown_schedules
 from uow.questions.servers import server_numbers
 from uow.questions.user import user_numbers
@@ -167,6 +167,32 @@ async def test_a_plot_has_a_point_for_each_time_in_which_something_ended(
     assert {one.source for one in found} == {"rollup"}
 
 
+@pytest.mark.parametrize("span", ["minute", "hour", "day"])
+async def test_a_plot_has_each_attempt_once_whatever_is_told_apart(db: Database, span: Any) -> None:
+    await put(db, 0, 1, name="f")
+    await put(db, 0, 2, name="f", queue="r")
+    await put(db, 0, 4, name="g")
+    found = [
+        [one.ended["completed"] for one in await points(db, span, 2, **fits)]
+        for fits in ({}, {"queue": "q"}, {"name": "f"}, {"name": "f", "queue": "r"})
+    ]
+    assert found == [[7], [5], [3], [2]]
+
+
+async def test_rates_have_each_attempt_once_whatever_is_told_apart(db: Database) -> None:
+    await put(db, 90, 1, name="f")
+    await put(db, 90, 2, name="f", queue="r")
+    await put(db, 90, 4, name="g")
+
+    def ended(found: list[Load]) -> dict[str, int]:
+        return {one.name: one.rates["hour"].ended["completed"] for one in found}
+
+    assert ended(await queue_loads(db, DEAD_AFTER)) == {"q": 5, "r": 2}
+    assert ended(await queue_loads(db, DEAD_AFTER, name="f")) == {"q": 1, "r": 2}
+    assert ended(await name_loads(db, DEAD_AFTER)) == {"f": 3, "g": 4}
+    assert ended(await name_loads(db, DEAD_AFTER, queue="q")) == {"f": 1, "g": 4}
+
+
 async def test_failures_by_type_by_name_and_by_hour(db: Database) -> None:
     await put(db, 0, 5, how="failed", error="ValueError")
     await put(db, 3600, 3, how="retry", error="ValueError", name="g")
@@ -182,6 +208,24 @@ async def test_failures_by_type_by_name_and_by_hour(db: Database) -> None:
     assert [(type(one.key), one.failed.value) for one in by_hour] == [(datetime, 7)]
     assert [one.key for one in await failures(db, hours=48, error="Old")] == ["Old"]
     assert await failures(db, hours=1, name="g") == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+async def test_failures_of_whole_days_and_of_the_hours_before_them_are_each_counted_once(
+    db: Database, zone: str
+) -> None:
+    await say(db, f"ALTER DATABASE {db.engine.url.database} SET timezone = '{zone}'")
+    await db.engine.dispose()
+    for back in range(60):
+        await put(db, 3600 * back, 1, how="failed", error=f"Error{back % 2}")
+    for hours in range(1, 61):
+        by_type = await failures(db, hours=hours)
+        each = [one.since for one in await failures(db, "hour", hours=hours)]
+        assert len(each) == hours
+        assert sum(one.failed.value for one in by_type) == hours
+        assert min(one.since for one in by_type) == min(each)
+        assert max(one.latest for one in by_type) == max(each)
+        assert [one.names for one in by_type] == [1] * min(hours, 2)
 
 
 def test_how_far_back_is_said_in_hours_at_least() -> None:
@@ -282,14 +326,14 @@ async def test_schedules_are_shown_with_their_latest_ticks(
 PLANS = {
     "waiting": {"ix_task_dispatch": 2},
     "running": {"pk_task": 1},
-    "tasks_of_user": {"ix_task_user": 1, "Index Cond: ((user_id >= ": 1},
+    "tasks_of_user": {"ix_task_user": 1, "ROW(user_id, id) <= ": 1},
     "rates_by_queue": {"pk_rollup on rollup ": 2, "pk_rollup_hour": 2},
     "rates_by_name": {"pk_rollup on rollup ": 2, "pk_rollup_hour": 2},
     "points_by_minute": {"pk_rollup": 1},
     "points_by_hour": {"pk_rollup_hour": 1},
     "points_by_day": {"pk_rollup_hour": 1},
-    "errors_by_error": {"pk_rollup_error": 1},
-    "errors_by_name": {"pk_rollup_error": 1},
+    "errors_by_error": {"pk_rollup_error on ": 1, "pk_rollup_error_day on ": 1},
+    "errors_by_name": {"pk_rollup_error on ": 1, "pk_rollup_error_day on ": 1},
     "errors_by_hour": {"pk_rollup_error": 1},
     "latest_ticks": {"pk_schedule_tick": 1, "pk_task": 1},
 }  # fmt: skip
@@ -309,7 +353,8 @@ async def test_numbers_are_read_through_indexes_alone(
     plan = await generic_plan(db, name, *BOUND)
     for index, times in PLANS[name].items():
         assert plan.count(index) >= times, plan
-    for table in ("task", "rollup", "rollup_hour", "rollup_error", "schedule_tick"):
+    for table in ("task", "rollup", "rollup_hour", "rollup_error", "rollup_error_day",
+                  "schedule_tick"):  # fmt: skip
         assert f"Seq Scan on {table} " not in plan, plan
     assert "Index Cond" in plan
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ Rows = list[tuple[Any, ...]]
 
 DONE = Completed(b"null")
 
+SUMS = ("name <> ''", "name = '' AND queue <> ''", "name = '' AND queue = ''")
+"""Each attempt is in one row of each kind."""
+
 
 async def rows(db: Database, statement: str) -> Rows:
     return [tuple(row) for row in (await db.execute_once(text(statement), {})).all()]
@@ -41,23 +45,22 @@ async def minutes(db: Database) -> Rows:
     return await rows(
         db,
         "SELECT name, queue, outcome, CAST(sum(n) AS int) FROM rollup "
-        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        "WHERE name <> '' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
     )
 
 
 async def totals(db: Database) -> dict[str, int]:
-    """What the inbox and each table of sums have, all together."""
+    """What the inbox and each table of sums have: told apart, by queue, and all together."""
     found = {"inbox": sum(n for (counts,) in await rows(db, "SELECT counts FROM rollup_inbox")
                           for _, attempts, _ in counts for *_, n, _, _ in attempts)}  # fmt: skip
-    for table in ("rollup", "rollup_hour"):
+    for table, which in itertools.product(("rollup", "rollup_hour"), SUMS):
         ((n, waited, ran),) = await rows(
             db,
             f"SELECT coalesce(sum(n), 0), coalesce(sum((SELECT sum(x) FROM unnest(waited) x)), 0), "
-            f"coalesce(sum((SELECT sum(x) FROM unnest(ran) x)), 0) FROM {table}",
+            f"coalesce(sum((SELECT sum(x) FROM unnest(ran) x)), 0) FROM {table} WHERE {which}",
         )
-        assert n == waited == ran
-        found[table] = int(n)
-    return found
+        assert n == waited == ran == found.setdefault(table, n)
+    return {table: int(n) for table, n in found.items()}
 
 
 class Told:
@@ -285,9 +288,14 @@ async def test_a_minute_is_that_of_the_clock_of_postgres_when_it_ended(
     await put(db, 1, [Slice(0.0, some(1)), Slice(3600.0, some(2))])
     await db.execute_once(text("UPDATE rollup_inbox SET at = '2030-01-31T12:00:59Z'"), {})
     await merger.run_once()
-    said = "SELECT CAST(minute AT TIME ZONE 'UTC' AS text), n FROM rollup ORDER BY 1"
+    said = (
+        "SELECT CAST(minute AT TIME ZONE 'UTC' AS text), n FROM rollup WHERE name <> '' ORDER BY 1"
+    )
     assert await rows(db, said) == [("2030-01-31 11:00:00", 2), ("2030-01-31 12:00:00", 1)]
-    said = "SELECT CAST(hour AT TIME ZONE 'UTC' AS text), n FROM rollup_hour ORDER BY 1"
+    said = (
+        "SELECT CAST(hour AT TIME ZONE 'UTC' AS text), n FROM rollup_hour "
+        "WHERE name <> '' ORDER BY 1"
+    )
     assert await rows(db, said) == [("2030-01-31 11:00:00", 2), ("2030-01-31 12:00:00", 1)]
 
 
@@ -298,7 +306,7 @@ async def test_histograms_of_different_lengths_are_added_bucket_by_bucket(
         await put(db, number, [Slice(0.0, some(1, waited=waited))])
         await db.execute_once(text("UPDATE rollup_inbox SET at = '2030-01-31T12:00:59Z'"), {})
         await merger.run_once()
-    ((n, waited),) = await rows(db, "SELECT n, waited FROM rollup")
+    ((n, waited),) = await rows(db, "SELECT n, waited FROM rollup WHERE name <> ''")
     assert n == 4
     assert {bucket: count for bucket, count in enumerate(waited) if count} == {0: 1, 4: 1, 43: 2}
 
@@ -391,8 +399,9 @@ async def test_minutes_are_kept_for_two_days_and_hours_for_ninety(
         )
         await merger.run_once()
     await CountMerger(db).run_once()
-    for table, left in (("rollup", 1), ("rollup_hour", 3), ("rollup_error", 3)):
-        assert await rows(db, f"SELECT count(*) FROM {table}") == [(left,)]
+    for table, left in (("rollup", 1), ("rollup_hour", 3), ("rollup_error", 3),
+                        ("rollup_error_day", 3)):  # fmt: skip
+        assert await rows(db, f"SELECT count(*) FROM {table} WHERE name <> ''") == [(left,)]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -29,7 +29,7 @@ _OF_USER = template(
     # The user as a range, and in the order: the planner would take the primary key instead.
     """
     SELECT id, name, state, queue, user_id, created_at, run_at, settled_at, tries, attempt
-    FROM {task} WHERE user_id >= :user_id AND user_id <= :user_id AND id <= :upto
+    FROM {task} WHERE user_id >= :user_id AND (user_id, id) <= (:user_id, :upto)
     ORDER BY user_id DESC, id DESC LIMIT :most
     """,
     user_id=TEXT,

@@ -36,6 +36,7 @@ _TABLES = (
     "schedule", "schedule_version", "schedule_tick", "audit", "audit_arguments", "bulk_act",
     "act_answer", "pause",
     "rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error",
+    "rollup_error_day",
 )  # fmt: skip
 
 FIRST_PAUSED = "'9000-01-01Z'"

@@ -33,15 +33,43 @@ from uow.db.statement import ID, IDS, TEXTS, Statements, Template, template
 _ARMS: Mapping[str, TypeEngine[Any]] = {"keys": TEXTS, "lows": IDS, "highs": IDS}
 
 
-def _along(driver: str, key: str, which: str) -> Mapping[Direction, Template]:
-    """Statements along an index of `key` and the id; without a key along the ids."""
+def _along(
+    driver: str, key: str = "", value: str = "arm.key", which: str = "true"
+) -> Mapping[Direction, Template]:
+    """Statements along an index of `key` and the id, where that is `value`; without a key along the
+    ids."""
     return {
-        direction: template(f"list_{direction}_{driver}", _walk(key, which, way), **TYPES, **_ARMS)
+        direction: template(
+            f"list_{direction}_{driver}",
+            _walk(key, way, _of_key(key, value, which, way) if key else _OF_IDS),
+            **TYPES,
+            **_ARMS,
+        )
         for direction, way in WAYS.items()
     }
 
 
-def _walk(key: str, which: str, way: str) -> str:
+_OF_IDS = "id > arm.low AND id < arm.high", "true", "true"
+
+
+def _of_key(key: str, value: str, which: str, way: str) -> tuple[str, str, str]:
+    """What is said of the rows of the index, what of those of the window, and what of the arm.
+
+    Postgres can begin anywhere in a key, if that is said as a row, but ends at the end of the key:
+    the end of the arm is for the rows of the window. Nor is an arm looked at without any task, as
+    there are none of older kinds in most tables.
+    """
+    begin, stop, rest = {
+        "DESC": (f"({key}, id) < ({value}, arm.high)", f"{key} >= {value}", "id > arm.low"),
+        "ASC": (f"({key}, id) > ({value}, arm.low)", f"{key} <= {value}", "id < arm.high"),
+    }[way]
+    is_any = """(SELECT true FROM {task} AS one WHERE one.id > arm.low AND one.id < arm.high
+           ORDER BY one.id LIMIT 1)"""
+    return f"{which} AND {begin} AND {stop}", rest, is_any
+
+
+def _walk(key: str, way: str, said: tuple[str, str, str]) -> str:
+    of_index, of_window, of_arm = said
     order = f"{key} {way}, id {way}" if key else f"id {way}"
     named = f", {key} AS walked" if key and key != "user_id" else ""
     return f"""
@@ -52,12 +80,14 @@ def _walk(key: str, which: str, way: str) -> str:
         SELECT * FROM (
             SELECT looked.*, row_number() OVER (ORDER BY {_renamed(order, key)}) AS place, {FITS}
             FROM (SELECT {COLUMNS}, task.args{named} FROM {{task}} AS task
-                  WHERE {which} AND id > arm.low AND id < arm.high
+                  WHERE {of_index}
                   ORDER BY {order} LIMIT :window) AS looked
+            WHERE {of_window}
         ) AS numbered
         WHERE fits OR place = :window
         ORDER BY {_renamed(order, key)} LIMIT :most
     ) AS found
+    WHERE {of_arm}
     """  # noqa: S608 - words of ours alone
 
 
@@ -65,14 +95,10 @@ def _renamed(order: str, key: str) -> str:
     return order if key in ("", "user_id") else order.replace(key, "walked")
 
 
-_BY_ID = _along("by_id", "", "true")
-_BY_USER = _along(
-    "by_user",
-    "user_id",
-    "user_id >= arm.key AND user_id <= arm.key",
-)
-_ENDED = _along("ended", "ended", "ended >= arm.key AND ended <= arm.key")
-_PUSHED = _along("pushed", "dispatch_at", "settled_at IS NULL AND dispatch_at >= 'infinity'")
+_BY_ID = _along("by_id")
+_BY_USER = _along("by_user", "user_id")
+_ENDED = _along("ended", "ended")
+_PUSHED = _along("pushed", "dispatch_at", "CAST('infinity' AS timestamptz)", "settled_at IS NULL")
 
 
 def _unpushed(way: str) -> str:

@@ -26,23 +26,26 @@ from uow.db.statement import MOMENT, TEXT, Statements, template
 _BIG = BigInteger()
 
 
+_IS_LAST = f"""(SELECT true FROM {ERRORS}
+     WHERE error_type = :error AND id > looked.error_id LIMIT 1) IS NULL"""  # noqa: S608
+"""A task is there once: for its last error of the type. Asked of rows that fit alone."""
+
+
 def _by_error(way: str) -> str:
-    # A task is there once: for its last error of the type.
     return f"""
-    SELECT 1, place, fits AND newer IS NULL, error_id, CAST(NULL AS timestamptz), {TOLD}
+    SELECT 1, place, fits AND {_IS_LAST}, error_id, CAST(NULL AS timestamptz), {TOLD}
     FROM (
         SELECT looked.*, row_number() OVER (ORDER BY error_type {way}, error_id {way}) AS place,
-               (SELECT true FROM {ERRORS}
-                WHERE error_type = :error AND id > looked.error_id LIMIT 1) AS newer, {FITS}
+               {FITS}
         FROM (SELECT {COLUMNS}, task.args, mark.error_id, mark.error_type
               FROM (SELECT error_type, id AS error_id, task_id FROM {{task_error}}
-                    WHERE error_type >= :error AND error_type <= :error
-                      AND id > :above AND id < :below
+                    WHERE (error_type, id) > (:error, :above)
+                      AND (error_type, id) < (:error, :below)
                     ORDER BY error_type {way}, id {way} LIMIT :window) AS mark
               CROSS JOIN LATERAL (SELECT * FROM {{task}} AS one
                                   WHERE one.id = mark.task_id LIMIT 1) AS task) AS looked
-    ) AS numbered
-    WHERE fits AND newer IS NULL OR place = :window
+    ) AS looked
+    WHERE fits AND {_IS_LAST} OR place = :window
     ORDER BY error_type {way}, error_id {way} LIMIT :most
     """  # noqa: S608 - words of ours alone
 

@@ -40,6 +40,7 @@ from uow.db.base import Base as Base
 from uow.db.installation import WorkerApp as WorkerApp
 from uow.db.installation import WorkerIdentity as WorkerIdentity
 from uow.db.rollup_tables import RollupError as RollupError
+from uow.db.rollup_tables import RollupErrorDay as RollupErrorDay
 from uow.db.rollup_tables import RollupHour as RollupHour
 from uow.db.rollup_tables import RollupInbox as RollupInbox
 from uow.db.rollup_tables import RollupMinute as RollupMinute

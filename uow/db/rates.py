@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from uow.db.durations import BUCKETS
+from uow.db.rollup import ALL
 from uow.db.statement import INTEGER, TEXT, Statements, template
 
 LAG_SECONDS = 30
@@ -22,8 +23,17 @@ By = Literal["queue", "name"]
 
 ErrorsBy = Literal["error", "name", "hour"]
 
-_FITS = """(CAST(:queue AS text) IS NULL OR queue = :queue)
-      AND (CAST(:name AS text) IS NULL OR name = :name)"""
+_TOLD_APART: dict[By, str] = {
+    "queue": f"""name = coalesce(:name, '{ALL}') AND queue <> '{ALL}'
+      AND (CAST(:queue AS text) IS NULL OR queue = :queue)""",
+    "name": f"""name <> '{ALL}' AND (CAST(:name AS text) IS NULL OR name = :name)
+      AND (CAST(:queue AS text) IS NULL OR queue = :queue)""",
+}
+"""Which rows are added up, by what is told apart: each attempt is in one of them."""
+
+_TOGETHER = f"""name = coalesce(:name, '{ALL}')
+      AND CASE WHEN :queue IS NOT NULL THEN queue = :queue
+               WHEN :name IS NOT NULL THEN queue <> '{ALL}' ELSE queue = '{ALL}' END"""
 
 _COMPLETE = f"date_trunc('minute', now() - interval '{LAG_SECONDS} seconds')"
 
@@ -49,7 +59,7 @@ def _arm(by: By, span: str, table: str, since: str, until: str, *, summed: str =
     return f"""
     SELECT '{span}' AS span, {by} AS key, outcome, {since} AS since, {until} AS until, {summed}
     FROM {{{table}}}
-    WHERE {at} >= {since} AND {at} < {until} AND {_FITS}
+    WHERE {at} >= {since} AND {at} < {until} AND {_TOLD_APART[by]}
     GROUP BY {by}, outcome"""  # noqa: S608 - names of ours
 
 
@@ -72,7 +82,7 @@ def _rates(by: By) -> str:
 
 
 _RATES = {
-    by: template(f"rates_by_{by}", _rates(by), queue=TEXT)
+    by: template(f"rates_by_{by}", _rates(by), queue=TEXT, name=TEXT)
     for by in ("queue", "name")
 }  # fmt: skip
 
@@ -81,14 +91,14 @@ def _points(table: str, column: str, at: str, since: str) -> str:
     return f"""
     SELECT {at} AS at, outcome, {_SUMMED}
     FROM {{{table}}}
-    WHERE {column} >= {since} AND {_FITS}
+    WHERE {column} >= {since} AND {_TOGETHER}
     GROUP BY 1, outcome
     """  # noqa: S608 - names of ours
 
 
 _DAY = "date_trunc('day', {} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
 _POINTS = {
-    span: template(f"points_by_{span}", _points(*how), queue=TEXT, last=INTEGER)
+    span: template(f"points_by_{span}", _points(*how), queue=TEXT, name=TEXT, last=INTEGER)
     for span, how in {
         "minute": ("rollup", "minute", "minute",
                    "date_trunc('minute', now()) - make_interval(mins => :last - 1)"),
@@ -102,15 +112,35 @@ _POINTS = {
 _COLUMN_OF = {"error": "error_type", "name": "name", "hour": "hour"}
 
 
+_FIRST_HOUR = "(date_trunc('hour', now() AT TIME ZONE 'UTC') - make_interval(hours => :hours - 1))"
+
+_FIRST_DAY = f"(date_trunc('day', {_FIRST_HOUR} + interval '23 hours') AT TIME ZONE 'UTC')"
+"""The first whole one."""
+
+_KINDS = """(CAST(:error AS text) IS NULL OR error_type = :error)
+          AND (CAST(:name AS text) IS NULL OR name = :name)"""
+
+_HOURS = f"""
+          SELECT hour, error_type, name, n, hour AS since, hour AS latest FROM {{rollup_error}}
+          WHERE hour >= {_FIRST_HOUR} AT TIME ZONE 'UTC' AND {_KINDS}"""  # noqa: S608 - names of ours
+
+# As days, as far as they are whole. And all of a type and a name first: to count different ones
+# takes a sort, which is short then.
+_SPAN = f"""
+      SELECT error_type, name, sum(n) AS n, min(since) AS since, max(latest) AS latest
+      FROM ({_HOURS} AND hour < {_FIRST_DAY}
+          UNION ALL
+          SELECT day, error_type, name, n, since, latest FROM {{rollup_error_day}}
+          WHERE day >= {_FIRST_DAY} AND {_KINDS}) AS of_span
+      GROUP BY error_type, name"""  # noqa: S608 - names of ours
+
+
 def _errors(by: str) -> str:
     return f"""
     SELECT {_COLUMN_OF[by]} AS key, CAST(sum(n) AS bigint) AS n,
            count(DISTINCT error_type) AS types, count(DISTINCT name) AS names,
-           min(hour) AS since, max(hour) AS latest
-    FROM {{rollup_error}}
-    WHERE hour >= {_THIS_HOUR} - make_interval(hours => :hours - 1)
-      AND (CAST(:error AS text) IS NULL OR error_type = :error)
-      AND (CAST(:name AS text) IS NULL OR name = :name)
+           min(since) AS since, max(latest) AS latest
+    FROM ({_HOURS if by == "hour" else _SPAN}) AS counted
     GROUP BY {_COLUMN_OF[by]} ORDER BY {"key DESC" if by == "hour" else "n DESC, key"} LIMIT :limit
     """  # noqa: S608 - names of ours
 

@@ -11,6 +11,10 @@ from sqlalchemy.types import TypeEngine
 from uow.db.durations import BUCKETS
 from uow.db.statement import INTEGER, MOMENTS, TEXT, TEXTS, Statements, template
 
+ALL = ""
+"""In place of a name, or of a name and a queue: all of them together. No task function and no queue
+is called so. Of what is told apart there are too many rows to add up whenever somebody looks."""
+
 _MOST = 2**31 - 1
 _NUMBERS = ARRAY(BigInteger())
 
@@ -127,6 +131,24 @@ _ADD_ERRORS = template(
     numbers=_NUMBERS,
 )
 
+_ADD_ERRORS_OF_DAYS = template(
+    "add_errors_of_days",
+    """
+    INSERT INTO {rollup_error_day} AS kept (day, name, error_type, n, since, latest)
+    SELECT date_trunc('day', hour AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS day, name, error_type,
+           CAST(sum(n) AS bigint), min(hour), max(hour)
+    FROM unnest(:hours, :names, :types, :numbers) AS new (hour, name, error_type, n)
+    GROUP BY 1, name, error_type ORDER BY 1, name, error_type
+    ON CONFLICT (day, name, error_type) DO UPDATE
+    SET n = kept.n + excluded.n, since = least(kept.since, excluded.since),
+        latest = greatest(kept.latest, excluded.latest)
+    """,
+    hours=MOMENTS,
+    names=TEXTS,
+    types=TEXTS,
+    numbers=_NUMBERS,
+)
+
 
 def _forget(table: str, key: str, span: str, kept: str) -> str:
     return f"""
@@ -141,6 +163,7 @@ _KEPT = {
     "rollup": ("minute, name, queue, outcome", "minute", "48 hours"),
     "rollup_hour": ("hour, name, queue, outcome", "hour", "90 days"),
     "rollup_error": ("hour, name, error_type", "hour", "90 days"),
+    "rollup_error_day": ("day, name, error_type", "day", "91 days"),
     "rollup_source": ("process", "seen_at", "2 days"),
 }
 _FORGET = [
@@ -170,6 +193,7 @@ class Sums:
 
     Attributes:
         at: The beginning of its minute, or of its hour.
+        name: `ALL`: of all task functions, in `queue`, or in all queues.
         waited: How many in which bucket.
         ran: The same.
     """
@@ -250,14 +274,15 @@ async def read_error_types(
 
 
 async def add_errors(db: Statements, errors: Sequence[ErrorCount]) -> None:
-    """Add to errors; one row for each key."""
-    statement = _ADD_ERRORS(
-        hours=[one.hour for one in errors],
-        names=[one.name for one in errors],
-        types=[one.error_type for one in errors],
-        numbers=[one.n for one in errors],
-    )
-    await db.execute_once(statement)
+    """Add to errors of hours and of days; one value for each key of an hour."""
+    columns: dict[str, list[object]] = {
+        "hours": [one.hour for one in errors],
+        "names": [one.name for one in errors],
+        "types": [one.error_type for one in errors],
+        "numbers": [one.n for one in errors],
+    }
+    await db.execute_once(_ADD_ERRORS(**columns))
+    await db.execute_once(_ADD_ERRORS_OF_DAYS(**columns))
 
 
 async def forget_old(db: Statements, limit: int) -> int:

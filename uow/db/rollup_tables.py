@@ -75,3 +75,17 @@ class RollupError(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     error_type: Mapped[str] = mapped_column(primary_key=True)
     n: Mapped[int] = mapped_column(BigInteger)
+
+
+class RollupErrorDay(Base):
+    """The same of a day, in UTC: of 90 days there are too many hours to add up."""
+
+    __tablename__ = "rollup_error_day"
+
+    day: Mapped[datetime] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    error_type: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    #: The first hour of it that has one, and the last.
+    since: Mapped[datetime]
+    latest: Mapped[datetime]

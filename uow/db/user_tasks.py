@@ -24,7 +24,7 @@ _TASKS_OF_USER = template(
            array_agg(CAST(date_part('epoch', settled_at - started_at) AS double precision)) FILTER (
                WHERE state = 'succeeded') AS ran
     FROM (SELECT name, queue, state, run_at, started_at, settled_at FROM {task}
-          WHERE user_id >= :user AND user_id <= :user AND id <= :newest
+          WHERE user_id >= :user AND (user_id, id) <= (:user, :newest)
           ORDER BY user_id DESC, id DESC LIMIT :limit) AS looked_at
     GROUP BY name, queue, state
     """,

@@ -75,10 +75,11 @@ _WALK_ALL = template(
     **_TYPES,
 )
 
-# The leading column is said as a range: else the planner takes the primary key for the order.
+# The leading column is said as a range: else the planner takes the primary key for the order. And
+# with the id as one of rows: else each window would begin at the first, and pass all before it.
 _WALK_ENDED = template(
     "walk_ended",
-    f"""{_LOOKED} ended >= :ended AND ended <= :ended AND id <= :upper
+    f"""{_LOOKED} ended >= :ended AND (ended, id) <= (:ended, :upper)
         ORDER BY ended DESC, id DESC {_MEANT}""",
     ended=TEXT,
     **_TYPES,
@@ -86,7 +87,7 @@ _WALK_ENDED = template(
 
 _WALK_USER = template(
     "walk_user",
-    f"""{_LOOKED} task.user_id >= :user_id AND task.user_id <= :user_id AND id <= :upper
+    f"""{_LOOKED} task.user_id >= :user_id AND (task.user_id, id) <= (:user_id, :upper)
         ORDER BY task.user_id DESC, id DESC {_MEANT}""",
     **_TYPES,
 )

@@ -6,7 +6,7 @@ the middle has done nothing. Two at once add nothing twice: one waits for its ne
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
@@ -14,7 +14,7 @@ import asyncpg
 from uow.db import rollup
 from uow.db.database import Database
 from uow.db.fragments import OF_ACTS
-from uow.db.rollup import ErrorCount, Sums, WrittenCounts
+from uow.db.rollup import ALL, ErrorCount, Sums, WrittenCounts
 from uow.db.transaction import Transaction
 from uow.service import Service
 from uow.services.counts import MOST_ERROR_TYPES, OTHER, Counts, OutcomeTally, Slice, from_text
@@ -155,9 +155,18 @@ def _by_span(those: Iterable[tuple[float, Counts]], seconds: int) -> dict[_Key, 
     for at, counts in those:
         begins = _begins(at, seconds)
         for key, one in counts.attempts.items():
-            tally = found.setdefault((begins, *key), OutcomeTally())
-            tally.add(one.n, one.waited.items(), one.ran.items())
+            for row in _rows_of(*key):
+                tally = found.setdefault((begins, *row), OutcomeTally())
+                tally.add(one.n, one.waited.items(), one.ran.items())
     return found
+
+
+def _rows_of(name: str, queue: str, outcome: str) -> Iterator[tuple[str, str, str]]:
+    """Where an attempt is counted: by itself, in all of its queue, and in all."""
+    queue = queue or OTHER
+    yield name or OTHER, queue, outcome
+    yield ALL, queue, outcome
+    yield ALL, ALL, outcome
 
 
 def _begins(at: float, seconds: int) -> datetime:

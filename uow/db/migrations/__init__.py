@@ -35,10 +35,13 @@ TABLES = {
     "tasks_011": ("worker_identity", "worker_app"),
     "tasks_013": ("worker_code",),
     "tasks_014": ("audit", "audit_arguments", "bulk_act"),
-    "tasks_015": ("rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error"),
+    "tasks_015": (
+        "rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error",
+        "rollup_error_day",
+    ),
     "tasks_016": ("pause",),
     "tasks_017": ("act_answer",),
-}
+}  # fmt: skip
 """Our tables, by the revision that makes them."""
 
 BRANCH = "tasks"

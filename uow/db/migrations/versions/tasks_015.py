@@ -18,7 +18,9 @@ branch_labels = None
 depends_on = None
 
 MOMENT = sa.DateTime(timezone=True)
-TABLES = ("rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error")
+TABLES = (
+    "rollup_inbox", "rollup_source", "rollup", "rollup_hour", "rollup_error", "rollup_error_day",
+)  # fmt: skip
 
 
 def upgrade() -> None:
@@ -49,6 +51,17 @@ def upgrade() -> None:
         sa.Column("error_type", sa.Text(), nullable=False),
         sa.Column("n", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("hour", "name", "error_type", name="pk_rollup_error"),
+        schema=schema,
+    )
+    op.create_table(
+        "rollup_error_day",
+        sa.Column("day", MOMENT, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("error_type", sa.Text(), nullable=False),
+        sa.Column("n", sa.BigInteger(), nullable=False),
+        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("latest", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("day", "name", "error_type", name="pk_rollup_error_day"),
         schema=schema,
     )
     for table in TABLES[1:]:
