@@ -16,7 +16,7 @@ from uow.questions.lists import MOST, TaskLists, TaskPage
 
 router = page_router()
 
-OF_THE_PAGE = frozenset({"limit", "order", "after", "before"})
+OF_THE_PAGE = frozenset({"limit", "order", "after", "before", "did"})
 """Parameters that say nothing of which tasks are meant."""
 
 
