@@ -1,5 +1,6 @@
 """Acting from a page: who acts, the fields of a form, and the way back after it is done."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Final
 
@@ -47,3 +48,9 @@ def done(request: Request, path: str, act: str, **words: object) -> Response:
 def what_was_done(request: Request) -> str | None:
     """The sentence about what has led to this page; None: nothing that we know."""
     return DONE.get(request.query_params.get("did", ""))
+
+
+def words_of(given: Sequence[str] | None) -> list[tuple[str, str]]:
+    """The words of a filter that a form has sent along, each as ``word=value``."""
+    halves = [one.partition("=") for one in given or ()]
+    return [(word, value) for word, _, value in halves if word and value]

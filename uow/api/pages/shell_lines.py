@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 
+from uow.questions.filters import ARGUMENT
+
 AUTHORIZATION = '"Authorization: Bearer $WORKER_TOKEN"'
 """In double quotes: the shell puts the token in."""
 
@@ -21,7 +23,12 @@ def worker_line(*words: str | None, **options: str | int | None) -> str:
 
 def filter_options(words: Sequence[tuple[str, str]]) -> list[str]:
     """A filter as options of a command."""
-    return [f"--{word}={value}" for word, value in words]
+    return [
+        f"--arg={word.removeprefix(ARGUMENT)}={value}"
+        if word.startswith(ARGUMENT)
+        else f"--{word}={value}"
+        for word, value in words
+    ]
 
 
 def curl_line(

@@ -5,11 +5,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from uow.api.pages import static_files, task, task_acts, tasks
+from uow.api.pages import bulk, several, static_files, task, task_acts, tasks
 from uow.api.roles import Role
 
 PAGES: Final[tuple[APIRouter, ...]] = (
-    static_files.router, tasks.router, task.router, task_acts.router,
+    static_files.router, tasks.router, several.router, task.router, task_acts.router, bulk.router,
 )  # fmt: skip
 """The routers of all pages."""
 
@@ -20,5 +20,11 @@ PAGE_ROLES: Final[Mapping[str, Role]] = {
     "POST /ui/tasks/{task_id}/reveal": Role.ADMIN,
     "GET /ui/tasks/{task_id}/{act}": Role.OPERATOR,
     "POST /ui/tasks/{task_id}/{act}": Role.OPERATOR,
+    "POST /ui/tasks/act": Role.OPERATOR,
+    "GET /ui/bulk": Role.VIEWER,
+    "POST /ui/bulk/preview": Role.OPERATOR,
+    "GET /ui/bulk/{bulk_id}": Role.VIEWER,
+    "POST /ui/bulk/{bulk_id}/confirm": Role.OPERATOR,
+    "POST /ui/bulk/{bulk_id}/stop": Role.OPERATOR,
 }
 """Which role each needs. One without a line here needs an admin; a test wants a line for each."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from uow.acts.named import ActName
 from uow.api.pages.shell_lines import curl_line, worker_line
 
-WORDS: Final[Mapping[ActName, str]] = {
+WORDS: Final[Mapping[str, str]] = {
     "cancel": "Cancel",
     "retry": "Retry",
     "run-now": "Run now",
@@ -19,6 +19,9 @@ WORDS: Final[Mapping[ActName, str]] = {
     "delete": "Delete",
 }
 """Each act, as buttons have it."""
+
+_EXAMPLE: Final = 5
+"""A priority, where nobody has said one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,8 @@ def lines_of(request: Request, task_id: UUID) -> dict[str, list[str]]:
             curl_line(request, "GET", f"{path}/why"),
         ],
         **{
-            word: act_lines(request, act, task_id, Asked(priority=5 if act == "priority" else None))
-            for act, word in WORDS.items()
+            WORDS[act]: act_lines(request, act, task_id, Asked(priority=_EXAMPLE))
+            for act in get_args(ActName)
         },
     }
 

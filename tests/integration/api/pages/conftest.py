@@ -16,6 +16,8 @@ from tests.servers import serving
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`${7*7}{{7*7}}"
 """What a task may have in every field."""
 
+BLOCKS = {"td", "th", "p", "li", "dt", "dd", "h1", "h2", "h3", "pre", "summary", "label", "option"}
+
 VOID = {"input", "link", "meta", "img", "br", "hr", "path", "rect", "circle", "line"}
 
 
@@ -101,6 +103,8 @@ class _Reader(HTMLParser):
             self._keep("input", given, "")
 
     def handle_endtag(self, tag: str) -> None:
+        if tag in BLOCKS:
+            self.text.append(" ")
         if tag in self._around:
             while self._around.pop() != tag:
                 pass
