@@ -5,11 +5,22 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from uow.api.pages import bulk, several, static_files, task, task_acts, tasks
+from uow.api.pages import (
+    audit,
+    bulk,
+    find,
+    several,
+    static_files,
+    task,
+    task_acts,
+    tasks,
+    users,
+)
 from uow.api.roles import Role
 
 PAGES: Final[tuple[APIRouter, ...]] = (
-    static_files.router, tasks.router, several.router, task.router, task_acts.router, bulk.router,
+    static_files.router, tasks.router, several.router, task.router, task_acts.router,
+    bulk.router, users.router, audit.router, find.router,
 )  # fmt: skip
 """The routers of all pages."""
 
@@ -26,5 +37,11 @@ PAGE_ROLES: Final[Mapping[str, Role]] = {
     "GET /ui/bulk/{bulk_id}": Role.VIEWER,
     "POST /ui/bulk/{bulk_id}/confirm": Role.OPERATOR,
     "POST /ui/bulk/{bulk_id}/stop": Role.OPERATOR,
+    "GET /ui/users": Role.VIEWER,
+    "GET /ui/users/{user:path}": Role.VIEWER,
+    "POST /ui/users/{user:path}/pause": Role.OPERATOR,
+    "POST /ui/users/{user:path}/resume": Role.OPERATOR,
+    "GET /ui/audit": Role.OPERATOR,
+    "GET /ui/find": Role.VIEWER,
 }
 """Which role each needs. One without a line here needs an admin; a test wants a line for each."""
