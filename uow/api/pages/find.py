@@ -5,15 +5,16 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 from starlette.responses import RedirectResponse
 
-from uow.api.deps import DatabaseDep, QueuesDep, RegistryDep
+from uow.api.deps import DatabaseDep, QueuesDep, RedactionDep, RegistryDep
 from uow.api.pages.acting import SEE_OTHER
 from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import Links, render, segment
 from uow.api.pages.task import id_of
 from uow.db.known_words import KnownWords
 from uow.names import LONGEST_TEXT, is_storable
+from uow.questions.filters import TaskFilter
 from uow.questions.known_words import words_known
-from uow.questions.user import user_numbers
+from uow.questions.lists import TaskLists
 
 router = page_router()
 
@@ -30,6 +31,7 @@ async def find(
     db: DatabaseDep,
     registry: RegistryDep,
     queues: QueuesDep,
+    redaction: RedactionDep,
     q: Annotated[str, Query(max_length=LONGEST_TEXT)] = "",
 ) -> Response:
     """Leads to what is meant; where that is not one thing, offers what it may be."""
@@ -40,8 +42,8 @@ async def find(
     known = KnownWords()
     if is_storable(given):
         known = await words_known(db, registry, queues)
-        has_tasks = (await user_numbers(db, given, limit=1)).looked_at.value > 0
-        exact = _exact(link, given, known, is_user=has_tasks)
+        of_user = await TaskLists(db, redaction).page(TaskFilter(user=given), limit=1)
+        exact = _exact(link, given, known, is_user=bool(of_user.tasks))
     if len(exact) == 1:
         return RedirectResponse(exact[0][1], SEE_OTHER)
     return render(

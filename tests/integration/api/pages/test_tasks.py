@@ -226,7 +226,8 @@ class TestAllThatFit:
     async def test_it_is_stopped(self, browser: Browser, db: Database) -> None:
         await put(db, user_id="u")
         page = await self.preview(browser, "/ui/tasks?user=u", act="priority", priority=4)
-        page = await browser.led_to(await browser.press(page, "confirm", "Confirm: change priority"))
+        confirmed = await browser.press(page, "confirm", "Confirm: change priority")
+        page = await browser.led_to(confirmed)
         page = await browser.led_to(await browser.press(page, "stop", "Stop", reason="no"))
         assert "Stopped by this machine" in page.text
         assert await one(db, "SELECT count(*) FROM audit WHERE what = 'stop'") == 1
