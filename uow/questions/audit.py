@@ -53,10 +53,3 @@ async def audit_page(
             return AuditEntries(rows[:limit], rows[limit - 1].id)
         more = None if task_id is not None else await audit.below(transaction, before, since)
         return AuditEntries(rows, more)
-
-
-async def audit_of_task(db: Database, task_id: UUID, limit: int = 20) -> Sequence[AuditRow]:
-    """The newest acts on one task."""
-    async with db.transaction() as transaction:
-        await acts.go_by_key(transaction)
-        return await audit.read_of_task(transaction, task_id, before=LATEST, limit=limit)

@@ -13,15 +13,13 @@ from uow.acts.revealing import note_reveal
 from uow.api.deps import ClientDep, DatabaseDep, RedactionDep, SettingsDep
 from uow.api.pages.acting import PageActor, what_was_done
 from uow.api.pages.page_route import page_router
-from uow.api.pages.rendering import render, viewer_of
+from uow.api.pages.rendering import render
 from uow.api.pages.task_lines import lines_of
-from uow.api.roles import Role
 from uow.clock import utcnow
 from uow.db.database import Database
 from uow.db.models import TaskState
 from uow.errors import SettingsError
-from uow.questions.audit import audit_of_task
-from uow.questions.one_task import OneTask, look_at
+from uow.questions.one_task import OneTask, look_at, look_at_with_acts
 from uow.questions.redaction import REDACTED, Redaction
 from uow.questions.why import why
 from uow.tasks.options import MAX_PRIORITY
@@ -35,7 +33,7 @@ _AGAIN: Final = frozenset({TaskState.FAILED, TaskState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingFor:
     """Why a task is where it is.
 
     Attributes:
@@ -64,19 +62,22 @@ async def show_task(
     redaction: RedactionDep,
 ) -> Response:
     """A task as it stands."""
-    task = await found(db, task_id, redaction)
+    looked = None if (id_ := id_of(task_id)) is None else await look_at_with_acts(
+        db, id_, redaction
+    )  # fmt: skip
+    if looked is None:
+        raise not_found(task_id)
+    task, noted = looked
     waiting = None
     if not task.state.settled:
         try:
             said = await why(db, client.redis, settings, task.id)
-            waiting = Waiting(said.name, said.text)
+            waiting = WaitingFor(said.name, said.text)
         except SettingsError as error:  # the page is there without it
-            waiting = Waiting("unknown", str(error))
-    viewer = viewer_of(request)
-    sees_acts = viewer is not None and viewer.may(Role.OPERATOR)
+            waiting = WaitingFor("unknown", str(error))
     return render(
         request, "task.html", title=f"{task.name} {task.id}", task=task, waiting=waiting,
-        acts=acts_for(task), noted=await audit_of_task(db, task.id) if sees_acts else (),
+        acts=acts_for(task), noted=noted,
         redacted=_is_redacted(task), did=what_was_done(request), most_priority=MAX_PRIORITY,
         lines=lines_of(request, task.id),
     )  # fmt: skip
@@ -107,11 +108,16 @@ async def found(db: Database, given: str, redaction: Redaction) -> OneTask:
     if (task_id := id_of(given)) is not None:
         task = await look_at(db, task_id, redaction)
     if task is None:
-        raise HTTPException(
-            404, f"There is no task {given[:80]}: it was never asked for, was deleted, or its "
-            "retention is over.",
-        )  # fmt: skip
+        raise not_found(given)
     return task
+
+
+def not_found(given: str) -> HTTPException:
+    """That there is no such task."""
+    return HTTPException(
+        404, f"There is no task {given[:80]}: it was never asked for, was deleted, or its "
+        "retention is over.",
+    )  # fmt: skip
 
 
 def id_of(given: str) -> UUID | None:

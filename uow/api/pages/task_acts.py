@@ -14,7 +14,7 @@ from uow.api.pages.acting import PageActor, Reason, done
 from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import render
 from uow.api.pages.task import found, has_redacted
-from uow.api.pages.task_lines import WORDS, Asked, act_lines
+from uow.api.pages.task_lines import WORDS, FilledIn, act_lines
 from uow.api.problems import http_error_of
 from uow.api.routers.acts import ActsDep
 from uow.db.database import Database
@@ -49,7 +49,7 @@ async def ask_to_act(
     """Asks before an act."""
     task = await found(db, task_id, redaction)
     args = _text_of(task.args) if edit and act == "retry" else None
-    return _asking(request, task, act, Asked(priority=task.priority, args=args))
+    return _asking(request, task, act, FilledIn(priority=task.priority, args=args))
 
 
 @router.post("/tasks/{task_id}/{act}")
@@ -68,7 +68,7 @@ async def act_on_task(
 ) -> Response:
     """Does it, and leads back; or says why the task was left alone."""
     task = await found(db, task_id, redaction)
-    asked = Asked(reason, priority, args if edit and act == "retry" else None)
+    asked = FilledIn(reason, priority, args if edit and act == "retry" else None)
     try:
         left = await _act(acts, act, task.id, by, asked)
     except WorkerError as error:
@@ -82,7 +82,7 @@ async def act_on_task(
 
 
 async def _act(
-    acts: Acts, act: ActName, task_id: UUID, by: PageActor, asked: Asked
+    acts: Acts, act: ActName, task_id: UUID, by: PageActor, asked: FilledIn
 ) -> LeftAlone | None:
     if act == "retry" and asked.args is not None:
         return await acts.retry(task_id, by, asked.reason, args=_object(asked.args))
@@ -96,7 +96,7 @@ async def _left(
     redaction: Redaction,
     left: LeftAlone,
     act: ActName,
-    asked: Asked,
+    asked: FilledIn,
 ) -> Response:
     """With the task as it is now: somebody else has decided meanwhile."""
     task = await found(db, str(left.id), redaction)
@@ -107,7 +107,7 @@ def _asking(
     request: Request,
     task: OneTask,
     act: ActName,
-    asked: Asked,
+    asked: FilledIn,
     problem: HTTPException | None = None,
 ) -> Response:
     return render(

@@ -25,7 +25,7 @@ _EXAMPLE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FilledIn:
     """What somebody has filled in.
 
     Attributes:
@@ -42,7 +42,7 @@ class Asked:
         return {} if self.priority is None else {"priority": self.priority}
 
 
-def act_lines(request: Request, act: ActName, task_id: UUID, asked: Asked) -> list[str]:
+def act_lines(request: Request, act: ActName, task_id: UUID, asked: FilledIn) -> list[str]:
     """One act on one task, as a line of ours and as one of curl."""
     words: dict[str, str | int | None] = {"to": asked.priority} if act == "priority" else {}
     line = worker_line(
@@ -69,7 +69,7 @@ def lines_of(request: Request, task_id: UUID) -> dict[str, list[str]]:
             curl_line(request, "GET", f"{path}/why"),
         ],
         **{
-            WORDS[act]: act_lines(request, act, task_id, Asked(priority=_EXAMPLE))
+            WORDS[act]: act_lines(request, act, task_id, FilledIn(priority=_EXAMPLE))
             for act in get_args(ActName)
         },
     }

@@ -14,10 +14,9 @@ from tests.integration.api.conftest import one
 from tests.integration.api.pages.conftest import HOSTILE, Browser, read
 from tests.integration.test_interventions import put
 from tests.servers import serving
-from uow import Database, Settings, TaskClient, TaskContext, TaskState, task
+from uow import Database, Private, Settings, TaskClient, TaskContext, TaskState, task
 from uow.api.app import create_app
 from uow.app import AppParts
-from uow.tasks.private_types import Private
 from uow.tasks.registry import Registry
 
 
