@@ -256,7 +256,7 @@ class TestAllThatFit:
             assert [*page.forms["bulk"].buttons] == ["To the selected"]
         page = await browser.get("/ui/tasks?user=u")
         button = "To all that fit the filter…"
-        assert read(await browser.press(page, "bulk", button, word=[])).status == 409
+        assert read(await browser.press(page, "bulk", button, act="cancel", word="")).status == 409
 
     async def test_one_that_is_not_there_is_a_page(self, browser: Browser) -> None:
         for id_ in (UUID(int=1), "<b>"):
