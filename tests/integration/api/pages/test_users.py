@@ -64,7 +64,7 @@ class TestOne:
         page = await browser.get("/ui/users/u")
         assert "Share 67 % 2 of the newest 3 tasks of all" in page.text
         assert page.links["failed"] == "/ui/tasks?user=u&state=failed"
-        assert page.links["its backlog of a.b"] == (
+        assert page.links["1 of a.b, not settled"] == (
             "/ui/tasks?user=u&name=a.b&state=scheduled%2Cqueued%2Crunning%2Cretrying"
         )
         assert len([each for each in page.ids() if each.startswith("task-")]) == 2
