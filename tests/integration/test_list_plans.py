@@ -29,6 +29,28 @@ async def test_one_task_is_found_by_its_key(db: Database) -> None:
     assert "Index Cond: (id = " in await generic_plan(db, "whole")
 
 
+async def test_one_task_and_the_acts_on_it_are_found_by_keys(db: Database) -> None:
+    plan = await generic_plan(db, "whole_with_acts", *OFF)
+    assert plan.count("Seq Scan") == 0
+    assert "pk_task" in plan
+    assert "Index Cond: (task_id = " in plan
+
+
+async def test_whose_the_newest_tasks_are_is_read_along_the_ids(db: Database) -> None:
+    plan = await generic_plan(db, "newest_users", *OFF)
+    assert "Scan Backward using pk_task" in plan
+    assert "Index Cond: (id <= " in plan
+    assert "Seq Scan" not in plan
+
+
+async def test_no_task_is_read_for_completion(db: Database) -> None:
+    assert " on task" not in await generic_plan(db, "known_words")
+
+
+async def test_the_newest_bulk_acts_are_found_by_their_key(db: Database) -> None:
+    assert "pk_bulk_act" in await generic_plan(db, "newest_bulk", *OFF)
+
+
 SORTED = {"unpushed", "running"}
 """No index is in the order of these lists: what fits of a window is sorted."""
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from uow.acts.kinds import Act
 from uow.acts.named import act_of
 from uow.acts.noted import LONGEST_REASON, counts, entry, note
 from uow.client import TaskClient
+from uow.clock import utcnow
 from uow.db import acts, audit, bulk, walk
 from uow.db.audit import AuditNote
 from uow.db.bulk import BulkRow, Preview
@@ -56,6 +58,12 @@ class BulkView:
     def state(self) -> BulkState:
         """How far it is."""
         return state_of(self.row)
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether it is a preview that can be confirmed no longer."""
+        good_until = self.row.previewed_at + timedelta(seconds=bulk.GOOD_SECONDS)
+        return self.state == "previewed" and good_until <= utcnow()
 
 
 def state_of(row: BulkRow) -> BulkState:
@@ -141,6 +149,10 @@ class BulkActs:
         async with self._db.transaction() as transaction:
             await acts.go_by_key(transaction)
             return BulkView(row, await walk.samples(transaction, row.samples))
+
+    async def newest(self, limit: int = 50) -> list[BulkView]:
+        """The newest bulk acts and previews, without their samples."""
+        return [BulkView(row, []) for row in await bulk.newest(self._db, limit)]
 
     async def stop(self, bulk_id: UUID, by: Actor, reason: str | None = None) -> BulkView:
         """End it before its next batch; what was done stays done.

@@ -12,6 +12,7 @@ from uow.acts.editing import Editing
 from uow.acts.following import ActFollowing
 from uow.acts.kinds import Act, CancelAct, DeleteAct, DoneTo, PriorityAct, RetryAct, RunNowAct
 from uow.acts.left import LeftAlone, Why
+from uow.acts.named import ActName, act_of
 from uow.acts.noted import entry, note
 from uow.client import TaskClient
 from uow.db import acts
@@ -89,6 +90,23 @@ class Acts:
             RedisError, OSError: Redis is away; it is asked whether the job is still there.
         """
         return await self._do(DeleteAct(self._client.redis), task_id, by, reason)
+
+    async def named(
+        self,
+        name: ActName,
+        task_id: UUID,
+        by: Actor,
+        reason: str | None = None,
+        *,
+        options: Mapping[str, int] | None = None,
+    ) -> LeftAlone | None:
+        """The act of that name, as forms and commands have it.
+
+        Raises:
+            InvalidOptions: There is no such act, or its options do not fit.
+        """
+        act = act_of(name, options or {}, self._client.redis, self._retention)
+        return await self._do(act, task_id, by, reason)
 
     async def _do(
         self,

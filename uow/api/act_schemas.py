@@ -173,7 +173,7 @@ class AuditEntryShown(BaseModel):
     bulk_id: UUID | None
     filter: dict[str, str] | None
     counts: dict[str, Any] | None
-    options: dict[str, int] | None
+    options: dict[str, int | str] | None
     reason: str | None
     args: dict[str, Any] | None = Field(
         description="What a task's arguments were before they were edited, redacted."

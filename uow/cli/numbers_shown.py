@@ -123,6 +123,7 @@ def _said(found: UserNumbers) -> dict[str, object]:
         "running": found.running,
         "states": _listed(found.states),
         "names": _listed(found.names),
+        "not settled": _listed(found.backlog),
         **{f"per {span}": _ended(rates) for span, rates in found.rates.items()},
     }
 

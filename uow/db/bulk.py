@@ -12,12 +12,14 @@ from uow.db.statement import BOOLEAN, ID, IDS, INTEGER, REAL, TEXT, Statements, 
 GOOD_SECONDS = 15 * 60
 """How long a preview can be confirmed."""
 
-_ROW = """
+_COLUMNS = """
     SELECT id, act, CAST(options AS text) AS options, CAST(filter AS text) AS filter, reason, who,
     face, address, previewed_at, upper_id, count, is_exact, samples, key, confirmed_at, audit_id,
     leg, position, batch, looked_at, done, CAST(left_alone AS text) AS left_alone, stopped_by,
     ended_at, error
-    FROM {bulk_act} WHERE id = :id"""
+    FROM {bulk_act}"""
+
+_ROW = f"{_COLUMNS} WHERE id = :id"
 
 _KEEP_PREVIEW = template(
     "keep_preview",
@@ -36,6 +38,8 @@ _KEEP_PREVIEW = template(
 )
 
 _READ_BULK = template("read_bulk", _ROW, id=ID)
+
+_NEWEST_BULK = template("newest_bulk", f"{_COLUMNS} ORDER BY id DESC LIMIT :limit", limit=INTEGER)
 
 _LOCK_BULK = template("lock_bulk", f"{_ROW} FOR UPDATE", id=ID)
 
@@ -180,6 +184,11 @@ async def read(db: Statements, bulk_id: UUID) -> BulkRow | None:
     for record in await db.execute_once(_READ_BULK(id=bulk_id)):
         return _row(record)
     return None
+
+
+async def newest(db: Statements, limit: int) -> list[BulkRow]:
+    """The newest, previews that nobody has confirmed among them."""
+    return [_row(record) for record in await db.execute_once(_NEWEST_BULK(limit=limit))]
 
 
 async def lock(db: Statements, bulk_id: UUID) -> BulkRow | None:

@@ -1,9 +1,11 @@
 """The statements that read all there is of one task."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from uow.db.audit import AuditRow
 from uow.db.models import TaskState
 from uow.db.reading import AttemptError
 from uow.db.statement import ID, INTEGER, Statements, template
@@ -11,16 +13,33 @@ from uow.db.statement import ID, INTEGER, Statements, template
 MOST_ERRORS = 100
 """Errors of one task that are read: the newest."""
 
-_WHOLE = template(
-    "whole",
-    """
-    SELECT id, name, state, CAST(args AS text), CAST(result AS text), CAST(progress AS text),
+_COLUMNS = """
+           id, name, state, CAST(args AS text), CAST(result AS text), CAST(progress AS text),
            CAST(headers AS text), queue, priority, user_id, unique_key, waiting_key, job_id,
            tick, attempt, tries, deaths, setback, worker, run_at, created_at, started_at,
-           settled_at, expires_at, unknown_since
-    FROM {task} WHERE id = :id
-    """,
+           settled_at, expires_at, unknown_since"""
+
+_WHOLE = template(
+    "whole",
+    f"SELECT {_COLUMNS} FROM {{task}} WHERE id = :id",  # noqa: S608 - words of ours alone
     id=ID,
+)
+
+_WHOLE_WITH_ACTS = template(
+    "whole_with_acts",
+    f"""
+    SELECT {_COLUMNS},
+           (SELECT CAST(json_agg(row_to_json(noted)) AS text)
+            FROM (SELECT entry.id, at, who, face, address, what, entry.task_id, bulk_id,
+                         CAST(filter AS text) AS filter, CAST(counts AS text) AS counts,
+                         CAST(options AS text) AS options, reason, CAST(kept.args AS text) AS args
+                  FROM {{audit}} AS entry
+                  LEFT JOIN {{audit_arguments}} AS kept ON kept.audit_id = entry.id
+                  WHERE entry.task_id = :id ORDER BY entry.id DESC LIMIT :most) AS noted) AS acts
+    FROM {{task}} AS task WHERE task.id = :id
+    """,  # noqa: S608 - words of ours alone
+    id=ID,
+    most=INTEGER,
 )
 
 _NEWEST_ERRORS = template(
@@ -81,6 +100,30 @@ async def whole(db: Statements, task_id: UUID) -> WholeRow | None:
     for id_, name, state, *others in await db.execute_once(_WHOLE(id=task_id)):
         return WholeRow(id_, name, TaskState(state), *others)
     return None
+
+
+async def whole_with_acts(
+    db: Statements, task_id: UUID, most: int
+) -> tuple[WholeRow, list[AuditRow]] | None:
+    """The same, and the newest acts on it, in one statement."""
+    statement = _WHOLE_WITH_ACTS(id=task_id, most=most)
+    for id_, name, state, *others, acts in await db.execute_once(statement):
+        return WholeRow(id_, name, TaskState(state), *others), _entries(acts)
+    return None
+
+
+def _entries(acts: str | None) -> list[AuditRow]:
+    return [
+        AuditRow(
+            **one
+            | {
+                "at": datetime.fromisoformat(one["at"]),
+                "task_id": UUID(one["task_id"]),
+                "bulk_id": None if one["bulk_id"] is None else UUID(one["bulk_id"]),
+            }
+        )
+        for one in json.loads(acts or "[]")
+    ]
 
 
 async def newest_errors(db: Statements, task_id: UUID) -> list[AttemptError]:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from uow.broker import codec
 from uow.db import one_task
+from uow.db.audit import AuditRow
 from uow.db.bounded import bounded_reading
 from uow.db.database import Database
 from uow.db.models import TaskState
@@ -16,6 +17,9 @@ from uow.db.reading import AttemptError
 from uow.questions.redaction import Redaction
 from uow.tasks.headers import SCHEDULE
 from uow.telemetry.subject import trace_of
+
+MOST_ACTS = 20
+"""On one task: more are in the audit."""
 
 Happening = Literal["asked for", "due", "started", "failed", "succeeded", "cancelled", "unknown"]
 """What is in a timeline. Unknown: a worker has met it without having its function."""
@@ -120,6 +124,19 @@ async def look_at(db: Database, task_id: UUID, redaction: Redaction) -> OneTask 
             return None
         errors = await one_task.newest_errors(transaction, task_id)
     return _told(row, errors, redaction)
+
+
+async def look_at_with_acts(
+    db: Database, task_id: UUID, redaction: Redaction
+) -> tuple[OneTask, Sequence[AuditRow]] | None:
+    """The same, with the newest of what somebody has done to it."""
+    async with bounded_reading(db) as transaction:
+        found = await one_task.whole_with_acts(transaction, task_id, MOST_ACTS)
+        if found is None:
+            return None
+        row, acts = found
+        errors = await one_task.newest_errors(transaction, task_id)
+    return _told(row, errors, redaction), acts
 
 
 def _told(row: WholeRow, errors: Sequence[AttemptError], redaction: Redaction) -> OneTask:

@@ -33,6 +33,7 @@ class UserNumbers:
         later: Not due yet.
         states: How many have which state.
         names: How many are of which task function.
+        backlog: How many of those are not settled.
         rates: What was settled within the last minute, hour and day. How long tasks waited and ran
             is that of all that have succeeded, in their last attempts.
     """
@@ -45,6 +46,7 @@ class UserNumbers:
     running: Number
     states: dict[str, Number]
     names: dict[str, Number]
+    backlog: dict[str, Number]
     rates: dict[Span, Rates]
 
 
@@ -81,6 +83,9 @@ def _numbers(user_id: str, found: Sequence[TasksOfUser], source: Source) -> User
         running=number(one.tasks for one in found if one.state == "running"),
         states=_counted(found, lambda one: one.state, source),
         names=_counted(found, lambda one: one.name, source),
+        backlog=_counted(
+            [one for one in found if one.state not in _SETTLED], lambda one: one.name, source
+        ),
         rates=_rates(found, source),
     )
 

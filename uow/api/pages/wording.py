@@ -79,6 +79,24 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+def of_json(text: str | None) -> Any:
+    """What a column of JSON says; of an empty one, nothing."""
+    return {} if text is None else json.loads(text)
+
+
+def short_moment(value: datetime | None) -> str | Markup:
+    """A moment of today without its day; the script tells it in the reader's zone."""
+    if value is None:
+        return NOTHING
+    at = value.astimezone(UTC)
+    if at.date() != datetime.now(UTC).date():
+        return moment(value)
+    machine = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{}" title="{} UTC" data-short>{} UTC</time>').format(
+        machine, f"{at:%Y-%m-%d %H:%M:%S}", f"{at:%H:%M:%S}"
+    )
+
+
 def or_nothing(value: object) -> object:
     """The value; a dash for None and for empty text."""
     return NOTHING if value is None or value == "" else value
@@ -86,5 +104,5 @@ def or_nothing(value: object) -> object:
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "seconds": seconds, "moment": moment, "number": number, "rate": rate, "as_json": as_json,
-    "or_nothing": or_nothing,
+    "or_nothing": or_nothing, "of_json": of_json, "short_moment": short_moment,
 }  # fmt: skip

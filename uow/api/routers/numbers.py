@@ -49,7 +49,8 @@ _USER = {
     "user_id": "ann", "looked_at": {"value": 40, "source": "exact"}, "waiting": _EXACT,
     "oldest_seconds": {"value": 4.2, "source": "exact"}, "later": _EXACT, "running": _EXACT,
     "states": {"succeeded": {"value": 31, "source": "exact"}},
-    "names": {"mails.send": {"value": 40, "source": "exact"}}, "rates": {},
+    "names": {"mails.send": {"value": 40, "source": "exact"}},
+    "backlog": {"mails.send": {"value": 9, "source": "exact"}}, "rates": {},
 }  # fmt: skip
 _FAILURE = {
     "key": "TimeoutError", "failed": {"value": 214, "source": "rollup"}, "types": 1, "names": 2,
