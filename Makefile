@@ -1,4 +1,4 @@
-.PHONY: help fix check one docs site wheel types test newest lowest matrix constraints
+.PHONY: help fix check one docs site screenshots wheel types test newest lowest matrix constraints
 
 help:  ## Say what there is.
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
@@ -18,6 +18,9 @@ docs:  ## What README and docs/ say: names, settings, commands and examples.
 
 site:  ## Build the documentation, strictly, into site/.
 	uv run --group docs tools/build_site.py
+
+screenshots:  ## Take the pictures of the pages in docs/assets anew, in Chromium.
+	uv run tools/screenshots.py
 
 wheel:  ## Build the wheel, install it alone, and do a task's whole way with it.
 	uv run --no-project tools/try_wheel.py

@@ -152,11 +152,11 @@ async def test_others_see_in_their_own_role(
         async with looking(api, **ann) as of_ann, looking(api, **ben) as of_ben:
             assert (await of_ann.next())[0] == (await of_ben.next())[0] == "regions"
             lines = file.read_text().splitlines(keepends=True)
-            file.write_text("".join(line for line in lines if "ann" not in line))
-            assert await of_ann.next() == ("over", {"status": 401})
-            assert (await of_ann.next())[0] == "end"
-            file.write_text("".join(lines).replace("ben viewer", "ben operator"))
-            assert await of_ben.next() == ("over", {"status": 403})
+            file.write_text("".join(line for line in lines if "ben" not in line))
+            assert await of_ben.next() == ("over", {"status": 401})  # ann is the one who asks
+            assert (await of_ben.next())[0] == "end"
+            file.write_text("".join(lines).replace("ann viewer", "ann operator"))
+            assert await of_ann.next() == ("over", {"status": 403})
 
 
 async def test_a_role_that_may_not_see_the_page_gets_no_stream_of_it(
@@ -277,6 +277,28 @@ class TestPages:
         page._take(PageAnswer(200, None, {"numbers": "1000"}))
         assert page.frame(viewer) == event("regions", {"numbers": "1000", "others": ""})
         assert len(page._frames) <= 2
+
+    async def test_what_began_before_somebody_came_is_not_shown_to_them(
+        self, of: watching.Watching, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        answers = iter(asked)
+        monkeypatch.setattr(watching, "ask_again", lambda _: next(answers))
+        page, scope = Watched(of, EVERYTHING), {"state": {"role": Role.VIEWER}}
+        first, second = (Viewer(scope, float("inf")) for _ in range(2))
+        page._loop = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+        page.add(first)
+        for number in range(2):
+            rendering = asyncio.create_task(page._render())
+            await asyncio.sleep(0)
+            if number == 0:
+                page.add(second)
+            asked[number].set_result(PageAnswer(200, Role.VIEWER, {"numbers": str(number)}))
+            await rendering
+            assert page.frame(first) == event("regions", {"numbers": str(number)})
+            assert (page.frame(second) is None) == (number == 0)
+        await page.remove(first)
+        await page.remove(second)
 
     async def test_pauses_grow_with_what_all_pages_cost(self, of: watching.Watching) -> None:
         assert of.pause() == watching.SHORTEST_PAUSE
