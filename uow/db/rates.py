@@ -71,8 +71,37 @@ def _rates(by: By) -> str:
     )  # fmt: skip
 
 
+def _minutes(key: str, columns: str) -> str:
+    """The latest minutes one by one, as another arm."""
+    return f"""
+    UNION ALL SELECT 'point' AS span, {key} AS key, outcome, minute AS since,
+                     minute + interval '1 minute' AS until, {columns}
+    FROM {{rollup}}
+    WHERE minute >= date_trunc('minute', now()) - make_interval(mins => :last - 1) AND {_FITS}
+    GROUP BY 2, outcome, minute"""  # noqa: S608 - names of ours
+
+
 _RATES = {
     by: template(f"rates_by_{by}", _rates(by), queue=TEXT)
+    for by in ("queue", "name")
+}  # fmt: skip
+
+_RATES_EACH = {
+    by: template(f"rates_and_minutes_by_{by}", _rates(by) + _minutes(by, _NOT_SUMMED),
+                 queue=TEXT, last=INTEGER)
+    for by in ("queue", "name")
+}  # fmt: skip
+
+_ERRORS_OF_NAME = f"""
+    UNION ALL
+    (SELECT 'error', error_type, '', min(hour), max(hour), CAST(sum(n) AS bigint), NULL, NULL
+     FROM {{rollup_error}} WHERE hour >= {_THIS_HOUR} - interval '23 hours' AND name = :name
+     GROUP BY error_type ORDER BY 6 DESC, 2 LIMIT 50)"""  # noqa: S608 - names of ours
+
+_RATES_OF_ONE = {
+    by: template(f"rates_of_one_by_{by}",
+                 _rates(by) + _minutes("CAST('' AS text)", _SUMMED) + _ERRORS_OF_NAME,
+                 queue=TEXT, last=INTEGER)
     for by in ("queue", "name")
 }  # fmt: skip
 
@@ -128,14 +157,14 @@ class SummedRates:
 
     Attributes:
         span: ``recent``: the present hour and the one before, for the buckets that an ``hour`` of
-            sixty minutes has not.
-        key: The queue, or the name.
+            sixty minutes has not. ``point``: one of the latest minutes. ``error``: errors of a type.
+        key: The queue, the name or the type; of the minutes of one queue or name, empty.
         until: Not included.
         waited: How many of each bucket (`uow.db.durations`).
         ran: The same.
     """
 
-    span: Literal["minute", "hour", "recent", "day"]
+    span: Literal["minute", "hour", "recent", "day", "point", "error"]
     key: str
     outcome: str
     since: datetime
@@ -191,6 +220,26 @@ async def read_rates(
         name: Of this one alone.
     """
     records = await db.execute_once(_RATES[by](queue=queue, name=name))
+    return [SummedRates(*record) for record in records]
+
+
+async def read_rates_and_minutes(
+    db: Statements,
+    by: By,
+    last: int,
+    *,
+    of_one: bool,
+    queue: str | None = None,
+    name: str | None = None,
+) -> list[SummedRates]:
+    """The same, and the last minutes one by one, the present one included.
+
+    Args:
+        of_one: Of one queue, or name: its minutes say how long things took, too, and the errors of
+            a name within 24 hours are there.
+    """
+    statement = _RATES_OF_ONE[by] if of_one else _RATES_EACH[by]
+    records = await db.execute_once(statement(queue=queue, name=name, last=last))
     return [SummedRates(*record) for record in records]
 
 

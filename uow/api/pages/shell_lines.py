@@ -1,0 +1,42 @@
+"""The same act in a shell: a line of ``worker``, and one of ``curl``."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+from starlette.requests import Request
+
+AUTHORIZATION = '"Authorization: Bearer $WORKER_TOKEN"'
+"""In double quotes: the shell puts the token in."""
+
+
+def worker_line(*words: str | None, **options: str | int | None) -> str:
+    """A line of our command; options that are None or empty are left out."""
+    said = [word for word in words if word is not None]
+    for name, value in options.items():
+        if value not in (None, ""):
+            said.append(f"--{name.replace('_', '-')}={value}")
+    return shlex.join(["worker", *said])
+
+
+def filter_options(words: Sequence[tuple[str, str]]) -> list[str]:
+    """A filter as options of a command."""
+    return [f"--{word}={value}" for word, value in words]
+
+
+def curl_line(
+    request: Request, method: str, path: str, body: Mapping[str, object] | None = None
+) -> str:
+    """A line that asks the API of this very server.
+
+    Args:
+        path: As it is written in an address: each segment of it quoted.
+        body: Sent as JSON; what is None or empty is left out.
+    """
+    address = str(request.base_url).rstrip("/") + path
+    said = ["curl", "-X", method, "-H", AUTHORIZATION]
+    sent = {name: value for name, value in (body or {}).items() if value not in (None, "")}
+    if sent:
+        said += ["-H", shlex.quote("Content-Type: application/json")]
+        said += ["-d", shlex.quote(json.dumps(sent))]
+    return " ".join([*said, shlex.quote(address)])
