@@ -157,7 +157,8 @@ class SummedRates:
 
     Attributes:
         span: ``recent``: the present hour and the one before, for the buckets that an ``hour`` of
-            sixty minutes has not. ``point``: one of the latest minutes. ``error``: errors of a type.
+            sixty minutes has not. ``point``: one of the latest minutes. ``error``: errors of one
+            type.
         key: The queue, the name or the type; of the minutes of one queue or name, empty.
         until: Not included.
         waited: How many of each bucket (`uow.db.durations`).

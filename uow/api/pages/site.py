@@ -5,14 +5,17 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from uow.api.pages import static_files, tasks
+from uow.api.pages import overview, static_files, tasks
 from uow.api.roles import Role
 
-PAGES: Final[tuple[APIRouter, ...]] = (static_files.router, tasks.router)
+PAGES: Final[tuple[APIRouter, ...]] = (
+    static_files.router, tasks.router, overview.router,
+)  # fmt: skip
 """The routers of all pages."""
 
 PAGE_ROLES: Final[Mapping[str, Role]] = {
     "GET /ui/static/{name}": Role.VIEWER,
     "GET /ui/tasks": Role.VIEWER,
+    "GET /ui/": Role.VIEWER,
 }
 """Which role each needs. One without a line here needs an admin; a test wants a line for each."""
