@@ -13,7 +13,7 @@ from uow.questions.loads import RatePoint
 
 WIDTH: Final = 600
 HEIGHT: Final = 190
-LEFT: Final = 66
+LEFT: Final = 72
 RIGHT: Final = 594
 TOP: Final = 14
 FLOOR: Final = 158

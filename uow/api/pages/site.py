@@ -5,11 +5,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from uow.api.pages import overview, static_files, tasks
+from uow.api.pages import loads, overview, pausing, static_files, tasks
 from uow.api.roles import Role
 
 PAGES: Final[tuple[APIRouter, ...]] = (
-    static_files.router, tasks.router, overview.router,
+    static_files.router, tasks.router, overview.router, loads.router, pausing.router,
 )  # fmt: skip
 """The routers of all pages."""
 
@@ -17,5 +17,11 @@ PAGE_ROLES: Final[Mapping[str, Role]] = {
     "GET /ui/static/{name}": Role.VIEWER,
     "GET /ui/tasks": Role.VIEWER,
     "GET /ui/": Role.VIEWER,
+    "GET /ui/queues": Role.VIEWER,
+    "GET /ui/queues/{queue:path}": Role.VIEWER,
+    "GET /ui/names": Role.VIEWER,
+    "GET /ui/names/{name:path}": Role.VIEWER,
+    "POST /ui/pause": Role.OPERATOR,
+    "POST /ui/resume": Role.OPERATOR,
 }
 """Which role each needs. One without a line here needs an admin; a test wants a line for each."""
