@@ -27,7 +27,7 @@ _FITS = """(CAST(:queue AS text) IS NULL OR queue = :queue)
 
 _COMPLETE = f"date_trunc('minute', now() - interval '{LAG_SECONDS} seconds')"
 
-_THIS_HOUR = "(date_trunc('hour', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
+THIS_HOUR = "(date_trunc('hour', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
 """Whole hours are those of UTC, whatever the session's zone."""
 
 
@@ -57,8 +57,8 @@ def _rates(by: By) -> str:
     """How long things took within an hour is read from two whole hours and not from sixty minutes:
     of those there are too many rows to add up sixty buckets of each."""
     an_hour_ago, a_day_ago = (
-        f"{_THIS_HOUR} - interval '1 hour'",
-        f"{_THIS_HOUR} - interval '23 hours'",
+        f"{THIS_HOUR} - interval '1 hour'",
+        f"{THIS_HOUR} - interval '23 hours'",
     )
     return " UNION ALL ".join(
         (
@@ -95,7 +95,7 @@ _RATES_EACH = {
 _ERRORS_OF_NAME = f"""
     UNION ALL
     (SELECT 'error', error_type, '', min(hour), max(hour), CAST(sum(n) AS bigint), NULL, NULL
-     FROM {{rollup_error}} WHERE hour >= {_THIS_HOUR} - interval '23 hours' AND name = :name
+     FROM {{rollup_error}} WHERE hour >= {THIS_HOUR} - interval '23 hours' AND name = :name
      GROUP BY error_type ORDER BY 6 DESC, 2 LIMIT 50)"""  # noqa: S608 - names of ours
 
 _RATES_OF_ONE = {
@@ -122,7 +122,7 @@ _POINTS = {
         "minute": ("rollup", "minute", "minute",
                    "date_trunc('minute', now()) - make_interval(mins => :last - 1)"),
         "hour": ("rollup_hour", "hour", "hour",
-                 f"{_THIS_HOUR} - make_interval(hours => :last - 1)"),
+                 f"{THIS_HOUR} - make_interval(hours => :last - 1)"),
         "day": ("rollup_hour", "hour", _DAY.format("hour"),
                 f"({_DAY.format('now()')}) - make_interval(days => :last - 1)"),
     }.items()
@@ -137,7 +137,7 @@ def _errors(by: str) -> str:
            count(DISTINCT error_type) AS types, count(DISTINCT name) AS names,
            min(hour) AS since, max(hour) AS latest
     FROM {{rollup_error}}
-    WHERE hour >= {_THIS_HOUR} - make_interval(hours => :hours - 1)
+    WHERE hour >= {THIS_HOUR} - make_interval(hours => :hours - 1)
       AND (CAST(:error AS text) IS NULL OR error_type = :error)
       AND (CAST(:name AS text) IS NULL OR name = :name)
     GROUP BY {_COLUMN_OF[by]} ORDER BY {"key DESC" if by == "hour" else "n DESC, key"} LIMIT :limit

@@ -5,11 +5,21 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from uow.api.pages import loads, overview, pausing, static_files, tasks
+from uow.api.pages import (
+    failures,
+    loads,
+    overview,
+    pausing,
+    schedules,
+    static_files,
+    tasks,
+    workers,
+)
 from uow.api.roles import Role
 
 PAGES: Final[tuple[APIRouter, ...]] = (
     static_files.router, tasks.router, overview.router, loads.router, pausing.router,
+    failures.router, workers.router, schedules.router,
 )  # fmt: skip
 """The routers of all pages."""
 
@@ -21,6 +31,10 @@ PAGE_ROLES: Final[Mapping[str, Role]] = {
     "GET /ui/queues/{queue:path}": Role.VIEWER,
     "GET /ui/names": Role.VIEWER,
     "GET /ui/names/{name:path}": Role.VIEWER,
+    "GET /ui/failures": Role.VIEWER,
+    "GET /ui/workers": Role.VIEWER,
+    "GET /ui/schedules": Role.VIEWER,
+    "POST /ui/schedules/{act}": Role.OPERATOR,
     "POST /ui/pause": Role.OPERATOR,
     "POST /ui/resume": Role.OPERATOR,
 }
