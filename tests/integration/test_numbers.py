@@ -262,7 +262,7 @@ PLANS = {
     "rates_and_minutes_by_name": {"pk_rollup on rollup ": 3, "pk_rollup_hour": 2},
     "rates_of_one_by_queue": {"pk_rollup on rollup ": 3, "pk_rollup_error": 1},
     "rates_of_one_by_name": {"pk_rollup on rollup ": 3, "pk_rollup_error": 1},
-    "standing": {"ix_schedule_tick_noted_at": 1, "pause": 1},
+    "fleet_around": {"ix_schedule_tick_noted_at": 1, "pause": 1},
     "points_by_minute": {"pk_rollup": 1},
     "points_by_hour": {"pk_rollup_hour": 1},
     "points_by_day": {"pk_rollup_hour": 1},

@@ -91,7 +91,7 @@ class RunningTasks:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundTasks:
+class TaskLoad:
     """What is unsettled: the first `LOOKED_AT` of what is in Redis, and of what is not; and what
     runs, as processes said in their last heartbeats."""
 
@@ -105,14 +105,14 @@ async def read_load(
     *,
     most_waiting: int = LOOKED_AT,
     most_running: int = MOST_RUNNING,
-) -> FoundTasks:
+) -> TaskLoad:
     """What waits and what runs, with one statement.
 
     Args:
         dead_after: Seconds after which a silent process counts as dead.
     """
     statement = _LOAD(dead_after=dead_after, most_waiting=most_waiting, most_running=most_running)
-    found = FoundTasks([], [])
+    found = TaskLoad([], [])
     for pushed, queue, name, looked_at, seconds, *others in await db.execute_once(statement):
         if pushed is None:
             found.running.append(RunningTasks(queue, name, looked_at, seconds))

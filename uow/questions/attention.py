@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from uow.db.fleet_around import FleetAround, ProcessAround
 from uow.db.load import WaitingTasks
-from uow.db.standing import Standing, StandingProcess
 from uow.questions.loads import RatePoint
 
 OLD_SECONDS = 60.0
@@ -61,7 +61,7 @@ class Attention:
 
 def what_wants_attention(
     waiting: Sequence[WaitingTasks],
-    standing: Standing,
+    around: FleetAround,
     points: Sequence[RatePoint],
     *,
     redis_trouble: str | None,
@@ -74,11 +74,11 @@ def what_wants_attention(
     """
     found = [
         *_of_redis(redis_trouble),
-        *_of_fleet(standing.processes),
-        *_of_queues(waiting, standing),
+        *_of_fleet(around.processes),
+        *_of_queues(waiting, around),
         *_of_tasks(waiting),
-        *_of_schedules(standing),
-        *_of_pauses(standing),
+        *_of_schedules(around),
+        *_of_pauses(around),
         *_of_failures(points),
     ]
     return sorted(found, key=lambda one: one.weight)
@@ -93,7 +93,7 @@ def _of_redis(trouble: str | None) -> Iterator[Attention]:
         )  # fmt: skip
 
 
-def _of_fleet(processes: Sequence[StandingProcess]) -> Iterator[Attention]:
+def _of_fleet(processes: Sequence[ProcessAround]) -> Iterator[Attention]:
     living = [one for one in processes if one.lives]
     if not any(not one.leaving for one in living):
         yield Attention(
@@ -122,12 +122,12 @@ def _of_fleet(processes: Sequence[StandingProcess]) -> Iterator[Attention]:
         )  # fmt: skip
 
 
-def _of_queues(waiting: Sequence[WaitingTasks], standing: Standing) -> Iterator[Attention]:
-    paused = {one.target for one in standing.pauses if one.kind in ("queue", "everything")}
+def _of_queues(waiting: Sequence[WaitingTasks], around: FleetAround) -> Iterator[Attention]:
+    paused = {one.target for one in around.pauses if one.kind in ("queue", "everything")}
     for queue in sorted({one.queue for one in waiting}):
         those = [one for one in waiting if one.queue == queue]
         due, oldest = sum(one.due for one in those), max(one.oldest or 0.0 for one in those)
-        if due and queue not in standing.served and oldest >= PATIENCE_SECONDS:
+        if due and queue not in around.served and oldest >= PATIENCE_SECONDS:
             yield Attention(
                 "queue.unserved", "broken", "queue", queue,
                 f"No live worker serves queue {queue}: {due:,} due there, the first for "
@@ -156,26 +156,26 @@ def _of_tasks(waiting: Sequence[WaitingTasks]) -> Iterator[Attention]:
             )  # fmt: skip
 
 
-def _of_schedules(standing: Standing) -> Iterator[Attention]:
-    if overdue := [one.name for one in standing.overdue]:
+def _of_schedules(around: FleetAround) -> Iterator[Attention]:
+    if overdue := [one.name for one in around.overdue]:
         yield Attention(
             "schedules.overdue", "broken", "schedules", "",
             f"Schedules whose tick is due, and that nobody fires: {_named(overdue)}.",
         )  # fmt: skip
-    if missed := [one.name for one in standing.missed]:
+    if missed := [one.name for one in around.missed]:
         yield Attention(
             "schedules.missed", "warning", "schedules", "",
             f"Schedules that missed ticks within 24 hours: {_named(missed)}.",
         )  # fmt: skip
-    if resting := [one.name for one in standing.resting]:
+    if resting := [one.name for one in around.resting]:
         yield Attention(
             "schedules.paused", "warning", "schedules", "",
             f"Schedules that are paused: {_named(resting)}.",
         )  # fmt: skip
 
 
-def _of_pauses(standing: Standing) -> Iterator[Attention]:
-    for one in standing.pauses:
+def _of_pauses(around: FleetAround) -> Iterator[Attention]:
+    for one in around.pauses:
         why = f": {one.reason}" if one.reason else "."
         what = "Everything" if one.kind == "everything" else f"{one.kind.title()} {one.target}"
         until = f" until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ""

@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from uow.db import rates
 from uow.db.bounded import bounded_reading
 from uow.db.database import Database
+from uow.db.fleet_around import FleetAround, read_fleet_around
 from uow.db.load import read_load
 from uow.db.rates import By, SummedRates
-from uow.db.standing import Standing, read_standing
 from uow.questions.loads import FoundLoads, Load, RatePoint, point_of
 from uow.questions.number import Number
 from uow.questions.numbers import with_jobs
@@ -34,12 +34,12 @@ class ChartedLoads:
     Attributes:
         minutes: How many attempts have ended in each of the last `MINUTES` minutes, the oldest
             first, by queue or name; who is not in it: none.
-        standing: What is paused, who lives.
+        around: What is paused, who lives.
     """
 
     loads: list[Load]
     minutes: Mapping[str, Sequence[int]]
-    standing: Standing
+    around: FleetAround
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class OneLoad:
         parts: By task function, or by queue.
         points: Of the last `MINUTES_OF_ONE` minutes, those in which something has ended.
         errors: Of a task function: how many attempts have failed by which type within 24 hours.
-        standing: What is paused, who lives.
+        around: What is paused, who lives.
     """
 
     load: Load
     parts: list[Load]
     points: list[RatePoint]
     errors: list[tuple[str, Number]]
-    standing: Standing
+    around: FleetAround
 
 
 async def charted(
@@ -73,15 +73,15 @@ async def charted(
     async with bounded_reading(db) as reading:
         tasks = await read_load(reading, dead_after)
         ended = await rates.read_rates_and_minutes(reading, by, MINUTES, of_one=False)
-        standing = await read_standing(reading, dead_after, OVERDUE_SECONDS)
+        around = await read_fleet_around(reading, dead_after, OVERDUE_SECONDS)
     spans, points = _told_apart(ended, "point")
-    kept = {one.target for one in standing.pauses if one.kind == by}
+    kept = {one.target for one in around.pauses if one.kind == by}
     if by == "queue":
-        kept |= standing.served
+        kept |= around.served
     loads = FoundLoads(tasks, spans, by).loads(*kept, *(one.key for one in points))
     if redis is not None and by == "queue":
         loads = await with_jobs(loads, redis)
-    return ChartedLoads(loads, _by_minute(points), standing)
+    return ChartedLoads(loads, _by_minute(points), around)
 
 
 async def one_queue(db: Database, dead_after: float, queue: str, redis: Redis) -> OneLoad:
@@ -110,7 +110,7 @@ async def _one(
         ended = await rates.read_rates_and_minutes(
             reading, parts, MINUTES_OF_ONE, of_one=True, queue=queue, name=name
         )
-        standing = await read_standing(reading, dead_after, OVERDUE_SECONDS)
+        around = await read_fleet_around(reading, dead_after, OVERDUE_SECONDS)
     others, errors = _told_apart(ended, "error")
     spans, points = _told_apart(others, "point")
     whole: By = "queue" if parts == "name" else "name"
@@ -121,7 +121,7 @@ async def _one(
         parts=FoundLoads(tasks, spans, parts, queue=queue, name=name).loads(),
         points=_points(points),
         errors=[(one.key, Number(one.n, "rollup")) for one in errors],
-        standing=standing,
+        around=around,
     )
 
 

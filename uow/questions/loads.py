@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from uow.db.backlog import LOOKED_AT
-from uow.db.load import MOST_RUNNING, FoundTasks, RunningTasks, WaitingTasks
+from uow.db.load import MOST_RUNNING, RunningTasks, TaskLoad, WaitingTasks
 from uow.db.rates import By, Span, SummedPoint, SummedRates
 from uow.questions.number import Number, Percentiles, Rates, Source, added
 
@@ -66,7 +66,7 @@ class FoundLoads:
 
     def __init__(
         self,
-        tasks: FoundTasks,
+        tasks: TaskLoad,
         ended: Iterable[SummedRates],
         by: By,
         *,

@@ -13,9 +13,9 @@ from uow.broker.redis import AWAY
 from uow.db import rates
 from uow.db.bounded import bounded_reading
 from uow.db.database import Database
-from uow.db.load import FoundTasks, read_load
+from uow.db.fleet_around import FleetAround, read_fleet_around
+from uow.db.load import TaskLoad, read_load
 from uow.db.rates import SummedPoint
-from uow.db.standing import Standing, read_standing
 from uow.questions.attention import Attention, what_wants_attention
 from uow.questions.charts import OVERDUE_SECONDS
 from uow.questions.loads import FoundLoads, Load, RatePoint, point_of
@@ -77,21 +77,21 @@ async def overview(db: Database, dead_after: float, redis: Redis) -> Overview:
     async with bounded_reading(db) as reading:
         tasks = await read_load(reading, dead_after)
         minutes = await rates.read_points(reading, "minute", MINUTES)
-        standing = await read_standing(reading, dead_after, OVERDUE_SECONDS)
+        around = await read_fleet_around(reading, dead_after, OVERDUE_SECONDS)
     points = _points(minutes)
-    attention = what_wants_attention(tasks.waiting, standing, points, redis_trouble=trouble)
-    return _overview(attention, tasks, standing, points, trouble)
+    attention = what_wants_attention(tasks.waiting, around, points, redis_trouble=trouble)
+    return _overview(attention, tasks, around, points, trouble)
 
 
 def _overview(
     attention: list[Attention],
-    tasks: FoundTasks,
-    standing: Standing,
+    tasks: TaskLoad,
+    around: FleetAround,
     points: list[RatePoint],
     trouble: str | None,
 ) -> Overview:
-    queues = FoundLoads(tasks, (), "queue").loads(*standing.served)
-    living = [one for one in standing.processes if one.lives]
+    queues = FoundLoads(tasks, (), "queue").loads(*around.served)
+    living = [one for one in around.processes if one.lives]
     slots, busy = ([getattr(one, what) for one in living] for what in ("slots", "busy"))
     hour = _since(points, timedelta(hours=1))
     return Overview(

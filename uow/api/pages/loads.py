@@ -12,8 +12,8 @@ from uow.api.pages.acting import what_was_done
 from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import render, segment
 from uow.api.pages.shell_lines import curl_line, worker_line
+from uow.db.fleet_around import FleetAround, HoldingPause
 from uow.db.rates import By
-from uow.db.standing import HoldingPause, Standing
 from uow.questions.charts import MINUTES, MINUTES_OF_ONE, charted, one_name, one_queue
 
 router = page_router()
@@ -26,7 +26,7 @@ LIST_OF: Final[dict[By, str]] = {"queue": "/ui/queues", "name": "/ui/names"}
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class NotDone:
     """Why an act was not done.
 
     Attributes:
@@ -46,7 +46,7 @@ class LoadPages:
     client: ClientDep
     settings: SettingsDep
 
-    async def all(self, by: By, fault: Fault | None = None) -> Response:
+    async def all(self, by: By, fault: NotDone | None = None) -> Response:
         """Every one of them."""
         found = await charted(self.db, self.settings.dead_after, by, self.client.redis)
         sparks = {
@@ -56,12 +56,12 @@ class LoadPages:
         everything = Pausable("everything")
         return render(
             self.request, "loads.html", status=fault.status if fault else 200, title=HEADINGS[by],
-            by=by, found=found, sparks=sparks, pauses=_pauses(found.standing, by),
-            everything=_pauses(found.standing, "everything").get(""), fault=fault,
+            by=by, found=found, sparks=sparks, pauses=_pauses(found.around, by),
+            everything=_pauses(found.around, "everything").get(""), fault=fault,
             did=what_was_done(self.request), lines=_lines(self.request, everything),
         )  # fmt: skip
 
-    async def one(self, by: By, target: str, fault: Fault | None = None) -> Response:
+    async def one(self, by: By, target: str, fault: NotDone | None = None) -> Response:
         """One of them."""
         dead_after = self.settings.dead_after
         if by == "queue":
@@ -73,8 +73,8 @@ class LoadPages:
             self.request, "load.html", status=fault.status if fault else 200, title=target, by=by,
             found=found, minutes=minutes, last=MINUTES_OF_ONE, ended=plots.ended_plot(minutes),
             waits=plots.waits_plot(minutes), runs=plots.runs_plot(minutes),
-            failed=plots.failed_plot(minutes), pause=_pauses(found.standing, by).get(target),
-            everything=_pauses(found.standing, "everything").get(""), heading=HEADINGS[by],
+            failed=plots.failed_plot(minutes), pause=_pauses(found.around, by).get(target),
+            everything=_pauses(found.around, "everything").get(""), heading=HEADINGS[by],
             list_of=LIST_OF[by], fault=fault, did=what_was_done(self.request),
             lines=_lines(self.request, Pausable(by, target)),
         )  # fmt: skip
@@ -107,8 +107,8 @@ async def show_name(name: Target, pages: LoadPagesDep) -> Response:
     return await pages.one("name", name)
 
 
-def _pauses(standing: Standing, kind: str) -> dict[str, HoldingPause]:
-    return {one.target: one for one in standing.pauses if one.kind == kind}
+def _pauses(around: FleetAround, kind: str) -> dict[str, HoldingPause]:
+    return {one.target: one for one in around.pauses if one.kind == kind}
 
 
 def _lines(request: Request, what: Pausable) -> list[str]:

@@ -9,7 +9,7 @@ from uow.acts import pauses
 from uow.acts.pauses import Pausable
 from uow.api.deps import DatabaseDep
 from uow.api.pages.acting import PageActor, Reason, done
-from uow.api.pages.loads import Fault, LoadPages, LoadPagesDep
+from uow.api.pages.loads import LoadPages, LoadPagesDep, NotDone
 from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import segment
 from uow.db.pauses import Kind
@@ -39,7 +39,7 @@ async def pause(
         end = moment_ahead("until", until, datetime.now(UTC)) if until.strip() else None
         await pauses.pause(db, what, by, reason=reason.strip() or None, until=end)
     except (InvalidFilter, InvalidOptions) as error:
-        return await _refused(request, pages, kind, target, Fault(str(error), 422))
+        return await _refused(request, pages, kind, target, NotDone(str(error), 422))
     return done(request, page_about(kind, target), "pause")
 
 
@@ -58,9 +58,9 @@ async def resume(
         what = Pausable(kind, target)
         resumed = await pauses.resume(db, what, by, reason=reason.strip() or None)
     except InvalidOptions as error:
-        return await _refused(request, pages, kind, target, Fault(str(error), 422))
+        return await _refused(request, pages, kind, target, NotDone(str(error), 422))
     if not resumed:
-        return await _refused(request, pages, kind, target, Fault(f"{what} is not paused.", 409))
+        return await _refused(request, pages, kind, target, NotDone(f"{what} is not paused.", 409))
     return done(request, page_about(kind, target), "resume")
 
 
@@ -70,7 +70,7 @@ def page_about(kind: Kind, target: str) -> str:
 
 
 async def _refused(
-    request: Request, pages: LoadPages, kind: Kind, target: str, fault: Fault
+    request: Request, pages: LoadPages, kind: Kind, target: str, fault: NotDone
 ) -> Response:
     """The page again with why it was not done."""
     if kind in ("queue", "name") and target:

@@ -16,8 +16,8 @@ MOST_PROCESSES = 1000
 MOST_TICKS = 10_000
 """Of which the missed ones are looked for: the latest."""
 
-_STANDING = template(
-    "standing",
+_FLEET_AROUND = template(
+    "fleet_around",
     """
     (SELECT 'pause' AS what, kind, target, reason AS said, paused_by AS who, paused_at AS at, until,
             CAST(NULL AS double precision[]) AS numbers
@@ -56,7 +56,7 @@ _STANDING = template(
 
 
 @dataclass(frozen=True, slots=True)
-class StandingProcess:
+class ProcessAround:
     """A worker process that has not ended, as far as is known.
 
     Attributes:
@@ -94,7 +94,7 @@ class HoldingPause:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingTick:
+class TickAround:
     """A schedule, and a moment of it.
 
     Attributes:
@@ -109,7 +109,7 @@ class StandingTick:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FleetAround:
     """What stands out; at most `MOST` of each kind.
 
     Attributes:
@@ -121,10 +121,10 @@ class Standing:
     """
 
     pauses: list[HoldingPause]
-    processes: list[StandingProcess]
-    missed: list[StandingTick]
-    overdue: list[StandingTick]
-    resting: list[StandingTick]
+    processes: list[ProcessAround]
+    missed: list[TickAround]
+    overdue: list[TickAround]
+    resting: list[TickAround]
 
     @property
     def served(self) -> set[str]:
@@ -133,18 +133,18 @@ class Standing:
         return {queue for one in claiming for queue in one.queues}
 
 
-async def read_standing(db: Statements, dead_after: float, overdue: float) -> Standing:
+async def read_fleet_around(db: Statements, dead_after: float, overdue: float) -> FleetAround:
     """All of it, with one statement.
 
     Args:
         dead_after: Seconds after which a silent process counts as dead.
         overdue: Seconds for which a tick may be due.
     """
-    statement = _STANDING(
+    statement = _FLEET_AROUND(
         dead_after=dead_after, duty=FLEET_DUTY, overdue=overdue, most=MOST,
         most_processes=MOST_PROCESSES, most_ticks=MOST_TICKS,
     )  # fmt: skip
-    found = Standing([], [], [], [], [])
+    found = FleetAround([], [], [], [], [])
     ticks = {"missed": found.missed, "overdue": found.overdue, "resting": found.resting}
     for what, kind, target, said, who, at, until, numbers in await db.execute_once(statement):
         if what == "pause":
@@ -152,15 +152,15 @@ async def read_standing(db: Statements, dead_after: float, overdue: float) -> St
         elif what == "process":
             found.processes.append(_process(kind, target, said, who, numbers))
         else:
-            ticks[what].append(StandingTick(kind, target, at, until))
+            ticks[what].append(TickAround(kind, target, at, until))
     return found
 
 
 def _process(
     app: str, id_: str, version: str | None, queues: str, numbers: Sequence[float | None]
-) -> StandingProcess:
+) -> ProcessAround:
     silent, lives, leaving, leads, slots, busy, lag = numbers
-    return StandingProcess(
+    return ProcessAround(
         app, id_, version, queues.split(","), silent or 0.0, bool(lives), bool(leaving),
         bool(leads), _whole(slots), _whole(busy), lag,
     )  # fmt: skip
