@@ -12,13 +12,14 @@ from uow.api.pages.acting import PageActor, Reason, done
 from uow.api.pages.loads import LoadPages, LoadPagesDep, NotDone
 from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import segment
+from uow.api.routers.numbers import WITHOUT_NUL
 from uow.db.pauses import Kind
 from uow.errors import InvalidFilter, InvalidOptions
 from uow.questions.moments import moment_ahead
 
 router = page_router()
 
-Target = Annotated[str, Query(max_length=500)]
+Target = Annotated[str, Query(max_length=500, pattern=WITHOUT_NUL)]
 Until = Annotated[str, Form(max_length=80)]
 
 
