@@ -57,6 +57,7 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.tags.append((tag, given))
+        self.text.append(" ")
         if tag == "a":
             self.open_link = (given.get("href") or "", len(self.text))
 

@@ -21,7 +21,7 @@ async def test_it_tells_types_functions_and_hours_apart(
     page = await look(api, "/ui/failures")
     assert page.text.count("Old") == 0
     assert "63 attempts failed" in page.text
-    number = {text: parse_qs(urlsplit(href).query) for text, href in page.links}
+    number = {text: parse_qs(urlsplit(href).query) for text, href in reversed(page.links)}
     assert number["58"]["error"] == ["ValueError"]
     assert number["17"].keys() == {"error", "name", "settled-since", "settled-until"}
     assert number["17"]["name"] == ["f"]

@@ -158,7 +158,9 @@ async def test_what_cannot_be_done_is_told_on_the_page(
 
 
 async def test_hostile_names_and_reasons_are_text(api: httpx.AsyncClient, db: Database) -> None:
-    await say(db, "INSERT INTO task (name, queue) VALUES (:it, :it)", it=HOSTILE)
+    await say(
+        db, "INSERT INTO task (name, queue) SELECT it, it FROM CAST(:it AS text) AS it", it=HOSTILE
+    )
     for kind in ("queue", "name"):
         await say(db, "INSERT INTO pause (kind, target, reason, paused_by) "
                   "VALUES (:kind, :it, :it, :it)", kind=kind, it=HOSTILE)  # fmt: skip

@@ -63,8 +63,8 @@ async def test_what_wants_attention_leads_to_where_it_is_mended(
 
 
 async def test_hostile_names_are_text(api: httpx.AsyncClient, db: Database) -> None:
-    await say(db, "INSERT INTO task (name, queue, run_at, deaths) VALUES "
-              "(:it, :it, now() - interval '1 hour', 2)", it=HOSTILE)  # fmt: skip
+    await say(db, "INSERT INTO task (name, queue, run_at, deaths) "
+              "SELECT it, it, now() - interval '1 hour', 2 FROM CAST(:it AS text) AS it", it=HOSTILE)  # fmt: skip
     await say(db, "INSERT INTO pause (kind, target, reason, paused_by) "
               "VALUES ('queue', :it, :it, :it)", it=HOSTILE)  # fmt: skip
     await put(db, 600, 7, name=HOSTILE, queue=HOSTILE, how="failed", error=HOSTILE)
@@ -107,6 +107,8 @@ async def test_a_page_asks_at_most_four_statements(
     api: httpx.AsyncClient, db: Database, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await insert(db, 3, "name, queue", "'f', 'mail'")
+    await say(db, "INSERT INTO worker_process (id, queue, running) "
+              "SELECT 'w1', 'mail', array_agg(id) FROM task")  # fmt: skip
     asked: list[object] = []
     for asks in (Transaction, Database):
         execute = asks.execute_once
@@ -119,4 +121,4 @@ async def test_a_page_asks_at_most_four_statements(
 
         monkeypatch.setattr(asks, "execute_once", counted)
     await look(api, path)
-    assert 2 <= len(asked) <= 4, asked
+    assert 1 <= len(asked) <= 4, asked

@@ -22,7 +22,7 @@ DAILY = "/ui/schedules/{}?app=worker&name=daily"
 async def daily(db: Database, settings: Settings, registry: Registry) -> None:
     """A schedule with one tick that was fired, and one that was missed."""
 
-    @cron("0 9 * * mon-fri", timezone="Europe/Berlin", name="daily")
+    @cron("0 9 * * mon-fri", timezone="Europe/Berlin", name="daily", overlap="skip")
     @task("reports.make", registry=registry)
     async def make(ctx: TaskContext) -> None: ...
 
