@@ -264,11 +264,13 @@ PLANS = {
     "rates_of_one_by_name": {"pk_rollup on rollup ": 3, "pk_rollup_error": 1},
     "fleet_around": {"ix_schedule_tick_noted_at": 1, "pause": 1},
     "points_by_minute": {"pk_rollup": 1},
+    "waits_by_minute": {"pk_rollup": 1},
     "points_by_hour": {"pk_rollup_hour": 1},
     "points_by_day": {"pk_rollup_hour": 1},
     "errors_by_error": {"pk_rollup_error": 1},
     "errors_by_name": {"pk_rollup_error": 1},
     "errors_by_hour": {"pk_rollup_error": 1},
+    "error_matrix": {"pk_rollup_error": 1},
     "latest_ticks": {"pk_schedule_tick": 1, "pk_task": 1},
 }  # fmt: skip
 

@@ -106,9 +106,14 @@ _RATES_OF_ONE = {
 }  # fmt: skip
 
 
-def _points(table: str, column: str, at: str, since: str) -> str:
+_WAITS_SUMMED = (
+    f"CAST(sum(n) AS bigint) AS n, {_sums('waited')} AS waited, CAST(NULL AS bigint[]) AS ran"
+)
+
+
+def _points(table: str, column: str, at: str, since: str, *, summed: str = _SUMMED) -> str:
     return f"""
-    SELECT {at} AS at, outcome, {_SUMMED}
+    SELECT {at} AS at, outcome, {summed}
     FROM {{{table}}}
     WHERE {column} >= {since} AND {_FITS}
     GROUP BY 1, outcome
@@ -127,6 +132,15 @@ _POINTS = {
                 f"({_DAY.format('now()')}) - make_interval(days => :last - 1)"),
     }.items()
 }  # fmt: skip
+
+_WAITS = template(
+    "waits_by_minute",
+    _points("rollup", "minute", "minute",
+            "date_trunc('minute', now()) - make_interval(mins => :last - 1)",
+            summed=_WAITS_SUMMED),
+    queue=TEXT,
+    last=INTEGER,
+)  # fmt: skip
 
 _COLUMN_OF = {"error": "error_type", "name": "name", "hour": "hour"}
 
@@ -187,7 +201,7 @@ class SummedPoint:
     outcome: str
     n: int
     waited: Sequence[int | None]
-    ran: Sequence[int | None]
+    ran: Sequence[int | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +263,13 @@ async def read_points(
 ) -> list[SummedPoint]:
     """The last minutes, hours or days (of UTC), the present one included."""
     records = await db.execute_once(_POINTS[span](last=last, queue=queue, name=name))
+    return [SummedPoint(*record) for record in records]
+
+
+async def read_waits(db: Statements, last: int) -> list[SummedPoint]:
+    """The last minutes of everything, the present one included; not how long attempts ran: to add
+    that up takes as long as all the rest."""
+    records = await db.execute_once(_WAITS(last=last, queue=None, name=None))
     return [SummedPoint(*record) for record in records]
 
 

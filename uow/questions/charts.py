@@ -20,9 +20,6 @@ from uow.questions.numbers import with_jobs
 MINUTES = 30
 """Of a small plot in a list."""
 
-MINUTES_OF_ONE = 180
-"""Of the plots of one queue, or of one task function."""
-
 OVERDUE_SECONDS = 60.0
 """A tick is late by seconds where all is well."""
 
@@ -49,7 +46,7 @@ class OneLoad:
     Attributes:
         load: Of all of it.
         parts: By task function, or by queue.
-        points: Of the last `MINUTES_OF_ONE` minutes, those in which something has ended.
+        points: The latest minutes, those in which something has ended.
         errors: Of a task function: how many attempts have failed by which type within 24 hours.
         around: What is paused, who lives.
     """
@@ -84,16 +81,18 @@ async def charted(
     return ChartedLoads(loads, _by_minute(points), around)
 
 
-async def one_queue(db: Database, dead_after: float, queue: str, redis: Redis) -> OneLoad:
-    """One queue, with its task functions."""
-    found = await _one(db, dead_after, "name", queue, queue=queue)
+async def one_queue(
+    db: Database, dead_after: float, queue: str, minutes: int, redis: Redis
+) -> OneLoad:
+    """One queue, with its task functions and its latest minutes."""
+    found = await _one(db, dead_after, "name", queue, minutes, queue=queue)
     (load,) = await with_jobs([found.load], redis)
     return replace(found, load=load)
 
 
-async def one_name(db: Database, dead_after: float, name: str) -> OneLoad:
-    """One task function, with its queues."""
-    return await _one(db, dead_after, "queue", name, name=name)
+async def one_name(db: Database, dead_after: float, name: str, minutes: int) -> OneLoad:
+    """One task function, with its queues and its latest minutes."""
+    return await _one(db, dead_after, "queue", name, minutes, name=name)
 
 
 async def _one(
@@ -101,6 +100,7 @@ async def _one(
     dead_after: float,
     parts: By,
     called: str,
+    minutes: int,
     *,
     queue: str | None = None,
     name: str | None = None,
@@ -108,7 +108,7 @@ async def _one(
     async with bounded_reading(db) as reading:
         tasks = await read_load(reading, dead_after)
         ended = await rates.read_rates_and_minutes(
-            reading, parts, MINUTES_OF_ONE, of_one=True, queue=queue, name=name
+            reading, parts, minutes, of_one=True, queue=queue, name=name
         )
         around = await read_fleet_around(reading, dead_after, OVERDUE_SECONDS)
     others, errors = _told_apart(ended, "error")

@@ -21,7 +21,9 @@ from uow.questions.charts import OVERDUE_SECONDS
 from uow.questions.loads import FoundLoads, Load, RatePoint, point_of
 from uow.questions.number import Number
 
-MINUTES = 180
+AN_HOUR = 60
+"""Minutes that are always looked at. With hundreds of queues and task functions each costs a
+millisecond, so more of them are for who asks."""
 
 REDIS_SECONDS = 1.0
 """For its answer: without it the rest is shown."""
@@ -47,7 +49,7 @@ class Overview:
         per_minute: Attempts that ended in the last complete minute.
         failed: Attempts that failed in the last 60 minutes, and were not to be tried again.
         ended: All that ended in these minutes.
-        points: The last `MINUTES` minutes in which something ended, the oldest first.
+        points: The minutes in which something ended, the oldest first, without how long it ran.
         redis_trouble: Why Redis does not answer; None: it does.
     """
 
@@ -67,18 +69,21 @@ class Overview:
     redis_trouble: str | None
 
 
-async def overview(db: Database, dead_after: float, redis: Redis) -> Overview:
+async def overview(
+    db: Database, dead_after: float, redis: Redis, minutes: int = AN_HOUR
+) -> Overview:
     """Look once: three statements about our tables, and a PING.
 
     Args:
         dead_after: Seconds without a heartbeat after which a process counts as dead.
+        minutes: How many are looked at, if that is more than an hour.
     """
     trouble = await _trouble_of(redis)
     async with bounded_reading(db) as reading:
         tasks = await read_load(reading, dead_after)
-        minutes = await rates.read_points(reading, "minute", MINUTES)
+        ended = await rates.read_waits(reading, max(minutes, AN_HOUR))
         around = await read_fleet_around(reading, dead_after, OVERDUE_SECONDS)
-    points = _points(minutes)
+    points = _points(ended)
     attention = what_wants_attention(tasks.waiting, around, points, redis_trouble=trouble)
     return _overview(attention, tasks, around, points, trouble)
 

@@ -1,9 +1,9 @@
 """Queues and task functions: what waits, runs and ends in each, and what of them is paused."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from uow.acts.pauses import Pausable
 from uow.api.deps import ClientDep, DatabaseDep, SettingsDep
@@ -14,11 +14,14 @@ from uow.api.pages.rendering import render, segment
 from uow.api.pages.shell_lines import curl_line, worker_line
 from uow.db.fleet_around import FleetAround, HoldingPause
 from uow.db.rates import By
-from uow.questions.charts import MINUTES, MINUTES_OF_ONE, charted, one_name, one_queue
+from uow.questions.charts import MINUTES, charted, one_name, one_queue
 
 router = page_router()
 
 Target = Annotated[str, Path(max_length=500, pattern=r"^[^\x00]+$")]
+
+LastMinutes = Annotated[Literal["30", "60", "180"], Query()]
+"""How many the plots have."""
 
 HEADINGS: Final[dict[By, str]] = {"queue": "Queues", "name": "Names"}
 
@@ -45,6 +48,7 @@ class LoadPages:
     db: DatabaseDep
     client: ClientDep
     settings: SettingsDep
+    last: LastMinutes = "60"
 
     async def all(self, by: By, fault: NotDone | None = None) -> Response:
         """Every one of them."""
@@ -63,15 +67,15 @@ class LoadPages:
 
     async def one(self, by: By, target: str, fault: NotDone | None = None) -> Response:
         """One of them."""
-        dead_after = self.settings.dead_after
+        dead_after, last = self.settings.dead_after, int(self.last)
         if by == "queue":
-            found = await one_queue(self.db, dead_after, target, self.client.redis)
+            found = await one_queue(self.db, dead_after, target, last, self.client.redis)
         else:
-            found = await one_name(self.db, dead_after, target)
-        minutes = plots.Minutes.until_now(found.points, MINUTES_OF_ONE)
+            found = await one_name(self.db, dead_after, target, last)
+        minutes = plots.Minutes.until_now(found.points, last)
         return render(
             self.request, "load.html", status=fault.status if fault else 200, title=target, by=by,
-            found=found, minutes=minutes, last=MINUTES_OF_ONE, ended=plots.ended_plot(minutes),
+            found=found, minutes=minutes, last=last, ended=plots.ended_plot(minutes),
             waits=plots.waits_plot(minutes), runs=plots.runs_plot(minutes),
             failed=plots.failed_plot(minutes), pause=_pauses(found.around, by).get(target),
             everything=_pauses(found.around, "everything").get(""), heading=HEADINGS[by],

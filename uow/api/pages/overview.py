@@ -1,21 +1,19 @@
 """The overview: what wants attention first, and how it goes."""
 
-from typing import Annotated, Final, Literal
+from typing import Final
 
-from fastapi import Query, Request, Response
+from fastapi import Request, Response
 
 from uow.api.deps import ClientDep, DatabaseDep, SettingsDep
 from uow.api.pages import plots
 from uow.api.pages.acting import what_was_done
+from uow.api.pages.loads import LastMinutes
 from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import render, segment
 from uow.questions.attention import About, Attention
 from uow.questions.overview import Overview, overview
 
 router = page_router()
-
-Minutes = Literal["30", "60", "180"]
-"""How many the plots have."""
 
 _PAGES: Final[dict[About, str]] = {
     "everything": "/ui/queues",
@@ -37,17 +35,16 @@ async def show_overview(
     db: DatabaseDep,
     client: ClientDep,
     settings: SettingsDep,
-    last: Annotated[Minutes, Query()] = "180",
+    last: LastMinutes = "60",
 ) -> Response:
     """All at one look; with Redis away what Postgres says."""
-    found = await overview(db, settings.dead_after, client.redis)
+    found = await overview(db, settings.dead_after, client.redis, int(last))
     minutes = plots.Minutes.until_now(found.points, int(last))
     return render(
         request, "overview.html", title="Overview", found=found, last=int(last), minutes=minutes,
         attention=[(one, page_of(one)) for one in found.attention],
         ended=plots.ended_plot(minutes), waits=plots.waits_plot(minutes),
-        runs=plots.runs_plot(minutes), failed=plots.failed_plot(minutes),
-        depths=_depths(found), did=what_was_done(request),
+        failed=plots.failed_plot(minutes), depths=_depths(found), did=what_was_done(request),
     )  # fmt: skip
 
 

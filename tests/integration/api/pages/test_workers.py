@@ -19,8 +19,8 @@ async def test_it_says_what_each_is_and_runs(api: httpx.AsyncClient, db: Databas
     await say(db, "INSERT INTO task (id, name, queue, state, worker, started_at, dispatch_at, "
               "attempt) VALUES (:id, 'f', 'mail', 'running', 'w1', now(), 'infinity', 3)",
               id=task)  # fmt: skip
-    await say(db, PROCESS + "('w1', 'shop', 'mail,a/b', ARRAY[CAST(:id AS uuid)], 'web-1', 17, '1.0', 10, 4, "
-              "2.5, 3, 2, 5, now(), false)", id=task)  # fmt: skip
+    await say(db, PROCESS + "('w1', 'shop', 'mail,a/b', ARRAY[CAST(:id AS uuid)], 'web-1', 17, "
+              "'1.0', 10, 4, 2.5, 3, 2, 5, now(), false)", id=task)  # fmt: skip
     await say(db, "INSERT INTO worker_leader VALUES ('fleet', 'w1', now() + interval '1 hour')")
     page = await look(api, "/ui/workers")
     assert page.to("f") == f"/ui/tasks/{task}"
