@@ -15,6 +15,9 @@ from uow.questions.overview import Overview, overview
 
 router = page_router()
 
+MOST_ATTENTION: Final = 30
+"""Things that are listed; what is broken comes first."""
+
 _PAGES: Final[dict[About, str]] = {
     "everything": "/ui/queues",
     "queue": "/ui/queues/{}",
@@ -42,7 +45,8 @@ async def show_overview(
     minutes = plots.Minutes.until_now(found.points, int(last))
     return render(
         request, "overview.html", title="Overview", found=found, last=int(last), minutes=minutes,
-        attention=[(one, page_of(one)) for one in found.attention],
+        attention=[(one, page_of(one)) for one in found.attention[:MOST_ATTENTION]],
+        left_out=max(len(found.attention) - MOST_ATTENTION, 0),
         ended=plots.ended_plot(minutes), waits=plots.waits_plot(minutes),
         failed=plots.failed_plot(minutes), depths=_depths(found), did=what_was_done(request),
     )  # fmt: skip
