@@ -34,10 +34,13 @@ class NotDone:
 
     Attributes:
         status: Of the answer.
+        reason, until: What was filled in, which is not to be lost.
     """
 
     text: str
     status: int
+    reason: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)

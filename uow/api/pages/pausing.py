@@ -4,14 +4,15 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Form, HTTPException, Query, Request, Response
+from starlette.responses import RedirectResponse
 
 from uow.acts import pauses
 from uow.acts.pauses import Pausable
 from uow.api.deps import DatabaseDep
-from uow.api.pages.acting import PageActor, Reason, done
+from uow.api.pages.acting import SEE_OTHER, PageActor, Reason, done
 from uow.api.pages.loads import LoadPages, LoadPagesDep, NotDone
 from uow.api.pages.page_route import page_router
-from uow.api.pages.rendering import segment
+from uow.api.pages.rendering import Links, segment
 from uow.api.routers.numbers import WITHOUT_NUL
 from uow.db.pauses import Kind
 from uow.errors import InvalidFilter, InvalidOptions
@@ -21,6 +22,14 @@ router = page_router()
 
 Target = Annotated[str, Query(max_length=500, pattern=WITHOUT_NUL)]
 Until = Annotated[str, Form(max_length=80)]
+
+
+@router.get("/pause")
+@router.get("/resume")
+async def lead_back(request: Request, kind: Kind, target: Target = "") -> Response:
+    """To the page of what was to be paused, for who loads again what an act has shown."""
+    link = Links(request.scope.get("root_path", ""))
+    return RedirectResponse(link(page_about(kind, target)), SEE_OTHER)
 
 
 @router.post("/pause")
@@ -40,7 +49,8 @@ async def pause(
         end = moment_ahead("until", until, datetime.now(UTC)) if until.strip() else None
         await pauses.pause(db, what, by, reason=reason.strip() or None, until=end)
     except (InvalidFilter, InvalidOptions) as error:
-        return await _refused(request, pages, kind, target, NotDone(str(error), 422))
+        fault = NotDone(str(error), 422, reason, until)
+        return await _refused(request, pages, kind, target, fault)
     return done(request, page_about(kind, target), "pause")
 
 

@@ -1,15 +1,16 @@
 """Schedules: in words, how far they are, what has become of their ticks, and acting on them."""
 
 import shlex
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal, get_args
 
 from fastapi import HTTPException, Query, Request, Response
+from starlette.responses import RedirectResponse
 
 from uow.acts.schedules import ScheduleActs
 from uow.api.deps import DatabaseDep, SettingsDep
-from uow.api.pages.acting import PageActor, Reason, done, what_was_done
+from uow.api.pages.acting import SEE_OTHER, PageActor, Reason, done, what_was_done
 from uow.api.pages.page_route import page_router
-from uow.api.pages.rendering import render
+from uow.api.pages.rendering import Links, render
 from uow.api.pages.shell_lines import curl_line, worker_line
 from uow.db.database import Database
 from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
@@ -20,7 +21,7 @@ router = page_router()
 
 Text = Annotated[str, Query(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 
-CRON: Final = ("pause", "resume", "run")
+ScheduleAct = Literal["pause", "resume", "run"]
 
 
 @router.get("/schedules")
@@ -29,10 +30,17 @@ async def list_schedules(request: Request, db: DatabaseDep, settings: SettingsDe
     return await _page(request, db, settings)
 
 
+@router.get("/schedules/{act}")
+async def lead_back(request: Request, act: ScheduleAct) -> Response:
+    """To the page of schedules, for who loads again what an act has shown."""
+    link = Links(request.scope.get("root_path", ""))
+    return RedirectResponse(link("/ui/schedules"), SEE_OTHER)
+
+
 @router.post("/schedules/{act}")
 async def act_on_schedule(
     request: Request,
-    act: Literal["pause", "resume", "run"],
+    act: ScheduleAct,
     db: DatabaseDep,
     settings: SettingsDep,
     by: PageActor,
@@ -76,6 +84,6 @@ def _said(tick: ShownTick) -> str:
 
 def _lines(one: ShownSchedule) -> list[str]:
     """The acts in a shell: `worker cron` means the schedules of one app."""
-    return [
-        f"WORKER_APP={shlex.quote(one.app)} {worker_line('cron', act, one.name)}" for act in CRON
-    ]
+    app = f"WORKER_APP={shlex.quote(one.app)}"
+    acts = get_args(ScheduleAct)
+    return [f"{app} {worker_line('cron', act, one.name)}" for act in acts]

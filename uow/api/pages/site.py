@@ -34,7 +34,10 @@ PAGE_ROLES: Final[Mapping[str, Role]] = {
     "GET /ui/failures": Role.VIEWER,
     "GET /ui/workers": Role.VIEWER,
     "GET /ui/schedules": Role.VIEWER,
+    "GET /ui/schedules/{act}": Role.VIEWER,
     "POST /ui/schedules/{act}": Role.OPERATOR,
+    "GET /ui/pause": Role.VIEWER,
+    "GET /ui/resume": Role.VIEWER,
     "POST /ui/pause": Role.OPERATOR,
     "POST /ui/resume": Role.OPERATOR,
 }

@@ -157,6 +157,18 @@ async def test_what_cannot_be_done_is_told_on_the_page(
     assert await audited(db) == []
 
 
+async def test_what_was_filled_in_is_not_lost_and_loading_again_leads_back(
+    api: httpx.AsyncClient,
+) -> None:
+    path = "/ui/pause?kind=queue&target=a/b"
+    page = seen(await send(api, path, reason=HOSTILE, until="soon"))
+    filled = {given.get("name"): given.get("value") for tag, given in page.tags if tag == "input"}
+    assert (filled["reason"], filled["until"]) == (HOSTILE, "soon")
+    assert "or how long from now" in page.text
+    again = await api.get(path)
+    assert (again.status_code, again.headers["location"]) == (303, "/ui/queues/a%2Fb")
+
+
 async def test_hostile_names_and_reasons_are_text(api: httpx.AsyncClient, db: Database) -> None:
     await say(
         db, "INSERT INTO task (name, queue) SELECT it, it FROM CAST(:it AS text) AS it", it=HOSTILE
