@@ -10,8 +10,9 @@ from rich.table import Table
 
 from uow.cli.client import open_client
 from uow.questions.failures import FailureCount, failures, hours_of
+from uow.questions.loads import Load
 from uow.questions.number import Number, Percentiles, Rates
-from uow.questions.numbers import Load, name_loads, queue_loads
+from uow.questions.numbers import name_loads, queue_loads
 from uow.questions.user import UserNumbers, user_numbers
 from uow.settings.environment import Settings
 

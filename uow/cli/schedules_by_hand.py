@@ -9,8 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from uow.acts.schedules import ScheduleActs
+from uow.cli.actor import actor_here
 from uow.cli.client import open_client
 from uow.cli.preview import in_utc, in_zone
+from uow.client import TaskClient
 from uow.schedules.by_hand import ScheduleView, TickView
 from uow.schedules.wallclock import wall_clock
 from uow.settings.environment import Settings
@@ -51,21 +54,25 @@ async def show_one(settings: Settings, name: str, *, as_json: bool) -> None:
 async def pause(settings: Settings, name: str) -> None:
     """Pause one schedule."""
     async with open_client(settings) as client:
-        await client.schedules.pause(name)
+        await _acts(client).pause(name)
     typer.echo(f"{name} is paused; `worker cron resume {name}` lets it go on")
 
 
 async def resume(settings: Settings, name: str) -> None:
     """Resume one schedule."""
     async with open_client(settings) as client:
-        following = await client.schedules.resume(name)
+        following = await _acts(client).resume(name)
     typer.echo(f"{name} goes on: next at {in_utc(following) if following else 'no time'}")
 
 
 async def run(settings: Settings, name: str) -> None:
     """Run one schedule's task now."""
     async with open_client(settings) as client:
-        typer.echo(str((await client.schedules.run(name)).id))
+        typer.echo(str((await _acts(client).run(name)).id))
+
+
+def _acts(client: TaskClient) -> ScheduleActs:
+    return ScheduleActs(client.db, client.settings.app, actor_here())
 
 
 def _print_table(found: list[ScheduleView], *, every_app: bool) -> None:

@@ -15,9 +15,9 @@ _KNOWN_WORDS = template(
     (SELECT DISTINCT 'name' AS kind, unnest(names) AS word
      FROM (SELECT names FROM {worker_code} ORDER BY seen_at DESC LIMIT 20) AS code LIMIT :most)
     UNION (SELECT DISTINCT 'name', name FROM {rollup_hour}
-           WHERE hour > now() - interval '25 hours' LIMIT :most)
+           WHERE hour > now() - interval '25 hours' AND name <> '' LIMIT :most)
     UNION (SELECT DISTINCT 'queue', queue FROM {rollup_hour}
-           WHERE hour > now() - interval '25 hours' LIMIT :most)
+           WHERE hour > now() - interval '25 hours' AND name = '' AND queue <> '' LIMIT :most)
     UNION (SELECT DISTINCT 'queue', unnest(string_to_array(queue, ','))
            FROM {worker_process} LIMIT :most)
     UNION (SELECT DISTINCT 'error', error_type FROM {rollup_error}

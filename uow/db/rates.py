@@ -37,7 +37,7 @@ _TOGETHER = f"""name = coalesce(:name, '{ALL}')
 
 _COMPLETE = f"date_trunc('minute', now() - interval '{LAG_SECONDS} seconds')"
 
-_THIS_HOUR = "(date_trunc('hour', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
+THIS_HOUR = "(date_trunc('hour', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')"
 """Whole hours are those of UTC, whatever the session's zone."""
 
 
@@ -67,8 +67,8 @@ def _rates(by: By) -> str:
     """How long things took within an hour is read from two whole hours and not from sixty minutes:
     of those there are too many rows to add up sixty buckets of each."""
     an_hour_ago, a_day_ago = (
-        f"{_THIS_HOUR} - interval '1 hour'",
-        f"{_THIS_HOUR} - interval '23 hours'",
+        f"{THIS_HOUR} - interval '1 hour'",
+        f"{THIS_HOUR} - interval '23 hours'",
     )
     return " UNION ALL ".join(
         (
@@ -81,15 +81,50 @@ def _rates(by: By) -> str:
     )  # fmt: skip
 
 
+def _minutes(key: str, columns: str, which: str) -> str:
+    """The latest minutes one by one, as another arm."""
+    return f"""
+    UNION ALL SELECT 'point' AS span, {key} AS key, outcome, minute AS since,
+                     minute + interval '1 minute' AS until, {columns}
+    FROM {{rollup}}
+    WHERE minute >= date_trunc('minute', now()) - make_interval(mins => :last - 1) AND {which}
+    GROUP BY 2, outcome, minute"""  # noqa: S608 - names of ours
+
+
 _RATES = {
     by: template(f"rates_by_{by}", _rates(by), queue=TEXT, name=TEXT)
     for by in ("queue", "name")
 }  # fmt: skip
 
+_RATES_EACH = {
+    by: template(f"rates_and_minutes_by_{by}",
+                 _rates(by) + _minutes(by, _NOT_SUMMED, _TOLD_APART[by]),
+                 queue=TEXT, name=TEXT, last=INTEGER)
+    for by in ("queue", "name")
+}  # fmt: skip
 
-def _points(table: str, column: str, at: str, since: str) -> str:
+_ERRORS_OF_NAME = f"""
+    UNION ALL
+    (SELECT 'error', error_type, '', min(hour), max(hour), CAST(sum(n) AS bigint), NULL, NULL
+     FROM {{rollup_error}} WHERE hour >= {THIS_HOUR} - interval '23 hours' AND name = :name
+     GROUP BY error_type ORDER BY 6 DESC, 2 LIMIT 50)"""  # noqa: S608 - names of ours
+
+_RATES_OF_ONE = {
+    by: template(f"rates_of_one_by_{by}",
+                 _rates(by) + _minutes("CAST('' AS text)", _SUMMED, _TOGETHER) + _ERRORS_OF_NAME,
+                 queue=TEXT, name=TEXT, last=INTEGER)
+    for by in ("queue", "name")
+}  # fmt: skip
+
+
+_WAITS_SUMMED = (
+    f"CAST(sum(n) AS bigint) AS n, {_sums('waited')} AS waited, CAST(NULL AS bigint[]) AS ran"
+)
+
+
+def _points(table: str, column: str, at: str, since: str, *, summed: str = _SUMMED) -> str:
     return f"""
-    SELECT {at} AS at, outcome, {_SUMMED}
+    SELECT {at} AS at, outcome, {summed}
     FROM {{{table}}}
     WHERE {column} >= {since} AND {_TOGETHER}
     GROUP BY 1, outcome
@@ -103,11 +138,21 @@ _POINTS = {
         "minute": ("rollup", "minute", "minute",
                    "date_trunc('minute', now()) - make_interval(mins => :last - 1)"),
         "hour": ("rollup_hour", "hour", "hour",
-                 f"{_THIS_HOUR} - make_interval(hours => :last - 1)"),
+                 f"{THIS_HOUR} - make_interval(hours => :last - 1)"),
         "day": ("rollup_hour", "hour", _DAY.format("hour"),
                 f"({_DAY.format('now()')}) - make_interval(days => :last - 1)"),
     }.items()
 }  # fmt: skip
+
+_WAITS = template(
+    "waits_by_minute",
+    _points("rollup", "minute", "minute",
+            "date_trunc('minute', now()) - make_interval(mins => :last - 1)",
+            summed=_WAITS_SUMMED),
+    queue=TEXT,
+    name=TEXT,
+    last=INTEGER,
+)  # fmt: skip
 
 _COLUMN_OF = {"error": "error_type", "name": "name", "hour": "hour"}
 
@@ -158,14 +203,15 @@ class SummedRates:
 
     Attributes:
         span: ``recent``: the present hour and the one before, for the buckets that an ``hour`` of
-            sixty minutes has not.
-        key: The queue, or the name.
+            sixty minutes has not. ``point``: one of the latest minutes. ``error``: errors of one
+            type.
+        key: The queue, the name or the type; of the minutes of one queue or name, empty.
         until: Not included.
         waited: How many of each bucket (`uow.db.durations`).
         ran: The same.
     """
 
-    span: Literal["minute", "hour", "recent", "day"]
+    span: Literal["minute", "hour", "recent", "day", "point", "error"]
     key: str
     outcome: str
     since: datetime
@@ -187,7 +233,7 @@ class SummedPoint:
     outcome: str
     n: int
     waited: Sequence[int | None]
-    ran: Sequence[int | None]
+    ran: Sequence[int | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +270,38 @@ async def read_rates(
     return [SummedRates(*record) for record in records]
 
 
+async def read_rates_and_minutes(
+    db: Statements,
+    by: By,
+    last: int,
+    *,
+    of_one: bool,
+    queue: str | None = None,
+    name: str | None = None,
+) -> list[SummedRates]:
+    """The same, and the last minutes one by one, the present one included.
+
+    Args:
+        of_one: Of one queue, or name: its minutes say how long things took, too, and the errors of
+            a name within 24 hours are there.
+    """
+    statement = _RATES_OF_ONE[by] if of_one else _RATES_EACH[by]
+    records = await db.execute_once(statement(queue=queue, name=name, last=last))
+    return [SummedRates(*record) for record in records]
+
+
 async def read_points(
     db: Statements, span: Span, last: int, *, queue: str | None = None, name: str | None = None
 ) -> list[SummedPoint]:
     """The last minutes, hours or days (of UTC), the present one included."""
     records = await db.execute_once(_POINTS[span](last=last, queue=queue, name=name))
+    return [SummedPoint(*record) for record in records]
+
+
+async def read_waits(db: Statements, last: int) -> list[SummedPoint]:
+    """The last minutes of everything, the present one included; not how long attempts ran: to add
+    that up takes as long as all the rest."""
+    records = await db.execute_once(_WAITS(last=last, queue=None, name=None))
     return [SummedPoint(*record) for record in records]
 
 

@@ -32,12 +32,16 @@ def moment_of(word: str, given: str, now: datetime) -> datetime:
     Raises:
         InvalidFilter: It is neither, or out of range.
     """
+    return _moment(word, given, now, "ago")
+
+
+def _moment(word: str, given: str, now: datetime, way: str) -> datetime:
     try:
         moment = _read(given.strip(), now)
     except (ValueError, OverflowError):
         raise InvalidFilter(
-            f"{word}={given[:80]} is no moment: write it as 2030-01-31T12:00Z, or how long ago, as "
-            "12h or 3d"
+            f"{word}={given[:80]} is no moment: write it as 2030-01-31T12:00Z, or how long {way}, "
+            "as 12h or 3d"
         ) from None
     if not EARLIEST <= moment <= LATEST:
         raise InvalidFilter(f"{word}={given[:80]} is out of range")
@@ -50,7 +54,7 @@ def moment_ahead(word: str, given: str, now: datetime) -> datetime:
     Raises:
         InvalidFilter: It is neither, or out of range.
     """
-    moment = moment_of(word, given, now)
+    moment = _moment(word, given, now, "from now")
     return now + (now - moment) if _AGO.fullmatch(given.strip()) else moment
 
 

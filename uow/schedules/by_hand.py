@@ -3,18 +3,20 @@
 import itertools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, Self
 from uuid import UUID
 
 from uow.broker import codec
-from uow.db import schedules, ticks
+from uow.db import audit, schedules, ticks
+from uow.db.audit import AuditNote
 from uow.db.database import Database
 from uow.db.models import TaskState
 from uow.db.schedules import LockedSchedule, StoredSchedule
 from uow.db.schedules import TickView as TickView
+from uow.db.transaction import Transaction
 from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
 from uow.ids import new_id
 from uow.schedules.cron import ScheduleDefinition
@@ -130,17 +132,26 @@ class Schedules:
         await self._row_of(name)
         return await schedules.read_ticks(self._db, self._app, name, limit)
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, *, note: AuditNote | None = None) -> None:
         """Fire no tick from now on; what was fired goes on.
+
+        Args:
+            note: Is written into the audit if it is done.
 
         Raises:
             ScheduleNotFound: The app has none of that name.
         """
-        if not await schedules.pause(self._db, self._app, name):
-            raise ScheduleNotFound(await self._no_such(name))
+        async with self._db.transaction() as transaction:
+            if await schedules.pause(transaction, self._app, name):
+                await _note(transaction, note)
+                return
+        raise ScheduleNotFound(await self._no_such(name))
 
-    async def resume(self, name: str) -> datetime | None:
+    async def resume(self, name: str, *, note: AuditNote | None = None) -> datetime | None:
         """Go on; what was due meanwhile is not run.
+
+        Args:
+            note: Is written into the audit if it is done.
 
         Returns:
             The next tick.
@@ -156,10 +167,14 @@ class Schedules:
             following = _definition_of(name, row).timetable.next_after(row.now)
             if row.paused_at is not None:
                 await schedules.resume(transaction, self._app, name, following)
+                await _note(transaction, note)
         return following
 
-    async def run(self, name: str) -> TaskHandle[Any]:
+    async def run(self, name: str, *, note: AuditNote | None = None) -> TaskHandle[Any]:
         """Ask for a task of the schedule now, paused or not; its ticks stay as they are.
+
+        Args:
+            note: Is written into the audit, with the task, if it is done.
 
         Raises:
             ScheduleNotFound: The app has none of that name, or it was removed.
@@ -180,6 +195,7 @@ class Schedules:
                 )
             await ticks.note_ticks(transaction, [asked.noted])
             await ticks.note_last_tasks(transaction, [asked.noted])
+            await _note(transaction, note and replace(note, task_id=task_id))
         reader = partial(reader_of, self._db.engine.sync_engine)
         return TaskHandle(task_id, definition.task, reader, codec.from_bytes)
 
@@ -202,6 +218,11 @@ class Schedules:
         meant = did_you_mean(name, names)
         hint = f"did you mean {meant}?" if meant else f"there are {', '.join(names) or 'none'}"
         return f"{self._app} has no schedule {name}; {hint}"
+
+
+async def _note(transaction: Transaction, note: AuditNote | None) -> None:
+    if note is not None:
+        await audit.note(transaction, note)
 
 
 def _definition_of(name: str, row: LockedSchedule) -> ScheduleDefinition:

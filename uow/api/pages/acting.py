@@ -20,6 +20,7 @@ DONE: Final = {
     "run-now": "It is due now.",
     "priority": "It has another priority.",
     "delete": "The task is deleted.",
+    "run": "It is asked for.",
     "pause": "It is paused.",
     "resume": "It goes on.",
     "confirm": "It is confirmed: the leader runs it.",

@@ -8,14 +8,20 @@ from fastapi import APIRouter
 from uow.api.pages import (
     audit,
     bulk,
+    failures,
     find,
+    loads,
     login,
+    overview,
+    pausing,
+    schedules,
     several,
     static_files,
     task,
     task_acts,
     tasks,
     users,
+    workers,
 )
 from uow.api.roles import Role
 
@@ -23,8 +29,9 @@ OPEN_PAGES: Final[tuple[APIRouter, ...]] = (login.front, login.router, static_fi
 """Whoever may ask for these needs no role."""
 
 PAGES: Final[tuple[APIRouter, ...]] = (
-    tasks.router, several.router, task.router, task_acts.router, bulk.router, users.router,
-    audit.router, find.router,
+    overview.router, tasks.router, several.router, task.router, task_acts.router, bulk.router,
+    loads.router, pausing.router, users.router, schedules.router, workers.router,
+    failures.router, audit.router, find.router,
 )  # fmt: skip
 """The routers of all others."""
 
@@ -46,5 +53,19 @@ PAGE_ROLES: Final[Mapping[str, Role]] = {
     "POST /ui/users/{user:path}/resume": Role.OPERATOR,
     "GET /ui/audit": Role.OPERATOR,
     "GET /ui/find": Role.VIEWER,
+    "GET /ui/": Role.VIEWER,
+    "GET /ui/queues": Role.VIEWER,
+    "GET /ui/queues/{queue:path}": Role.VIEWER,
+    "GET /ui/names": Role.VIEWER,
+    "GET /ui/names/{name:path}": Role.VIEWER,
+    "GET /ui/failures": Role.VIEWER,
+    "GET /ui/workers": Role.VIEWER,
+    "GET /ui/schedules": Role.VIEWER,
+    "GET /ui/schedules/{act}": Role.VIEWER,
+    "POST /ui/schedules/{act}": Role.OPERATOR,
+    "GET /ui/pause": Role.VIEWER,
+    "GET /ui/resume": Role.VIEWER,
+    "POST /ui/pause": Role.OPERATOR,
+    "POST /ui/resume": Role.OPERATOR,
 }
 """Which role each needs. One without a line here needs an admin; a test wants a line for each."""

@@ -11,7 +11,8 @@ from uow.db.rates import ErrorsBy, Span
 from uow.questions import failures as failing
 from uow.questions import numbers
 from uow.questions.failures import FailureCount
-from uow.questions.numbers import MOST_POINTS, Load, RatePoint
+from uow.questions.loads import Load, RatePoint
+from uow.questions.numbers import MOST_POINTS
 from uow.questions.schedules import ShownSchedule, shown_schedules
 from uow.questions.servers import ServerNumbers, server_numbers
 from uow.questions.user import UserNumbers, user_numbers
