@@ -16,8 +16,9 @@ from uow.db import rollup
 from uow.db.backlog import LOOKED_AT
 from uow.db.statement import TEMPLATES, Template
 from uow.questions.failures import failures, hours_of
+from uow.questions.loads import Load
 from uow.questions.number import Number, Percentiles
-from uow.questions.numbers import Load, name_loads, points, queue_loads
+from uow.questions.numbers import name_loads, points, queue_loads
 from uow.questions.schedules import shown_schedules
 from uow.questions.servers import server_numbers
 from uow.questions.user import user_numbers

@@ -75,7 +75,7 @@ class TestTokens:
         headers.append((b"sec-fetch-site", b"same-origin"))  # pages ask that before anything else
         path = path.replace(":path}", "}")
         path = path.format(
-            task_id=uuid4(), bulk_id=uuid4(), user_id=1, queue="q", name="n", user="u"
+            task_id=uuid4(), bulk_id=uuid4(), user_id=1, queue="q", name="n", user="u", act="run"
         )
         response = await api.request(method, path, headers=headers)
         if response.status_code == 401:
