@@ -26,7 +26,7 @@ Until = Annotated[str, Form(max_length=80)]
 
 @router.get("/pause")
 @router.get("/resume")
-async def lead_back(request: Request, kind: Kind, target: Target = "") -> Response:
+async def lead_back(request: Request, kind: Kind = "everything", target: Target = "") -> Response:
     """To the page of what was to be paused, for who loads again what an act has shown."""
     link = Links(request.scope.get("root_path", ""))
     return RedirectResponse(link(page_about(kind, target)), SEE_OTHER)

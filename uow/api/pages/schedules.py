@@ -31,7 +31,7 @@ async def list_schedules(request: Request, db: DatabaseDep, settings: SettingsDe
 
 
 @router.get("/schedules/{act}")
-async def lead_back(request: Request, act: ScheduleAct) -> Response:
+async def lead_back(request: Request, act: str) -> Response:
     """To the page of schedules, for who loads again what an act has shown."""
     link = Links(request.scope.get("root_path", ""))
     return RedirectResponse(link("/ui/schedules"), SEE_OTHER)
