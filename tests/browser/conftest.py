@@ -30,11 +30,11 @@ def chromium() -> Iterator[Chromium]:
 
 @pytest.fixture
 def registry(registry: Registry) -> Registry:
-    @task("orders.confirm", registry=registry)
+    @task("parcels.send", registry=registry)
     async def confirm(ctx: TaskContext, order: int, note: str = "") -> str:
         return note or f"order {order} is confirmed"
 
-    @task("orders.charge", max_tries=1, registry=registry)
+    @task("parcels.weigh", max_tries=1, registry=registry)
     async def charge(ctx: TaskContext, order: int, why: str) -> None:
         raise RuntimeError(why)
 

@@ -44,7 +44,7 @@ _PROCESS = text("""
 
 async def enqueue_hostile(client: TaskClient, db: Database, state: str = "failed") -> UUID:
     """A task with markup in every field, and an attempt that has failed so."""
-    handle = await client.enqueue("orders.confirm", order=1)
+    handle = await client.enqueue("parcels.send", order=1)
     values = {"id": handle.id, "markup": HOSTILE}
     await db.execute_once(_TASK, {**values, "state": state})
     await db.execute_once(_ERROR, values)
@@ -55,7 +55,7 @@ async def put_everywhere(site: httpx.AsyncClient, client: TaskClient, db: Databa
     """Tasks, a schedule, a process, a pause and a bulk act with markup; the id of the latter."""
     running = await enqueue_hostile(client, db, "running")
     definition = ScheduleDefinition(
-        task="orders.confirm", arguments="{}", expression="0 3 * * *", timezone="UTC",
+        task="parcels.send", arguments="{}", expression="0 3 * * *", timezone="UTC",
         missed="skip", grace=0.0, jitter=0.0, overlap="allow", queue="arq:queue", priority=0,
     )  # fmt: skip
     await db.execute_once(_SCHEDULE, {"markup": HOSTILE, "definition": definition.to_json()})

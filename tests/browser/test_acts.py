@@ -22,7 +22,7 @@ with_and_without_scripts = pytest.mark.parametrize("scripts", [True, False])
 async def test_a_task_is_cancelled_and_retried(
     open_tab: OpenTab, site: httpx.AsyncClient, client: TaskClient, scripts: bool
 ) -> None:
-    handle = await client.enqueue("orders.confirm", order=1)
+    handle = await client.enqueue("parcels.send", order=1)
     tab = await open_tab(java_script_enabled=scripts)
     await tab.go(f"/ui/tasks/{handle.id}")
     await tab.do(lambda page: page.fill("[name=reason]", "asked twice"))
@@ -39,7 +39,7 @@ async def test_a_task_is_cancelled_and_retried(
 async def test_the_selected_are_cancelled(
     open_tab: OpenTab, client: TaskClient, scripts: bool
 ) -> None:
-    one, other = [await client.enqueue("orders.confirm", order=number) for number in range(2)]
+    one, other = [await client.enqueue("parcels.send", order=number) for number in range(2)]
     tab = await open_tab(java_script_enabled=scripts)
     await tab.go("/ui/tasks")
     await tab.do(lambda page: page.check(f"#task-{one.id} input[type=checkbox]"))
@@ -54,7 +54,7 @@ async def test_a_viewer_logs_in_sees_and_has_no_buttons(
 ) -> None:
     token = token_file.add(tmp_path / "tokens", "ann", Role.VIEWER)
     update = {"api_tokens_file": tmp_path / "tokens"}
-    handle = await client.enqueue("orders.confirm", order=1)
+    handle = await client.enqueue("parcels.send", order=1)
     async with serving(create_app(settings.model_copy(update=update), registry, AppParts())) as api:
         tab = await chromium.open(str(api.base_url).rstrip("/"))
         await tab.go(f"/ui/tasks/{handle.id}")

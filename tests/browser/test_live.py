@@ -45,7 +45,7 @@ async def looked_at(app: FastAPI, many: int) -> None:
 async def test_the_end_of_a_task_is_on_the_page_soon_after_its_commit(
     tab: Tab, client: TaskClient, app: FastAPI
 ) -> None:
-    handles = [await client.enqueue("orders.confirm", order=number) for number in range(5)]
+    handles = [await client.enqueue("parcels.send", order=number) for number in range(5)]
     await tab.go("/ui/tasks")
     await tab.see("#live", "Live")
     took = []
@@ -67,7 +67,7 @@ async def test_what_a_worker_does_is_seen_and_marked(
     await tab.go("/ui/tasks")
     await tab.see("#live", "Live")
     async with uow.running(settings, registry=registry):
-        first = await client.enqueue("orders.confirm", order=1)
+        first = await client.enqueue("parcels.send", order=1)
         marked = tab.do(lambda page: page.wait_for_selector(f"{row(first.id)}[data-changed]"))
         await tab.see(row(first.id), "succeeded")
         await marked
@@ -79,7 +79,7 @@ async def test_what_a_worker_does_is_seen_and_marked(
 async def test_it_waits_while_somebody_types_or_selects(
     tab: Tab, client: TaskClient, what: str
 ) -> None:
-    handle = await client.enqueue("orders.confirm", order=1)
+    handle = await client.enqueue("parcels.send", order=1)
     await tab.go("/ui/tasks")
     await tab.see("#live", "Live")
     if what == "typing":
@@ -108,7 +108,7 @@ HIDE = """(hidden) => {
 async def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_seen(
     tab: Tab, client: TaskClient, app: FastAPI
 ) -> None:
-    handle = await client.enqueue("orders.confirm", order=1)
+    handle = await client.enqueue("parcels.send", order=1)
     await tab.go("/ui/tasks")
     await looked_at(app, 1)
     await tab.ask(HIDE, True)
@@ -121,7 +121,7 @@ async def test_a_hidden_tab_asks_for_nothing_and_catches_up_when_it_is_seen(
 async def test_it_connects_again_when_the_api_is_back(
     chromium: Chromium, settings: Settings, registry: Registry, client: TaskClient
 ) -> None:
-    handle = await client.enqueue("orders.confirm", order=1)
+    handle = await client.enqueue("parcels.send", order=1)
     first = create_app(settings, registry, AppParts())
     async with serving(first) as http:
         base = str(http.base_url).rstrip("/")

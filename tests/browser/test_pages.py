@@ -81,8 +81,8 @@ class Examples:
 async def examples(site: httpx.AsyncClient, client: TaskClient, db: Database) -> Examples:
     """Of everything something, and of each with markup in it."""
     for number in range(3):
-        await client.enqueue("orders.confirm", order=number)
-    cancelled = await client.enqueue("orders.charge", order=1, why="")
+        await client.enqueue("parcels.send", order=number)
+    cancelled = await client.enqueue("parcels.weigh", order=1, why="")
     await client.cancel(cancelled.id)
     bulk_id = await put_everywhere(site, client, db)
     task_id = await enqueue_hostile(client, db)

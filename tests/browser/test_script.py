@@ -184,7 +184,7 @@ async def test_times_are_those_of_the_reader(open_tab: OpenTab, zone: str) -> No
 
 
 async def test_times_say_utc_when_pointed_at(tab: Tab, client: TaskClient) -> None:
-    await client.enqueue("orders.confirm", order=1)
+    await client.enqueue("parcels.send", order=1)
     await tab.go("/ui/tasks")
     assert (await tab.ask("document.querySelector('main time').title")).endswith(" UTC")
 

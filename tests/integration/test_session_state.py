@@ -53,6 +53,7 @@ SEEN = text("""
         to_regclass('pg_temp.left_over'), (SELECT count(*) FROM pg_listening_channels()),
         (SELECT count(*) FROM pg_cursors WHERE is_holdable)
     """)
+BACKEND = text("SELECT pg_backend_pid()")
 NEW = ("postgres", "postgres", SEARCH_PATH["search_path"], "0", "0", "off", "", 0, None, 0, 0)
 
 LASTING = [
@@ -424,9 +425,13 @@ async def test_behind_a_transaction_pooling_proxy_what_is_local_is_safe_and_noth
         async with TaskClient.from_settings(settings) as client:
             async with client.db.get_session() as session:
                 await session.execute(text("SELECT set_config('app.tenant', '7', false)"))
+                connection = await session.scalar(BACKEND)
             handles = [await client.enqueue(name) for name in begun]
             await drain()
             for handle in handles:
                 await handle.result(10)
             assert await effects(client.db) == ["tenant"] * 2
-            assert await seen(client.db) == (*NEW[:6], "7", *NEW[7:])
+            found = await seen(client.db)
+            # A worker that closes may break what is under way, and the proxy connects anew then.
+            is_same = (await client.db.execute_once(BACKEND, {})).scalar_one() == connection
+            assert found == (*NEW[:6], "7" if is_same else "", *NEW[7:])

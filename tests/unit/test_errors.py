@@ -36,6 +36,8 @@ CAUGHT_WITHIN = {
     "uow.proofs.chaos.tasks.NotYet",
     "uow.tasks.passage.CannotComeBack",
     "uow.acts.batches._RefusedBatch",
+    "uow.acts.once.AlreadyAsked",
+    "uow.api.once._Replay",
     "uow.attempt.solo.NotAlone",
     "uow.attempt.solo.Occupied",
     "uow.process.bridge.AttemptOverInThread",

@@ -10,12 +10,16 @@ from uow.api.pages.plots import FLOOR, LEFT, RIGHT, TOP, Minutes
 from uow.questions.loads import RatePoint
 from uow.questions.number import Percentiles
 
-NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 
 
-def point(ago: int, waited: float | None = 0.1, **ended: int) -> RatePoint:
+def point(ago: int, waited: float | None = 0.1, now: datetime = NOW, **ended: int) -> RatePoint:
     taken = Percentiles(waited, waited, waited, "rollup")
-    return RatePoint(NOW - timedelta(minutes=ago), ended, taken, taken)
+    return RatePoint(now - timedelta(minutes=ago), ended, taken, taken)
+
+
+def this_minute() -> datetime:
+    return datetime.now(UTC).replace(second=0, microsecond=0)
 
 
 def places(path: str) -> list[tuple[float, float]]:
@@ -24,7 +28,8 @@ def places(path: str) -> list[tuple[float, float]]:
 
 
 def test_what_is_older_than_the_plot_is_left_out() -> None:
-    minutes = Minutes.until_now([point(200), point(29), point(0)], 30)
+    now = this_minute()
+    minutes = Minutes.until_now([point(ago, now=now) for ago in (200, 29, 0)], 30)
     assert [minutes.place(one.at) for one in minutes.points] in (
         [0, 29],
         [28],
@@ -32,7 +37,7 @@ def test_what_is_older_than_the_plot_is_left_out() -> None:
 
 
 def test_a_minute_ahead_by_another_clock_is_the_last_one() -> None:
-    minutes = Minutes.until_now([point(-3)], 30)
+    minutes = Minutes.until_now([point(-3, now=this_minute())], 30)
     assert [minutes.place(one.at) for one in minutes.points] == [29]
 
 

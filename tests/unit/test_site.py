@@ -90,7 +90,7 @@ def test_the_table_of_settings_has_the_defaults_and_the_words_of_the_code(
 
 def shown(default: object) -> str:
     match default:
-        case None | ():
+        case None | () | "":
             return "\N{EN DASH}"
         case SecretStr():
             return f"`{default.get_secret_value()}`"
@@ -108,6 +108,9 @@ def links_of(text: str) -> list[str]:
     return [*inline, *re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)]
 
 
+PICTURES = f"{PROJECT['urls']['Documentation']}assets/"
+
+
 ELSEWHERE = ["https://arq-docs.helpmanual.io"]
 """What README links to that is not ours."""
 
@@ -117,8 +120,19 @@ def test_every_link_of_the_readme_is_absolute_and_begins_with_an_address_of_the_
     assert [link for link in links_of(README) if not link.startswith(addresses)] == []
 
 
+def test_each_picture_of_the_readme_is_one_of_the_docs() -> None:
+    named = [link.removeprefix(PICTURES) for link in links_of(README) if link.startswith(PICTURES)]
+    assert named
+    assert all((DOCS / "assets" / name).is_file() for name in named)
+
+
 @pytest.mark.parametrize(
-    "link", [link for link in links_of(README) if link.startswith(PROJECT["urls"]["Documentation"])]
+    "link",
+    [
+        link
+        for link in links_of(README)
+        if link.startswith(PROJECT["urls"]["Documentation"]) and not link.startswith(PICTURES)
+    ],
 )
 def test_where_a_link_of_the_readme_leads_there_is_a_page_with_that_heading(
     link: str, staged: Path

@@ -388,7 +388,7 @@ async def test_who_handles_no_signals_is_ended_by_sigterm_and_told_what_that_mea
     process = start("--allow-pickle", name="app.ByMyself")
     await lingers(client)
     process.terminate()
-    said, _ = await asyncio.to_thread(process.communicate, timeout=10)
+    said, _ = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode == -signal.SIGTERM
     assert await client.exists("arq:in-progress:one"), "nothing was handed back"
     assert "handle_signals = False" in said
@@ -401,7 +401,7 @@ async def test_who_handles_no_signals_hands_back_on_ctrl_c_as_under_arq(
     process = start("--allow-pickle", name="app.ByMyself")
     await lingers(client)
     process.send_signal(signal.SIGINT)
-    await asyncio.to_thread(process.communicate, timeout=10)
+    await asyncio.to_thread(process.communicate, timeout=30)
     assert await client.zcard("arq:queue") == 1
     assert not await client.exists("arq:in-progress:one")
 
