@@ -108,8 +108,10 @@ async def test_worker_api_and_commands_refuse_tables_elsewhere(
     elsewhere = Settings(**{**settings.model_dump(exclude_unset=True), "database_url": url})
     with pytest.raises(SchemaError, match=BOTH_WAYS.format("public")):
         await wait_for_servers(elsewhere)
+    process = Process(elsewhere, Registry())
     with pytest.raises(SchemaError, match=BOTH_WAYS.format("public")):
-        await Process(elsewhere, Registry()).start({"redis": redis})
+        await process.start({"redis": redis})
+    await process.stop({"redis": redis})
 
 
 async def test_each_command_says_both_ways_out_in_one_line_until_one_is_taken(
