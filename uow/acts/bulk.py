@@ -12,7 +12,7 @@ from uow.acts import meaning
 from uow.acts.actor import Actor
 from uow.acts.kinds import Act
 from uow.acts.named import act_of
-from uow.acts.noted import LONGEST_REASON, counts, entry, note
+from uow.acts.noted import counts, entry, note, reason_of
 from uow.client import TaskClient
 from uow.clock import utcnow
 from uow.db import acts, audit, bulk, walk
@@ -170,7 +170,7 @@ class BulkActs:
             if await bulk.stop(transaction, bulk_id, by.name):
                 stopped = AuditNote(
                     who=by.name, face=by.face, address=by.address, what="stop", bulk_id=bulk_id,
-                    reason=reason[:LONGEST_REASON] if reason else None,
+                    reason=reason_of(reason),
                 )  # fmt: skip
                 await note(transaction, by, stopped)
         return await self.get(bulk_id)
@@ -206,7 +206,7 @@ async def _looked(
         act=act.name,
         options=json.dumps(dict(act.options)),
         filter=json.dumps(meaning.said(which)),
-        reason=reason[:LONGEST_REASON] if reason else None,
+        reason=reason_of(reason),
         who=by.name,
         face=by.face,
         address=by.address,
