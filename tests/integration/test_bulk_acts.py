@@ -395,16 +395,26 @@ class TestBatches:
         assert batches._next_size(1000, 0.0) == 1000
 
 
-async def test_what_another_version_means_ends_and_says_so(
-    db: Database, acts: BulkActs, runner: BulkRunner
+@pytest.mark.parametrize(
+    ("theirs", "error"),
+    [
+        ("act = 'explode'", "there is no act 'explode'"),
+        ("""filter = '{"since_when": "7"}'""", "since_when is no word of a filter"),
+        ("""filter = '{"state": "paused"}'""", "there is no such state"),
+    ],
+)
+async def test_what_another_version_means_ends_says_so_and_holds_up_no_other(
+    db: Database, acts: BulkActs, runner: BulkRunner, theirs: str, error: str
 ) -> None:
     await put(db)
     bulk_id = await started(acts, "retry", which(state="failed"))
-    await db.execute_once(text("UPDATE bulk_act SET act = 'explode'"), {})
+    await db.execute_once(text(f"UPDATE bulk_act SET {theirs}"), {})
+    fine = await started(acts, "retry", which(state="failed"))
     await runner.run_once()
     view = await acts.get(bulk_id)
     assert (view.state, view.row.done) == ("failed", 0)
-    assert "there is no act 'explode'" in (view.row.error or "")
+    assert error in (view.row.error or "")
+    assert (await acts.get(fine)).row.done == 1
 
 
 async def test_an_act_whose_tasks_cannot_be_looked_for_ends_and_holds_up_no_other(
