@@ -20,7 +20,7 @@ from uow.acts.batches import BulkBatches
 from uow.acts.bulk import BulkActs, BulkView
 from uow.broker import keys
 from uow.broker.redis import RedisClient
-from uow.db import audit, walk
+from uow.db import audit, bulk, walk
 from uow.db.audit import LATEST
 from uow.db.statement import Statements
 from uow.db.walk import Leg, Meant
@@ -159,6 +159,29 @@ class TestTheConfirmation:
             await acts.confirm(first, ANN)
         with pytest.raises(BulkActNotFound):
             await acts.confirm(uuid4(), ANN)
+
+    async def test_two_callers_may_have_the_same_key(self, db: Database, acts: BulkActs) -> None:
+        await put(db)
+        for by in (ANN, BOB):
+            bulk_id = (await acts.preview("retry", which(state="failed"), by)).row.id
+            await acts.confirm(bulk_id, by, "1")
+            with pytest.raises(ActRefused, match="was confirmed already"):
+                await acts.confirm(bulk_id, ANN if by is BOB else BOB, "1")
+
+    async def test_of_several_acts_at_once_with_one_key_one_is_confirmed(
+        self, db: Database, acts: BulkActs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def none_yet(db: Statements, key: str) -> None: ...
+
+        monkeypatch.setattr(bulk, "find_key", none_yet)
+        await put(db)
+        ids = [(await acts.preview("retry", which(state="failed"), ANN)).row.id for _ in range(8)]
+        said = await asyncio.gather(
+            *(acts.confirm(id_, ANN, "key") for id_ in ids), return_exceptions=True
+        )
+        refused = [one for one in said if isinstance(one, ActRefused)]
+        assert (len(said), len(refused)) == (8, 7), said
+        assert len(await audit.read(db, before=LATEST, limit=10)) == 1
 
     async def test_an_old_preview_is_looked_at_again(self, db: Database, acts: BulkActs) -> None:
         view = await acts.preview("retry", which(state="failed"), ANN)
