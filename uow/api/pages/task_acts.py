@@ -128,7 +128,7 @@ def _object(given: str) -> dict[str, Any]:
         value = json.loads(given)
         is_hidden = has_redacted(value)
     except RecursionError:
-        raise InvalidArguments("that is nested too deeply") from None
+        raise InvalidArguments("that is no JSON, or nested too deeply") from None
     except ValueError as error:
         raise InvalidArguments(f"that is no JSON: {error}") from None
     if not isinstance(value, dict):
