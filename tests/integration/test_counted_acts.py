@@ -23,7 +23,8 @@ from uow.tasks.registry import Registry
 ANN = Actor("ann", "api", "10.0.0.7")
 
 COUNTED = """
-SELECT name, queue, outcome, CAST(sum(n) AS int) AS n FROM {table} WHERE outcome <> 'overtaken'
+SELECT name, queue, outcome, CAST(sum(n) AS int) AS n FROM {table}
+WHERE outcome <> 'overtaken' AND name <> ''
 GROUP BY 1, 2, 3
 """
 SETTLED = """
