@@ -21,6 +21,11 @@ def is_text(value: str) -> bool:
     return "\x00" not in value
 
 
+def as_text(value: str) -> str:
+    """`value` as Postgres can store it: what it cannot is replaced by ``\ufffd`` or ``?``."""
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def is_storable(value: str) -> bool:
     """Whether Postgres can store `value` and index it."""
     return 0 < len(value) <= LONGEST_TEXT and is_text(value)

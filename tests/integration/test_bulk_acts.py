@@ -20,7 +20,7 @@ from uow.acts.batches import BulkBatches
 from uow.acts.bulk import BulkActs, BulkView
 from uow.broker import keys
 from uow.broker.redis import RedisClient
-from uow.db import audit, walk
+from uow.db import audit, bulk, walk
 from uow.db.audit import LATEST
 from uow.db.statement import Statements
 from uow.db.walk import Leg, Meant
@@ -159,6 +159,29 @@ class TestTheConfirmation:
             await acts.confirm(first, ANN)
         with pytest.raises(BulkActNotFound):
             await acts.confirm(uuid4(), ANN)
+
+    async def test_two_callers_may_have_the_same_key(self, db: Database, acts: BulkActs) -> None:
+        await put(db)
+        for by in (ANN, BOB):
+            bulk_id = (await acts.preview("retry", which(state="failed"), by)).row.id
+            await acts.confirm(bulk_id, by, "1")
+            with pytest.raises(ActRefused, match="was confirmed already"):
+                await acts.confirm(bulk_id, ANN if by is BOB else BOB, "1")
+
+    async def test_of_several_acts_at_once_with_one_key_one_is_confirmed(
+        self, db: Database, acts: BulkActs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def none_yet(db: Statements, key: str) -> None: ...
+
+        monkeypatch.setattr(bulk, "find_key", none_yet)
+        await put(db)
+        ids = [(await acts.preview("retry", which(state="failed"), ANN)).row.id for _ in range(8)]
+        said = await asyncio.gather(
+            *(acts.confirm(id_, ANN, "key") for id_ in ids), return_exceptions=True
+        )
+        refused = [one for one in said if isinstance(one, ActRefused)]
+        assert (len(said), len(refused)) == (8, 7), said
+        assert len(await audit.read(db, before=LATEST, limit=10)) == 1
 
     async def test_an_old_preview_is_looked_at_again(self, db: Database, acts: BulkActs) -> None:
         view = await acts.preview("retry", which(state="failed"), ANN)
@@ -395,16 +418,26 @@ class TestBatches:
         assert batches._next_size(1000, 0.0) == 1000
 
 
-async def test_what_another_version_means_ends_and_says_so(
-    db: Database, acts: BulkActs, runner: BulkRunner
+@pytest.mark.parametrize(
+    ("theirs", "error"),
+    [
+        ("act = 'explode'", "there is no act 'explode'"),
+        ("""filter = '{"since_when": "7"}'""", "since_when is no word of a filter"),
+        ("""filter = '{"state": "paused"}'""", "there is no such state"),
+    ],
+)
+async def test_what_another_version_means_ends_says_so_and_holds_up_no_other(
+    db: Database, acts: BulkActs, runner: BulkRunner, theirs: str, error: str
 ) -> None:
     await put(db)
     bulk_id = await started(acts, "retry", which(state="failed"))
-    await db.execute_once(text("UPDATE bulk_act SET act = 'explode'"), {})
+    await db.execute_once(text(f"UPDATE bulk_act SET {theirs}"), {})
+    fine = await started(acts, "retry", which(state="failed"))
     await runner.run_once()
     view = await acts.get(bulk_id)
     assert (view.state, view.row.done) == ("failed", 0)
-    assert "there is no act 'explode'" in (view.row.error or "")
+    assert error in (view.row.error or "")
+    assert (await acts.get(fine)).row.done == 1
 
 
 async def test_an_act_whose_tasks_cannot_be_looked_for_ends_and_holds_up_no_other(

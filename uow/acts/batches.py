@@ -24,7 +24,7 @@ from uow.db import acts, audit, bulk, walk
 from uow.db.bulk import BulkRow
 from uow.db.failures import PASSING, Kind, cause_of, sqlstate
 from uow.db.statement import Statements
-from uow.db.walk import FoundTasks
+from uow.db.walk import FoundTasks, Meant
 from uow.errors import WorkerError
 from uow.tasks.interventions import TAKEN
 from uow.telemetry.description import one_line
@@ -89,12 +89,13 @@ class BulkBatches:
             row = await self._begin(transaction, bulk_id, size)
             if row is None:
                 return False
-            act = self._act_of(row)
-            if isinstance(act, WorkerError) or row.stopped_by is not None or row.upper_id is None:
-                error = str(act) if isinstance(act, WorkerError) else None
+            asked = self._asked(row)
+            if isinstance(asked, WorkerError) or row.stopped_by is not None or row.upper_id is None:
+                error = str(asked) if isinstance(asked, WorkerError) else None
                 await bulk.advance(transaction, replace(row, error=error), has_ended=True)
                 return False
-            batch = await self._do(transaction, act, row, size or row.batch)
+            act, which = asked
+            batch = await self._do(transaction, act, which, row, size or row.batch)
             following = _after(row, batch, size or row.batch, time.monotonic() - began)
             await self._write(transaction, following, has_ended=following.position is None)
         await act.follow(batch.done, self._following)
@@ -116,17 +117,23 @@ class BulkBatches:
         )
         return row
 
-    def _act_of(self, row: BulkRow) -> Act | WorkerError:
-        """The act; an error: another version of ours has made the row, and means something else."""
+    def _asked(self, row: BulkRow) -> tuple[Act, Meant] | WorkerError:
+        """The act, and which tasks it is for.
+
+        An error: another version of ours has made the row, and means something else.
+        """
         try:
-            return act_of(row.act, row.options, self._redis, self._retention)
+            act = act_of(row.act, row.options, self._redis, self._retention)
+            return act, meaning.meant(meaning.filter_of(row.filter), act, row.previewed_at)
         except WorkerError as error:
             return error
 
-    async def _do(self, transaction: Statements, act: Act, row: BulkRow, size: int) -> "_Batch":
+    async def _do(
+        self, transaction: Statements, act: Act, which: Meant, row: BulkRow, size: int
+    ) -> "_Batch":
         ids: Sequence[UUID] = ()
         try:
-            found, legs = await _find(transaction, act, row, size)
+            found, legs = await _find(transaction, which, row, size)
             ids = found.ids
             done = await act.do(transaction, ids) if ids else DoneTo([])
         except PASSING as error:
@@ -202,10 +209,9 @@ def _may_be_of_one(error: Exception) -> bool:
 
 
 async def _find(
-    transaction: Statements, act: Act, row: BulkRow, size: int
+    transaction: Statements, meant: Meant, row: BulkRow, size: int
 ) -> tuple[FoundTasks, int]:
     """The batch's tasks; and how many legs the walk has."""
-    meant = meaning.meant(meaning.filter_of(row.filter), act, row.previewed_at)
     legs = walk.legs_of(meant)
     assert row.position is not None  # noqa: S101 - else it has ended
     window = min(size * LOOKED_PER_TASK, WINDOW)

@@ -1,5 +1,6 @@
 """Bulk acts: a preview, which is to be confirmed; the leader runs them (`uow.acts.batches`)."""
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -12,18 +13,20 @@ from uow.acts import meaning
 from uow.acts.actor import Actor
 from uow.acts.kinds import Act
 from uow.acts.named import act_of
-from uow.acts.noted import LONGEST_REASON, counts, entry, note
+from uow.acts.noted import counts, entry, note, reason_of
 from uow.client import TaskClient
 from uow.clock import utcnow
 from uow.db import acts, audit, bulk, walk
 from uow.db.audit import AuditNote
 from uow.db.bulk import BulkRow, Preview
+from uow.db.failures import PASSING, sqlstate
 from uow.db.statement import Statements
 from uow.db.walk import Meant, Sample
 from uow.errors import ActRefused, BulkActNotFound
 from uow.ids import new_id
 from uow.names import is_storable
 from uow.questions.filters import TaskFilter
+from uow.tasks.interventions import TAKEN
 
 COUNTED = 10_000
 """Tasks that a preview counts; that there are more is said as such."""
@@ -119,22 +122,22 @@ class BulkActs:
         """Let the leader run what was previewed.
 
         Args:
-            key: Asked again with the same one, this changes nothing and answers the same.
+            key: Asked again with the same one by the same caller, this changes nothing and answers
+                the same.
 
         Raises:
             BulkActNotFound: There is no such preview.
-            ActRefused: It is too old, was confirmed already, or the key is another's.
+            ActRefused: It is too old, was confirmed already, or the key was used for another.
         """
         if key is not None and not is_storable(key):
             raise ActRefused("that is no idempotency key: text of at most 255 characters")
-        async with self._db.transaction() as transaction:
-            row = await bulk.lock(transaction, bulk_id)
-            if row is None:
-                raise _not_found(bulk_id)
-            if row.confirmed_at is None:
-                await self._begin(transaction, row, by, key)
-            elif key is None or row.key != key:
-                raise ActRefused(f"bulk act {bulk_id} was confirmed already: it is {state_of(row)}")
+        try:
+            async with self._db.transaction() as transaction:
+                await self._confirm(transaction, bulk_id, by, _own(by, key))
+        except PASSING as error:
+            if sqlstate(error) != TAKEN:
+                raise
+            raise ActRefused("another bulk act was confirmed with this idempotency key") from error
         return await self.get(bulk_id)
 
     async def get(self, bulk_id: UUID) -> BulkView:
@@ -170,10 +173,21 @@ class BulkActs:
             if await bulk.stop(transaction, bulk_id, by.name):
                 stopped = AuditNote(
                     who=by.name, face=by.face, address=by.address, what="stop", bulk_id=bulk_id,
-                    reason=reason[:LONGEST_REASON] if reason else None,
+                    reason=reason_of(reason),
                 )  # fmt: skip
                 await note(transaction, by, stopped)
         return await self.get(bulk_id)
+
+    async def _confirm(
+        self, transaction: Statements, bulk_id: UUID, by: Actor, key: str | None
+    ) -> None:
+        row = await bulk.lock(transaction, bulk_id)
+        if row is None:
+            raise _not_found(bulk_id)
+        if row.confirmed_at is None:
+            await self._begin(transaction, row, by, key)
+        elif key is None or row.key != key:
+            raise ActRefused(f"bulk act {bulk_id} was confirmed already: it is {state_of(row)}")
 
     async def _begin(
         self, transaction: Statements, row: BulkRow, by: Actor, key: str | None
@@ -195,6 +209,13 @@ class BulkActs:
             )
 
 
+def _own(by: Actor, key: str | None) -> str | None:
+    """The key as it is kept: two callers may have the same."""
+    if key is None:
+        return None
+    return hashlib.sha256(json.dumps([by.name, key]).encode()).hexdigest()
+
+
 async def _looked(
     db: Statements, act: Act, which: TaskFilter, by: Actor, reason: str | None
 ) -> Preview:
@@ -206,7 +227,7 @@ async def _looked(
         act=act.name,
         options=json.dumps(dict(act.options)),
         filter=json.dumps(meaning.said(which)),
-        reason=reason[:LONGEST_REASON] if reason else None,
+        reason=reason_of(reason),
         who=by.name,
         face=by.face,
         address=by.address,

@@ -9,9 +9,18 @@ from uow.acts.kinds import Act
 from uow.db import audit
 from uow.db.audit import AuditNote
 from uow.db.statement import Statements
+from uow.names import as_text
 
 LONGEST_REASON = 500
 """Characters of what somebody says why."""
+
+
+def reason_of(said: str | None) -> str | None:
+    """Why somebody acts, as it is kept; None: nobody has said it.
+
+    What Postgres cannot store of it is replaced: no act fails because of what is said about it.
+    """
+    return as_text(said[:LONGEST_REASON]) if said else None
 
 
 def entry(
@@ -35,7 +44,7 @@ def entry(
         filter=None if filter is None else json.dumps(filter),
         counts=done,
         options=json.dumps(dict(act.options)) if act.options else None,
-        reason=reason[:LONGEST_REASON] if reason else None,
+        reason=reason_of(reason),
     )
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from uow.acts.actor import Actor
-from uow.acts.noted import LONGEST_REASON, note
+from uow.acts.noted import note, reason_of
 from uow.db import pauses
 from uow.db.audit import AuditNote
 from uow.db.database import Database
 from uow.db.pauses import Kind
 from uow.errors import InvalidOptions
 from uow.names import is_text
+from uow.questions.moments import LATEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,13 @@ async def pause(
         until: When it ends by itself; None: when somebody resumes.
 
     Raises:
-        InvalidOptions: `until` is over.
+        InvalidOptions: `until` is over, or out of range.
     """
+    if until is not None and until > LATEST:
+        raise InvalidOptions(f"{what} cannot be paused until {until.isoformat()}: out of range")
     if until is not None and until <= datetime.now(UTC):
         raise InvalidOptions(f"{what} cannot be paused until {until.isoformat()}: that is over")
-    reason = reason[:LONGEST_REASON] if reason else None
+    reason = reason_of(reason)
     async with db.transaction() as transaction:
         await pauses.pause(
             transaction, what.kind, what.target, reason=reason, paused_by=by.name, until=until
@@ -85,5 +88,5 @@ def _entry(
         what=act,
         filter=json.dumps({what.kind: what.target}),
         options=json.dumps(options) if options else None,
-        reason=reason[:LONGEST_REASON] if reason else None,
+        reason=reason_of(reason),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from uow.acts.actor import Actor
-from uow.acts.noted import LONGEST_REASON, counts, note
+from uow.acts.noted import counts, note, reason_of
 from uow.broker import keys
 from uow.broker.redis import RedisClient
 from uow.client import TaskClient
@@ -101,6 +101,6 @@ async def _note(
         return number
     pruned = AuditNote(
         who=by.name, face=by.face, address=by.address, what="prune", counts=counts(removed, {}),
-        reason=reason[:LONGEST_REASON] if reason else None,
+        reason=reason_of(reason),
     )  # fmt: skip
     return await note(transaction, by, pruned)

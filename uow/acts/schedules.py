@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from uow.acts.actor import Actor
-from uow.acts.noted import LONGEST_REASON
+from uow.acts.noted import reason_of
 from uow.db.audit import AuditNote
 from uow.db.database import Database
 from uow.schedules.by_hand import Schedules
@@ -25,7 +25,7 @@ class ScheduleActs:
         self._schedules = Schedules(db, app)
         self._app = app
         self._by = by
-        self._reason = reason[:LONGEST_REASON] if reason else None
+        self._reason = reason_of(reason)
 
     async def pause(self, name: str) -> None:
         """As `Schedules.pause`."""

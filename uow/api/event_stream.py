@@ -6,7 +6,7 @@ again by itself and gets a new snapshot, whatever ``Last-Event-ID`` it shows.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +21,9 @@ from uow.questions.following import Following
 
 STREAM_SECONDS = 900.0
 """The longest that a stream lasts: then who follows has to be let in anew."""
+
+CHECK_SECONDS = 10.0
+"""Within which it is noticed that who follows may not follow any more."""
 
 FAREWELL_SECONDS = 1.0
 """For the last bytes of a stream, to a client that may have stopped reading."""
@@ -37,13 +40,21 @@ class EventStream(StreamingResponse):
         of: The streams of the process.
         what: What is followed.
         seconds: How long it lasts at most.
+        may_follow: Whether whoever has asked still may; asked every `CHECK_SECONDS`.
     """
 
-    def __init__(self, of: Streams, what: Following, seconds: float = STREAM_SECONDS) -> None:
+    def __init__(
+        self,
+        of: Streams,
+        what: Following,
+        seconds: float = STREAM_SECONDS,
+        may_follow: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(iter(()), headers=HEADERS, media_type="text/event-stream")
         self._streams = of
         self._what = what
         self._seconds = min(seconds, STREAM_SECONDS)
+        self._may_follow = may_follow
         self._number = 0
         self._told: list[FollowedTask] | None = None
 
@@ -68,6 +79,7 @@ class EventStream(StreamingResponse):
             asyncio.create_task(sending),
             asyncio.create_task(_client_goes(receive)),
             asyncio.create_task(self._streams.closing.wait()),
+            asyncio.create_task(self._is_shut_out()),
         ]
         try:
             await asyncio.wait(ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +90,12 @@ class EventStream(StreamingResponse):
             for one in ends:
                 one.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
+
+    async def _is_shut_out(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if not self._may_follow():
+                return
 
     async def _send_all(self, first: bytes, stream: Stream, send: Send) -> None:
         frame = b"retry: 2000\n" + first

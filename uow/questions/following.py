@@ -11,6 +11,7 @@ from uuid import UUID
 from uow.db import following
 from uow.db.database import Database
 from uow.db.following import FollowedTask
+from uow.names import is_storable
 
 MOST = 50
 """Tasks in a snapshot: the newest ones."""
@@ -40,6 +41,8 @@ async def snapshot(db: Database, what: Following) -> list[FollowedTask]:
     """
     if what.task is not None:
         return await following.by_ids(db, [what.task])
+    if what.user is not None and not is_storable(what.user):
+        return []  # no user can be called so
     if what.user is not None:
         return await following.newest_of_user(db, what.user, MOST, time.time())
     return await following.newest(db, MOST, time.time())

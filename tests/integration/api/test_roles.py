@@ -1,5 +1,6 @@
 """Which role may call which route: the table, generated from the app's own routes."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,8 +17,9 @@ from starlette.requests import Request
 from tests.integration.api.apps import api_of
 from tests.integration.api.browsing import OURS, form_token
 from tests.integration.api.conftest import assert_problem, calling
+from tests.servers import serving
 from uow import Settings
-from uow.api import token_file
+from uow.api import event_stream, token_file
 from uow.api.access import CallerDep, RevealDep
 from uow.api.app import create_app
 from uow.api.failed_logins import FREE_FAILURES
@@ -211,6 +213,31 @@ async def test_who_is_revoked_is_refused_by_an_api_that_runs(
     assert (await api.get("/openapi.json", headers=bearer(tokens[V]))).status_code == 200
     token_file.remove(file, "an-viewer")
     assert_problem(await api.get("/openapi.json", headers=bearer(tokens[V])), 401)
+
+
+@pytest.mark.parametrize("other", [None, Role.ENQUEUER])
+async def test_a_stream_ends_with_its_token_and_with_the_role_of_that(
+    settings: Settings,
+    registry: Registry,
+    file: Path,
+    tokens: dict[Role, str],
+    monkeypatch: pytest.MonkeyPatch,
+    other: Role | None,
+) -> None:
+    monkeypatch.setattr(event_stream, "CHECK_SECONDS", 0.05)
+    api = api_of(settings.model_copy(update={"api_tokens_file": file}), registry)
+    async with (
+        serving(api) as http,
+        http.stream("GET", "/api/events", headers=bearer(tokens[V])) as response,
+        asyncio.timeout(10),
+    ):
+        chunks = response.aiter_bytes()
+        assert b"snapshot" in await anext(chunks)
+        token_file.remove(file, "an-viewer")
+        if other is not None:
+            line = f"an-viewer {other} {token_file.digest(tokens[V].encode()).hex()}\n"
+            file.write_text(file.read_text() + line)
+        assert [one async for one in chunks if b"settled" in one] == []
 
 
 class TestWrongTokens:

@@ -122,12 +122,13 @@ def _lines(request: Request, what: Pausable) -> list[str]:
     """Pausing and going on, in a shell."""
     group, path = f"{what.kind}s", f"/api/{what.kind}s/{segment(what.target)}"
     target: str | None = what.target
+    words = list[str]()
     if what.kind == "everything":
-        group, path, target = "queues", "/api/everything", "--all"
+        group, path, words, target = "queues", "/api/everything", ["--all"], None
     body = {"reason": "why"}
     return [
-        worker_line(group, "pause", target, reason="why", until="2h"),
-        worker_line(group, "resume", target),
+        worker_line(group, "pause", *words, about=target, reason="why", until="2h"),
+        worker_line(group, "resume", *words, about=target),
         curl_line(request, "POST", f"{path}/pause", body),
         curl_line(request, "POST", f"{path}/resume"),
     ]

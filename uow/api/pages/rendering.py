@@ -51,7 +51,7 @@ class Regions:
         The script knows by ``data-live`` whether it does.
         """
         classes = Markup(' class="{}"').format(cls) if cls else ""
-        content = caller()
+        content = Markup(_encodable(caller()))  # noqa: S704 - it is one already
         said = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
         element = Markup('<{} id="{}" data-live="{}"{}>{}</{}>')
         whole = element.format(tag, named, said, classes, content, tag)
@@ -123,12 +123,17 @@ def render(
     """
     regions = Regions()
     page = _TEMPLATES.get_template(template)
-    html = page.render(**_always(request), region=regions, **values)
+    html = _encodable(page.render(**_always(request), region=regions, **values))
     wanted: dict[str, str] | None = request.scope.get(REGIONS)
     if wanted is not None:
         wanted.update(regions.rendered)
         html = ""
     return HTMLResponse(html, status, headers)
+
+
+def _encodable(text: str) -> str:
+    """JSON may have lone surrogates, which no page can be sent with."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _always(request: Request) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Schedules: in words, how far they are, what has become of their ticks, and acting on them."""
 
-import shlex
 from typing import Annotated, Literal, get_args
 
 from fastapi import HTTPException, Query, Request, Response
@@ -11,7 +10,7 @@ from uow.api.deps import DatabaseDep, SettingsDep
 from uow.api.pages.acting import SEE_OTHER, PageActor, Reason, done, what_was_done
 from uow.api.pages.page_route import page_router
 from uow.api.pages.rendering import Links, render
-from uow.api.pages.shell_lines import curl_line, worker_line
+from uow.api.pages.shell_lines import curl_line, quoted, worker_line
 from uow.db.database import Database
 from uow.errors import InvalidSchedule, ScheduleBusy, ScheduleNotFound
 from uow.questions.schedules import MOST_SCHEDULES, ShownSchedule, ShownTick, shown_schedules
@@ -84,6 +83,6 @@ def _said(tick: ShownTick) -> str:
 
 def _lines(one: ShownSchedule) -> list[str]:
     """The acts in a shell: `worker cron` means the schedules of one app."""
-    app = f"WORKER_APP={shlex.quote(one.app)}"
+    app = f"WORKER_APP={quoted(one.app)}"
     acts = get_args(ScheduleAct)
-    return [f"{app} {worker_line('cron', act, one.name)}" for act in acts]
+    return [f"{app} {worker_line('cron', act, about=one.name)}" for act in acts]

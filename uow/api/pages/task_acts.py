@@ -126,11 +126,14 @@ def _text_of(args: Any) -> str:
 def _object(given: str) -> dict[str, Any]:
     try:
         value = json.loads(given)
-    except (ValueError, RecursionError) as error:
+        is_hidden = has_redacted(value)
+    except RecursionError:
+        raise InvalidArguments("that is no JSON, or nested too deeply") from None
+    except ValueError as error:
         raise InvalidArguments(f"that is no JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidArguments('that is no JSON object, as {"order_id": 8}')
-    if has_redacted(value):
+    if is_hidden:
         raise InvalidArguments(
             f"{REDACTED} stands in the place of a value that is not shown: write the value there, "
             "or retry without editing"

@@ -44,9 +44,9 @@ class FilledIn:
 
 def act_lines(request: Request, act: ActName, task_id: UUID, asked: FilledIn) -> list[str]:
     """One act on one task, as a line of ours and as one of curl."""
-    words: dict[str, str | int | None] = {"to": asked.priority} if act == "priority" else {}
+    to = asked.priority if act == "priority" else None
     line = worker_line(
-        "tasks", act, str(task_id), **words, args=_one_line(asked.args), reason=asked.reason
+        "tasks", act, str(task_id), to=to, args=_one_line(asked.args), reason=asked.reason
     )
     path = f"/api/tasks/{task_id}"
     if act == "delete":
@@ -76,7 +76,10 @@ def lines_of(request: Request, task_id: UUID) -> dict[str, list[str]]:
 
 
 def _one_line(text: str | None) -> str | None:
-    return None if text is None else json.dumps(_value(text), ensure_ascii=False)
+    try:
+        return None if text is None else json.dumps(_value(text), ensure_ascii=False)
+    except RecursionError:
+        return text
 
 
 def _value(text: str) -> Any:
