@@ -11,15 +11,14 @@ import argparse
 import asyncio
 import random
 import shutil
-import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import uvicorn
 from playwright.async_api import ViewportSize, async_playwright
 from pydantic import SecretStr
+from served_api import serving
 from shop_history import write_history
 from sqlalchemy import text
 
@@ -27,8 +26,6 @@ import uow
 from uow import Database, Registry, Settings, TaskClient, TaskContext, task
 from uow.acts.actor import Actor
 from uow.acts.pauses import Pausable, pause
-from uow.api.app import create_app
-from uow.app import AppParts
 from uow.db import migrations
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 
@@ -142,34 +139,10 @@ async def shop_is_open() -> AsyncIterator[tuple[str, TaskClient]]:
             TaskClient.from_settings(settings, db=db) as client,
         ):
             await migrations.upgrade(db)
-            async with uow.running(settings, registry=shop), serving(settings) as address:
+            async with uow.running(settings, registry=shop), serving(settings, shop) as address:
                 await run_shop(client)
                 await give_a_morning(db)
                 yield address, client
-
-
-class Server(uvicorn.Server):
-    """Leaves signals alone."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """They are the command's."""
-        yield
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
-    """The API on a free port of this machine."""
-    app = create_app(settings, shop, AppParts())
-    server = Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        running = asyncio.create_task(server.serve([listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
 
 
 async def take(into: Path, chromium: str) -> None:
