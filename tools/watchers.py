@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import cycle, islice
 from statistics import median
 
@@ -33,7 +33,7 @@ from uow.proofs.bench.workers import open_workers
 
 PAGES = (
     "/ui/", "/ui/tasks", "/ui/tasks?state=running", "/ui/queues", "/ui/queues/worker_bench",
-    "/ui/names", "/ui/users", "/ui/workers", "/ui/failures", "/ui/schedules",
+    "/ui/names", "/ui/users", "/ui/workers", "/ui/failures", "/ui/?last=180",
 )  # fmt: skip
 
 READY_SECONDS = 30.0
@@ -47,29 +47,32 @@ Runs = dict[bool, list[Throughput]]
 
 
 async def main(watchers: int, jobs: int, rounds: int) -> None:
-    """Measure in turns, and print."""
-    plan = BenchPlan(jobs=jobs)
+    """Measure in turns, each on servers of its own, and print."""
+    found: dict[str, Runs] = {kind: {False: [], True: []} for kind in KINDS}
+    for _ in range(rounds):
+        for watched in (False, True):
+            for kind, run in (await _measured(BenchPlan(jobs=jobs), watchers * watched)).items():
+                found[kind][watched].append(run)
+    for kind, runs in found.items():
+        _print_medians(kind, runs)
+
+
+async def _measured(plan: BenchPlan, watchers: int) -> dict[str, Throughput]:
     async with open_site(plan) as site, open_workers(plan, site) as workers:
         bench = Bench(plan, site, workers, lambda *_: None)
         await bench.warm_up()
         with served(site) as address:
             await _ready(address)
-            found: dict[str, Runs] = {kind: {False: [], True: []} for kind in KINDS}
-            for _ in range(rounds):
-                await _round(bench, found, watched=False)
-                async with looking(address, watchers):
-                    await _round(bench, found, watched=True)
-    for kind, runs in found.items():
-        _print_medians(kind, runs)
-
-
-async def _round(bench: Bench, found: dict[str, Runs], *, watched: bool) -> None:
-    for kind, function in KINDS.items():
-        run = (await bench.throughput(function)).figures()
+            async with looking(address, watchers) if watchers else nullcontext():
+                found = {
+                    kind: (await bench.throughput(function)).figures()
+                    for kind, function in KINDS.items()
+                }
+    for kind, run in found.items():
         if run.missing or run.doubled:
             raise SystemExit(f"{kind}: {run.missing} have not run, {run.doubled} twice")
-        found[kind][watched].append(run)
-        print(f"{kind:8} {'with' if watched else 'without':8} {_said(run)}", flush=True)
+        print(f"{kind:8} {watchers:4} look {_said(run)}", flush=True)
+    return found
 
 
 @contextmanager
@@ -147,8 +150,9 @@ async def look(address: str, watchers: int) -> None:
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGTERM, lambda: [one.cancel() for one in all_] and None
         )
-        for _ in all_:
-            await shown.acquire()
+        async with asyncio.timeout(READY_SECONDS):
+            for _ in all_:
+                await shown.acquire()
         print(LOOKING, flush=True)
     print(f"{watchers} watchers were sent {frames:,} pieces")
 
