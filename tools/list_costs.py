@@ -104,17 +104,17 @@ async def _told(
 
 
 async def _measured(db: Database, ask: Callable[[], Awaitable[str]], repeat: int) -> Cost:
-    times, found, before = [], "", await _scans(db)
-    with _counted() as statements:
+    times, found, before = [], "", await whole_reads(db)
+    with counted_statements() as statements:
         for _ in range(repeat):
             began = time.perf_counter()
             found = await ask()
             times.append((time.perf_counter() - began) * 1000)
     each = -(-len(statements) // repeat)
-    return Cost(statistics.median(times), _p95(times), each, await _scans(db) - before, found)
+    return Cost(statistics.median(times), p95(times), each, await whole_reads(db) - before, found)
 
 
-async def _scans(db: Database) -> int:
+async def whole_reads(db: Database) -> int:
     """How often all of the table has been read, by the only connection that has asked."""
     await db.execute_once(_FLUSH, {}, limit=60)
     return int((await db.execute_once(_SCANS, {}, limit=60)).scalar_one())
@@ -135,19 +135,20 @@ def _pages(lists: TaskLists, words: dict[str, str]) -> Callable[[], Awaitable[st
     return ask
 
 
-def _p95(times: Sequence[float]) -> float:
+def p95(times: Sequence[float]) -> float:
+    """Of some times, at least one."""
     return statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
 
 
 @contextmanager
-def _counted() -> Iterator[list[None]]:
-    """An element for each statement of ours, in a transaction or by itself."""
-    found: list[None] = []
+def counted_statements() -> Iterator[list[object]]:
+    """Each statement of ours, in a transaction or by itself."""
+    found: list[object] = []
 
     def counting(run: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
-        async def note(*args: object, **options: object) -> object:
-            found.append(None)
-            return await run(*args, **options)
+        async def note(db: object, statement: object, *rest: object, **options: object) -> object:
+            found.append(statement)
+            return await run(db, statement, *rest, **options)
 
         return note
 

@@ -11,23 +11,22 @@ import argparse
 import asyncio
 import random
 import shutil
-import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import uvicorn
 from playwright.async_api import ViewportSize, async_playwright
 from pydantic import SecretStr
+from served_api import serving
+from shop_history import write_history
 from sqlalchemy import text
 
 import uow
 from uow import Database, Registry, Settings, TaskClient, TaskContext, task
-from uow.api.app import create_app
-from uow.app import AppParts
+from uow.acts.actor import Actor
+from uow.acts.pauses import Pausable, pause
 from uow.db import migrations
-from uow.db.durations import BUCKETS, bucket_of
 from uow.embedded import EmbeddedPostgres, EmbeddedRedis
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -38,7 +37,6 @@ MOST_BYTES = 200_000
 SIZE: ViewportSize = {"width": 1280, "height": 800}
 
 TASKS = 240
-MINUTES = 180
 
 shop = Registry()
 
@@ -59,9 +57,15 @@ async def send_receipt(ctx: TaskContext, order_id: int, to: str) -> str:
     return f"250 queued for {to}"
 
 
-@task("stock.reserve", registry=shop)
+class OutOfStock(Exception):
+    """There is none left."""
+
+
+@task("stock.reserve", max_tries=1, registry=shop)
 async def reserve(ctx: TaskContext, order_id: int, items: list[str]) -> int:
     """Puts things aside."""
+    if order_id % 26 == 0:
+        raise OutOfStock(f"no tea for order {order_id}")
     return len(items)
 
 
@@ -72,6 +76,12 @@ async def monthly(ctx: TaskContext, month: str) -> None:
     await asyncio.sleep(120)
 
 
+@task("thumbnails.make", timeout=300, registry=shop)
+async def thumbnails(ctx: TaskContext, photo: str) -> None:
+    """The same."""
+    await asyncio.sleep(120)
+
+
 USERS = ("anna", "ben", "chiara", "dmitri", "elif", "farah", None)
 
 _EARLIER = text("""
@@ -79,30 +89,20 @@ _EARLIER = text("""
         started_at = started_at - ago, settled_at = settled_at - ago
     FROM (SELECT id AS of, row_number() OVER (ORDER BY id DESC) * interval '9.7 seconds'
                  + CASE queue WHEN 'nights' THEN 20 ELSE 0 END * interval '1 minute' AS ago
-          FROM worker.task WHERE state = 'succeeded' OR queue = 'nights') AS earlier
+          FROM worker.task WHERE settled_at IS NOT NULL OR queue = 'nights') AS earlier
     WHERE id = of
 """)
 
-_COUNTS = text("""
-    INSERT INTO worker.rollup (minute, name, queue, outcome, n, waited, ran)
-    VALUES (date_trunc('minute', now()) - :ago * interval '1 minute', :name, :queue, :outcome, :n,
-            :waited, :ran)
-    ON CONFLICT DO NOTHING
+_TRIED = text("""
+    SELECT task_id FROM worker.task_error WHERE error_type = 'TimeoutError' ORDER BY id LIMIT 1
 """)
-
-_FAILED = text("SELECT task_id FROM worker.task_error ORDER BY id LIMIT 1")
-
-_KINDS = (
-    ("payments.charge", "arq:queue", 40, 0.012, 0.180),
-    ("mails.send_receipt", "mail", 38, 0.009, 0.040),
-    ("stock.reserve", "arq:queue", 42, 0.007, 0.006),
-)
-"""Name, queue, tasks a minute, and usual seconds of waiting and running."""
 
 
 async def run_shop(client: TaskClient) -> None:
     """Ask for what a shop asks for, and wait for the end of most of it."""
     chosen = random.Random(14)  # noqa: S311 - the same each time
+    for order, user in enumerate(USERS, 4711):
+        await client.enqueue(charge.options(queue="nights", user_id=user), order, "tok_9a20")
     asked = []
     for order in range(1, TASKS // 3 + 1):
         user = chosen.choice(USERS)
@@ -111,34 +111,19 @@ async def run_shop(client: TaskClient) -> None:
         mail = send_receipt.options(user_id=user)
         asked.append(await client.enqueue(mail, order, f"{user or 'guest'}@example.org"))
     await asked[-1].result(30)
+    for user in USERS[:4]:
+        await client.enqueue(thumbnails.options(user_id=user), f"{user}/holiday.jpg")
     await client.enqueue(monthly, "2030-01")
-    await client.enqueue(charge.options(queue="nights", user_id="ben"), 4711, "tok_9a20")
+    newsletter, why = Pausable("name", "mails.newsletter"), "wrong prices in it"
+    await pause(client.db, newsletter, Actor("anna", "shell"), reason=why, until=None)
     await client.enqueue(send_receipt.options(delay=3600, user_id="elif"), 99, "elif@example.org")
     await asyncio.sleep(1)
 
 
 async def give_a_morning(db: Database) -> None:
     """Counts of three hours, and tasks of half an hour."""
-    chosen = random.Random(14)  # noqa: S311 - the same each time
     await db.execute_once(_EARLIER, {})
-    for ago in range(1, MINUTES):
-        for name, queue, rate, wait, run in _KINDS:
-            for outcome, share in (("completed", 1.0), ("retry", 0.02), ("failed", 0.003)):
-                rush = 1.6 if 60 < ago < 90 else 1
-                n = int(rate * share * rush * chosen.uniform(0.6, 1.4) + chosen.random())
-                values = {
-                    "waited": _spread(n, wait * chosen.uniform(0.8, 1.5), chosen),
-                    "ran": _spread(n, run * chosen.uniform(0.9, 1.3), chosen),
-                }
-                said = {"ago": ago, "name": name, "queue": queue, "outcome": outcome, "n": n}
-                await db.execute_once(_COUNTS, {**said, **values})
-
-
-def _spread(n: int, usual: float, chosen: random.Random) -> list[int]:
-    counts = [0] * BUCKETS
-    for _ in range(n):
-        counts[bucket_of(usual * chosen.lognormvariate(0, 0.5))] += 1
-    return counts
+    await write_history(db)
 
 
 @asynccontextmanager
@@ -154,34 +139,10 @@ async def shop_is_open() -> AsyncIterator[tuple[str, TaskClient]]:
             TaskClient.from_settings(settings, db=db) as client,
         ):
             await migrations.upgrade(db)
-            async with uow.running(settings, registry=shop), serving(settings) as address:
+            async with uow.running(settings, registry=shop), serving(settings, shop) as address:
                 await run_shop(client)
                 await give_a_morning(db)
                 yield address, client
-
-
-class Server(uvicorn.Server):
-    """Leaves signals alone."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """They are the command's."""
-        yield
-
-
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
-    """The API on a free port of this machine."""
-    app = create_app(settings, shop, AppParts())
-    server = Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        running = asyncio.create_task(server.serve([listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
 
 
 async def take(into: Path, chromium: str) -> None:
@@ -193,7 +154,7 @@ async def take(into: Path, chromium: str) -> None:
     async with shop_is_open() as (address, client), async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = await browser.new_page(viewport=SIZE, color_scheme="light", timezone_id="UTC")
-        failed = await client.db.execute_once(_FAILED, {})
+        failed = await client.db.execute_once(_TRIED, {})
         paths = {"overview": "/ui/", "tasks": "/ui/tasks", "task": f"/ui/tasks/{failed.scalar()}"}
         for name, path in paths.items():
             answer = await page.goto(address + path)

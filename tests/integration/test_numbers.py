@@ -342,6 +342,7 @@ PLANS = {
     "errors_by_name": {"pk_rollup_error on ": 1, "pk_rollup_error_day on ": 1},
     "errors_by_hour": {"pk_rollup_error": 1},
     "error_matrix": {"pk_rollup_error": 1},
+    "error_matrix_of_days": {"pk_rollup_error_day": 1},
     "latest_ticks": {"pk_schedule_tick": 1, "pk_task": 1},
 }  # fmt: skip
 

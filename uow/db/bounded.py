@@ -10,7 +10,7 @@ from uow.db.transaction import Transaction
 LONGEST_SECONDS = 5.0
 """What a statement of a question may take: then Postgres ends it."""
 
-_BOUND = template(
+BOUND = template(
     "bound",
     # A plan is kept as long as its connection: one that was made while the table was small, or
     # without statistics, would read all of it from then on. SET LOCAL, which holds behind a pooler.
@@ -24,6 +24,7 @@ _BOUND = template(
     """,
     longest=TEXT,
 )
+"""Reads nothing: it sets up the transaction, as its BEGIN does."""
 
 
 @contextlib.asynccontextmanager
@@ -41,7 +42,7 @@ async def bounded_reading(
         asyncpg.PostgresError, asyncpg.InterfaceError, ServerUnreachable: As `Database.transaction`.
     """
     async with db.transaction(limit=limit or 4 * longest) as transaction:
-        await transaction.execute_once(_BOUND(longest=f"{int(longest * 1000)}ms"))
+        await transaction.execute_once(BOUND(longest=f"{int(longest * 1000)}ms"))
         yield transaction
 
 

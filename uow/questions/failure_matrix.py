@@ -13,8 +13,12 @@ from uow.questions.number import Number
 COLUMNS = 25
 """Times that are told apart, at most: the present hour, and a day before it."""
 
-MOST_ROWS = 200
-"""Pairs of type and task function: those with the most failures."""
+MOST_BY_HOUR = 8 * 24
+"""Hours that are added up as such; of a longer time, days are."""
+
+MOST_ROWS = 50
+"""Pairs of type and task function: those with the most failures. Each has a link in every column:
+with 200 of them a page is a megabyte, and takes longer to write than all else to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +71,25 @@ async def failure_matrix(
 ) -> FailureMatrix:
     """The failures of the last hours (of UTC), the present one included, with one statement.
 
+    More than `MOST_BY_HOUR` are rounded up to whole days of UTC.
+
     Args:
         error: Of this type alone.
         name: Of this task function alone.
     """
-    width = -(-hours // COLUMNS)
-    columns = -(-hours // width)
+    by_day = hours > MOST_BY_HOUR
+    units = hours // 24 + 1 if by_day else hours  # of days also the one that has begun
+    width = -(-units // COLUMNS)
+    columns = -(-units // width)
     async with bounded_reading(db) as reading:
         cells = await read_error_matrix(
-            reading, width, columns, error=error, name=name, limit=MOST_ROWS
-        )
+            reading, "day" if by_day else "hour", width, columns, error=error, name=name,
+            limit=MOST_ROWS,
+        )  # fmt: skip
+    width *= 24 if by_day else 1
     rows = _rows(cells, columns)
     return FailureMatrix(
-        times=_times(width, columns),
+        times=_times(width, columns, by_day=by_day),
         hours=width,
         rows=rows,
         by_error=_totals((one.error_type, one.n) for one in cells),
@@ -108,8 +118,9 @@ def _totals(counted: Iterable[tuple[str, int]]) -> list[tuple[str, Number]]:
     return [(key, Number(n, "rollup")) for key, n in totals.most_common()]
 
 
-def _times(width: int, columns: int) -> list[FailureTime]:
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+def _times(width: int, columns: int, *, by_day: bool) -> list[FailureTime]:
+    begun = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    end = begun.replace(hour=0) + timedelta(days=1) if by_day else begun + timedelta(hours=1)
     length = timedelta(hours=width)
     ends = [end - length * back for back in range(columns)]
     return [FailureTime(one - length, one) for one in ends]

@@ -18,6 +18,9 @@ router = page_router()
 MOST_ATTENTION: Final = 30
 """Things that are listed; what is broken comes first."""
 
+FIRST_ATTENTION: Final = 6
+"""Those that stand there at once: the numbers are still to be seen below them."""
+
 _PAGES: Final[dict[About, str]] = {
     "everything": "/ui/queues",
     "queue": "/ui/queues/{}",
@@ -46,7 +49,7 @@ async def show_overview(
     return render(
         request, "overview.html", title="Overview", found=found, last=int(last), minutes=minutes,
         attention=[(one, page_of(one)) for one in found.attention[:MOST_ATTENTION]],
-        left_out=max(len(found.attention) - MOST_ATTENTION, 0),
+        first=FIRST_ATTENTION, left_out=max(len(found.attention) - MOST_ATTENTION, 0),
         ended=plots.ended_plot(minutes), waits=plots.waits_plot(minutes),
         failed=plots.failed_plot(minutes), depths=_depths(found), did=what_was_done(request),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """The page of failures: each number leads to the tasks."""
 
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from tests.integration.api.pages.looking import HOSTILE, look, seen
 from tests.integration.test_numbers import put
 from uow import Database
+from uow.db.rollup import ErrorCount, add_errors
 from uow.questions.failure_matrix import MOST_ROWS, failure_matrix
 
 
@@ -73,12 +75,17 @@ async def test_rare_pairs_are_left_out_and_counted(db: Database) -> None:
     assert found.total.value == sum(range(1, MOST_ROWS + 8))
 
 
-@pytest.mark.parametrize(("hours", "columns", "width"), [(1, 1, 1), (25, 25, 1), (169, 25, 7)])
+@pytest.mark.parametrize(
+    ("hours", "columns", "width"),
+    [(1, 1, 1), (25, 25, 1), (169, 25, 7), (240, 11, 24), (2160, 23, 96)],
+)
 async def test_long_times_have_wide_columns_and_nothing_is_lost(
     db: Database, hours: int, columns: int, width: int
 ) -> None:
+    begun = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     for back in {0, hours // 2, hours - 1}:
-        await put(db, back * 3600, 1, how="failed", error="E")
+        one = ErrorCount(begun - timedelta(hours=back), "f", "E", 1)
+        await add_errors(db, [one])
     found = await failure_matrix(db, hours)
     assert (len(found.times), found.hours) == (columns, width)
     (row,) = found.rows

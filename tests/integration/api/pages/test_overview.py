@@ -1,5 +1,6 @@
 """The overview, as a browser without scripts has it."""
 
+import re
 from typing import Any
 
 import httpx
@@ -33,7 +34,7 @@ async def test_it_says_how_it_goes_and_leads_to_more(api: httpx.AsyncClient, db:
     plots = [given["aria-label"] or "" for given in page.with_class("plot")]
     assert len(plots) == 3
     assert plots[0].startswith("9 attempts ended in the last 1 h, by minute; at most 9 in one")
-    assert plots[1].startswith("2 attempts failed")
+    assert plots[2].startswith("2 attempts failed")
     assert "The plots as a table" in page.text
 
 
@@ -60,6 +61,16 @@ async def test_what_wants_attention_leads_to_where_it_is_mended(
     page = await look(api, "/ui/")
     assert "/ui/queues/a%2Fb%20c" in page.hrefs()
     assert "/ui/users/zo%C3%AB%2F7" in page.hrefs()
+
+
+async def test_what_is_less_urgent_leaves_the_numbers_in_sight(
+    api: httpx.AsyncClient, db: Database
+) -> None:
+    for number in range(8):
+        await insert(db, 1, "name, queue, run_at", f"'f', 'q{number}', now() - interval '1 hour'")
+    page = await look(api, "/ui/")
+    assert all(f"/ui/queues/q{number}" in page.hrefs() for number in range(8))
+    assert re.search(r"\d more", page.text)
 
 
 async def test_hostile_names_are_text(api: httpx.AsyncClient, db: Database) -> None:

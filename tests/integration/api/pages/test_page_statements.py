@@ -13,7 +13,7 @@ from uow.db import acts, bounded
 from uow.db.statement import Statement
 from uow.db.transaction import Transaction
 
-SETTINGS = {acts._BY_KEY, bounded._BOUND}
+SETTINGS = {acts._BY_KEY, bounded.BOUND}
 """They begin a transaction: they ask nothing."""
 
 MOST = 4
