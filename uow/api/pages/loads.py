@@ -124,7 +124,7 @@ def _lines(request: Request, what: Pausable) -> list[str]:
     target: str | None = what.target
     if what.kind == "everything":
         group, path, target = "queues", "/api/everything", "--all"
-    body = {"reason": "why"}
+    body = {"reason": "why", "until": "2h"}
     return [
         worker_line(group, "pause", target, reason="why", until="2h"),
         worker_line(group, "resume", target),
