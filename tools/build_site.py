@@ -64,8 +64,10 @@ def relinked(text: str, page: str) -> str:
 
 
 def page_at(path: str) -> str:
-    """The page that is published at `path`, below the address of the documentation."""
+    """The page or picture that is published at `path`, below the address of the documentation."""
     path = path.strip("/")
+    if path.startswith("assets/") and (ROOT / "docs" / path).is_file():
+        return path
     pages = {*pages_of(ROOT / "docs"), *FILES}
     for candidate in (f"{path}.md", f"{path}/index.md".strip("/")):
         if candidate in pages:

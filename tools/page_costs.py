@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from itertools import cycle
 from statistics import median
-from uuid import UUID
 
 import httpx
 from big_table import big_table
@@ -82,10 +81,8 @@ def _registry() -> Registry:
 
 async def _of_tasks(client: TaskClient) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    kind: str
-    one: UUID
-    for kind, one in await client.db.execute_once(_SOME, {}, limit=60):
-        found.setdefault(f"task, {kind}", []).append(f"/ui/tasks/{one}")
+    for row in (await client.db.execute_once(_SOME, {}, limit=60)).all():
+        found.setdefault(f"task, {row[0]}", []).append(f"/ui/tasks/{row[1]}")
     return found
 
 

@@ -76,11 +76,13 @@ async def test_a_filter_is_only_looked_at_without_yes(settings: Settings, db: Da
     done = await run_command(settings, "tasks", "retry", "--name", "billing.*")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "retry: 1 tasks",
+        "retry: 1 task",
         f"  {failed} failed    billing.charge",
         "nothing was done: add --yes to do it",
     ]
     assert await state_of(db, failed) == "failed"
+    done = await run_command(settings, "tasks", "retry", "--name", "other")
+    assert done.stdout.splitlines() == ["retry: 0 tasks", "nothing was done"]
 
 
 @pytest.mark.usefixtures("leader")
@@ -105,7 +107,7 @@ async def test_with_yes_it_is_done_by_the_leader_and_waited_for(
 async def test_what_is_not_said_clearly_is_one_line(settings: Settings) -> None:
     for arguments, said in (
         (["retry"], "say which tasks: ids, or a filter"),
-        (["retry", "x", "--user", "u"], "say which tasks: ids, or a filter"),
+        (["retry", "x", "--user", "u"], "ids and a filter at once"),
         (["retry", "x"], "'x' is not the id of a task"),
         (["retry", "--args", "{}", "--user", "u"], "--args is for one task"),
         (["cancel", "--state", "gone", "--yes"], "state=gone: there is no such state"),
@@ -114,6 +116,16 @@ async def test_what_is_not_said_clearly_is_one_line(settings: Settings) -> None:
         done = await run_command(settings, "tasks", *arguments)
         assert done.returncode == 1
         assert said in done.stderr, done.stderr
+
+
+async def test_an_empty_audit_says_so_and_json_is_as_that_of_lists(
+    settings: Settings, db: Database
+) -> None:
+    assert (await run_command(settings, "audit")).stdout == "there are none\n"
+    assert (await run_command(settings, "audit", "--json")).stdout == ""
+    await run_command(settings, "retry", str(await put(db)))
+    told = (await run_command(settings, "audit", "--json")).stdout
+    assert json.loads(told)["at"].endswith("Z")
 
 
 async def test_the_audit_is_read_in_pages_and_as_json(settings: Settings, db: Database) -> None:

@@ -1,6 +1,7 @@
 """Pausing at the shell."""
 
 import json
+import re
 from collections.abc import Callable
 
 from tests.acceptance import tasks
@@ -23,9 +24,18 @@ async def test_a_queue_is_paused_listed_and_resumed(
     one = json.loads(listed.stdout)
     assert (one["kind"], one["target"], one["reason"]) == ("queue", settings.queue, "an incident")
     assert (await run_command(settings, "queues", "resume", settings.queue)).returncode == 0
+    assert one["since"].endswith("Z")
     again = await run_command(settings, "queues", "resume", settings.queue)
     assert (again.returncode, again.stdout) == (1, f"queue {settings.queue} is not paused\n")
     assert (await run_command(settings, "pauses")).stdout == "nothing is paused\n"
+
+
+async def test_a_reason_is_shown_to_a_terminal_and_not_obeyed(settings: Settings) -> None:
+    await run_command(settings, "users", "pause", "ann", "--reason", "\x1b[2Jgone")
+    (line,) = (await run_command(settings, "pauses")).stdout.splitlines()
+    assert re.fullmatch(
+        r"user ann since \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ, by .+: \\x1b\[2Jgone", line
+    )
 
 
 async def test_what_is_meant_is_to_be_said(settings: Settings) -> None:

@@ -133,7 +133,7 @@ def test_a_file_that_is_none_of_tokens_is_not_read_into_memory(path: Path) -> No
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "#ann", "WORKER_API_TOKENS", "x" * 65])
 def test_a_name_that_would_break_the_file_is_refused(path: Path, name: str) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError, match="a name has 1 to 64"):
         token_file.add(path, name, Role.VIEWER)
     assert not path.exists()
 

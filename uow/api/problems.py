@@ -6,7 +6,7 @@ address, and none of the values that were sent.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -77,7 +77,8 @@ def problem_of(error: Exception) -> ProblemResponse:
         case HTTPException():
             return problem(error.status_code, str(error.detail), headers=error.headers)
         case RequestValidationError():
-            return problem(422, "the request is not as it should be", errors=_faults(error))
+            faults = _faults(error)
+            return problem(422, _told(faults), errors=faults)
     if (told := http_error_of(error)) is not None:
         return problem(told.status_code, told.detail, headers=told.headers)
     return problem(500, "something went wrong here; the log of the server says what")
@@ -143,7 +144,18 @@ def _is_away(error: Exception) -> bool:
     return is_infrastructure(error) or isinstance(error, ServerUnreachable | OSError)
 
 
-def _faults(error: RequestValidationError) -> list[dict[str, object]]:
+def _told(faults: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong first, where, and what to send instead."""
+    first = faults[0]
+    where = ".".join(str(part) for part in first["loc"][1:])[:200]
+    if first["type"] == "model_attributes_type":
+        said = "the body is to be an object, sent with Content-Type: application/json"
+    else:
+        said = f"{where or first['loc'][0]}: {first['msg']}"
+    return said if len(faults) == 1 else f"{said}; {len(faults) - 1} more, see errors"
+
+
+def _faults(error: RequestValidationError) -> list[dict[str, Any]]:
     """Where, what, and of which kind; not the value, which may be a secret or a megabyte."""
     return [
         {"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]}

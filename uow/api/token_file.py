@@ -110,9 +110,8 @@ def add(path: Path, name: str, role: Role) -> str:
     with _changing(path) as lines:
         if any(one.name == name for one in _tokens_in(lines, path)):
             raise SettingsError(f"{path} has a token {name!r}: revoke it first, or take another")
-        line = str(Token(name, role, digest(token.encode())))
-        _token_of(line)
-        lines.append(line)
+        _check_name(name)
+        lines.append(str(Token(name, role, digest(token.encode()))))
     return token
 
 
@@ -150,16 +149,20 @@ def _token_of(line: str) -> Token:
     if len(parts) != 3:
         raise SettingsError("a line is `name role sha256`; `worker tokens new` writes one")
     name, role, sha256 = parts
-    if not _NAME.fullmatch(name) or name == OF_SETTINGS:
-        raise SettingsError(
-            "a name has 1 to 64 letters, digits and . _ @ -, begins with a letter or a digit, and "
-            f"is not {OF_SETTINGS}"
-        )
+    _check_name(name)
     if role not in {*Role}:
         raise SettingsError(f"the role of {name} is none of {', '.join(Role)}")
     if not _SHA256.fullmatch(sha256):
         raise SettingsError(f"what {name} has is no SHA-256: 64 digits of 0-9 and a-f")
     return Token(name, Role(role), bytes.fromhex(sha256))
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or name == OF_SETTINGS:
+        raise SettingsError(
+            "a name has 1 to 64 letters, digits and . _ @ -, begins with a letter or a digit, and "
+            f"is not {OF_SETTINGS}"
+        )
 
 
 def _is_named(line: str, name: str) -> bool:

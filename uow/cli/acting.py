@@ -94,7 +94,7 @@ async def act_by_filter(
         _show_preview(view, as_json=as_json)
         if not yes:
             if not as_json:
-                typer.echo("nothing was done: add --yes to do it")
+                typer.echo("nothing was done" + (": add --yes to do it" if view.row.count else ""))
             return True
         await acts.confirm(view.row.id, actor_here())
         return await _follow(client, view.row.id, as_json=as_json)
@@ -153,7 +153,7 @@ def _show_preview(view: BulkView, *, as_json: bool) -> None:
         return
     row = view.row
     more = "" if row.is_exact else "more than "
-    typer.echo(f"{row.act}: {more}{row.count:,} tasks")
+    typer.echo(f"{row.act}: {more}{_tasks(row.count)}")
     for one in view.samples:
         typer.echo(f"  {one.id} {one.state:9} {plain(one.name)}")
     if row.count > len(view.samples):
@@ -165,12 +165,16 @@ def _show_end(view: BulkView, *, as_json: bool) -> None:
         typer.echo(json.dumps(_as_json(view)))
         return
     row = view.row
-    typer.echo(f"{view.state}: {row.act} of {row.done:,} tasks")
+    typer.echo(f"{view.state}: {row.act} of {_tasks(row.done)}")
     for why, said in row.left_alone.items():
         text = TEXTS[Why(why)] if why in {*Why} else why
         typer.echo(f"  {said['count']:,} left alone: {text} ({', '.join(said['ids'])})")
     if row.error:
         typer.echo(f"  {row.error}")
+
+
+def _tasks(count: int) -> str:
+    return f"{count:,} {'task' if count == 1 else 'tasks'}"
 
 
 def _as_json(view: BulkView) -> dict[str, Any]:

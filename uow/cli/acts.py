@@ -150,7 +150,9 @@ def _act(
 ) -> None:
     from uow.cli.acting import act_by_filter, act_on_ids
 
-    if bool(ids) == bool(words):
+    if ids and words:
+        raise InvalidOptions("ids and a filter at once: say which tasks by one of them")
+    if not ids and not words:
         raise InvalidOptions("say which tasks: ids, or a filter (--state, --name, --user, …)")
     yes = how.pop("yes")
     if ids:

@@ -1,6 +1,5 @@
 """``worker queues pause`` and the like: parse, call, print."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from uow.errors import InvalidOptions
 
 if TYPE_CHECKING:
     from uow.acts.pauses import Pausable
-    from uow.db.pauses import Kind
+    from uow.db.pauses import Kind, StoredPause
     from uow.settings.environment import Settings
 
 Targets = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")]
@@ -122,6 +121,8 @@ async def _resume_all(settings: "Settings", those: "list[Pausable]", reason: str
 
 
 async def _show(settings: "Settings", *, as_json: bool) -> None:
+    from pydantic_core import to_json
+
     from uow.cli.client import open_client
     from uow.db.pauses import pauses
 
@@ -130,16 +131,18 @@ async def _show(settings: "Settings", *, as_json: bool) -> None:
     for one in found:
         told = {
             "kind": one.kind, "target": one.target, "reason": one.reason, "by": one.paused_by,
-            "since": one.paused_at.isoformat(),
-            "until": None if one.until is None else one.until.isoformat(),
+            "since": one.paused_at, "until": one.until,
         }  # fmt: skip
-        typer.echo(json.dumps(told) if as_json else _line(told))
+        typer.echo(to_json(told).decode() if as_json else _line(one))
     if not found and not as_json:
         typer.echo("nothing is paused")
 
 
-def _line(told: dict[str, str | None]) -> str:
-    end = f" until {told['until']}" if told["until"] else ""
-    why = f": {told['reason']}" if told["reason"] else ""
-    what = f"{told['kind']} {told['target']}".strip()
-    return f"{what} since {told['since']}{end}, by {told['by']}{why}"
+def _line(one: "StoredPause") -> str:
+    from uow.cli.plain import plain
+    from uow.cli.preview import in_utc
+
+    end = f" until {in_utc(one.until)}" if one.until else ""
+    why = f": {plain(one.reason)}" if one.reason else ""
+    what = f"{one.kind} {plain(one.target)}".strip()
+    return f"{what} since {in_utc(one.paused_at)}{end}, by {plain(one.paused_by)}{why}"

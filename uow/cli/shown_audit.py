@@ -3,9 +3,9 @@
 import json
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import typer
+from pydantic_core import to_json
 
 from uow.cli.intervene import id_of
 from uow.cli.looking import open_database
@@ -37,7 +37,9 @@ async def show_audit(
             limit=limit,
         )  # fmt: skip
     for row in page.rows:
-        typer.echo(json.dumps(_as_json(row)) if as_json else _line(row))
+        typer.echo(to_json(_as_json(row)).decode() if as_json else _line(row))
+    if not page.rows and page.next is None and not as_json:
+        typer.echo("there are none")
     if page.next is not None and not as_json:
         typer.echo(f"there may be more: --before {page.next}")
 
@@ -58,11 +60,6 @@ def _line(row: AuditRow) -> str:
 def _as_json(row: AuditRow) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(row, name) for name in AuditRow.__slots__}
     for name, value in values.items():
-        match name, value:
-            case (("filter" | "counts" | "options" | "args"), str()):
-                values[name] = json.loads(value)
-            case _, datetime():
-                values[name] = value.isoformat()
-            case _, UUID():
-                values[name] = str(value)
+        if name in ("filter", "counts", "options", "args") and value is not None:
+            values[name] = json.loads(value)
     return values

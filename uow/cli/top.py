@@ -61,7 +61,8 @@ async def _look(db: Database, dead_after: float) -> Group:
 def _shown(seen: Glance) -> Group:
     more = "; there are more tasks than were counted" if seen.capped else ""
     beyond = " or more: not all of what they run is shown" if seen.workers_capped else ""
-    line = f"{_now()}  {len(seen.workers)} workers{beyond}{more}"
+    noun = "worker" if len(seen.workers) == 1 else "workers"
+    line = f"{_now()}  {len(seen.workers)} {noun}{beyond}{more}"
     return Group(Text(line), Text(), _queues(seen), Text(), table_of(seen.workers))
 
 

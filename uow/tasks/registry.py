@@ -77,7 +77,8 @@ class Registry:
     def no_such(self, name: str) -> str:
         """The message for a name that is not here."""
         meant = did_you_mean(name, self._functions)
-        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(self.names)}"
+        known = f"there are {', '.join(self.names)}" if self.names else "none is known here"
+        hint = f"did you mean {meant}?" if meant else known
         return f"no task function is called {name}; {hint}"
 
     @property

@@ -154,6 +154,13 @@ class TestTheAudit:
         assert seen == sorted(seen, reverse=True)
         assert len(seen) == 5
 
+    async def test_since_is_said_as_in_the_shell(self, api: httpx.AsyncClient) -> None:
+        await api.post("/api/queues/mail/pause")
+        for since in ("3d", "2020-01-31T12:00Z"):
+            assert len(await audit_of(api, since=since)) == 1
+        assert await audit_of(api, since="2100-01-31T12:00Z") == []
+        assert_problem(await api.get("/api/audit", params={"since": "yesterday"}), 422)
+
     async def test_what_is_rare_is_looked_for_in_bounds_and_the_page_says_where_to_go_on(
         self, api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:

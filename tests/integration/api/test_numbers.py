@@ -60,6 +60,10 @@ async def test_a_user_has_numbers(api: httpx.AsyncClient) -> None:
     assert (await get(api, "/api/users/nobody"))["looked_at"]["value"] == 0
 
 
+async def test_a_user_may_have_a_slash(api: httpx.AsyncClient) -> None:
+    assert (await get(api, "/api/users/zo%C3%AB%2F7"))["user_id"] == "zo\xeb/7"
+
+
 @pytest.mark.usefixtures("ran")
 async def test_errors_and_points(api: httpx.AsyncClient) -> None:
     (error,) = await get(api, "/api/errors", since="2h")

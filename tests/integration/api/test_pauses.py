@@ -24,8 +24,19 @@ async def test_it_is_paused_listed_and_resumed(api: httpx.AsyncClient, path: str
     assert_problem(await api.post(f"/api/{path}/resume"), 409)
 
 
-async def test_an_end_that_is_over_or_says_no_zone_is_refused(api: httpx.AsyncClient) -> None:
-    for until in ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00", "soon"):
+async def test_an_end_is_said_as_in_the_shell(api: httpx.AsyncClient) -> None:
+    before = datetime.now(UTC)
+    await api.post("/api/queues/mail/pause", json={"until": "2h"})
+    await api.post("/api/queues/other/pause", json={"until": "2100-01-01T00:00"})
+    soon, late = [
+        datetime.fromisoformat(one["until"]) for one in (await api.get("/api/pauses")).json()
+    ]
+    assert timedelta(hours=2) <= soon - before < timedelta(hours=3)
+    assert late == datetime(2100, 1, 1, tzinfo=UTC)
+
+
+async def test_an_end_that_is_over_or_no_moment_is_refused(api: httpx.AsyncClient) -> None:
+    for until in ("2020-01-01T00:00:00Z", "soon", "", 7):
         answer = await api.post("/api/queues/arq:queue/pause", json={"until": until})
         assert_problem(answer, 422)
     assert (await api.get("/api/pauses")).json() == []

@@ -86,6 +86,19 @@ class TestBadRequests:
         assert_problem(await api.post("/tasks", content=body), 422)
         assert_problem(await api.options("/tasks"), 405)
 
+    async def test_what_is_wrong_first_is_said_and_how_many_more(
+        self, api: httpx.AsyncClient
+    ) -> None:
+        for body, said in (
+            ({"name": "echo", "delay": "x", "queue": 1}, "delay: "),
+            ({}, "name: Field required"),
+            (["echo"], "the body is to be an object, sent with Content-Type: application/json"),
+        ):
+            told = (await api.post("/tasks", json=body)).json()
+            assert told["detail"].startswith(said), told
+        unsaid = (await api.post("/tasks", content=b'{"name": "echo"}')).json()
+        assert "Content-Type: application/json" in unsaid["detail"]
+
     async def test_paths_and_methods_that_are_not_there_are_problems(
         self, api: httpx.AsyncClient
     ) -> None:

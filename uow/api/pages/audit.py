@@ -49,7 +49,10 @@ async def list_audit(
     return render(
         request, "audit.html", status=200 if fault is None else 422, title="Audit", words=words,
         found=found, fault=fault, known=KNOWN,
-        lines=[worker_line("audit", **words), curl_line(request, "GET", "/api/audit")],
+        lines=[
+            worker_line("audit", **words),
+            curl_line(request, "GET", "/api/audit", query=words),
+        ],
     )  # fmt: skip
 
 

@@ -37,7 +37,12 @@ async def list_failures(
         found = await failure_matrix(db, hours, error=error or None, name=name or None)
     lines = [
         worker_line("failures", since=since, by="error", error=error, name=name),
-        curl_line(request, "GET", "/api/errors?by=hour"),
+        curl_line(
+            request,
+            "GET",
+            "/api/errors",
+            query={"since": since, "by": "error", "error": error, "name": name},
+        ),
     ]
     return render(
         request, "failures.html", status=200 if fault is None else 422, title="Failures",

@@ -125,7 +125,7 @@ def _lines(request: Request, what: Pausable) -> list[str]:
     words = list[str]()
     if what.kind == "everything":
         group, path, words, target = "queues", "/api/everything", ["--all"], None
-    body = {"reason": "why"}
+    body = {"reason": "why", "until": "2h"}
     return [
         worker_line(group, "pause", *words, about=target, reason="why", until="2h"),
         worker_line(group, "resume", *words, about=target),

@@ -37,7 +37,7 @@ async def act_on_selected(
     """Does it to each, and shows what was done; what cannot be undone asks first."""
     ids, words = task or [], words_of(word)
     if not ids or len(ids) > MOST:
-        raise HTTPException(422, f"Select some tasks: 1 to {MOST} of them at once.")
+        raise HTTPException(422, f"Go back and select some tasks: 1 to {MOST} of them at once.")
     shown: dict[str, Any] = {
         "act": act, "word": WORDS[act], "words": words, "reason": reason, "priority": priority,
         "meaning": MEANINGS[act],

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 
@@ -56,15 +57,22 @@ def filter_options(words: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def curl_line(
-    request: Request, method: str, path: str, body: Mapping[str, object] | None = None
+    request: Request,
+    method: str,
+    path: str,
+    body: Mapping[str, object] | None = None,
+    query: Mapping[str, str] | None = None,
 ) -> str:
     """A line that asks the API of this very server.
 
     Args:
         path: As it is written in an address: each segment of it quoted.
         body: Sent as JSON; what is None or empty is left out.
+        query: Parameters of the address; what is empty is left out.
     """
     address = str(request.base_url).rstrip("/") + path
+    if asked := [(name, value) for name, value in (query or {}).items() if value]:
+        address += "?" + urlencode(asked)
     said = ["curl", "-X", method, "-H", AUTHORIZATION]
     sent = {name: value for name, value in (body or {}).items() if value not in (None, "")}
     if sent:

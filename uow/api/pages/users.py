@@ -116,8 +116,8 @@ async def _shown(
 def _lines(request: Request, user: str) -> list[str]:
     path = f"/api/users/{segment(user)}"
     return [
-        worker_line("users", "pause", about=user),
-        curl_line(request, "POST", f"{path}/pause"),
+        worker_line("users", "pause", about=user, reason="why", until="2h"),
+        curl_line(request, "POST", f"{path}/pause", {"reason": "why", "until": "2h"}),
         worker_line("users", "resume", about=user),
         curl_line(request, "POST", f"{path}/resume"),
         worker_line("tasks", "cancel", f"--user={user}", "--yes"),

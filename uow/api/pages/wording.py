@@ -69,7 +69,7 @@ def rate(per_second: float | None) -> str:
     """So many a second, or a minute where that is below one."""
     if per_second is None:
         return NOTHING
-    if per_second and per_second < 1:
+    if per_second < 1:
         return f"{per_second * 60:.3g}/min"
     return f"{per_second:,.3g}/s" if per_second < 1000 else f"{per_second:,.0f}/s"
 

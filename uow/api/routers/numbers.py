@@ -114,7 +114,7 @@ async def list_names(db: DatabaseDep, settings: SettingsDep, queue: Text = None)
     return await numbers.name_loads(db, settings.dead_after, queue=queue)
 
 
-@router.get("/users/{user_id}", responses=_example(_USER))
+@router.get("/users/{user_id:path}", responses=_example(_USER))
 async def show_user(user_id: User, db: DatabaseDep) -> UserNumbers:
     """A user's numbers, from the 2,000 newest tasks."""
     return await user_numbers(db, user_id)

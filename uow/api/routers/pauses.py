@@ -11,9 +11,11 @@ from uow.acts.actor import Actor
 from uow.acts.pauses import Pausable
 from uow.api.deps import DatabaseDep
 from uow.api.once import AnsweringRoute, OnceActorDep
+from uow.clock import utcnow
 from uow.db.database import Database
 from uow.db.pauses import Kind
 from uow.db.pauses import pauses as read_pauses
+from uow.questions.moments import moment_ahead
 
 router = APIRouter(prefix="/api", tags=["pauses"], route_class=AnsweringRoute)
 
@@ -31,11 +33,13 @@ class NewPause(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"reason": "the partner is down", "until": None}]},
+        json_schema_extra={"examples": [{"reason": "the partner is down", "until": "2h"}]},
     )
 
     reason: str | None = Field(None, max_length=500)
-    until: AwareDatetime | None = None
+    until: Annotated[str, Field(max_length=80)] | None = Field(
+        None, description="A moment, as 2030-01-31T12:00Z, or how long from now, as 2h."
+    )
 
 
 class ResumedWhy(BaseModel):
@@ -130,8 +134,9 @@ async def resume_user(
 
 
 async def _pause(db: Database, what: Pausable, by: Actor, new: NewPause | None) -> None:
-    reason, until = (None, None) if new is None else (new.reason, new.until)
-    await pauses.pause(db, what, by, reason=reason, until=until)
+    new = new or NewPause()
+    until = None if new.until is None else moment_ahead("until", new.until, utcnow())
+    await pauses.pause(db, what, by, reason=new.reason, until=until)
 
 
 async def _resume(db: Database, what: Pausable, by: Actor, why: ResumedWhy | None) -> None:

@@ -91,6 +91,13 @@ async def test_one_queue_says_which_task_functions_it_has(
     assert "No live worker serves this queue." in page.text
 
 
+async def test_what_is_not_there_is_not_spoken_of(api: httpx.AsyncClient) -> None:
+    page = seen(await api.get("/ui/queues/mail"))
+    assert "the first for" not in page.text
+    assert "0/min" in page.text
+    assert "p99" not in page.text.split("30 minutes")[0]
+
+
 async def test_a_queue_is_paused_and_goes_on(api: httpx.AsyncClient, db: Database) -> None:
     fields = {"reason": "the partner is down", "until": "2h"}
     response = await send(api, "/ui/pause?kind=queue&target=a/b", **fields)

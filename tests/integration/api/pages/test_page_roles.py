@@ -14,6 +14,7 @@ from tests.servers import serving
 from uow import Database, Settings, TaskState
 from uow.api import token_file
 from uow.api.app import create_app
+from uow.api.pages.rendering import NAVIGATION
 from uow.api.roles import Role
 from uow.app import AppParts
 from uow.tasks.registry import Registry
@@ -53,6 +54,16 @@ async def test_a_viewer_sees_tasks_and_is_offered_no_act(
     for path in ("/ui/audit", f"/ui/tasks/{id_}/delete"):
         refused = await viewer.get(path)
         assert (refused.status, "needs the role operator" in refused.text) == (403, True)
+
+
+async def test_who_is_led_to_a_page_may_see_it(let_in: dict[Role, Browser]) -> None:
+    for role, browser in let_in.items():
+        page = await browser.get("/ui/tasks")
+        led = {path for path in page.links.values() if path in dict(NAVIGATION)}
+        assert ("/ui/audit" in led) == (role in (Role.OPERATOR, Role.ADMIN))
+        assert ("/ui/tasks" in led) == (role is not Role.ENQUEUER)
+        for path in led - {"/ui/"}:
+            assert (await browser.get(path)).status == 200, (role, path)
 
 
 async def test_an_operator_acts_and_reveals_nothing(

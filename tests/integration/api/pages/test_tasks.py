@@ -223,8 +223,27 @@ class TestAllThatFit:
         page = await browser.get(str(page.response.url))
         assert "another task has its unique key 1" in page.text
 
+    async def test_of_none_there_is_nothing_to_confirm(self, browser: Browser) -> None:
+        page = await browser.get("/ui/tasks?name=none")
+        page = await browser.led_to(
+            await browser.press(page, "bulk", "To all that fit the filter…", act="retry")
+        )
+        assert "No task fits: there is nothing to confirm." in page.text
+        assert "confirm" not in page.forms
+
+    @pytest.mark.parametrize(
+        ("states", "act"),
+        [("state=failed", "retry"), ("state=failed&state=cancelled", "retry"),
+         ("state=failed&state=queued", "cancel"), ("state=queued", "cancel"), ("user=u", "cancel")],
+    )  # fmt: skip
+    async def test_the_act_that_is_chosen_at_first_is_one_that_can_be_done(
+        self, browser: Browser, states: str, act: str
+    ) -> None:
+        page = await browser.get(f"/ui/tasks?{states}")
+        assert page.forms["bulk"].fields["act"] == [act]
+
     async def test_it_is_stopped(self, browser: Browser, db: Database) -> None:
-        await put(db, user_id="u")
+        await put(db, TaskState.QUEUED, user_id="u")
         page = await self.preview(browser, "/ui/tasks?user=u", act="priority", priority=4)
         confirmed = await browser.press(page, "confirm", "Confirm: change priority")
         page = await browser.led_to(confirmed)
