@@ -81,8 +81,8 @@ def _registry() -> Registry:
 
 async def _of_tasks(client: TaskClient) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for row in (await client.db.execute_once(_SOME, {}, limit=60)).all():
-        found.setdefault(f"task, {row[0]}", []).append(f"/ui/tasks/{row[1]}")
+    for row in (await client.db.execute_once(_SOME, {}, limit=60)).mappings():
+        found.setdefault(f"task, {row['kind']}", []).append(f"/ui/tasks/{row['id']}")
     return found
 
 
