@@ -1,4 +1,4 @@
-"""`worker queues list`, `names list`, `users show` and `failures`, as a user types them."""
+"""`worker queues list`, `names list`, `users list`, `users show` and `failures`, as a user types them."""
 
 import json
 from typing import Any
@@ -52,6 +52,15 @@ async def test_queues_and_names(settings: Settings) -> None:
     assert await lines(settings, "names", "list", "--queue", "none") == [
         "nothing waits, runs, or has ended within a day"
     ]
+
+
+async def test_users(settings: Settings) -> None:
+    header, row, note = await lines(settings, "users", "list")
+    assert header.split() == ["user", "tasks", "not", "settled", "running", "failed"]
+    assert row.split() == ["ann", "2", "2", "0", "0"]
+    assert note == "of 2 tasks, all there are; 0 are nobody's"
+    (found,) = await objects(settings, "users", "list")
+    assert (found["user_id"], found["tasks"]) == ("ann", 2)
 
 
 async def test_a_user(settings: Settings) -> None:

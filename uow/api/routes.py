@@ -45,6 +45,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "GET /api/workers": Role.VIEWER,
     "GET /api/queues": Role.VIEWER,
     "GET /api/names": Role.VIEWER,
+    "GET /api/users": Role.VIEWER,
     "GET /api/users/{user_id:path}": Role.VIEWER,
     "GET /api/errors": Role.VIEWER,
     "GET /api/stats": Role.VIEWER,

@@ -1,4 +1,4 @@
-"""``worker queues list``, ``names list``, ``users show`` and ``failures``: parse, call, print."""
+"""``worker queues list``, ``names list``, ``users list|show``, ``failures``: parse, call, print."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -44,6 +44,17 @@ def _list_names(
 
 _list_names.__name__ = "list_"
 command_of(groups.names)(_list_names)
+
+
+def _list_users(as_json: AsJson = False) -> None:
+    """Whose the 2,000 newest tasks are; whoever has most that is not settled comes first."""
+    from uow.cli.numbers_shown import show_users
+
+    run_async(show_users(start(), as_json=as_json))
+
+
+_list_users.__name__ = "list_"
+command_of(groups.users)(_list_users)
 
 
 @command_of(groups.users)

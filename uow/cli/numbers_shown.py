@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from uow.cli.client import open_client
+from uow.cli.plain import plain
 from uow.questions.failures import FailureCount, failures, hours_of
 from uow.questions.loads import Load
 from uow.questions.number import Number, Percentiles, Rates
 from uow.questions.numbers import name_loads, queue_loads
 from uow.questions.user import UserNumbers, user_numbers
+from uow.questions.users import newest_users_of
 from uow.settings.environment import Settings
 
 NOTHING = "-"
@@ -39,6 +41,27 @@ async def show_names(settings: Settings, *, queue: str | None, as_json: bool) ->
     async with open_client(settings) as client:
         found = await name_loads(client.db, settings.dead_after, queue=queue)
     _print_loads("name", found, as_json=as_json)
+
+
+async def show_users(settings: Settings, *, as_json: bool) -> None:
+    """Print whose the newest tasks are."""
+    async with open_client(settings) as client:
+        found = await newest_users_of(client.db)
+    if as_json:
+        _print_lines(found.users)
+        return
+    _print_table(
+        ("user", "tasks", "not settled", "running", "failed"),
+        (
+            (
+                plain(one.user_id or ""),
+                *map(str, (one.tasks, one.unsettled, one.running, one.failed)),
+            )
+            for one in found.users
+        ),
+    )
+    which = "all there are" if found.are_all else "the newest"
+    typer.echo(f"of {found.looked_at:,} tasks, {which}; {found.of_nobody:,} are nobody's")
 
 
 async def show_user(settings: Settings, user: str, *, as_json: bool) -> None:

@@ -54,7 +54,8 @@ class TestTokens:
             "/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/tasks/retry",
             "/api/tasks/{task_id}/why", "/api/workers",
             "/users", "/users/{user_id}", "/api/tasks", "/api/tasks/{task_id}",
-            "/api/queues", "/api/names", "/api/users/{user_id:path}", "/api/errors", "/api/stats",
+            "/api/queues", "/api/names", "/api/users", "/api/users/{user_id:path}", "/api/errors",
+            "/api/stats",
             "/api/pauses", "/api/everything/pause", "/api/everything/resume",
             *(f"/api/{of}:path}}/{act}" for of in ("queues/{queue", "names/{name", "users/{user")
               for act in ("pause", "resume")),

@@ -11,8 +11,8 @@ from tests.integration.api.conftest import assert_problem
 from uow import Database
 from uow.services.count_merger import CountMerger
 
-PATHS = ("/api/queues", "/api/names", "/api/users/{user_id}", "/api/errors", "/api/stats",
-         "/api/schedules", "/api/servers")  # fmt: skip
+PATHS = ("/api/queues", "/api/names", "/api/users", "/api/users/{user_id}", "/api/errors",
+         "/api/stats", "/api/schedules", "/api/servers")  # fmt: skip
 
 
 async def get(api: httpx.AsyncClient, path: str, **query: Any) -> Any:
@@ -49,6 +49,14 @@ async def test_queues_and_names_say_what_waits_and_what_has_ended(api: httpx.Asy
     assert await get(api, "/api/names", queue="none") == []
     (queue,) = await get(api, "/api/queues", name="math.fail")
     assert (queue["waiting"]["value"], queue["rates"]["hour"]["ended"]) == (0, {"failed": 1})
+
+
+@pytest.mark.usefixtures("ran")
+async def test_users_are_those_of_the_newest_tasks(api: httpx.AsyncClient) -> None:
+    await api.post("/tasks", json={"name": "math.add", "args": {"a": 1}})
+    found = await get(api, "/api/users")
+    ann = {"user_id": "ann", "tasks": 5, "unsettled": 2, "running": 0, "failed": 1}
+    assert found == {"looked_at": 6, "are_all": True, "of_nobody": 1, "users": [ann]}
 
 
 @pytest.mark.usefixtures("ran")

@@ -16,6 +16,7 @@ from uow.questions.numbers import MOST_POINTS
 from uow.questions.schedules import ShownSchedule, shown_schedules
 from uow.questions.servers import ServerNumbers, server_numbers
 from uow.questions.user import UserNumbers, user_numbers
+from uow.questions.users import NewestUsers, newest_users_of
 
 router = APIRouter(prefix="/api", tags=["numbers"], route_class=AnsweringRoute)
 
@@ -52,6 +53,10 @@ _USER = {
     "states": {"succeeded": {"value": 31, "source": "exact"}},
     "names": {"mails.send": {"value": 40, "source": "exact"}},
     "backlog": {"mails.send": {"value": 9, "source": "exact"}}, "rates": {},
+}  # fmt: skip
+_USERS = {
+    "looked_at": 2000, "are_all": False, "of_nobody": 12,
+    "users": [{"user_id": "ann", "tasks": 40, "unsettled": 3, "running": 1, "failed": 2}],
 }  # fmt: skip
 _FAILURE = {
     "key": "TimeoutError", "failed": {"value": 214, "source": "rollup"}, "types": 1, "names": 2,
@@ -112,6 +117,12 @@ async def list_queues(
 async def list_names(db: DatabaseDep, settings: SettingsDep, queue: Text = None) -> list[Load]:
     """Each task function: the same; `queue`: in this one alone."""
     return await numbers.name_loads(db, settings.dead_after, queue=queue)
+
+
+@router.get("/users", responses=_example(_USERS))
+async def list_users(db: DatabaseDep) -> NewestUsers:
+    """Whose the 2,000 newest tasks of all are; whoever has most that is not settled comes first."""
+    return await newest_users_of(db)
 
 
 @router.get("/users/{user_id:path}", responses=_example(_USER))
