@@ -1,4 +1,4 @@
-"""`worker queues list`, `names list`, `users list`, `users show` and `failures`, as a user types them."""
+"""`worker queues|names|users list`, `users show` and `failures`, as a user types them."""
 
 import json
 from typing import Any
