@@ -68,7 +68,7 @@ async def test_top_prints_queues_and_workers_once(
     await client.enqueue(TaskRef("mail").options(queue="letters"))
     await Presence(db, "me", settings, running=list).run_once()
     shown = await command("top", "--once")
-    assert "1 workers" in shown
+    assert "1 worker\n" in shown
     assert [line.split()[:2] for line in shown.splitlines() if "letters" in line] == [
         ["letters", "1"]
     ]

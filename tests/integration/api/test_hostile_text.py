@@ -76,7 +76,8 @@ async def test_a_pause_until_a_moment_that_no_zone_can_show_is_refused(
     api: httpx.AsyncClient, until: str
 ) -> None:
     answer = await api.post("/api/queues/mail/pause", json={"until": until})
-    assert "out of range" in assert_problem(answer, 422)["detail"]
+    detail = assert_problem(answer, 422)["detail"]
+    assert "out of range" in detail or "is no moment" in detail
 
 
 @pytest.mark.parametrize(
