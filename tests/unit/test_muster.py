@@ -62,6 +62,24 @@ async def test_a_process_that_ends_in_the_middle_spoils_nobody_elses_answer(
     assert metrics.body == b'# TYPE worker_slots gauge\nworker_slots{process="1"} 1.0\n'
 
 
+async def test_a_socket_that_a_dead_process_of_the_same_id_has_left_hides_no_living_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: x\r\nContent-Length: 3\r\n\r\nok\n")
+        writer.close()
+
+    left, living = str(place / "a"), str(place / "b")
+    Path(left).touch()  # nobody listens
+    both = [Entry(left, 1, "other"), Entry(living, 1, "")]
+    monkeypatch.setattr(roster, "entries", lambda _: iter(both))
+    muster = Muster("billing", lambda: [Post(0, 1)], lambda: False)
+    async with await asyncio.start_unix_server(tell, living):
+        live = await muster.routes[LIVE](HttpRequest(LIVE, "", {}))
+    assert (live.status, live.body) == (200, b"ok\n")
+
+
 @pytest.mark.parametrize(
     ("age", "live", "said"),
     [(1.0, 200, "it is starting"), (301.0, 503, "it has not begun to answer within 300 s")],

@@ -148,14 +148,14 @@ def _first_problem(
 async def _ask(post: Post, path: str, *, can_ask: bool) -> Answer | None:
     if post.pid is None:
         return None
-    entry = next(roster.entries(post.pid), None)
-    if entry is None:
+    there = [*roster.entries(post.pid)]
+    if not there:
         return _unasked(post, path, can_ask=can_ask)
-    try:
-        async with asyncio.timeout(ASK_SECONDS):
-            return await _asked_at(entry.path, path)
-    except (TimeoutError, OSError, ValueError):
-        return None
+    for entry in there:  # one that was killed may have had this id, and left its socket
+        with contextlib.suppress(TimeoutError, OSError, ValueError):
+            async with asyncio.timeout(ASK_SECONDS):
+                return await _asked_at(entry.path, path)
+    return None
 
 
 def _unasked(post: Post, path: str, *, can_ask: bool) -> Answer:
