@@ -68,28 +68,10 @@ class EventStream(StreamingResponse):
             first = await self._next_frame(stream)
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
-            await self._last(self._send_all(first, stream, send), receive)
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await send({"type": "http.response.body", "body": b""})
-
-    async def _last(self, sending: Coroutine[Any, Any, None], receive: Receive) -> None:
-        """Return when the first of all that can end a stream has come."""
-        ends: list[asyncio.Task[Any]] = [
-            asyncio.create_task(sending),
-            asyncio.create_task(_client_goes(receive)),
-            asyncio.create_task(self._streams.closing.wait()),
-            asyncio.create_task(self._is_shut_out()),
-        ]
-        try:
-            await asyncio.wait(ends, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
-            if ends[0].done():
-                with contextlib.suppress(OSError):  # of a client that is gone, as some servers say
-                    ends[0].result()
-        finally:
-            for one in ends:
-                one.cancel()
-            await asyncio.gather(*ends, return_exceptions=True)
+            sending = self._send_all(first, stream, send)
+            ends = (self._streams.closing.wait(), self._is_shut_out())
+            await send_until_an_end(sending, receive, *ends, seconds=self._seconds)
+        await bid_farewell(send)
 
     async def _is_shut_out(self) -> None:
         while True:
@@ -140,6 +122,41 @@ class EventStream(StreamingResponse):
         self._number += 1
         data = to_json({"tasks": [asdict(task) for task in tasks]})
         return b"event: %s\nid: %d\ndata: %s\n\n" % (event.encode(), self._number, data)
+
+
+async def send_until_an_end(
+    sending: Coroutine[Any, Any, None],
+    receive: Receive,
+    *others: Coroutine[Any, Any, Any],
+    seconds: float,
+) -> None:
+    """Send a stream until the first of all that can end it has come.
+
+    Args:
+        sending: Its bytes.
+        receive: Says that the client has gone.
+        others: What else ends it, when it returns.
+        seconds: The longest that it lasts.
+    """
+    ends: list[asyncio.Task[Any]] = [
+        asyncio.create_task(one) for one in (sending, _client_goes(receive), *others)
+    ]
+    try:
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if ends[0].done():
+            with contextlib.suppress(OSError):  # of a client that is gone, as some servers say
+                ends[0].result()
+    finally:
+        for one in ends:
+            one.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def bid_farewell(send: Send) -> None:
+    """The last bytes of a stream."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await send({"type": "http.response.body", "body": b""})
 
 
 async def _client_goes(receive: Receive) -> None:

@@ -5,9 +5,7 @@ that the servers do not answer; `over` that there is nothing more to see, and wh
 """
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -15,7 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from uow.api.access import get_caller
 from uow.api.deps import get_client, get_database, get_streams
-from uow.api.event_stream import FAREWELL_SECONDS, HEADERS, HEARTBEAT, STREAM_SECONDS
+from uow.api.event_stream import (
+    HEADERS,
+    HEARTBEAT,
+    STREAM_SECONDS,
+    bid_farewell,
+    send_until_an_end,
+)
 from uow.api.pages.watching import PageAddress, Viewer, Watched, Watching, followed_on
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -81,27 +85,10 @@ class WatchStream(StreamingResponse):
                 await Response(status_code=status)(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._last(_send_all(first, page, viewer, send), receive)
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await send({"type": "http.response.body", "body": b""})
-
-    async def _last(self, sending: Coroutine[Any, Any, None], receive: Receive) -> None:
-        """Return when the first of all that can end a stream has come."""
-        ends: list[asyncio.Task[Any]] = [
-            asyncio.create_task(sending),
-            asyncio.create_task(_client_goes(receive)),
-            asyncio.create_task(self._watching.streams.closing.wait()),
-        ]
-        try:
-            await asyncio.wait(ends, timeout=STREAM_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if ends[0].done():
-                with contextlib.suppress(OSError):  # of a client that is gone, as some servers say
-                    ends[0].result()
-        finally:
-            for one in ends:
-                one.cancel()
-            await asyncio.gather(*ends, return_exceptions=True)
+            sending = _send_all(first, page, viewer, send)
+            closing = self._watching.streams.closing.wait()
+            await send_until_an_end(sending, receive, closing, seconds=STREAM_SECONDS)
+        await bid_farewell(send)
 
 
 async def _send_all(first: bytes, page: Watched, viewer: Viewer, send: Send) -> None:
@@ -125,11 +112,6 @@ async def _frame(page: Watched, viewer: Viewer) -> bytes:
         frame = page.frame(viewer)
         if frame is not None:
             return frame
-
-
-async def _client_goes(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _watching(request: Request) -> Watching:
